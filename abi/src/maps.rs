@@ -1,0 +1,436 @@
+//! Keys and values of the maps, one type each (DATAPLANE, "Maps").
+
+use crate::Address;
+
+macro_rules! sized { ($($t:ty = $n:literal),* $(,)?) => { $(const _: () = assert!(core::mem::size_of::<$t>() == $n);)* }; }
+
+/// Names of the maps, as the object and the pins carry them.
+pub mod name {
+    #![allow(missing_docs)]
+    pub const CFG: &str = "CFG";
+    pub const HOSTS: &str = "HOSTS";
+    pub const IFACE: &str = "IFACE";
+    pub const EP: &str = "EP";
+    pub const ADDR: &str = "ADDR";
+    pub const FLOW_EST: &str = "FLOW_EST";
+    pub const FLOW_NEW: &str = "FLOW_NEW";
+    pub const FRAG: &str = "FRAG";
+    pub const MOVED: &str = "MOVED";
+    pub const ROUTE: &str = "ROUTE";
+    pub const SHARD: &str = "SHARD";
+    pub const DEAD: &str = "DEAD";
+    pub const BOUNCE: &str = "BOUNCE";
+    pub const BUCKET: &str = "BUCKET";
+    pub const PENDING: &str = "PENDING";
+    pub const DROPS: &str = "DROPS";
+    pub const COUNTERS: &str = "COUNTERS";
+    pub const EVENTS: &str = "EVENTS";
+}
+
+/// CFG, array of 1: this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Cfg {
+    /// Underlay address.
+    pub host: [u8; 4],
+    /// This host's number.
+    pub number: u32,
+    /// Interface index of the uplink.
+    pub uplink: u32,
+    /// MTU of the uplink, bytes.
+    pub underlay_mtu: u32,
+    /// Seconds that the kernel's TAI clock is ahead of UTC on this host.
+    pub tai_offset: i32,
+    /// Key ids of `keys`; 0 = no key in this place.
+    pub key_ids: [u8; 2],
+    /// Which of `keys` signs.
+    pub sign: u8,
+    /// Reserved, 0.
+    pub pad: u8,
+    /// Cluster keys: the current and the former one.
+    pub keys: [[u8; 16]; 2],
+    /// Reserved, 0.
+    pub reserved: [u8; 8],
+}
+
+/// Value of HOSTS, hash: host number (u32) to its underlay address.
+pub type HostAddress = [u8; 4];
+
+/// What an endpoint is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EpKind {
+    /// A veth whose inner end is in a container's namespace: redirect_peer.
+    Veth = 1,
+    /// A tap of a VM: redirect.
+    Tap = 2,
+    /// A veth whose inner end is in the host's own namespace: redirect with INGRESS.
+    Host = 3,
+}
+
+/// Flags of [`Ep`].
+pub mod ep_flag {
+    /// Any source MAC and address may be sent (port security off).
+    pub const ANY_SOURCE: u8 = 1;
+    /// The port is administratively down: nothing in, nothing out.
+    pub const DOWN: u8 = 2;
+}
+
+/// Value of EP, hash by ep_id (u32): a local endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Ep {
+    /// 24 bits.
+    pub vni: u32,
+    /// Host side interface.
+    pub ifindex: u32,
+    /// Interface inside the host's own namespace (host endpoints), else 0.
+    pub inner_ifindex: u32,
+    /// Number of the port's set of groups; 0 = none. Identity and policy.
+    pub set: u32,
+    /// Rises with every binding of the port.
+    pub generation: u32,
+    /// Bytes of inner IP packet.
+    pub mtu: u32,
+    /// The endpoint's MAC.
+    pub mac: [u8; 6],
+    /// [`EpKind`].
+    pub kind: u8,
+    /// [`ep_flag`].
+    pub flags: u8,
+    /// IPv4 address that ICMP errors of the network come from when no route says better.
+    pub gateway: [u8; 4],
+    /// Reserved, 0.
+    pub reserved: [u32; 3],
+}
+
+/// Data of an LPM key over a VNI and an address. Prefix length counts from the VNI's first bit:
+/// 32 bits of VNI (big-endian), then the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct VniAddress {
+    /// Big-endian, so that a prefix is a prefix.
+    pub vni: [u8; 4],
+    /// IPv4 mapped.
+    pub address: Address,
+}
+
+impl VniAddress {
+    /// Bits of a full match.
+    pub const BITS: u32 = 160;
+
+    /// The key of one address.
+    #[inline(always)]
+    pub const fn new(vni: u32, address: Address) -> Self {
+        Self { vni: vni.to_be_bytes(), address }
+    }
+}
+
+/// Flags of [`Addr`].
+pub mod addr_flag {
+    /// An address of the port itself: packets to it are delivered.
+    pub const OWN: u32 = 1;
+    /// An allowed address pair: may be a source.
+    pub const PAIR: u32 = 2;
+}
+
+/// Value of ADDR, LPM by [`VniAddress`]: which local endpoint has an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Addr {
+    /// Port number.
+    pub ep_id: u32,
+    /// [`addr_flag`].
+    pub flags: u32,
+}
+
+/// Key of FLOW_EST and FLOW_NEW: a flow as its local endpoint sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(C)]
+pub struct FlowKey {
+    /// VNI in the upper 24 bits, IP protocol in the lower 8.
+    pub vni_proto: u32,
+    /// The local endpoint's address.
+    pub local: Address,
+    /// The other side's.
+    pub remote: Address,
+    /// Local port, host order. ICMP echo: the requester's port is the id, the responder's 0.
+    pub lport: u16,
+    /// Remote port.
+    pub rport: u16,
+}
+
+/// State of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Requested by the local endpoint, not answered yet.
+    NewOut = 1,
+    /// Admitted from the other side, no direct packet seen yet.
+    NewIn = 2,
+    /// Direct both ways.
+    Est = 3,
+    /// FIN both ways or RST seen.
+    Closing = 4,
+    /// Refused; kept for a second.
+    Denied = 5,
+}
+
+/// Flags of [`Flow`].
+pub mod flow_flag {
+    /// Opened by the local endpoint.
+    pub const I_INIT: u8 = 1;
+    /// Opened by the other side.
+    pub const R_INIT: u8 = 2;
+    /// A direct packet was seen.
+    pub const CONFIRMED: u8 = 4;
+    /// Rewritten (services, gateways).
+    pub const NAT: u8 = 8;
+    /// The peer's identity was checked.
+    pub const ID_OK: u8 = 16;
+    /// Between subnets: every packet loses one TTL.
+    pub const ROUTED: u8 = 32;
+}
+
+/// Bits of [`Flow::tcp`].
+pub mod tcp_seen {
+    /// FIN sent by the local endpoint.
+    pub const FIN_OUT: u8 = 1;
+    /// FIN received.
+    pub const FIN_IN: u8 = 2;
+    /// RST either way.
+    pub const RST: u8 = 4;
+}
+
+/// Value of FLOW_EST and FLOW_NEW.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Flow {
+    /// [`State`].
+    pub state: u8,
+    /// [`flow_flag`].
+    pub flags: u8,
+    /// [`tcp_seen`].
+    pub tcp: u8,
+    /// Requests sent so far; which replica is asked follows from it.
+    pub tries: u8,
+    /// Underlay address of the peer's host; 0 = unknown.
+    pub peer_host: [u8; 4],
+    /// VNI of the peer's network.
+    pub peer_vni: u32,
+    /// Random; binds control packets to this entry.
+    pub cookie: u32,
+    /// Set of groups of the peer.
+    pub peer_identity: u32,
+    /// Generation of ingress policy under which the flow was admitted.
+    pub in_epoch: u32,
+    /// Generation of egress policy.
+    pub out_epoch: u32,
+    /// Seconds since boot (`bpf_ktime_get_ns`), rewritten when more than 1 s old.
+    pub last_seen: u32,
+    /// Milliseconds since boot, wrapping: when the current state of waiting began.
+    pub since_ms: u32,
+    /// The local endpoint.
+    pub ep_id: u32,
+    /// The peer, if it is on this host; else 0.
+    pub peer_ep: u32,
+    /// Generation of the peer's binding.
+    pub generation: u32,
+}
+
+/// Key of FRAG, LRU: fragments of one datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct FragKey {
+    /// Sending endpoint.
+    pub ep_id: u32,
+    /// Source.
+    pub src: Address,
+    /// Destination.
+    pub dst: Address,
+    /// IPv4 identification.
+    pub id: u32,
+    /// IP protocol.
+    pub proto: u32,
+}
+
+/// Value of FRAG: the ports that the first fragment had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Ports {
+    /// Source, host order.
+    pub sport: u16,
+    /// Destination, host order.
+    pub dport: u16,
+}
+
+/// Value of MOVED, hash by [`VniAddress`]: where an endpoint of this host went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Moved {
+    /// Number of its new host; 0 = not known (the packet is returned).
+    pub host: u32,
+    /// Port number.
+    pub ep_id: u32,
+    /// Generation of its new binding.
+    pub generation: u32,
+    /// Seconds since boot when this entry ends.
+    pub until: u32,
+}
+
+/// How a destination is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum RouteKind {
+    /// Bouncers of the destination's subnet.
+    Bouncers = 1,
+    /// Dividers of the network.
+    Dividers = 2,
+}
+
+/// Value of ROUTE, LPM by [`VniAddress`]: subnets of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Route {
+    /// [`RouteKind`].
+    pub kind: u32,
+    /// The destination's subnet, for slots and for telling whether the packet is routed.
+    pub subnet: u32,
+    /// First part of the key of SHARD: the subnet's number, or [`ShardKey::dividers`].
+    pub shards: u32,
+    /// Shards are 2^log2; bouncers only.
+    pub log2: u32,
+    /// IPv4 gateway of the destination's subnet; 0.0.0.0 = none.
+    pub gateway: [u8; 4],
+    /// VNI of the destination.
+    pub out_vni: u32,
+    /// Reserved, 0.
+    pub reserved: u32,
+}
+
+/// Key of SHARD, hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(C)]
+pub struct ShardKey {
+    /// Subnet number, or [`ShardKey::dividers`] of a network.
+    pub set: u32,
+    /// Number of the shard; dividers: number of the pair.
+    pub shard: u32,
+}
+
+impl ShardKey {
+    /// The divider set of a network: its VNI with the top bit set. Subnet numbers stay below 2^31.
+    #[inline(always)]
+    pub const fn dividers(vni: u32) -> u32 {
+        vni | 0x8000_0000
+    }
+}
+
+/// Value of SHARD: the hosts that hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Shard {
+    /// Host numbers; 0 = none. Both serve, the path hash chooses.
+    pub hosts: [u32; 2],
+    /// Pairs of dividers in this set (dividers only, in every value of the set); else 0.
+    pub pairs: u32,
+}
+
+/// Value of BOUNCE, hash by [`VniAddress`]: where an endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Bounce {
+    /// Number of its host; 0 = not bound (unreachable).
+    pub host: u32,
+    /// Port number.
+    pub ep_id: u32,
+    /// Its set of groups.
+    pub set: u32,
+    /// Generation of its binding.
+    pub generation: u32,
+}
+
+/// Value of PENDING, LRU by underlay address (4 bytes) of a transit host: does it owe an answer?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Pending {
+    /// Milliseconds since boot, wrapping, of the oldest request without an answer; 0 = none.
+    pub since_ms: u32,
+    /// Seconds since boot of the last request.
+    pub used: u32,
+    /// Milliseconds since boot of the last probe reply or answer.
+    pub answered_ms: u32,
+}
+
+/// Value of BUCKET, hash by ep_id: tokens for new flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Bucket {
+    /// Nanoseconds since boot of the last refill.
+    pub refilled: u64,
+    /// Tokens left.
+    pub tokens: u32,
+    /// Reserved, 0.
+    pub pad: u32,
+}
+
+/// Key of DROPS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(C)]
+pub struct DropKey {
+    /// Port number; 0 = not known.
+    pub ep_id: u32,
+    /// [`crate::reason::Drop`].
+    pub reason: u32,
+}
+
+/// Value of DROPS, one per CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct DropCount {
+    /// Packets (a GSO packet counts once).
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What an [`Event`] tells the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EventKind {
+    /// A DHCP request; `frame` holds it.
+    Dhcp = 1,
+    /// A second request of a flow that only receives: the agent acknowledges it.
+    NeedAck = 2,
+    /// A flow was denied.
+    Denied = 3,
+    /// An allowed address announced itself at another port (gratuitous ARP).
+    Claim = 4,
+}
+
+/// Bytes of frame in an event: a DHCP message (at least 576, RFC 2131) with its headers.
+pub const EVENT_FRAME: usize = 640;
+
+/// Record of the ring buffer EVENTS.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Event {
+    /// [`EventKind`].
+    pub kind: u32,
+    /// Port number.
+    pub ep_id: u32,
+    /// Bytes used of `frame`.
+    pub len: u32,
+    /// [`crate::reason::Drop`] where there is one.
+    pub reason: u32,
+    /// The flow, where there is one.
+    pub flow: FlowKey,
+    /// First bytes of the frame.
+    pub frame: [u8; EVENT_FRAME],
+}
+
+sized! {
+    Cfg = 64, Ep = 48, VniAddress = 20, Addr = 8, FlowKey = 40, Flow = 48, FragKey = 44, Ports = 4,
+    Moved = 16, Route = 28, ShardKey = 8, Shard = 12, Bounce = 16, Pending = 12, Bucket = 16,
+    DropKey = 8, DropCount = 16, Event = 696,
+}
