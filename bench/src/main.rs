@@ -1,0 +1,31 @@
+//! Measurements, each beside a peer in the same run (`./dev bench [WHAT]`).
+//!
+//! A number of this machine alone means little: what counts is the ratio to the peer that ran a
+//! moment before on the same cores. So every table interleaves its rows round by round and
+//! reports medians, and says what else the machine was doing.
+
+mod machine;
+mod paths;
+mod report;
+mod rr;
+mod shell;
+mod tcp;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: mizar-bench tcp [--rounds N] [--seconds N]
+       mizar-bench rr-server ADDRESS:PORT
+       mizar-bench rr-client ADDRESS:PORT SECONDS
+
+tcp needs root, iperf3 and ethtool (./dev setup installs them).";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["rr-server", address] => rr::serve(address.parse()?),
+        ["rr-client", address, seconds] => rr::ask(address.parse()?, seconds.parse()?),
+        ["tcp", options @ ..] => tcp::run_peers(&tcp::Plan::from_options(options)?),
+        _ => bail!("{USAGE}"),
+    }
+}
