@@ -1,1 +1,5 @@
-//! Placeholder until the crate's first commit.
+//! Types and rules of the cloud network, without I/O.
+
+pub mod id;
+pub mod mac;
+pub mod model;

@@ -1,0 +1,164 @@
+//! The objects that desired state is compiled from, as they stand in the database.
+//!
+//! Each holds what its entries need and nothing else: no status, no timestamps. Numbers (`number`,
+//! `vni`, `generation`) are the short names of the data plane; ids are those of the API.
+
+use crate::id::{NetworkId, PortId, SubnetId};
+use crate::mac::Mac;
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// An endpoint address as the data plane holds it: 16 bytes, IPv4 mapped into IPv6.
+pub fn mapped(address: IpAddr) -> mizar_abi::Address {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// The slot, 0 to 4,095, of an address in the subnet of that number: which bouncers hold it.
+pub fn slot(subnet: u32, address: IpAddr) -> u16 {
+    mizar_abi::hash::slot(subnet, &mapped(address))
+}
+
+/// A host of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its short name; never 0.
+    pub number: u32,
+    /// Its name: `binding:host_id`.
+    pub name: String,
+    /// Outer address of its packets.
+    pub underlay: Ipv4Addr,
+}
+
+/// A key that signs the options of first packets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClusterKey {
+    /// 1 to 255.
+    pub id: u8,
+    /// The secret.
+    pub key: [u8; 16],
+    /// This one signs; the others verify only.
+    pub signs: bool,
+}
+
+impl std::fmt::Debug for ClusterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterKey").field("id", &self.id).field("signs", &self.signs).finish_non_exhaustive()
+    }
+}
+
+/// A network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its id.
+    pub id: NetworkId,
+    /// 4,096 to 2^24 - 1.
+    pub vni: u32,
+    /// Bytes of inner IP packet.
+    pub mtu: u32,
+}
+
+/// A route that a subnet hands to its ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostRoute {
+    /// Where to.
+    pub destination: IpNet,
+    /// Through which address.
+    pub nexthop: IpAddr,
+}
+
+/// A subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// Its id.
+    pub id: SubnetId,
+    /// Its short name.
+    pub number: u32,
+    /// VNI of its network.
+    pub vni: u32,
+    /// Its addresses.
+    pub cidr: IpNet,
+    /// The router's address, if it has one.
+    pub gateway: Option<IpAddr>,
+    /// Whether agents answer DHCP.
+    pub dhcp: bool,
+    /// Name servers, in the order to be tried.
+    pub dns: Vec<IpAddr>,
+    /// Further routes.
+    pub routes: Vec<HostRoute>,
+}
+
+/// One address of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FixedIp {
+    /// Number of the subnet.
+    pub subnet: u32,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// Addresses that a port may use as source beside its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddressPair {
+    /// The addresses.
+    pub cidr: IpNet,
+    /// With this source MAC; `None` = the port's own.
+    pub mac: Option<Mac>,
+}
+
+/// A port as its host and its bouncers need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundPort {
+    /// Its id.
+    pub id: PortId,
+    /// Its short name: `ep_id` of the data plane.
+    pub number: u32,
+    /// Rises with every binding.
+    pub generation: u32,
+    /// Its name.
+    pub name: String,
+    /// VNI of its network.
+    pub vni: u32,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// Its addresses, in the order of its `fixed_ips`; may be empty.
+    pub fixed_ips: Vec<FixedIp>,
+    /// Allowed address pairs.
+    pub pairs: Vec<AddressPair>,
+    /// Anti-spoofing on.
+    pub port_security: bool,
+    /// `admin_state_up`.
+    pub admin_up: bool,
+    /// Number of its set of security groups; 0 = none.
+    pub set: u32,
+    /// Number of the host that it is bound to; `None` = not bound, or to a host not known.
+    pub host: Option<u32>,
+    /// Number of the host that it left within the last five minutes.
+    pub moved_from: Option<u32>,
+}
+
+/// Which hosts bounce for a subnet: a decision of placement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardMap {
+    /// The subnet.
+    pub id: SubnetId,
+    /// Its number.
+    pub subnet: u32,
+    /// There are 2^log2 shards.
+    pub log2: u8,
+    /// Numbers of the hosts of each shard; 0 = none.
+    pub shards: Vec<[u32; 2]>,
+}
+
+/// Which hosts divide for a network: a decision of placement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DividerSet {
+    /// The network.
+    pub id: NetworkId,
+    /// Its VNI.
+    pub vni: u32,
+    /// Numbers of hosts, in pairs; 0 = none.
+    pub pairs: Vec<[u32; 2]>,
+}
