@@ -1,0 +1,124 @@
+//! Connections: their settings, and what to do when a transaction must be tried again.
+
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use futures::FutureExt;
+use std::time::Duration;
+
+/// A connection that goes back to its pool when dropped.
+pub type Connection = Object<AsyncPgConnection>;
+
+/// Why no connection could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// All connections were in use, or the database silent, for longer than callers wait.
+    #[error("no database connection within {} s", WAIT.as_secs())]
+    Timeout,
+    /// The database cannot be reached.
+    #[error("no database connection")]
+    Unavailable(#[source] diesel_async::pooled_connection::deadpool::PoolError),
+    /// The pool cannot be made.
+    #[error("the connection pool cannot be made")]
+    Build(#[source] diesel_async::pooled_connection::deadpool::BuildError),
+}
+
+/// What the connections of a pool are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Commands and listings: PostgreSQL may keep generic plans.
+    Commands,
+    /// The feed: every plan is made for its values. With a generic plan the tail scans the whole
+    /// index once a transaction has been running for a while (CONTROLPLANE section 1, traps).
+    Feed,
+}
+
+/// A pool of connections to one database.
+#[derive(Clone)]
+pub struct DbPool {
+    pool: Pool<AsyncPgConnection>,
+}
+
+impl std::fmt::Debug for DbPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DbPool").field("status", &self.pool.status()).finish()
+    }
+}
+
+/// A waiting lock fails the request instead of the service; a transaction that its client forgot
+/// is ended, since the feed's readers carry every open one in their cursors.
+const SETTINGS: &str = "SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '5s'; \
+     SET default_transaction_isolation = 'read committed';";
+
+/// Beyond [`SETTINGS`], for [`Use::Feed`].
+const FEED_SETTINGS: &str = "SET plan_cache_mode = 'force_custom_plan'; SET jit = off;";
+
+/// How long a caller waits for a free connection.
+const WAIT: Duration = Duration::from_secs(5);
+
+impl DbPool {
+    /// A pool of at most `size` connections, opened when first needed.
+    pub fn new(url: &str, size: usize, used_for: Use) -> Result<Self, PoolError> {
+        let mut config = ManagerConfig::<AsyncPgConnection>::default();
+        // A closed connection is seen without asking the server; asking costs every command a
+        // round trip.
+        config.recycling_method = RecyclingMethod::Fast;
+        config.custom_setup = Box::new(move |url| connect(url.to_owned(), used_for).boxed());
+        let pool = Pool::builder(AsyncDieselConnectionManager::new_with_config(url, config))
+            .max_size(size)
+            .build()
+            .map_err(PoolError::Build)?;
+        Ok(Self { pool })
+    }
+
+    /// A connection, waiting up to five seconds for one.
+    pub async fn get(&self) -> Result<Connection, PoolError> {
+        let got = tokio::time::timeout(WAIT, self.pool.get()).await.map_err(|_| PoolError::Timeout)?;
+        got.map_err(PoolError::Unavailable)
+    }
+
+    /// Ends all connections; waiting callers fail.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}
+
+/// A connection of its own, outside any pool, with the same settings.
+pub async fn connect(url: String, used_for: Use) -> diesel::ConnectionResult<AsyncPgConnection> {
+    let mut conn = AsyncPgConnection::establish(&url).await?;
+    let settings = match used_for {
+        Use::Commands => SETTINGS.to_owned(),
+        Use::Feed => format!("{SETTINGS} {FEED_SETTINGS}"),
+    };
+    conn.batch_execute(&settings).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+    Ok(conn)
+}
+
+/// Whether the transaction was the victim of a conflict (40001, 40P01) and may succeed if it is
+/// run again from its beginning.
+pub fn is_conflict(error: &Error) -> bool {
+    match error {
+        Error::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
+        // diesel has no kind for 40P01 and hides the code, so the text must do.
+        Error::DatabaseError(DatabaseErrorKind::Unknown, info) => info.message() == "deadlock detected",
+        _ => false,
+    }
+}
+
+/// Whether a lock was waited for in vain (55P03): the caller should try again later.
+pub fn is_lock_timeout(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(DatabaseErrorKind::Unknown, info)
+        if info.message() == "canceling statement due to lock timeout")
+}
+
+/// Whether the database could not be spoken to.
+pub fn is_disconnect(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::DatabaseError(DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection, _)
+    )
+}
+
+/// How often a transaction is tried.
+pub const TRIES: u32 = 3;

@@ -1,0 +1,257 @@
+//! The tables of `migrations/`, as diesel sees them. A test compares the two.
+
+use diesel::{allow_tables_to_appear_in_same_query, joinable, table};
+
+table! {
+    domains (id) {
+        id -> Text,
+        name -> Text,
+        enabled -> Bool,
+    }
+}
+
+table! {
+    projects (id) {
+        id -> Uuid,
+        domain_id -> Text,
+        name -> Text,
+        description -> Text,
+        enabled -> Bool,
+    }
+}
+
+table! {
+    users (id) {
+        id -> Uuid,
+        domain_id -> Text,
+        name -> Text,
+        password_hash -> Text,
+        enabled -> Bool,
+    }
+}
+
+table! {
+    // No primary key in the database: `project_id` is null for a role on the whole system.
+    role_assignments (user_id, role) {
+        user_id -> Uuid,
+        project_id -> Nullable<Uuid>,
+        role -> Text,
+    }
+}
+
+table! {
+    revoked_tokens (audit_id) {
+        audit_id -> Text,
+        expires_at -> Timestamptz,
+    }
+}
+
+table! {
+    hosts (id) {
+        id -> Uuid,
+        number -> Int4,
+        name -> Text,
+        underlay -> Inet,
+        mtu -> Int4,
+        az -> Text,
+        rack -> Text,
+        transit -> Text,
+        weight -> Int4,
+        transit_hook -> Text,
+        version -> Text,
+        abi -> Int4,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        revision_number -> Int8,
+    }
+}
+
+table! {
+    host_state (host) {
+        host -> Int4,
+        boot_id -> Text,
+        epoch -> Nullable<Text>,
+        cursor -> Nullable<Text>,
+        failures -> Jsonb,
+        seen_at -> Timestamptz,
+    }
+}
+
+table! {
+    networks (id) {
+        id -> Uuid,
+        project_id -> Uuid,
+        name -> Text,
+        description -> Text,
+        admin_state_up -> Bool,
+        status -> Text,
+        vni -> Int4,
+        mtu -> Int4,
+        shared -> Bool,
+        external -> Bool,
+        port_security_enabled -> Bool,
+        tags -> Array<Text>,
+        revision_number -> Int8,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+table! {
+    subnets (id) {
+        id -> Uuid,
+        project_id -> Uuid,
+        network_id -> Uuid,
+        number -> Int4,
+        name -> Text,
+        description -> Text,
+        ip_version -> Int2,
+        cidr -> Cidr,
+        gateway_ip -> Nullable<Inet>,
+        enable_dhcp -> Bool,
+        dns_nameservers -> Array<Inet>,
+        host_routes -> Jsonb,
+        allocation_pools -> Jsonb,
+        tags -> Array<Text>,
+        revision_number -> Int8,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+table! {
+    ports (id) {
+        id -> Uuid,
+        project_id -> Uuid,
+        network_id -> Uuid,
+        number -> Int4,
+        name -> Text,
+        description -> Text,
+        mac -> Macaddr,
+        admin_state_up -> Bool,
+        device_id -> Text,
+        device_owner -> Text,
+        port_security_enabled -> Bool,
+        address_pairs -> Jsonb,
+        status -> Text,
+        status_reason -> Text,
+        host -> Nullable<Int4>,
+        generation -> Int4,
+        moved_from -> Nullable<Int4>,
+        moved_at -> Nullable<Timestamptz>,
+        wired_generation -> Nullable<Int4>,
+        wired_at -> Nullable<Timestamptz>,
+        host_name -> Text,
+        vnic_type -> Text,
+        vif_type -> Text,
+        vif_details -> Jsonb,
+        profile -> Jsonb,
+        group_set -> Int4,
+        tags -> Array<Text>,
+        revision_number -> Int8,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+table! {
+    port_ips (subnet_id, address) {
+        subnet_id -> Uuid,
+        address -> Inet,
+        network_id -> Uuid,
+        port_id -> Uuid,
+        position -> Int2,
+        slot -> Int2,
+    }
+}
+
+table! {
+    entries (scope, kind, key) {
+        scope -> Int8,
+        slot -> Int2,
+        kind -> Int2,
+        key -> Bytea,
+        body -> Bytea,
+        deleted -> Bool,
+        changed_at -> Timestamptz,
+        xid -> Int8,
+    }
+}
+
+table! {
+    subscriptions (host, scope, lo, role) {
+        host -> Int4,
+        scope -> Int8,
+        lo -> Int2,
+        hi -> Int2,
+        role -> Int2,
+        state -> Int2,
+        deleted -> Bool,
+        changed_at -> Timestamptz,
+        xid -> Int8,
+    }
+}
+
+table! {
+    includes (scope, slot, target) {
+        scope -> Int8,
+        slot -> Int2,
+        target -> Int8,
+        deleted -> Bool,
+        last_used -> Timestamptz,
+        xid -> Int8,
+    }
+}
+
+table! {
+    feed (one) {
+        one -> Bool,
+        epoch -> Uuid,
+        horizon -> Int8,
+    }
+}
+
+table! {
+    leader (one) {
+        one -> Bool,
+        fence -> Int8,
+    }
+}
+
+table! {
+    cluster_keys (id) {
+        id -> Int2,
+        key -> Bytea,
+        signs -> Bool,
+        created_at -> Timestamptz,
+    }
+}
+
+joinable!(projects -> domains (domain_id));
+joinable!(users -> domains (domain_id));
+joinable!(role_assignments -> users (user_id));
+joinable!(role_assignments -> projects (project_id));
+joinable!(subnets -> networks (network_id));
+joinable!(ports -> networks (network_id));
+joinable!(port_ips -> ports (port_id));
+joinable!(port_ips -> subnets (subnet_id));
+
+allow_tables_to_appear_in_same_query!(
+    domains,
+    projects,
+    users,
+    role_assignments,
+    revoked_tokens,
+    hosts,
+    host_state,
+    networks,
+    subnets,
+    ports,
+    port_ips,
+    entries,
+    subscriptions,
+    includes,
+    feed,
+    leader,
+    cluster_keys,
+);
