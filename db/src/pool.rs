@@ -4,7 +4,9 @@ use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AnsiTransactionManager, TransactionManager};
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::time::Duration;
 
 /// A connection that goes back to its pool when dropped.
@@ -78,9 +80,50 @@ impl DbPool {
         got.map_err(PoolError::Unavailable)
     }
 
+    /// Runs `work` in a READ COMMITTED transaction and commits it; rolls back if it fails. A
+    /// victim of a conflict is run again, three times in all, so `work` must have no effect
+    /// outside its transaction.
+    pub async fn transaction<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T, E>>,
+        E: From<Error> + From<PoolError> + Conflict,
+    {
+        let mut conn = self.get().await?;
+        let mut tries = 1;
+        loop {
+            match once(&mut conn, &work).await {
+                Err(error) if error.is_conflict() && tries < TRIES => tries += 1,
+                done => return done,
+            }
+            // Apart, so that the two that met do not meet again.
+            tokio::time::sleep(Duration::from_millis(rand::random_range(2..20))).await;
+        }
+    }
+
     /// Ends all connections; waiting callers fail.
     pub fn close(&self) {
         self.pool.close();
+    }
+}
+
+async fn once<T, E, F>(conn: &mut AsyncPgConnection, work: &F) -> Result<T, E>
+where
+    F: for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T, E>>,
+    E: From<Error>,
+{
+    AnsiTransactionManager::begin_transaction(conn).await?;
+    match work(conn).await {
+        Ok(value) => {
+            AnsiTransactionManager::commit_transaction(conn).await?;
+            Ok(value)
+        }
+        Err(error) => {
+            // If even this fails the connection is broken and the pool drops it.
+            if let Err(rollback) = AnsiTransactionManager::rollback_transaction(conn).await {
+                tracing::warn!(error = %rollback, "a failed transaction could not be rolled back");
+            }
+            Err(error)
+        }
     }
 }
 
@@ -120,5 +163,17 @@ pub fn is_disconnect(error: &Error) -> bool {
     )
 }
 
+/// An error that may say: run the transaction again.
+pub trait Conflict {
+    /// See [`is_conflict`].
+    fn is_conflict(&self) -> bool;
+}
+
+impl Conflict for Error {
+    fn is_conflict(&self) -> bool {
+        is_conflict(self)
+    }
+}
+
 /// How often a transaction is tried.
-pub const TRIES: u32 = 3;
+const TRIES: u32 = 3;
