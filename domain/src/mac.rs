@@ -15,6 +15,13 @@ pub struct Mac(pub [u8; 6]);
 pub struct MacError(pub String);
 
 impl Mac {
+    /// A random address under fa:16:3e, OpenStack's prefix (locally administered). 24 random bits:
+    /// whoever draws must be ready to draw again.
+    pub fn random() -> Self {
+        let [a, b, c] = rand::random();
+        Self([0xfa, 0x16, 0x3e, a, b, c])
+    }
+
     /// Bit 0 of the first byte: the address of a group of stations. A port cannot have one.
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 != 0

@@ -1,0 +1,128 @@
+//! Commands on networks and their rules.
+
+use crate::id::{NetworkId, PortId, ProjectId};
+use crate::text::{Name, Tags};
+use crate::vni::Vni;
+use mizar_abi::MTU_OVERHEAD;
+
+/// Makes a network.
+#[derive(Clone, Debug)]
+pub struct CreateNetwork {
+    /// Its id, drawn by the caller.
+    pub id: NetworkId,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// Name; need not be unique.
+    pub name: Name,
+    /// Description.
+    pub description: Name,
+    /// `admin_state_up`.
+    pub admin_up: bool,
+    /// `None`: as large as the underlay allows.
+    pub mtu: Option<u32>,
+    /// Every project may put ports on it.
+    pub shared: bool,
+    /// What its ports get where they do not say.
+    pub port_security: bool,
+    /// `None`: a random one.
+    pub vni: Option<Vni>,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// Changes a network. `None` leaves the attribute as it is.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateNetwork {
+    /// Name.
+    pub name: Option<Name>,
+    /// Description.
+    pub description: Option<Name>,
+    /// `admin_state_up`.
+    pub admin_up: Option<bool>,
+    /// MTU; 0 asks for the default.
+    pub mtu: Option<u32>,
+    /// Every project may put ports on it.
+    pub shared: Option<bool>,
+    /// What its ports get where they do not say.
+    pub port_security: Option<bool>,
+}
+
+/// Why a network cannot be made or changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NetworkError {
+    /// The underlay carries less.
+    #[error("Invalid input for mtu: {mtu} is larger than {max}, which the underlay carries")]
+    MtuTooLarge {
+        /// Asked for.
+        mtu: u32,
+        /// Possible.
+        max: u32,
+    },
+    /// RFC 791: every link carries 68 bytes.
+    #[error("Invalid input for mtu: {0} is smaller than 68, the least that IPv4 needs")]
+    MtuTooSmall(u32),
+    /// Another network has the number that an admin named.
+    #[error("Unable to create the network. The tunnel ID {0} is in use.")]
+    VniInUse(Vni),
+    /// Drawing found only used numbers: the cloud is as good as full.
+    #[error("Unable to create the network. No tenant network is available for allocation.")]
+    NoVniFree,
+    /// `shared` cannot be taken back while others have ports on it.
+    #[error("Unable to reconfigure sharing settings for network {0}. Multiple tenants are using it.")]
+    SharedInUse(NetworkId),
+    /// Its bound ports' hosts cannot carry the new MTU.
+    #[error("Invalid input for mtu: {mtu} is larger than host {host} carries, which has ports of the network")]
+    HostTooSmall {
+        /// Asked for.
+        mtu: u32,
+        /// By its name.
+        host: String,
+    },
+}
+
+/// Why a network cannot be deleted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteNetworkError {
+    /// It has ports.
+    #[error("Unable to complete operation on network {network}. There are one or more ports still in use on the network, id for these ports is: {}", list(.ports))]
+    HasPorts {
+        /// Which network.
+        network: NetworkId,
+        /// Some of the ports.
+        ports: Vec<PortId>,
+    },
+}
+
+fn list(ports: &[PortId]) -> String {
+    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The MTU of endpoints: what the underlay carries less encapsulation with an option (DATAPLANE).
+pub const fn max_mtu(underlay_mtu: u32) -> u32 {
+    underlay_mtu.saturating_sub(MTU_OVERHEAD)
+}
+
+/// Checks an MTU that a tenant named; 0 and `None` mean the largest possible.
+pub fn check_mtu(mtu: Option<u32>, underlay_mtu: u32) -> Result<u32, NetworkError> {
+    let max = max_mtu(underlay_mtu);
+    match mtu {
+        None | Some(0) => Ok(max),
+        Some(mtu) if mtu > max => Err(NetworkError::MtuTooLarge { mtu, max }),
+        Some(mtu) if mtu < 68 => Err(NetworkError::MtuTooSmall(mtu)),
+        Some(mtu) => Ok(mtu),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_mtu_leaves_room_for_the_encapsulation() {
+        assert_eq!(check_mtu(None, 1500), Ok(1398));
+        assert_eq!(check_mtu(Some(0), 1500), Ok(1398));
+        assert_eq!(check_mtu(Some(1398), 1500), Ok(1398));
+        assert_eq!(check_mtu(Some(1399), 1500), Err(NetworkError::MtuTooLarge { mtu: 1399, max: 1398 }));
+        assert_eq!(check_mtu(Some(67), 1500), Err(NetworkError::MtuTooSmall(67)));
+    }
+}
