@@ -1,7 +1,9 @@
 //! The agent's local socket: what CNI plugins, VM orchestrators and `./dev` call.
 //!
-//! One JSON object a line, answered by one line, over a Unix stream socket (mode 0660); a
-//! connection may carry any number of calls.
+//! One JSON value a line, answered by one line, over a Unix stream socket (mode 0660); a
+//! connection may carry any number of calls. Enums are tagged from outside
+//! (`{"attach":{"port":"…","kind":{"container":{"netns":"/run/netns/x","ifname":"eth0"}}}}`,
+//! `"status"`): serde's inner tags and `flatten` let unknown fields pass.
 
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -9,7 +11,7 @@ use uuid::Uuid;
 
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "call", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Call {
     /// Makes the port's interface and wires it; waits up to 10 s for the port's entry. Repeating
     /// it changes nothing.
@@ -17,7 +19,6 @@ pub enum Call {
         /// The port.
         port: Uuid,
         /// What to make.
-        #[serde(flatten)]
         kind: AttachKind,
     },
     /// Removes the interface. Succeeds when there is none.
@@ -33,7 +34,7 @@ pub enum Call {
 
 /// What an endpoint is attached to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AttachKind {
     /// A veth, its inner end moved into a namespace and configured there.
     Container {
@@ -53,7 +54,7 @@ pub enum AttachKind {
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "result", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Answer {
     /// The endpoint is wired.
     Attached(Attached),
@@ -72,6 +73,7 @@ pub enum Answer {
 
 /// An endpoint as it was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Attached {
     /// The port.
     pub port: Uuid,
@@ -89,6 +91,7 @@ pub struct Attached {
 
 /// What `./dev status` and operators see of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Status {
     /// Name of the host.
     pub host: String,
@@ -112,4 +115,34 @@ pub struct Status {
     pub drops: std::collections::BTreeMap<String, u64>,
     /// Entries of each map by name.
     pub maps: std::collections::BTreeMap<String, usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_what_the_module_says() {
+        let port = Uuid::nil();
+        let kind = AttachKind::Container { netns: "/run/netns/x".into(), ifname: "eth0".into() };
+        let text = r#"{"attach":{"port":"00000000-0000-0000-0000-000000000000","kind":{"container":{"netns":"/run/netns/x","ifname":"eth0"}}}}"#;
+        assert_eq!(serde_json::to_string(&Call::Attach { port, kind: kind.clone() }).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Call>(text).unwrap(), Call::Attach { port, kind });
+        assert_eq!(serde_json::to_string(&Call::Status).unwrap(), r#""status""#);
+        assert_eq!(serde_json::to_string(&AttachKind::Tap).unwrap(), r#""tap""#);
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_at_every_level() {
+        for bad in [
+            r#"{"attach":{"port":"00000000-0000-0000-0000-000000000000","kind":"tap","mtu":9000}}"#,
+            r#"{"attach":{"port":"00000000-0000-0000-0000-000000000000","kind":{"host":{"ifname":"a","x":1}}}}"#,
+            r#"{"detach":{"port":"00000000-0000-0000-0000-000000000000","force":true}}"#,
+            r#"{"detach":{"port":"no uuid"}}"#,
+            r#"{"status":{"x":1}}"#,
+            r#""reboot""#,
+        ] {
+            assert!(serde_json::from_str::<Call>(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,0 +1,331 @@
+//! Incremental equals full: however entries came and went, in whatever batches, the maps hold
+//! what a planner that sees only the last state puts into empty maps.
+
+use ipnet::IpNet;
+use mizar_abi::maps::EpKind;
+use mizar_plan::{Facts, Key, Op, Planner, Value, Wiring};
+use mizar_wire::body::{self, Body};
+use mizar_wire::{EntryKey, Kind, Scope};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use uuid::Uuid;
+
+/// A step of a history.
+#[derive(Clone, Debug)]
+enum Step {
+    Put(EntryKey, Body),
+    Remove(prop::sample::Index),
+    Wire(u32, Option<Wiring>),
+    Facts(i32),
+    Flush,
+    /// The write of the n-th operation of the next flush fails.
+    Fail(prop::sample::Index),
+}
+
+fn entry(scope: Scope, kind: Kind, number: u32) -> EntryKey {
+    EntryKey {
+        scope,
+        slot: 0,
+        kind,
+        key: number.to_be_bytes().to_vec(),
+    }
+}
+
+fn ip(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
+}
+
+/// A universe so small that everything collides: two networks, three subnets, four ports.
+fn step() -> impl Strategy<Value = Step> {
+    let vni = 5000u32..5002;
+    let subnet = 1u32..4;
+    let port = 1u32..5;
+    let host = 0u32..3;
+    let generation = 0u32..3;
+    let put = prop_oneof![
+        (host.clone(), 0u8..2).prop_map(|(number, last)| Step::Put(
+            entry(Scope::Cluster, Kind::Host, number),
+            Body::Host(body::Host {
+                number,
+                name: String::new(),
+                underlay: Ipv4Addr::new(192, 0, 2, last)
+            }),
+        )),
+        (1u8..5, any::<bool>(), any::<bool>()).prop_map(|(id, signs, good)| Step::Put(
+            entry(Scope::Cluster, Kind::ClusterKey, u32::from(id)),
+            Body::ClusterKey(body::ClusterKey {
+                id,
+                signs,
+                key: if good {
+                    format!("{id:032x}")
+                } else {
+                    "bad".into()
+                }
+            }),
+        )),
+        // Two objects may hold one VNI for a moment: `twin` is part of the key alone.
+        (vni.clone(), 0u32..2, 1390u32..1392).prop_map(|(vni, twin, mtu)| Step::Put(
+            entry(Scope::Network(vni), Kind::Network, twin),
+            Body::Network(body::Network {
+                id: Uuid::nil(),
+                vni,
+                mtu
+            }),
+        )),
+        (vni.clone(), subnet.clone(), any::<bool>(), 0u8..2).prop_map(
+            |(vni, number, gateway, net)| Step::Put(
+                entry(Scope::Network(vni), Kind::Subnet, number),
+                Body::Subnet(body::Subnet {
+                    id: Uuid::nil(),
+                    number,
+                    vni,
+                    cidr: IpNet::new(IpAddr::V4(Ipv4Addr::new(10, 0, net, 0)), 24).unwrap(),
+                    gateway: gateway.then(|| ip(1)),
+                    dhcp: true,
+                    dns: vec![],
+                    routes: vec![],
+                }),
+            )
+        ),
+        (vni.clone(), 0usize..3).prop_map(|(vni, n)| Step::Put(
+            entry(Scope::Network(vni), Kind::DividerSet, vni),
+            Body::DividerSet(body::DividerSet {
+                vni,
+                pairs: vec![[1, 2]; n]
+            }),
+        )),
+        vni.clone().prop_map(|vni| Step::Put(
+            entry(Scope::Dividers(vni), Kind::DividerRole, vni),
+            Body::DividerRole(body::DividerRole { vni }),
+        )),
+        (subnet.clone(), 0u8..3, 0usize..5).prop_map(|(subnet, log2, n)| Step::Put(
+            entry(Scope::Senders(subnet), Kind::ShardMap, subnet),
+            Body::ShardMap(body::ShardMap {
+                subnet,
+                log2,
+                shards: vec![[1, 2]; n]
+            }),
+        )),
+        (
+            port.clone(),
+            vni.clone(),
+            generation.clone(),
+            prop::collection::vec((1u8..4, subnet), 0..3),
+            prop::option::of(0u8..3),
+            any::<bool>()
+        )
+            .prop_map(|(number, vni, generation, addresses, pair, up)| Step::Put(
+                entry(Scope::Host(9), Kind::Port, number),
+                Body::Port(body::Port {
+                    id: Uuid::from_u128(u128::from(number)),
+                    number,
+                    generation,
+                    name: String::new(),
+                    vni,
+                    mac: "fa:16:3e:00:00:01".into(),
+                    fixed_ips: addresses
+                        .into_iter()
+                        .map(|(a, subnet)| body::FixedIp {
+                            address: ip(a),
+                            subnet
+                        })
+                        .collect(),
+                    pairs: pair
+                        .map(|a| body::AddressPair {
+                            cidr: IpNet::from(ip(a)),
+                            mac: None
+                        })
+                        .into_iter()
+                        .collect(),
+                    port_security: up,
+                    admin_up: up,
+                    set: 0,
+                }),
+            )),
+        (
+            port.clone(),
+            vni.clone(),
+            1u8..3,
+            host.clone(),
+            generation.clone()
+        )
+            .prop_map(|(port, vni, a, host, generation)| Step::Put(
+                EntryKey {
+                    scope: Scope::Subnet(1),
+                    slot: 4,
+                    kind: Kind::Bounce,
+                    key: vec![port as u8, a]
+                },
+                Body::Bounce(body::Bounce {
+                    vni,
+                    address: ip(a),
+                    subnet: 1,
+                    host,
+                    port,
+                    generation,
+                    set: 0
+                }),
+            )),
+        (
+            port.clone(),
+            vni,
+            prop::collection::vec(1u8..4, 0..3),
+            host,
+            generation
+        )
+            .prop_map(|(number, vni, a, host, generation)| Step::Put(
+                entry(Scope::Host(9), Kind::MovedPort, number),
+                Body::MovedPort(body::MovedPort {
+                    number,
+                    generation,
+                    vni,
+                    addresses: a.into_iter().map(ip).collect(),
+                    host
+                }),
+            )),
+    ];
+    prop_oneof![
+        8 => put,
+        4 => any::<prop::sample::Index>().prop_map(Step::Remove),
+        2 => (port, prop::option::of(3u32..6)).prop_map(|(port, ifindex)| Step::Wire(
+            port,
+            ifindex.map(|ifindex| Wiring { ifindex, inner_ifindex: 0, kind: EpKind::Veth }),
+        )),
+        1 => (0i32..2).prop_map(Step::Facts),
+        3 => Just(Step::Flush),
+        1 => any::<prop::sample::Index>().prop_map(Step::Fail),
+    ]
+}
+
+fn facts(tai_offset: i32) -> Facts {
+    Facts {
+        number: 9,
+        underlay: Ipv4Addr::new(192, 0, 2, 9),
+        uplink: 2,
+        mtu: 1500,
+        tai_offset,
+    }
+}
+
+/// Executes operations on maps in memory, checking their order; `fail` says which one fails.
+fn execute(
+    maps: &mut BTreeMap<Key, Value>,
+    planner: &mut Planner,
+    ops: Vec<Op>,
+    fail: Option<usize>,
+) {
+    let first_removal = ops
+        .iter()
+        .position(|op| matches!(op, Op::Remove(_)))
+        .unwrap_or(ops.len());
+    assert!(
+        ops[first_removal..]
+            .iter()
+            .all(|op| matches!(op, Op::Remove(_))),
+        "removals come last"
+    );
+    assert!(
+        ops[..first_removal].is_sorted_by(|a, b| a.key() < b.key()),
+        "additions in the order of references"
+    );
+    assert!(
+        ops[first_removal..].is_sorted_by(|a, b| a.key() > b.key()),
+        "removals in the reverse order"
+    );
+    for (n, op) in ops.into_iter().enumerate() {
+        if fail == Some(n) {
+            planner.failed(*op.key(), "map is full".into());
+            continue;
+        }
+        match op {
+            Op::Put(key, value) => maps.insert(key, value),
+            Op::Remove(key) => maps.remove(&key),
+        };
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_ends_in_the_maps_of_its_last_state(steps in prop::collection::vec(step(), 1..80)) {
+        let mut planner = Planner::new();
+        let mut maps = BTreeMap::new();
+        let mut state: BTreeMap<EntryKey, Body> = BTreeMap::new();
+        let mut wirings = BTreeMap::new();
+        let mut known = None;
+        let mut fail = None;
+        for step in steps {
+            match step {
+                Step::Put(key, body) => {
+                    planner.put(key.clone(), body.clone());
+                    state.insert(key, body);
+                }
+                Step::Remove(index) if !state.is_empty() => {
+                    let key = state.keys().nth(index.index(state.len())).unwrap().clone();
+                    prop_assert_eq!(planner.remove(&key), state.remove(&key));
+                }
+                Step::Remove(_) => {}
+                Step::Wire(port, wiring) => {
+                    planner.wire(port, wiring);
+                    wirings.insert(port, wiring);
+                }
+                Step::Facts(offset) => {
+                    planner.set_facts(facts(offset));
+                    known = Some(offset);
+                }
+                Step::Fail(index) => fail = Some(index),
+                Step::Flush => {
+                    let ops = planner.flush();
+                    let fail = fail.take().filter(|_| !ops.is_empty()).map(|f: prop::sample::Index| f.index(ops.len()));
+                    execute(&mut maps, &mut planner, ops, fail);
+                }
+            }
+        }
+        // The last flush repeats what failed before.
+        let ops = planner.flush();
+        execute(&mut maps, &mut planner, ops, None);
+        prop_assert!(planner.flush().is_empty(), "nothing is left to do");
+
+        let mut fresh = Planner::new();
+        known.into_iter().for_each(|offset| fresh.set_facts(facts(offset)));
+        wirings.into_iter().for_each(|(port, wiring)| fresh.wire(port, wiring));
+        state.into_iter().for_each(|(key, body)| fresh.put(key, body));
+        let mut full = BTreeMap::new();
+        let ops = fresh.flush();
+        execute(&mut full, &mut fresh, ops, None);
+        prop_assert_eq!(&maps, &full);
+        prop_assert_eq!(planner.problems(), fresh.problems());
+        prop_assert_eq!(planner.desired().collect::<BTreeMap<_, _>>(), full);
+    }
+
+    /// A restarted agent finds maps of some other state, and ends in the same content.
+    #[test]
+    fn adopting_any_content_leads_to_what_is_desired(
+        before in prop::collection::vec(step(), 0..40), after in prop::collection::vec(step(), 0..40),
+    ) {
+        let build = |steps: Vec<Step>| {
+            let mut planner = Planner::new();
+            for step in steps {
+                match step {
+                    Step::Put(key, body) => planner.put(key, body),
+                    Step::Wire(port, wiring) => planner.wire(port, wiring),
+                    Step::Facts(offset) => planner.set_facts(facts(offset)),
+                    Step::Remove(_) | Step::Flush | Step::Fail(_) => {}
+                }
+            }
+            planner
+        };
+        let mut maps = BTreeMap::new();
+        let mut old = build(before);
+        let ops = old.flush();
+        execute(&mut maps, &mut old, ops, None);
+        let mut new = build(after);
+        let observed: Vec<_> = maps.iter().map(|(k, v)| (*k, *v)).collect();
+        let ops = new.adopt(&observed);
+        execute(&mut maps, &mut new, ops, None);
+        prop_assert_eq!(maps, new.desired().collect::<BTreeMap<_, _>>());
+        prop_assert!(new.flush().is_empty());
+    }
+}
