@@ -1,5 +1,6 @@
 //! Migrations, embedded in every binary that needs the schema.
 
+use diesel::migration::MigrationSource;
 use diesel::{Connection as _, RunQueryDsl as _};
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
@@ -42,4 +43,11 @@ pub async fn migrate(url: &str) -> Result<Vec<String>, MigrateError> {
         Ok(run.iter().map(ToString::to_string).collect())
     })
     .await?
+}
+
+/// Version of the newest migration, digits only: names the schema that this binary expects.
+pub fn newest() -> Result<String, MigrateError> {
+    let migrations = MigrationSource::<diesel::pg::Pg>::migrations(&MIGRATIONS).map_err(MigrateError::Migration)?;
+    let newest = migrations.iter().map(|migration| migration.name().version().to_string()).max();
+    Ok(newest.unwrap_or_default())
 }

@@ -1,0 +1,192 @@
+//! Generic list queries: filter, sort and page any table by typed predicates.
+//!
+//! A table's row says once which rows a caller may see ([`Listed::visible_to`]); every query
+//! starts from there, so no listing can forget tenancy. Filters and sort keys are values that a
+//! resource's attribute map holds; this module puts them together. Paging is by key (marker), not
+//! by offset: a page costs the same at the end of a million rows as at the beginning, and rows
+//! that come and go meanwhile shift nothing.
+
+use diesel::Table;
+use diesel::expression::BoxableExpression;
+use diesel::expression::expression_types::NotSelectable;
+use diesel::expression_methods::BoolExpressionMethods;
+use diesel::pg::Pg;
+use diesel::query_dsl::methods::{FilterDsl, LimitDsl, ThenOrderDsl};
+use diesel::sql_types::{Bool, Nullable};
+use diesel_async::methods::LoadQuery;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use std::str::FromStr;
+use uuid::Uuid;
+
+/// A WHERE term over `T`. Always nullable, so that `=` on a nullable column fits.
+pub type Predicate<T> = Box<dyn BoxableExpression<T, Pg, SqlType = Nullable<Bool>>>;
+
+/// An ORDER BY term over `T`.
+pub type Ordering<T> = Box<dyn BoxableExpression<T, Pg, SqlType = NotSelectable>>;
+
+/// Whose rows a request may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    /// Everyone's: an administrator.
+    All,
+    /// Those of one project, and what others share with it.
+    Project(Uuid),
+    /// None: a token without a project.
+    Nothing,
+}
+
+/// A row type that can be listed.
+pub trait Listed: Sized + Send + Sync + 'static {
+    /// Its table.
+    type Table: Table + 'static;
+    /// The boxed select of `Self` from it:
+    /// `IntoBoxed<'static, Select<Table, AsSelect<Self, Pg>>, Pg>`.
+    type Rows: FilterDsl<Predicate<Self::Table>, Output = Self::Rows>
+        + ThenOrderDsl<Ordering<Self::Table>, Output = Self::Rows>
+        + LimitDsl<Output = Self::Rows>
+        + LoadQuery<'static, AsyncPgConnection, Self>
+        + Send;
+
+    /// The rows that a caller may see. The only place where tenancy enters a query.
+    fn visible_to(view: Visibility) -> Self::Rows;
+
+    /// `id = $1`.
+    fn by_id(id: Uuid) -> Predicate<Self::Table>;
+
+    /// Its id.
+    fn id(&self) -> Uuid;
+}
+
+/// Which way a key sorts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dir {
+    /// Small first.
+    Asc,
+    /// Large first.
+    Desc,
+}
+
+impl Dir {
+    /// The other way: how a page before its marker is read.
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        match self {
+            Self::Asc => Self::Desc,
+            Self::Desc => Self::Asc,
+        }
+    }
+}
+
+/// How to sort by one column, and where a marker stands in that order. Made by [`sort_key!`].
+///
+/// [`sort_key!`]: crate::sort_key
+pub struct SortKey<R: Listed> {
+    /// ORDER BY.
+    pub order: fn(Dir) -> Ordering<R::Table>,
+    /// Same value as the marker.
+    pub tied: fn(&R) -> Predicate<R::Table>,
+    /// Value after the marker's.
+    pub after: fn(&R, Dir) -> Predicate<R::Table>,
+}
+
+impl<R: Listed> Clone for SortKey<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R: Listed> Copy for SortKey<R> {}
+
+/// A list query, checked and typed.
+pub struct Listing<R: Listed> {
+    /// All must hold.
+    pub filters: Vec<Predicate<R::Table>>,
+    /// In order of weight; the last must be unique, or pages would lose rows.
+    pub sorts: Vec<(SortKey<R>, Dir)>,
+    /// Only rows after this one.
+    pub marker: Option<R>,
+    /// At most so many.
+    pub limit: Option<i64>,
+}
+
+/// Runs a list query.
+pub async fn list<R: Listed>(
+    conn: &mut AsyncPgConnection,
+    view: Visibility,
+    listing: Listing<R>,
+) -> diesel::QueryResult<Vec<R>> {
+    let mut rows = R::visible_to(view);
+    for filter in listing.filters {
+        rows = rows.filter(filter);
+    }
+    if let Some(marker) = &listing.marker
+        && let Some(after) = after_marker(&listing.sorts, marker)
+    {
+        rows = rows.filter(after);
+    }
+    for (key, dir) in &listing.sorts {
+        rows = rows.then_order_by((key.order)(*dir));
+    }
+    if let Some(limit) = listing.limit {
+        rows = rows.limit(limit);
+    }
+    rows.load(conn).await
+}
+
+/// One row by id, if the caller may see it.
+pub async fn find<R: Listed>(
+    conn: &mut AsyncPgConnection,
+    view: Visibility,
+    id: Uuid,
+) -> diesel::QueryResult<Option<R>> {
+    let mut rows: Vec<R> = R::visible_to(view).filter(R::by_id(id)).load(conn).await?;
+    Ok(rows.pop())
+}
+
+/// `(k1 after) OR (k1 tied AND ((k2 after) OR (k2 tied AND …)))`.
+fn after_marker<R: Listed>(keys: &[(SortKey<R>, Dir)], marker: &R) -> Option<Predicate<R::Table>> {
+    let ((last, dir), rest) = keys.split_last()?;
+    Some(rest.iter().rev().fold((last.after)(marker, *dir), |inner, (key, dir)| {
+        Box::new((key.after)(marker, *dir).or((key.tied)(marker).and(inner)))
+    }))
+}
+
+/// The values that can be of the column's type: what cannot equals no row, as in Neutron
+/// (`GET /ports?id=not-a-uuid` is an empty list, not an error).
+pub fn parse_all<V: FromStr>(raw: &[String]) -> Vec<V> {
+    raw.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// `one_of!(ports::name: String)`: a filter function, `?name=a&name=b` to `name = ANY ('{a,b}')`.
+///
+/// A macro only because diesel keeps `AsInExpression` private, so that `eq_any` cannot be called
+/// in a generic function.
+#[macro_export]
+macro_rules! one_of {
+    ($column:path : $value:ty) => {
+        |raw: &[String]| {
+            use diesel::{ExpressionMethods as _, NullableExpressionMethods as _};
+            Ok(Box::new($column.eq_any($crate::listing::parse_all::<$value>(raw)).nullable()))
+        }
+    };
+}
+
+/// `sort_key!(PortRow, ports::name, |row| row.name.clone())`. The column must be NOT NULL; a text
+/// column must have the collation "C", so that the database's order is that of its `>`.
+#[macro_export]
+macro_rules! sort_key {
+    ($row:ty, $column:path, |$marker:ident| $value:expr) => {{
+        use diesel::{ExpressionMethods as _, NullableExpressionMethods as _};
+        $crate::listing::SortKey::<$row> {
+            order: |dir| match dir {
+                $crate::listing::Dir::Asc => Box::new($column.asc()),
+                $crate::listing::Dir::Desc => Box::new($column.desc()),
+            },
+            tied: |$marker| Box::new($column.eq($value).nullable()),
+            after: |$marker, dir| match dir {
+                $crate::listing::Dir::Asc => Box::new($column.gt($value).nullable()),
+                $crate::listing::Dir::Desc => Box::new($column.lt($value).nullable()),
+            },
+        }
+    }};
+}

@@ -1,0 +1,276 @@
+//! Networks.
+
+use super::Failure;
+use crate::entries;
+use crate::listing::{Listed, Predicate, Visibility};
+use crate::schema::{hosts, networks, ports, subnets};
+use chrono::{DateTime, Utc};
+use diesel::dsl::{self, exists, now};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use mizar_compile::Object;
+use mizar_domain::id::{NetworkId, PortId};
+use mizar_domain::model;
+use mizar_domain::network::{CreateNetwork, DeleteNetworkError, NetworkError, UpdateNetwork, check_mtu, underlay_for};
+use mizar_domain::vni::Vni;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// A network as stored.
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = networks, check_for_backend(Pg))]
+#[expect(missing_docs, reason = "the columns are documented in the migrations")]
+pub struct NetworkRow {
+    pub id: Uuid,
+    pub project_id: Uuid,
+    pub name: String,
+    pub description: String,
+    pub admin_state_up: bool,
+    pub status: String,
+    pub vni: i32,
+    pub mtu: i32,
+    pub shared: bool,
+    pub external: bool,
+    pub port_security_enabled: bool,
+    pub tags: Vec<String>,
+    pub revision_number: i64,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+impl Listed for NetworkRow {
+    type Table = networks::table;
+    type Rows = dsl::IntoBoxed<'static, dsl::Select<networks::table, dsl::AsSelect<Self, Pg>>, Pg>;
+
+    fn visible_to(view: Visibility) -> Self::Rows {
+        let all = networks::table.select(Self::as_select()).into_boxed();
+        match view {
+            Visibility::All => all,
+            Visibility::Project(project) => all.filter(networks::project_id.eq(project).or(networks::shared)),
+            Visibility::Nothing => all.filter(false.into_sql::<diesel::sql_types::Bool>()),
+        }
+    }
+
+    fn by_id(id: Uuid) -> Predicate<Self::Table> {
+        Box::new(networks::id.eq(id).nullable())
+    }
+
+    fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+impl NetworkRow {
+    /// What its entries are compiled from.
+    pub fn model(&self) -> model::Network {
+        model::Network { id: self.id.into(), vni: self.vni.cast_unsigned(), mtu: self.mtu.cast_unsigned() }
+    }
+}
+
+/// A network with the ids of its subnets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// The row.
+    pub row: NetworkRow,
+    /// Its subnets, by id.
+    pub subnets: Vec<Uuid>,
+}
+
+/// Adds what other tables say, for any number of networks in one query.
+pub async fn complete(conn: &mut AsyncPgConnection, rows: Vec<NetworkRow>) -> QueryResult<Vec<Network>> {
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let pairs: Vec<(Uuid, Uuid)> = subnets::table
+        .filter(subnets::network_id.eq_any(ids))
+        .select((subnets::network_id, subnets::id))
+        .order(subnets::id)
+        .load(conn)
+        .await?;
+    let mut by_network: BTreeMap<Uuid, Vec<Uuid>> = BTreeMap::new();
+    for (network, subnet) in pairs {
+        by_network.entry(network).or_default().push(subnet);
+    }
+    let with_subnets = |row: NetworkRow| {
+        let subnets = by_network.remove(&row.id).unwrap_or_default();
+        Network { row, subnets }
+    };
+    Ok(rows.into_iter().map(with_subnets).collect())
+}
+
+/// How a command locks a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// With any number of others: commands on ports.
+    Shared,
+    /// Alone: commands on subnets and on the network itself.
+    Alone,
+}
+
+/// Locks the networks that the caller sees and reads them in the next statement. The answer has
+/// fewer networks than ids where some are not to be seen.
+pub async fn lock(
+    conn: &mut AsyncPgConnection,
+    view: Visibility,
+    ids: &[Uuid],
+    hold: Hold,
+) -> QueryResult<BTreeMap<Uuid, NetworkRow>> {
+    let ids = ids.to_vec();
+    let vnis: Vec<i32> =
+        networks::table.filter(networks::id.eq_any(&ids)).select(networks::vni).load(conn).await?;
+    let vnis: Vec<u32> = vnis.into_iter().map(i32::cast_unsigned).collect();
+    match hold {
+        Hold::Shared => entries::lock_networks_shared(conn, &vnis).await?,
+        Hold::Alone => entries::lock_networks(conn, &vnis).await?,
+    }
+    let rows: Vec<NetworkRow> =
+        NetworkRow::visible_to(view).filter(networks::id.eq_any(ids)).load(conn).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// How often a random number is drawn. With a million networks one draw in sixteen is taken, so
+/// that all fail once in 10^19.
+const DRAWS: usize = 16;
+
+/// Makes networks.
+pub async fn create(
+    conn: &mut AsyncPgConnection,
+    underlay_mtu: u32,
+    commands: &[CreateNetwork],
+) -> Result<Vec<Network>, Failure> {
+    let mut made = Vec::with_capacity(commands.len());
+    let mut writes = Vec::new();
+    for command in commands {
+        let row = insert(conn, command, check_mtu(command.mtu, underlay_mtu)?).await?;
+        writes.extend(mizar_compile::create(Object::Network(&row.model())));
+        made.push(Network { row, subnets: Vec::new() });
+    }
+    entries::apply(conn, &writes).await?;
+    Ok(made)
+}
+
+async fn insert(conn: &mut AsyncPgConnection, command: &CreateNetwork, mtu: u32) -> Result<NetworkRow, Failure> {
+    for _ in 0..DRAWS {
+        let vni = command.vni.unwrap_or_else(Vni::random);
+        let row: Option<NetworkRow> = diesel::insert_into(networks::table)
+            .values((
+                networks::id.eq(command.id.uuid()),
+                networks::project_id.eq(command.project.uuid()),
+                networks::name.eq(command.name.as_str()),
+                networks::description.eq(command.description.as_str()),
+                networks::admin_state_up.eq(command.admin_up),
+                networks::vni.eq(vni.get().cast_signed()),
+                networks::mtu.eq(mtu.cast_signed()),
+                networks::shared.eq(command.shared),
+                networks::port_security_enabled.eq(command.port_security),
+                networks::tags.eq(command.tags.clone().into_vec()),
+            ))
+            .on_conflict(networks::vni)
+            .do_nothing()
+            .returning(NetworkRow::as_returning())
+            .get_result(conn)
+            .await
+            .optional()?;
+        match row {
+            Some(row) => return Ok(row),
+            None if command.vni.is_some() => return Err(NetworkError::VniInUse(vni).into()),
+            None => {}
+        }
+    }
+    Err(NetworkError::NoVniFree.into())
+}
+
+/// Changes a network that the caller has locked ([`Hold::Alone`]).
+pub async fn update(
+    conn: &mut AsyncPgConnection,
+    underlay_mtu: u32,
+    old: Network,
+    command: &UpdateNetwork,
+) -> Result<Network, Failure> {
+    let Network { row: old, subnets } = old;
+    let mtu = match command.mtu {
+        Some(mtu) => {
+            let mtu = check_mtu(Some(mtu), underlay_mtu)?;
+            check_hosts(conn, old.id, mtu).await?;
+            mtu.cast_signed()
+        }
+        None => old.mtu,
+    };
+    if old.shared && command.shared == Some(false) {
+        let foreign = ports::table.filter(ports::network_id.eq(old.id)).filter(ports::project_id.ne(old.project_id));
+        if diesel::select(exists(foreign)).get_result::<bool>(conn).await? {
+            return Err(NetworkError::SharedInUse(old.id.into()).into());
+        }
+    }
+    let name = command.name.as_ref().map_or(old.name.as_str(), |name| name.as_str());
+    let description = command.description.as_ref().map_or(old.description.as_str(), |text| text.as_str());
+    let row: NetworkRow = diesel::update(networks::table.find(old.id))
+        .set((
+            networks::name.eq(name),
+            networks::description.eq(description),
+            networks::admin_state_up.eq(command.admin_up.unwrap_or(old.admin_state_up)),
+            networks::mtu.eq(mtu),
+            networks::shared.eq(command.shared.unwrap_or(old.shared)),
+            networks::port_security_enabled.eq(command.port_security.unwrap_or(old.port_security_enabled)),
+            networks::revision_number.eq(networks::revision_number + 1),
+            networks::updated_at.eq(now),
+        ))
+        .returning(NetworkRow::as_returning())
+        .get_result(conn)
+        .await?;
+    let writes = mizar_compile::update(Object::Network(&old.model()), Object::Network(&row.model()));
+    entries::apply(conn, &writes).await?;
+    Ok(Network { row, subnets })
+}
+
+/// A larger MTU must fit the uplinks of the hosts that the network is on.
+async fn check_hosts(conn: &mut AsyncPgConnection, network: Uuid, mtu: u32) -> Result<(), Failure> {
+    let on_network = ports::table
+        .filter(ports::network_id.eq(network))
+        .filter(ports::host.is_not_null())
+        .select(ports::host.assume_not_null());
+    let small: Option<String> = hosts::table
+        .filter(hosts::mtu.lt(underlay_for(mtu).cast_signed()))
+        .filter(hosts::number.eq_any(on_network))
+        .select(hosts::name)
+        .first(conn)
+        .await
+        .optional()?;
+    match small {
+        Some(host) => Err(NetworkError::HostTooSmall { mtu, host }.into()),
+        None => Ok(()),
+    }
+}
+
+/// Deletes a network that the caller has locked ([`Hold::Alone`]), with its subnets. Ports must
+/// be gone before: that is the tenant's to decide.
+pub async fn delete(conn: &mut AsyncPgConnection, network: &Network) -> Result<(), Failure> {
+    let id = network.row.id;
+    let ports: Vec<Uuid> =
+        ports::table.filter(ports::network_id.eq(id)).select(ports::id).order(ports::id).limit(10).load(conn).await?;
+    if !ports.is_empty() {
+        let ports = ports.into_iter().map(PortId::from).collect();
+        return Err(DeleteNetworkError::HasPorts { network: NetworkId::from(id), ports }.into());
+    }
+    let subnets: Vec<super::subnet::SubnetRow> = diesel::delete(subnets::table.filter(subnets::network_id.eq(id)))
+        .returning(super::subnet::SubnetRow::as_returning())
+        .get_results(conn)
+        .await?;
+    diesel::delete(networks::table.find(id)).execute(conn).await?;
+    let mut writes = Vec::new();
+    for subnet in subnets {
+        writes.extend(mizar_compile::delete(Object::Subnet(&subnet.model(&network.row)?)));
+    }
+    writes.extend(mizar_compile::delete(Object::Network(&network.row.model())));
+    entries::apply(conn, &writes).await?;
+    Ok(())
+}
+
+/// A network's revision rises when a list in its representation changes (its subnets). Ports do
+/// not count: they are not in it, and every create would lock the one row.
+pub(super) async fn touch(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<()> {
+    diesel::update(networks::table.find(id))
+        .set((networks::revision_number.eq(networks::revision_number + 1), networks::updated_at.eq(now)))
+        .execute(conn)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Tests against a real database. One binary, so that they share one server.
+
+mod schema;
