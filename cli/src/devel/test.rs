@@ -1,0 +1,198 @@
+//! `./dev test`: builds everything once, then runs each test program itself.
+//!
+//! Cargo would build and run package by package; here the build is one step and its time is told
+//! apart from the tests'. Programs run as root (namespaces, eBPF) while the build runs as the
+//! caller.
+
+use super::cargo::{self, TestProgram};
+use crate::sandbox::need_root;
+use crate::sandbox::progress::{Progress, seconds};
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+/// The package of end-to-end tests.
+const END_TO_END: &str = "mizar-tests";
+
+/// A part of the tests that has its own time in the summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Functions and packages by themselves, with PostgreSQL and the kernel where they need them.
+    Unit,
+    /// Whole sandboxes.
+    EndToEnd,
+}
+
+impl Phase {
+    const ALL: [Self; 2] = [Self::Unit, Self::EndToEnd];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::EndToEnd => "e2e",
+        }
+    }
+
+    fn of(program: &TestProgram) -> Self {
+        if program.package == END_TO_END { Self::EndToEnd } else { Self::Unit }
+    }
+}
+
+/// What test programs said in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// Runs all tests, or those that `name` chooses.
+pub fn test(root: &Path, name: Option<&str>) -> Result<ExitCode> {
+    need_root()?;
+    let progress = Progress::Shown;
+    let start = Instant::now();
+    progress.step("eBPF programs built", || cargo::build_bpf(root))?;
+    progress.step("programs built", || cargo::build_services(root))?;
+    let programs = progress.step("tests built", || cargo::build_tests(root, &[]))?;
+    let (chosen, filter) = choose(&programs, name);
+    if chosen.iter().any(|program| Phase::of(program) == Phase::EndToEnd) {
+        progress.step("Python clients (openstack, scapy)", || clients(root))?;
+    }
+    let mut total = Tally::default();
+    let mut times = Vec::new();
+    let mut broken = Vec::new();
+    for phase in Phase::ALL {
+        let phase_start = Instant::now();
+        let mut tally = Tally::default();
+        for program in chosen.iter().filter(|program| Phase::of(program) == phase) {
+            let said = run(root, program, filter)?;
+            if said.failed > 0 {
+                broken.push(format!("{}::{}", program.package, program.target));
+            }
+            tally.add(said);
+        }
+        times.push(format!("{} {} ({} tests)", phase.name(), seconds(phase_start.elapsed()), tally.passed + tally.failed));
+        total.add(tally);
+    }
+    if total == Tally::default() {
+        bail!("NAME: no test matches `{}`", name.unwrap_or_default());
+    }
+    println!("\ntimes: {}; all {}", times.join(", "), seconds(start.elapsed()));
+    if !broken.is_empty() {
+        println!("failed in: {}", broken.join(", "));
+    }
+    println!("{} passed, {} failed", total.passed, total.failed);
+    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The programs that `name` means, and the part of a test's name to hand them: a phase, a package
+/// or a target is taken whole.
+fn choose<'a>(programs: &'a [TestProgram], name: Option<&'a str>) -> (Vec<&'a TestProgram>, Option<&'a str>) {
+    let all: Vec<_> = programs.iter().collect();
+    let Some(name) = name else { return (all, None) };
+    let whole: Vec<_> = programs
+        .iter()
+        .filter(|p| Phase::of(p).name() == name || p.package == name || (p.integration && p.target == name))
+        .collect();
+    if whole.is_empty() { (all, Some(name)) } else { (whole, None) }
+}
+
+/// Runs one program as cargo would, shows what it prints, and adds up its result lines.
+fn run(root: &Path, program: &TestProgram, filter: Option<&str>) -> Result<Tally> {
+    println!("\n== {} {}", program.package, program.target);
+    let mut child = Command::new(&program.executable)
+        .args(filter)
+        .current_dir(&program.directory)
+        .env("CARGO_MANIFEST_DIR", &program.directory)
+        .env("MIZAR_PYTHON", root.join(".dev/venv/bin"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {}", program.executable.display()))?;
+    let mut said = None;
+    for line in BufReader::new(child.stdout.take().expect("piped above")).lines() {
+        let line = line?;
+        println!("{line}");
+        said = parse_result(&line).or(said);
+    }
+    let status = child.wait()?;
+    Ok(match said {
+        Some(tally) if status.success() || tally.failed > 0 => tally,
+        // It ended without a result, or with one that its exit contradicts.
+        _ => {
+            println!("{} ended with {status} and no result", program.target);
+            Tally { passed: said.unwrap_or_default().passed, failed: 1 }
+        }
+    })
+}
+
+/// `test result: ok. 3 passed; 0 failed; ...`
+fn parse_result(line: &str) -> Option<Tally> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let count = |what: &str| {
+        counts.split("; ").find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
+    };
+    Some(Tally { passed: count(" passed")?, failed: count(" failed")? })
+}
+
+/// Real clients, from PyPI, in an environment of their own that outlives `./dev down`.
+fn clients(root: &Path) -> Result<()> {
+    let wanted = std::fs::read_to_string(root.join("tests/requirements.txt"))?;
+    let venv = root.join(".dev/venv");
+    let stamp = venv.join("mizar-requirements.txt");
+    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
+        return Ok(());
+    }
+    let run = |command: &mut Command| crate::sandbox::netns::run(command).map(drop);
+    run(cargo::as_invoker(root, "python3")?.args(["-m", "venv", "--clear"]).arg(&venv))
+        .context("python3-venv is needed: `./dev setup`")?;
+    let pip = venv.join("bin/pip");
+    run(cargo::as_invoker(root, pip.to_str().context("the checkout's path is not text")?)?
+        .args(["install", "--quiet", "-r", "tests/requirements.txt"]))?;
+    std::fs::write(stamp, wanted)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(package: &str, target: &str, integration: bool) -> TestProgram {
+        TestProgram {
+            package: package.into(),
+            target: target.into(),
+            integration,
+            executable: "/x".into(),
+            directory: "/".into(),
+        }
+    }
+
+    #[test]
+    fn the_result_line_is_read() {
+        let line = "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s";
+        assert_eq!(parse_result(line), Some(Tally { passed: 3, failed: 2 }));
+        assert_eq!(parse_result("test some::test ... ok"), None);
+    }
+
+    #[test]
+    fn a_name_is_a_phase_a_package_a_file_or_a_part_of_a_test() {
+        let programs = [program("mizar-domain", "mizar_domain", false), program(END_TO_END, "paths", true)];
+        let chosen = |name| {
+            let (programs, filter) = choose(&programs, Some(name));
+            (programs.iter().map(|p| p.target.as_str()).collect::<Vec<_>>(), filter)
+        };
+        assert_eq!(chosen("unit"), (vec!["mizar_domain"], None));
+        assert_eq!(chosen("e2e"), (vec!["paths"], None));
+        assert_eq!(chosen("mizar-domain"), (vec!["mizar_domain"], None));
+        assert_eq!(chosen("paths"), (vec!["paths"], None));
+        assert_eq!(chosen("overlap"), (vec!["mizar_domain", "paths"], Some("overlap")));
+    }
+}

@@ -1,0 +1,252 @@
+//! Mizar's own processes in a sandbox: which there are, how each is started, when it is ready.
+
+use super::layout::{AGENT_PORT, HostPlan, Layout, UNDERLAY_API};
+use super::netns::Netns;
+use super::process::Process;
+use super::settings::Settings;
+use super::{mounts, pki, postgres, topology};
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// One process of a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The database, where it is the sandbox's own.
+    Postgres,
+    /// `mizar-api`.
+    Api,
+    /// `mizar-scheduler`.
+    Scheduler,
+    /// `mizar-agent` of a host.
+    Agent(String),
+}
+
+impl Service {
+    /// Name of the process.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Postgres => postgres::NAME.into(),
+            Self::Api => "api".into(),
+            Self::Scheduler => "scheduler".into(),
+            Self::Agent(host) => format!("agent-{host}"),
+        }
+    }
+
+    /// The process.
+    pub fn process(&self, layout: &Layout) -> Process {
+        Process::named(layout, &self.name())
+    }
+}
+
+/// Where `mizar-api` and the others are.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    dir: PathBuf,
+}
+
+impl Binaries {
+    /// Beside this program: `target/debug`, or `deps` below it for a test.
+    pub fn beside_this_program() -> Result<Self> {
+        let program = std::env::current_exe()?;
+        let dir = program.parent().context("this program has no directory")?;
+        let dir = if dir.ends_with("deps") { dir.parent().context("no directory above deps")? } else { dir };
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    fn command(&self, name: &str) -> Result<Command> {
+        Ok(Command::new(self.path(name)?))
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf> {
+        let path = self.dir.join(name);
+        if !path.exists() {
+            bail!("{} is not built: `./dev up` and `./dev test` build it", path.display());
+        }
+        Ok(path)
+    }
+}
+
+/// Everything needed to start a service of one sandbox.
+#[derive(Clone, Debug)]
+pub struct Starter<'a> {
+    /// Paths.
+    pub layout: &'a Layout,
+    /// Settings.
+    pub settings: &'a Settings,
+    /// Programs.
+    pub binaries: &'a Binaries,
+}
+
+impl Starter<'_> {
+    /// Starts it and waits until it serves; changes nothing if it runs.
+    pub fn start(&self, service: &Service) -> Result<()> {
+        if service.process(self.layout).pid().is_some() {
+            return Ok(());
+        }
+        match service {
+            Service::Postgres => postgres::up(self.layout, self.settings.durable),
+            Service::Api => self.api(),
+            Service::Scheduler => self.scheduler(),
+            Service::Agent(name) => {
+                let hosts = self.settings.host_plans()?;
+                let host = hosts.iter().find(|h| h.name == *name);
+                self.agent(host.with_context(|| format!("the sandbox has no host `{name}`"))?)
+            }
+        }
+    }
+
+    fn database_url(&self) -> String {
+        self.settings.database_url.clone().unwrap_or_else(|| postgres::url(self.layout))
+    }
+
+    /// The API serves users on the machine's loopback and agents on the underlay. One process
+    /// cannot listen in two namespaces by address, so the agents' socket is opened there and
+    /// handed over.
+    fn api(&self) -> Result<()> {
+        let process = Service::Api.process(self.layout);
+        let listener = Netns::named(self.layout.underlay_netns())
+            .enter(|| TcpListener::bind((UNDERLAY_API, AGENT_PORT)))?
+            .context("cannot open the agents' socket in the underlay")?;
+        let state = self.state_dir("api")?;
+        let server = pki::server(self.layout);
+        let public = SocketAddr::from(([127, 0, 0, 1], self.settings.api_port));
+        let mut command = self.binaries.command("mizar-api")?;
+        command
+            .env("MIZAR_DATABASE_URL", self.database_url())
+            .arg("--listen")
+            .arg(public.to_string())
+            .arg("--public-url")
+            .arg(format!("http://{public}"))
+            .args(["--agent-fd", "3"])
+            .arg("--tls-cert")
+            .arg(&server.cert)
+            .arg("--tls-key")
+            .arg(&server.key)
+            .arg("--tls-client-ca")
+            .arg(pki::ca(self.layout))
+            .arg("--state-dir")
+            .arg(state)
+            .arg("--underlay-mtu")
+            .arg(self.settings.mtu.to_string())
+            .arg("--lease-s")
+            .arg(self.settings.lease_s.to_string())
+            .arg("--bootstrap-admin-password-file")
+            .arg(self.layout.dir().join("admin-password"));
+        hand_over(&mut command, listener.into());
+        process.start(command)?;
+        process.wait_ready(Duration::from_secs(30), || answers(public, "/readyz"))
+    }
+
+    fn scheduler(&self) -> Result<()> {
+        let process = Service::Scheduler.process(self.layout);
+        let mut command = self.binaries.command("mizar-scheduler")?;
+        command
+            .env("MIZAR_DATABASE_URL", self.database_url())
+            .arg("--shard-ports")
+            .arg(self.settings.shard_ports.to_string())
+            .arg("--dividers")
+            .arg(self.settings.dividers.to_string())
+            .arg("--lease-s")
+            .arg(self.settings.lease_s.to_string());
+        process.start(command)?;
+        Ok(())
+    }
+
+    fn agent(&self, host: &HostPlan) -> Result<()> {
+        let process = Service::Agent(host.name.clone()).process(self.layout);
+        let state = self.state_dir(&process_state(&host.name))?;
+        let pair = pki::host(self.layout, &host.name);
+        let bpffs = self.layout.bpffs(&host.name);
+        mounts::bpffs(&bpffs)?;
+        let socket = self.layout.agent_socket(&host.name);
+        let mut command = Netns::named(self.layout.host_netns(&host.name)).command(self.binaries.path("mizar-agent")?)?;
+        command
+            .args(["--host", &host.name, "--az", host.az, "--rack", host.rack, "--uplink", topology::UPLINK])
+            .arg("--api")
+            .arg(format!("https://{UNDERLAY_API}:{AGENT_PORT}"))
+            .arg("--ca")
+            .arg(pki::ca(self.layout))
+            .arg("--cert")
+            .arg(&pair.cert)
+            .arg("--key")
+            .arg(&pair.key)
+            .arg("--state-dir")
+            .arg(state)
+            .arg("--bpffs")
+            .arg(&bpffs)
+            .arg("--socket")
+            .arg(&socket)
+            .args(["--transit-hook", &self.settings.transit_hook])
+            .arg("--flow-entries")
+            .arg(self.settings.flow_entries.to_string());
+        if let Some(object) = &self.settings.bpf_object {
+            command.arg("--bpf-object").arg(object);
+        }
+        process.start(command)?;
+        process.wait_ready(Duration::from_secs(30), || UnixStream::connect(&socket).is_ok())
+    }
+
+    fn state_dir(&self, process: &str) -> Result<PathBuf> {
+        let dir = self.layout.state(process);
+        std::fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+}
+
+fn process_state(host: &str) -> String {
+    format!("agent-{host}")
+}
+
+/// Stops a service in the way that is kind to it.
+pub fn stop(layout: &Layout, service: &Service) -> Result<()> {
+    match service {
+        Service::Postgres => postgres::down(layout),
+        _ => service.process(layout).stop(Signal::SIGTERM, Duration::from_secs(10)),
+    }
+}
+
+/// The child finds `socket` as descriptor 3.
+fn hand_over(command: &mut Command, socket: OwnedFd) {
+    // SAFETY: dup2 and fcntl are bare system calls. dup2 clears close-on-exec on the copy, except
+    // when the socket is 3 already: then fcntl does.
+    unsafe {
+        command.pre_exec(move || {
+            let from = socket.as_raw_fd();
+            let done = if from == 3 { libc::fcntl(3, libc::F_SETFD, 0) } else { libc::dup2(from, 3) };
+            if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+        });
+    }
+}
+
+/// Whether an HTTP server answers 200 there.
+fn answers(server: SocketAddr, path: &str) -> bool {
+    use std::io::{Read, Write};
+    let attempt = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&server, Duration::from_millis(500))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        Ok(&head[9..] == b"200")
+    };
+    attempt().unwrap_or(false)
+}
+
+/// A port of the loopback that nobody listens on: `wanted` if it is free.
+pub fn free_port(wanted: u16) -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", wanted)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// The eBPF object of a checkout, if it was built there.
+pub fn built_bpf_object(root: &Path) -> Option<PathBuf> {
+    let object = root.join("bpf/target/bpfel-unknown-none/release/mizar");
+    object.exists().then_some(object)
+}

@@ -1,0 +1,79 @@
+//! Settings of a sandbox; kept beside it, so that later commands and restarts use the same.
+
+use super::layout::{self, HostPlan, Layout};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// How a sandbox is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Number of hosts.
+    pub hosts: usize,
+    /// The last host carries transit roles before the others do.
+    pub prefer_last: bool,
+    /// MTU of the underlay.
+    pub mtu: u32,
+    /// `auto`, `xdp` or `tcx`.
+    pub transit_hook: String,
+    /// Ports of a subnet that make one shard.
+    pub shard_ports: u32,
+    /// Dividers of a network.
+    pub dividers: u32,
+    /// Seconds that a host's lease lasts.
+    pub lease_s: u32,
+    /// Established flows that a host can hold.
+    pub flow_entries: u32,
+    /// The sandbox's database waits for the disk.
+    pub durable: bool,
+    /// A database of the user's instead of the sandbox's own.
+    pub database_url: Option<String>,
+    /// Port of the API on the loopback; 0 = any free one.
+    pub api_port: u16,
+    /// The eBPF object, where it is not embedded.
+    pub bpf_object: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            hosts: 4,
+            prefer_last: true,
+            mtu: 1500,
+            transit_hook: "auto".into(),
+            shard_ports: 250,
+            dividers: 2,
+            lease_s: 30,
+            flow_entries: 131_072,
+            durable: true,
+            database_url: None,
+            api_port: 0,
+            bpf_object: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Those of the sandbox that is up; `None` when there is none.
+    pub fn load(layout: &Layout) -> Result<Option<Self>> {
+        match std::fs::read(layout.settings()) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .with_context(|| format!("{} is not understood: `./dev down` removes it", layout.settings().display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes them beside the sandbox.
+    pub fn store(&self, layout: &Layout) -> Result<()> {
+        std::fs::create_dir_all(layout.dir())?;
+        Ok(std::fs::write(layout.settings(), serde_json::to_vec_pretty(self)?)?)
+    }
+
+    /// The hosts.
+    pub fn host_plans(&self) -> Result<Vec<HostPlan>> {
+        layout::hosts(self.hosts)
+    }
+}
