@@ -116,6 +116,11 @@ impl Api {
         decode(self.get(&format!("/v2.0/networks?name={name}"))?, "networks")
     }
 
+    /// The networks that one sees.
+    pub fn networks(&self) -> Result<Vec<Network>> {
+        decode(self.get("/v2.0/networks")?, "networks")
+    }
+
     /// The subnets of a network.
     pub fn subnets_of(&self, network: Uuid) -> Result<Vec<Subnet>> {
         decode(self.get(&format!("/v2.0/subnets?network_id={network}"))?, "subnets")

@@ -247,6 +247,6 @@ pub fn free_port(wanted: u16) -> Result<u16> {
 
 /// The eBPF object of a checkout, if it was built there.
 pub fn built_bpf_object(root: &Path) -> Option<PathBuf> {
-    let object = root.join("bpf/target/bpfel-unknown-none/release/mizar");
+    let object = root.join("target/bpf/mizar-bpf.o");
     object.exists().then_some(object)
 }

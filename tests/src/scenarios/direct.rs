@@ -1,0 +1,77 @@
+//! After the first exchange no transit host sees a packet of the flow, in either direction.
+
+use crate::bed::Bed;
+use crate::exchange::pings;
+use crate::harness::Scenario;
+use crate::tenant::{Tenant, at};
+use anyhow::{Result, ensure};
+use mizar::sandbox::endpoint::Endpoint;
+use mizar_abi::reason::Counter;
+
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[
+    ("a_thousand_pings_in_a_subnet_ask_no_bouncer", |bed| across_hosts(bed, &["10.1.0.0/24"], 0)),
+    ("a_thousand_pings_across_subnets_ask_no_divider", |bed| {
+        across_hosts(bed, &["10.1.0.0/24", "10.2.0.0/24"], 1)
+    }),
+    ("a_thousand_pings_on_one_host_never_reach_the_wire", one_host),
+];
+
+/// What transit hosts count, and what senders count when they ask them.
+const TRANSIT: [Counter; 4] = [Counter::RequestOut, Counter::Bounced, Counter::Divided, Counter::Sibling];
+
+fn across_hosts(bed: &Bed, cidrs: &[&str], subnet: usize) -> Result<()> {
+    bed.transit_on(&[2, 3])?;
+    let tenant: Tenant<'_> = bed.tenant()?;
+    let net = tenant.network(cidrs)?;
+    let [a, b] = tenant.endpoints(&net, [at(0, 0), at(subnet, 1)])?;
+    let asked = bed.total(Counter::Bounced)?;
+    let direct = bed.total(Counter::DirectIn)?;
+    still(bed, &a, &b)?;
+    ensure!(bed.total(Counter::Bounced)? > asked, "the first packet was not bounced: the counter proves nothing");
+    let delivered = bed.total(Counter::DirectIn)? - direct;
+    ensure!(delivered >= 2000, "only {delivered} packets were received on the direct path");
+    Ok(())
+}
+
+fn one_host(bed: &Bed) -> Result<()> {
+    bed.transit_on(&[2, 3])?;
+    let tenant = bed.tenant()?;
+    let net = tenant.network(&["10.1.0.0/24"])?;
+    let [a, b] = tenant.endpoints(&net, [at(0, 0), at(0, 0)])?;
+    let local = bed.counter(0, Counter::Local)?;
+    let direct = bed.total(Counter::DirectOut)?;
+    still(bed, &a, &b)?;
+    ensure!(bed.counter(0, Counter::Local)? - local >= 2000, "the pings were not delivered locally");
+    ensure!(bed.total(Counter::DirectOut)? == direct, "packets between ports of one host crossed the wire");
+    Ok(())
+}
+
+/// One `ping` of 1,003 requests is one flow: its first ones set the path up, and then a thousand
+/// must leave the counters alone. The first run shows what setting up costs at most.
+fn still(bed: &Bed, a: &Endpoint, b: &Endpoint) -> Result<()> {
+    let before = transit_counts(bed)?;
+    let first = pings(a, b, 3)?;
+    ensure!(first.all_answered(), "the first exchange: {first:?}");
+    let set_up = difference(&before, &transit_counts(bed)?);
+    let before = transit_counts(bed)?;
+    let flow = pings(a, b, 1003)?;
+    ensure!(flow.all_answered(), "the flow: {flow:?}");
+    let moved = difference(&before, &transit_counts(bed)?);
+    for ((counter, allowed), moved) in TRANSIT.iter().zip(set_up).zip(moved) {
+        ensure!(
+            moved <= allowed,
+            "{} moved by {moved} during 1,003 pings, by {allowed} during 3",
+            counter.name()
+        );
+    }
+    Ok(())
+}
+
+fn transit_counts(bed: &Bed) -> Result<Vec<u64>> {
+    TRANSIT.iter().map(|counter| bed.total(*counter)).collect()
+}
+
+fn difference(before: &[u64], after: &[u64]) -> Vec<u64> {
+    before.iter().zip(after).map(|(before, after)| after - before).collect()
+}

@@ -1,0 +1,70 @@
+//! Roles that come and go under traffic: established flows lose nothing.
+
+use anyhow::{Result, ensure};
+use mizar::sandbox::services::Service;
+use mizar::sandbox::traffic::{PingStream, TcpServer, TcpStreaming};
+use mizar_tests::bed::Bed;
+use mizar_tests::exchange::{PORT, common};
+use mizar_tests::harness::Scenario;
+use mizar_tests::tenant::at;
+use mizar_tests::{bed, harness};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const SCENARIOS: &[Scenario] = &[
+    ("a_long_connection_in_a_subnet_outlives_every_change_of_roles", |bed| under_traffic(bed, &["10.1.0.0/24"], 0)),
+    ("a_long_connection_across_subnets_outlives_every_change_of_roles", |bed| {
+        under_traffic(bed, &["10.1.0.0/24", "10.2.0.0/24"], 1)
+    }),
+    ("roles_of_a_host_whose_lease_is_lost_are_replaced", lost_host),
+];
+
+/// Silence that one TCP retransmission of a lost segment would cause, and a loaded machine alone
+/// does not.
+const LONGEST: Duration = Duration::from_millis(190);
+
+fn under_traffic(bed: &Bed, cidrs: &[&str], subnet: usize) -> Result<()> {
+    bed.transit_on(&[2])?;
+    let tenant = bed.tenant()?;
+    let net = tenant.network(cidrs)?;
+    let [a, b] = tenant.endpoints(&net, [at(0, 0), at(subnet, 1)])?;
+    let server = TcpServer::start(&b.netns, SocketAddr::new(b.address()?, PORT), "long")?;
+    let long = TcpStreaming::start(&a.netns, server.address())?;
+    let pings = PingStream::start(&a.netns, b.address()?, Duration::from_millis(5))?;
+    bed.wait("an established connection", || Ok(long.exchanged() > 100))?;
+    for transit in [&[2, 3][..], &[3], &[0, 3], &[0], &[1], &[0, 1, 2, 3], &[2]] {
+        bed.transit_on(transit)?;
+        bed.settle()?;
+        let seen = long.exchanged();
+        bed.wait("more exchanges after a change of roles", || Ok(long.exchanged() > seen + 100))?;
+    }
+    let longest = long.stop()?;
+    let pings = pings.stop()?;
+    // The request under way when `ping` is stopped has no answer yet.
+    ensure!(pings.received + 1 >= pings.sent && pings.duplicates == 0, "pings were lost: {pings:?}");
+    ensure!(longest < LONGEST, "a message took {longest:?}: a segment was lost");
+    common(&a, &b)
+}
+
+fn lost_host(bed: &Bed) -> Result<()> {
+    bed.transit_on(&[2, 3])?;
+    let tenant = bed.tenant()?;
+    let net = tenant.network(&["10.1.0.0/24"])?;
+    let [a, b] = tenant.endpoints(&net, [at(0, 0), at(0, 1)])?;
+    common(&a, &b)?;
+    bed.transit_on(&[0, 1, 2, 3])?;
+    bed.sandbox.kill(&Service::Agent(bed.host(2).into()))?;
+    // More than a tenth of four hosts is lost, so nothing is placed until it is said to be gone.
+    bed.admin.label_host(bed.host(2), "no")?;
+    bed.wait("no role on the lost host", || {
+        Ok(bed.admin.roles()?.iter().all(|role| role.host != bed.host(2) || role.state != "active"))
+    })?;
+    common(&a, &b)?;
+    let [c] = tenant.endpoints(&net, [at(0, 3)])?;
+    common(&a, &c)
+}
+
+fn main() -> ExitCode {
+    harness::run("troles", bed::settings(), &[SCENARIOS])
+}
