@@ -21,7 +21,8 @@ struct Client {
 
 impl Client {
     fn new(bed: &Bed, user: &str) -> Result<Self> {
-        let dir = std::env::var("MIZAR_PYTHON").map(PathBuf::from).unwrap_or(mizar::devel::root().join(".dev/venv/bin"));
+        let dir =
+            std::env::var("MIZAR_PYTHON").map(PathBuf::from).unwrap_or(mizar::devel::root().join(".dev/venv/bin"));
         let program = dir.join("openstack");
         ensure!(program.exists(), "{} is missing: `./dev test` makes it", program.display());
         let password = mizar::sandbox::secrets::Secrets::load(bed.sandbox.layout())?.of(user)?;
@@ -64,7 +65,9 @@ fn openstack(bed: &Bed) -> Result<()> {
     ensure!(subnet["cidr"] == "10.5.0.0/24" && subnet["gateway_ip"] == "10.5.0.1", "{subnet}");
     let port = red.json("port create --network n1 --fixed-ip subnet=s1,ip-address=10.5.0.77 p1")?;
     ensure!(port["fixed_ips"][0]["ip_address"] == "10.5.0.77" && port["status"] == "DOWN", "{port}");
-    for (words, names) in [("network list", "n1"), ("subnet list", "s1"), ("port list", "p1"), ("port list --network n1", "p1")] {
+    for (words, names) in
+        [("network list", "n1"), ("subnet list", "s1"), ("port list", "p1"), ("port list --network n1", "p1")]
+    {
         let list = red.json(words)?;
         ensure!(list.as_array().is_some_and(|l| l.len() == 1 && l[0]["Name"] == names), "{words}: {list}");
     }
@@ -88,7 +91,8 @@ fn isolated(bed: &Bed) -> Result<()> {
     let id = net.network.id;
     ensure!(owner.json(&format!("network show {id}"))?["id"] == id.to_string(), "its owner does not see it");
     ensure!(other.json("network list")? == serde_json::json!([]), "another project lists it");
-    for words in [format!("network show {id}"), format!("network delete {id}"), format!("port create --network {id} x")] {
+    for words in [format!("network show {id}"), format!("network delete {id}"), format!("port create --network {id} x")]
+    {
         ensure!(!other.raw(&words)?.status.success(), "another project may `{words}`");
     }
     Ok(())

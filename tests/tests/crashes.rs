@@ -38,7 +38,10 @@ fn flows(bed: &Bed, ends: &[Endpoint; 3]) -> Result<Flows> {
     let server = TcpServer::start(&b.netns, SocketAddr::new(b.address()?, PORT), "long")?;
     let interval = Duration::from_millis(5);
     let flows = Flows {
-        pings: [PingStream::start(&a.netns, b.address()?, interval)?, PingStream::start(&a.netns, c.address()?, interval)?],
+        pings: [
+            PingStream::start(&a.netns, b.address()?, interval)?,
+            PingStream::start(&a.netns, c.address()?, interval)?,
+        ],
         long: TcpStreaming::start(&a.netns, server.address())?,
         _server: server,
     };

@@ -19,7 +19,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("mizar-api", &["mizar-compile", "mizar-db", "mizar-domain", "mizar-wire"]),
     ("mizar-scheduler", &["mizar-compile", "mizar-db", "mizar-domain", "mizar-placement", "mizar-wire"]),
     ("mizar-plan", &["mizar-abi", "mizar-wire"]),
-    ("mizar-agent", &["mizar-abi", "mizar-plan", "mizar-wire"]),
+    ("mizar-agent", &["mizar-abi", "mizar-packet", "mizar-plan", "mizar-wire"]),
     ("mizar", &["mizar-wire"]),
     ("mizar-tests", &["mizar", "mizar-abi"]),
     ("mizar-bench", &["mizar", "mizar-abi", "mizar-wire"]),

@@ -13,9 +13,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 
-const SCENARIOS: &[Scenario] =
-    &[("no_frame_of_a_tenant_reaches_another_tenants_port", |bed| hostile(bed, &[2, 3])),
-      ("no_frame_reaches_another_tenant_where_transit_is_on_the_same_host", |bed| hostile(bed, &[0, 1]))];
+const SCENARIOS: &[Scenario] = &[
+    ("no_frame_of_a_tenant_reaches_another_tenants_port", |bed| hostile(bed, &[2, 3])),
+    ("no_frame_reaches_another_tenant_where_transit_is_on_the_same_host", |bed| hostile(bed, &[0, 1])),
+];
 
 /// Frames of each kind.
 const FRAMES: u32 = 1500;
@@ -80,12 +81,14 @@ fn hostile(bed: &Bed, transit: &[usize]) -> Result<()> {
     let red_net = red.network(&["10.1.0.0/24"])?;
     let blue_net = blue.network(&["10.1.0.0/24", "10.9.0.0/24"])?;
     let [attacker, friend] = red.endpoints(&red_net, [place(0, "10.1.0.10"), place(1, "10.1.0.11")])?;
-    let victims = blue.endpoints(&blue_net, [place(0, "10.1.0.11"), place(0, "10.1.0.12"), place(1, "10.1.0.13"), at(1, 1)])?;
+    let victims =
+        blue.endpoints(&blue_net, [place(0, "10.1.0.11"), place(0, "10.1.0.12"), place(1, "10.1.0.13"), at(1, 1)])?;
     common(&attacker, &friend)?;
     common(&victims[1], &victims[2])?;
     let watches = victims.iter().map(Watch::start).collect::<Result<Vec<_>>>()?;
     let underlay: Vec<_> = bed.sandbox.hosts().iter().map(|h| h.underlay.to_string()).collect();
-    let targets: Vec<_> = victims.iter().map(|v| Ok(format!("{}={}", v.address()?, v.attached.mac))).collect::<Result<_>>()?;
+    let targets: Vec<_> =
+        victims.iter().map(|v| Ok(format!("{}={}", v.address()?, v.attached.mac))).collect::<Result<_>>()?;
     let mut attack: Command = attacker.netns.command(python()?)?;
     attack
         .arg(script("attack.py"))
@@ -104,8 +107,10 @@ fn hostile(bed: &Bed, transit: &[usize]) -> Result<()> {
         // The victims' own exchanges are theirs; what carries the attack's mark is not.
         let foreign: Vec<_> = seen.lines().filter(|line| line.starts_with("MARK ")).collect();
         ensure!(foreign.is_empty(), "{} received frames of another tenant: {foreign:?}", victim.name);
-        ensure!(victim.address()? != "10.1.0.13".parse::<std::net::IpAddr>()? || seen.lines().count() > 0,
-            "the sniffer saw not even the victim's own traffic: it proves nothing");
+        ensure!(
+            victim.address()? != "10.1.0.13".parse::<std::net::IpAddr>()? || seen.lines().count() > 0,
+            "the sniffer saw not even the victim's own traffic: it proves nothing"
+        );
     }
     Ok(())
 }

@@ -20,9 +20,10 @@ fn talk(bed: &Bed, hosts: [usize; 6]) -> Result<()> {
     let net = tenant.network(&["10.1.0.0/24", "10.2.0.0/24"])?;
     let places: [At<'_>; 6] = std::array::from_fn(|i| at(i % 2, hosts[i]));
     let endpoints = tenant.endpoints(&net, places)?;
-    bed.wait("three bouncers of each subnet and three dividers", || {
-        Ok(holders(bed, 2)? >= 6 && holders(bed, 3)? >= 3)
-    })?;
+    bed.wait(
+        "three bouncers of each subnet and three dividers",
+        || Ok(holders(bed, 2)? >= 6 && holders(bed, 3)? >= 3),
+    )?;
     bed.settle()?;
     for (index, a) in endpoints.iter().enumerate() {
         for b in &endpoints[index + 1..] {

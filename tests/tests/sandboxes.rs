@@ -32,7 +32,9 @@ fn machine() -> Result<BTreeSet<String>> {
     for what in ["prog", "map", "link"] {
         // Lines that begin with a number begin an object; the others go on about it.
         let text = run(Command::new("bpftool").args([what, "show"]))?;
-        note(&format!("bpf {what}"), &text, |line| line.split_once(": ").map(|(id, _)| id).filter(|id| id.parse::<u32>().is_ok()));
+        note(&format!("bpf {what}"), &text, |line| {
+            line.split_once(": ").map(|(id, _)| id).filter(|id| id.parse::<u32>().is_ok())
+        });
     }
     for process in std::fs::read_dir("/proc")?.flatten() {
         let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();

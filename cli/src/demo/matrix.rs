@@ -105,7 +105,13 @@ pub fn plan(tenants: &[Tenant]) -> Vec<Trial> {
     trials
 }
 
-fn both_means(tenant: usize, from: usize, target: &Endpoint, expected: Option<String>, relation: Relation) -> Vec<Trial> {
+fn both_means(
+    tenant: usize,
+    from: usize,
+    target: &Endpoint,
+    expected: Option<String>,
+    relation: Relation,
+) -> Vec<Trial> {
     let Ok(to) = target.address() else { return Vec::new() };
     [Means::Ping, Means::Tcp]
         .map(|means| Trial { tenant, from, to, expected: expected.clone(), relation, means })
@@ -150,12 +156,10 @@ fn attempt(tenants: &[Tenant], trial: &Trial) -> Outcome {
             }
             Err(error) => (Some("error".into()), format!("{error:#}"), None),
         },
-        Means::Tcp => {
-            match tcp_exchange(&source.netns, SocketAddr::new(trial.to, TCP_PORT), TCP_BYTES, patience) {
-                Ok(banner) => (Some(banner.clone()), format!("{banner} answered"), None),
-                Err(error) => (None, format!("{error:#}"), None),
-            }
-        }
+        Means::Tcp => match tcp_exchange(&source.netns, SocketAddr::new(trial.to, TCP_PORT), TCP_BYTES, patience) {
+            Ok(banner) => (Some(banner.clone()), format!("{banner} answered"), None),
+            Err(error) => (None, format!("{error:#}"), None),
+        },
     };
     Outcome {
         ok: answered == trial.expected,

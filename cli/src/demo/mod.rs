@@ -21,14 +21,19 @@ pub fn run(sandbox: &Sandbox, progress: Progress) -> Result<Vec<matrix::Outcome>
     let tenants = prepare(sandbox, progress)?;
     progress.step("every port ACTIVE", || {
         let admin = sandbox.admin()?;
-        tenants.iter().flat_map(|t| &t.endpoints).try_for_each(|endpoint| {
-            admin.wait_active(endpoint.port, std::time::Duration::from_secs(20)).map(drop)
-        })
+        tenants
+            .iter()
+            .flat_map(|t| &t.endpoints)
+            .try_for_each(|endpoint| admin.wait_active(endpoint.port, std::time::Duration::from_secs(20)).map(drop))
     })?;
     let start = Instant::now();
     let trials = matrix::plan(&tenants);
     let outcomes = matrix::run(&tenants, &trials)?;
-    progress.say(&format!("  ok  {} exchanges ({})", outcomes.len(), crate::sandbox::progress::seconds(start.elapsed())));
+    progress.say(&format!(
+        "  ok  {} exchanges ({})",
+        outcomes.len(),
+        crate::sandbox::progress::seconds(start.elapsed())
+    ));
     Ok(outcomes)
 }
 

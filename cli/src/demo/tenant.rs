@@ -163,7 +163,10 @@ mod tests {
     #[test]
     fn results_of_parallel_work_keep_their_order() {
         let items: Vec<u32> = (0..100).collect();
-        assert_eq!(in_parallel(&items, |i| Ok(i * 2)).expect("no error"), items.iter().map(|i| i * 2).collect::<Vec<_>>());
+        assert_eq!(
+            in_parallel(&items, |i| Ok(i * 2)).expect("no error"),
+            items.iter().map(|i| i * 2).collect::<Vec<_>>()
+        );
         assert!(in_parallel(&items, |i| if *i == 50 { Err(anyhow::anyhow!("no")) } else { Ok(()) }).is_err());
     }
 }

@@ -34,7 +34,8 @@ pub fn check(root: &Path) -> Result<ExitCode> {
 
 /// Objects and state have no place in the history.
 fn nothing_generated(root: &Path) -> Result<()> {
-    let output = Command::new("git").args(["ls-files", "*.o", ".dev", "target", "*/target"]).current_dir(root).output()?;
+    let output =
+        Command::new("git").args(["ls-files", "*.o", ".dev", "target", "*/target"]).current_dir(root).output()?;
     let listed = String::from_utf8_lossy(&output.stdout);
     if !listed.is_empty() {
         bail!("in git: {}", listed.trim().replace('\n', ", "));

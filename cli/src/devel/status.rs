@@ -17,7 +17,9 @@ pub fn status(layout: &Layout) -> Result<ExitCode> {
     println!("{processes}\n");
     println!("{}", hosts(&sandbox));
     match sandbox.admin().and_then(|admin| admin.roles()) {
-        Ok(roles) => println!("\n{}", role_table(roles.iter().map(|r| (r.host.as_str(), r.role.as_str(), r.state.as_str())))),
+        Ok(roles) => {
+            println!("\n{}", role_table(roles.iter().map(|r| (r.host.as_str(), r.role.as_str(), r.state.as_str()))))
+        }
         Err(error) => println!("\nroles: {error:#}"),
     }
     Ok(if all_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -70,7 +72,16 @@ fn hosts(sandbox: &Sandbox) -> Table {
         };
         let [hook, ports, entries, behind, failures, drops] = row;
         table.add_row([
-            host.name.clone(), host.rack.into(), transit, hook, lease, ports, entries, behind, failures, drops,
+            host.name.clone(),
+            host.rack.into(),
+            transit,
+            hook,
+            lease,
+            ports,
+            entries,
+            behind,
+            failures,
+            drops,
         ]);
     }
     table

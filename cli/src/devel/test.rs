@@ -79,7 +79,12 @@ pub fn test(root: &Path, name: Option<&str>) -> Result<ExitCode> {
             }
             tally.add(said);
         }
-        times.push(format!("{} {} ({} tests)", phase.name(), seconds(phase_start.elapsed()), tally.passed + tally.failed));
+        times.push(format!(
+            "{} {} ({} tests)",
+            phase.name(),
+            seconds(phase_start.elapsed()),
+            tally.passed + tally.failed
+        ));
         total.add(tally);
     }
     if total == Tally::default() {
@@ -137,9 +142,7 @@ fn run(root: &Path, program: &TestProgram, filter: Option<&str>) -> Result<Tally
 /// `test result: ok. 3 passed; 0 failed; ...`
 fn parse_result(line: &str) -> Option<Tally> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
-    let count = |what: &str| {
-        counts.split("; ").find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
-    };
+    let count = |what: &str| counts.split("; ").find_map(|part| part.strip_suffix(what)?.trim().parse().ok());
     Some(Tally { passed: count(" passed")?, failed: count(" failed")? })
 }
 
@@ -155,8 +158,12 @@ fn clients(root: &Path) -> Result<()> {
     run(cargo::as_invoker(root, "python3")?.args(["-m", "venv", "--clear"]).arg(&venv))
         .context("python3-venv is needed: `./dev setup`")?;
     let pip = venv.join("bin/pip");
-    run(cargo::as_invoker(root, pip.to_str().context("the checkout's path is not text")?)?
-        .args(["install", "--quiet", "-r", "tests/requirements.txt"]))?;
+    run(cargo::as_invoker(root, pip.to_str().context("the checkout's path is not text")?)?.args([
+        "install",
+        "--quiet",
+        "-r",
+        "tests/requirements.txt",
+    ]))?;
     std::fs::write(stamp, wanted)?;
     Ok(())
 }

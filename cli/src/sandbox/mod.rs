@@ -69,7 +69,8 @@ impl Sandbox {
             None => Settings { api_port: free_port(wanted.api_port)?, ..wanted },
         };
         settings.store(&layout)?;
-        let sandbox = Self { hosts: settings.host_plans()?, binaries: Binaries::beside_this_program()?, layout, settings };
+        let sandbox =
+            Self { hosts: settings.host_plans()?, binaries: Binaries::beside_this_program()?, layout, settings };
         sandbox.start_all(progress)?;
         Ok(sandbox)
     }
@@ -231,6 +232,10 @@ pub fn down(layout: &Layout, keep_logs: bool, progress: Progress) -> Result<()> 
     progress.step("mounts and files", || {
         mounts::down(layout)?;
         remove_dir(&layout.runtime())?;
+        // Of other sandboxes, if there are any.
+        if let Some(shared) = layout.runtime().parent() {
+            let _ = std::fs::remove_dir(shared);
+        }
         if keep_logs {
             for entry in std::fs::read_dir(layout.dir()).into_iter().flatten() {
                 let path = entry?.path();

@@ -116,9 +116,7 @@ impl Netns {
         let mut command = Command::new(program);
         // SAFETY: setns is a bare system call; nothing is allocated between fork and exec.
         unsafe {
-            command.pre_exec(move || {
-                setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(std::io::Error::from)
-            });
+            command.pre_exec(move || setns(&namespace, CloneFlags::CLONE_NEWNET).map_err(std::io::Error::from));
         }
         Ok(command)
     }
@@ -139,10 +137,8 @@ impl Netns {
 
 /// Runs a command to its end; an error carries what it printed.
 pub fn run(command: &mut Command) -> Result<String> {
-    let done = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {:?}", command.get_program()))?;
+    let done =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {:?}", command.get_program()))?;
     if !done.status.success() {
         let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
         bail!(

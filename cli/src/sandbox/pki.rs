@@ -45,7 +45,13 @@ fn pair(layout: &Layout, name: &str) -> Pair {
 pub fn up(layout: &Layout, hosts: &[HostPlan]) -> Result<()> {
     std::fs::create_dir_all(layout.pki())?;
     let issuer = authority(layout).context("cannot make the sandbox's certificate authority")?;
-    issue(&issuer, &server(layout), "mizar-api", SanType::IpAddress(UNDERLAY_API.into()), ExtendedKeyUsagePurpose::ServerAuth)?;
+    issue(
+        &issuer,
+        &server(layout),
+        "mizar-api",
+        SanType::IpAddress(UNDERLAY_API.into()),
+        ExtendedKeyUsagePurpose::ServerAuth,
+    )?;
     for plan in hosts {
         let uri = format!("mizar://host/{}", plan.name).as_str().try_into()?;
         issue(&issuer, &host(layout, &plan.name), &plan.name, SanType::URI(uri), ExtendedKeyUsagePurpose::ClientAuth)?;

@@ -51,10 +51,16 @@ pub fn up(layout: &Layout, durable: bool) -> Result<()> {
         command
     };
     if !files.join("PG_VERSION").exists() {
-        run(as_postgres("initdb")
-            .arg("-D")
-            .arg(&mounted)
-            .args(["-U", DATABASE, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]))
+        run(as_postgres("initdb").arg("-D").arg(&mounted).args([
+            "-U",
+            DATABASE,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-locale",
+            "--no-sync",
+        ]))
         .context("cannot make the sandbox's database cluster")?;
     }
     // A server that was killed leaves its lock file, which names a process id that may be
@@ -76,9 +82,7 @@ pub fn up(layout: &Layout, durable: bool) -> Result<()> {
         command.arg("-h").arg(&socket).args(["-U", DATABASE]);
         command
     };
-    process.wait_ready(Duration::from_secs(30), || {
-        run(client("pg_isready").args(["-q", "-d", "postgres"])).is_ok()
-    })?;
+    process.wait_ready(Duration::from_secs(30), || run(client("pg_isready").args(["-q", "-d", "postgres"])).is_ok())?;
     let there = run(client("psql").args(["-d", "postgres", "-Atc", "SELECT datname FROM pg_database"]))?;
     if !there.lines().any(|name| name == DATABASE) {
         run(client("createdb").arg(DATABASE))?;

@@ -38,11 +38,7 @@ pub struct Process {
 impl Process {
     /// The process `name`, whether or not it runs.
     pub fn named(layout: &Layout, name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            record: layout.records().join(format!("{name}.json")),
-            log: layout.log(name),
-        }
+        Self { name: name.to_owned(), record: layout.records().join(format!("{name}.json")), log: layout.log(name) }
     }
 
     /// Every process that is recorded.
@@ -89,9 +85,8 @@ impl Process {
         unsafe {
             command.pre_exec(|| setsid().map(drop).map_err(std::io::Error::from));
         }
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+        let child =
+            command.spawn().with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
         let pid = i32::try_from(child.id()).expect("process ids fit");
         let record = observe(pid).with_context(|| self.ended())?;
         let file = File::create(&self.record)?;

@@ -166,7 +166,8 @@ impl Starter<'_> {
         let bpffs = self.layout.bpffs(&host.name);
         mounts::bpffs(&bpffs)?;
         let socket = self.layout.agent_socket(&host.name);
-        let mut command = Netns::named(self.layout.host_netns(&host.name)).command(self.binaries.path("mizar-agent")?)?;
+        let mut command =
+            Netns::named(self.layout.host_netns(&host.name)).command(self.binaries.path("mizar-agent")?)?;
         command
             .args(["--host", &host.name, "--az", host.az, "--rack", host.rack, "--uplink", topology::UPLINK])
             .arg("--api")

@@ -160,7 +160,8 @@ pub struct TcpServer {
 impl TcpServer {
     /// Listens; each connection gets `banner` and a line end, then its own bytes back.
     pub fn start(netns: &Netns, address: SocketAddr, banner: &str) -> Result<Self> {
-        let listener = netns.enter(|| TcpListener::bind(address))?.with_context(|| format!("cannot listen at {address}"))?;
+        let listener =
+            netns.enter(|| TcpListener::bind(address))?.with_context(|| format!("cannot listen at {address}"))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let stop = Arc::new(AtomicBool::new(false));

@@ -11,9 +11,7 @@ use mizar_abi::reason::Counter;
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
     ("a_thousand_pings_in_a_subnet_ask_no_bouncer", |bed| across_hosts(bed, &["10.1.0.0/24"], 0)),
-    ("a_thousand_pings_across_subnets_ask_no_divider", |bed| {
-        across_hosts(bed, &["10.1.0.0/24", "10.2.0.0/24"], 1)
-    }),
+    ("a_thousand_pings_across_subnets_ask_no_divider", |bed| across_hosts(bed, &["10.1.0.0/24", "10.2.0.0/24"], 1)),
     ("a_thousand_pings_on_one_host_never_reach_the_wire", one_host),
 ];
 
@@ -59,11 +57,7 @@ fn still(bed: &Bed, a: &Endpoint, b: &Endpoint) -> Result<()> {
     ensure!(flow.all_answered(), "the flow: {flow:?}");
     let moved = difference(&before, &transit_counts(bed)?);
     for ((counter, allowed), moved) in TRANSIT.iter().zip(set_up).zip(moved) {
-        ensure!(
-            moved <= allowed,
-            "{} moved by {moved} during 1,003 pings, by {allowed} during 3",
-            counter.name()
-        );
+        ensure!(moved <= allowed, "{} moved by {moved} during 1,003 pings, by {allowed} during 3", counter.name());
     }
     Ok(())
 }

@@ -69,7 +69,8 @@ fn moved(bed: &Bed) -> Result<()> {
     let [a, b] = tenant.endpoints(&net, [at(0, 0), at(0, 1)])?;
     common(&a, &b)?;
     let port = bed.admin.port(b.port)?;
-    let stream = mizar::sandbox::traffic::PingStream::start(&a.netns, b.address()?, std::time::Duration::from_millis(10))?;
+    let stream =
+        mizar::sandbox::traffic::PingStream::start(&a.netns, b.address()?, std::time::Duration::from_millis(10))?;
     let there = bed.sandbox.attach(&bed.admin, &port, bed.host(2), Kind::Container)?;
     bed.admin.wait_active(port.id, crate::bed::PATIENCE)?;
     bed.settle()?;
