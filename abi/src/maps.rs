@@ -154,7 +154,8 @@ pub struct FlowKey {
     pub local: Address,
     /// The other side's.
     pub remote: Address,
-    /// Local port, host order. ICMP echo: the requester's port is the id, the responder's 0.
+    /// Local port, host order. ICMP questions: the asking side's port is the id, the
+    /// answering side's id + 1, so that neither direction's key is ever the other's.
     pub lport: u16,
     /// Remote port.
     pub rport: u16,
@@ -216,7 +217,8 @@ pub struct Flow {
     pub tries: u8,
     /// Underlay address of the peer's host; 0 = unknown.
     pub peer_host: [u8; 4],
-    /// VNI of the peer's network.
+    /// VNI of the peer's network. While a flow is NEW_OUT: underlay address of the transit host
+    /// that was asked last, its four bytes in the order they stand in memory.
     pub peer_vni: u32,
     /// Random; binds control packets to this entry.
     pub cookie: u32,
@@ -325,6 +327,9 @@ impl ShardKey {
         vni | 0x8000_0000
     }
 }
+
+/// Value of DEAD, hash by host number: any; the key alone counts.
+pub type Dead = u8;
 
 /// Value of SHARD: the hosts that hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -79,6 +79,8 @@ numbered! {
         AdminDown = 28 "admin_down",
         /// A DHCP or other local frame handed to the agent (not a loss).
         ToAgent = 29 "to_agent",
+        /// An ARP probe, an announcement, or a question about the port's own address: nobody answers.
+        ArpIgnored = 30 "arp_ignored",
     }
 }
 

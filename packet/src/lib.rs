@@ -1,1 +1,63 @@
+//! Packets as the data plane sees them: parse, classify, sign, encapsulate, decide.
+//!
+//! Everything here is pure and generic over how bytes are read ([`Packet`]), so that the same
+//! code runs over byte slices in tests, in the tcx programs and in XDP. Two rules follow from the
+//! kernel's verifier: every array has a constant length, and nothing may panic. What is read from
+//! a packet is untrusted until its lengths are checked here and, for control packets, its tag
+//! ([`option`]) is verified.
 #![no_std]
+#![deny(unsafe_code)]
+
+pub mod arp;
+pub mod checksum;
+pub mod flow;
+pub mod geneve;
+pub mod icmp;
+pub mod ipv4;
+pub mod option;
+pub mod path;
+pub mod transit;
+
+/// A packet whose bytes can be read at any offset.
+pub trait Packet {
+    /// `N` bytes from `offset`; `None` if the packet ends before.
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+    /// Bytes in all.
+    fn length(&self) -> usize;
+}
+
+impl Packet for [u8] {
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let end = offset.checked_add(N)?;
+        self.get(offset..end)?.try_into().ok()
+    }
+
+    fn length(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Bytes of an Ethernet header.
+pub const ETH_LEN: usize = 14;
+/// EtherType of IPv4.
+pub const ETH_IPV4: u16 = 0x0800;
+/// EtherType of ARP.
+pub const ETH_ARP: u16 = 0x0806;
+
+/// Two bytes at a constant place, in network order.
+#[inline(always)]
+pub const fn u16_at<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// Four bytes at a constant place.
+#[inline(always)]
+pub const fn four_at<const N: usize>(bytes: &[u8; N], at: usize) -> [u8; 4] {
+    [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]
+}
+
+/// Six bytes at a constant place.
+#[inline(always)]
+pub const fn six_at<const N: usize>(bytes: &[u8; N], at: usize) -> [u8; 6] {
+    [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3], bytes[at + 4], bytes[at + 5]]
+}

@@ -1,0 +1,334 @@
+//! Packets for endpoints of this host that are not plainly direct: admissions, acknowledgements,
+//! returns, denials; and direct packets whose flow is not established (DATAPLANE, sections 2, 4).
+
+use mizar_abi::{
+    ENCAP_OPTION_LEN, mapped,
+    maps::{Cfg, EventKind, Flow, State, VniAddress, addr_flag, ep_flag, flow_flag},
+    option::{HOPS, Kind, OPTION_LEN, code, flag},
+    reason::{Counter, Drop},
+};
+use mizar_packet::{
+    ETH_LEN, Packet,
+    flow::{self, Admission, MAX_RETURNS, Peer},
+    geneve::OUTER_LEN,
+    option::Body,
+    path,
+    transit::{Tables, choose, shard_on},
+};
+
+use crate::{
+    egress, event,
+    maps::MOVED,
+    skb::{SHOT, Skb},
+    tables::{self, Maps},
+    transit,
+    uplink::{BACK, DELIVER, IN_PLACE, NOT_HERE, REFUSED, REQUEST, TURN},
+    walk::{Step, Walk, count, drop},
+};
+
+/// Milliseconds between events about one flow that is never answered.
+const NEED_ACK_MS: u32 = 10;
+
+/// A direct packet without an established flow of its sender.
+#[inline(never)]
+pub fn not_established(walk: &mut Walk) -> Step {
+    if let Some(flow) = tables::find(&walk.key, &walk.now)
+        && flow.peer_host == walk.seen.src
+        && flow.peer_host != [0; 4]
+        && flow.state != State::Denied as u8
+        && let Some(ep) = tables::endpoint(flow.ep_id)
+        && ep.vni == walk.seen.vni
+    {
+        walk.ep_id = flow.ep_id;
+        flow::touch(flow, walk.inner.tcp_flags, false, &walk.now);
+        if flow.state == State::NewIn as u8 {
+            walk.flow = *flow;
+            flow::confirm(&mut walk.flow);
+            if !tables::keep(&walk.key, &walk.flow) {
+                return drop(Drop::Helper);
+            }
+        } else if flow::knows_peer(flow) {
+            flow::confirm(flow);
+        }
+        count(Counter::DirectIn);
+        return DELIVER;
+    }
+    if walk.inner.icmp_error { drop(Drop::IcmpNoFlow) } else { TURN }
+}
+
+/// Who sent the signed packet first.
+#[inline(always)]
+fn origin(body: &Body) -> Peer {
+    Peer {
+        host: body.origin(),
+        vni: body.origin_vni(),
+        identity: body.identity(),
+        generation: body.generation(),
+        ep: 0,
+    }
+}
+
+/// RETURN of a direct packet: the same packet, room made for the option.
+#[inline(never)]
+pub fn turn_around(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
+    let vni = walk.seen.vni;
+    let mut new_host = [0; 4];
+    let mut why = code::NO_FLOW;
+    // SAFETY: see `tables::endpoint`.
+    if let Some(moved) = unsafe { MOVED.get(&VniAddress::new(vni, mapped(walk.inner.dst))) }
+        && moved.until > walk.now.s
+    {
+        why = code::MOVED;
+        new_host = Maps.address(moved.host).unwrap_or_default();
+    }
+    let options = walk.seen.options & 0xff;
+    let Some(eth) = skb.read::<ETH_LEN>(ETH_LEN + OUTER_LEN + options) else { return drop(Drop::BadGeneve) };
+    if options != OPTION_LEN && !skb.resize(OPTION_LEN as i32 - options as i32) {
+        return drop(Drop::Helper);
+    }
+    walk.signed.eth = eth;
+    let (sport, dport) = (walk.inner.tuple.sport, walk.inner.tuple.dport);
+    let body = &mut walk.signed.body;
+    *body = Body::default();
+    body.set_kind(Kind::Return);
+    body.set_hops(HOPS - 1);
+    body.set_origin(cfg.host);
+    body.set_origin_vni(vni);
+    body.set_reason(why);
+    body.set_sport(sport);
+    body.set_dport(dport);
+    body.set_new_host(new_host);
+    walk.to = walk.seen.src;
+    walk.to_vni = vni;
+    count(Counter::ReturnOut);
+    IN_PLACE
+}
+
+/// A signed packet goes back to its origin: RETURN or DENIED, as its body says by now.
+#[inline(never)]
+pub fn send_back(walk: &mut Walk, cfg: &Cfg) -> Step {
+    let body = &mut walk.signed.body;
+    let hops = body.hops();
+    if hops == 0 {
+        return drop(Drop::Loop);
+    }
+    body.set_hops(hops - 1);
+    walk.to = body.origin();
+    walk.to_vni = body.origin_vni();
+    body.set_origin(cfg.host);
+    let denied = body.kind_number() == Kind::Denied as u8;
+    count(if denied { Counter::DeniedOut } else { Counter::ReturnOut });
+    if walk.to == cfg.host {
+        // Only a forged origin, or one that moved since: there is nobody to tell.
+        return drop(Drop::NoFlow);
+    }
+    IN_PLACE
+}
+
+/// ADMITTED: a bouncer sends a packet for an endpoint that should be here.
+#[inline(never)]
+pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
+    count(Counter::AdmittedIn);
+    let body = &walk.signed.body;
+    let vni = walk.seen.vni;
+    let ep_id = body.ep_id();
+    let here = matches!(tables::owner(vni, walk.inner.dst),
+        Some(owner) if owner.ep_id == ep_id && owner.flags & (addr_flag::OWN | addr_flag::PAIR) != 0);
+    let Some(ep) = tables::endpoint(ep_id) else { return NOT_HERE };
+    if !here || ep.vni != vni {
+        return NOT_HERE;
+    }
+    walk.ep_id = ep_id;
+    if ep.flags & ep_flag::DOWN != 0 {
+        return drop(Drop::AdminDown);
+    }
+    if walk.inner.icmp_error {
+        return drop(Drop::IcmpNoFlow);
+    }
+    let mut peer = origin(body);
+    let admission = Admission {
+        ep_id,
+        cookie: body.cookie(),
+        epoch: body.epoch(),
+        routed: body.flags() & flag::ROUTED != 0,
+        opens: walk.inner.opens(),
+    };
+    let reply_only = body.flags() & flag::REPLY_ONLY != 0;
+    walk.key = walk.inner.tuple.received(vni);
+    walk.flow = tables::find(&walk.key, &walk.now).map_or(Flow::default(), |f| *f);
+    if reply_only && (walk.flow.state == 0 || walk.flow.state == State::Denied as u8) {
+        walk.signed.body.set_kind(Kind::Denied);
+        walk.signed.body.set_reason(code::POLICY);
+        return BACK;
+    }
+    let local = peer.host == cfg.host;
+    if local {
+        peer.ep = tables::owner(peer.vni, walk.inner.src).map_or(0, |o| o.ep_id);
+    }
+    let (was, since) = (walk.flow.state, walk.flow.since_ms);
+    flow::admitted(&mut walk.flow, &admission, &peer, &walk.now);
+    flow::touch(&mut walk.flow, walk.inner.tcp_flags, false, &walk.now);
+    if local {
+        // Both ends are here: nothing needs to be acknowledged.
+        walk.peer_key = walk.inner.tuple.sent(peer.vni);
+        if let Some(theirs) = tables::find(&walk.peer_key, &walk.now) {
+            walk.peer_flow = *theirs;
+            let us = Peer { host: cfg.host, vni, identity: ep.set, generation: ep.generation, ep: ep_id };
+            if theirs.ep_id == peer.ep && flow::acknowledged(&mut walk.peer_flow, admission.cookie, &us, &walk.now) {
+                tables::keep(&walk.peer_key, &walk.peer_flow);
+                flow::confirm(&mut walk.flow);
+            }
+        }
+    } else if was == State::NewIn as u8 && walk.flow.state == was {
+        // The endpoint receives and never answers: the agent acknowledges in its stead.
+        if walk.now.ms.wrapping_sub(since) >= NEED_ACK_MS {
+            event::flow(skb, walk, EventKind::NeedAck as u32, 0);
+        } else {
+            walk.flow.since_ms = since;
+        }
+    }
+    if !tables::keep(&walk.key, &walk.flow) {
+        return drop(Drop::Helper);
+    }
+    DELIVER
+}
+
+/// ACK: the other side's host tells the way to it, on a packet of the flow.
+#[inline(never)]
+pub fn acknowledged(walk: &mut Walk) -> Step {
+    let peer = origin(&walk.signed.body);
+    let cookie = walk.signed.body.cookie();
+    let vni = walk.seen.vni;
+    walk.key = walk.inner.tuple.received(vni);
+    if let Some(found) = tables::find(&walk.key, &walk.now)
+        && found.state != State::Denied as u8
+        && let Some(ep) = tables::endpoint(found.ep_id)
+        && ep.vni == vni
+    {
+        walk.flow = *found;
+        walk.ep_id = found.ep_id;
+        let asked = walk.flow.peer_vni.to_ne_bytes();
+        let waited = walk.flow.state == State::NewOut as u8;
+        let learned = flow::acknowledged(&mut walk.flow, cookie, &peer, &walk.now);
+        if learned {
+            count(Counter::AckIn);
+            if waited {
+                tables::answered(&asked, &walk.now);
+            }
+        }
+        // Both sides may have asked at once: then the cookie is another, and the peer known.
+        if learned || (walk.flow.peer_host == walk.seen.src && walk.flow.peer_host != [0; 4]) {
+            if flow::knows_peer(&walk.flow) {
+                flow::confirm(&mut walk.flow);
+            }
+            flow::touch(&mut walk.flow, walk.inner.tcp_flags, false, &walk.now);
+            if !tables::keep(&walk.key, &walk.flow) {
+                return drop(Drop::Helper);
+            }
+            return DELIVER;
+        }
+        walk.ep_id = 0;
+    }
+    // A flow that this side lost, or another of the same key: its sender asks again.
+    if walk.inner.icmp_error {
+        return drop(Drop::IcmpNoFlow);
+    }
+    walk.signed.body.set_kind(Kind::Return);
+    walk.signed.body.set_reason(code::NO_FLOW);
+    walk.signed.body.set_new_host([0; 4]);
+    BACK
+}
+
+/// RETURN: a packet of an endpoint of this host comes back, to be asked for again.
+#[inline(never)]
+pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
+    let vni = walk.seen.vni;
+    let cookie = walk.signed.body.cookie();
+    walk.key = walk.inner.tuple.sent(vni);
+    let Some(found) = tables::find(&walk.key, &walk.now) else { return drop(Drop::NoFlow) };
+    walk.flow = *found;
+    walk.ep_id = found.ep_id;
+    let flow = &mut walk.flow;
+    // A direct packet shows no cookie, so neither does its return: it must come from the peer.
+    let from_peer = flow.peer_host == walk.seen.src && flow.peer_host != [0; 4];
+    let genuine = if cookie != 0 { flow.cookie == cookie } else { from_peer };
+    if !genuine || flow.state == State::Denied as u8 {
+        return drop(Drop::BadCookie);
+    }
+    let Some(ep) = tables::endpoint(flow.ep_id) else { return drop(Drop::NoEndpoint) };
+    if ep.vni != vni {
+        return drop(Drop::NoEndpoint);
+    }
+    let hops = walk.signed.body.hops();
+    if hops == 0 {
+        return drop(Drop::Loop);
+    }
+    if flow.state != State::NewOut as u8 {
+        flow::ask_again(flow, &walk.now);
+    } else {
+        if flow.tries >= MAX_RETURNS {
+            return drop(Drop::ReturnRate);
+        }
+        flow.tries += 1;
+    }
+    let (cookie, tries, routed) = (flow.cookie, flow.tries, flow.flags & flow_flag::ROUTED != 0);
+    count(Counter::ReturnIn);
+    let Some(route) = tables::route(vni, walk.inner.dst) else { return drop(Drop::NoRoute) };
+    walk.hash = path::hash(&walk.inner);
+    let Some(shard) = shard_on(&Maps, route, walk.inner.dst, walk.hash >> 15) else { return drop(Drop::NoTransit) };
+    let Some((host, address)) = choose(&Maps, &shard, path::sender_replica(walk.hash, tries), 0) else {
+        return drop(Drop::NoTransit);
+    };
+    walk.flow.peer_vni = u32::from_ne_bytes(address);
+    if !tables::keep(&walk.key, &walk.flow) {
+        return drop(Drop::Helper);
+    }
+    // Its TTL was lowered when it was sent first.
+    egress::body(walk, cfg, ep, Kind::Req, cookie, routed);
+    walk.signed.body.set_reason(tries);
+    walk.signed.body.set_hops(hops - 1);
+    if host == cfg.number {
+        return REQUEST;
+    }
+    walk.to = address;
+    walk.to_vni = vni;
+    tables::owes_answer(&walk.to, &walk.now);
+    count(Counter::RequestOut);
+    IN_PLACE
+}
+
+/// DENIED: a packet of an endpoint of this host was refused.
+#[inline(never)]
+pub fn denied(skb: Skb, walk: &mut Walk) -> Step {
+    count(Counter::DeniedIn);
+    walk.key = walk.inner.tuple.sent(walk.seen.vni);
+    let Some(flow) = tables::find(&walk.key, &walk.now) else { return drop(Drop::NoFlow) };
+    walk.ep_id = flow.ep_id;
+    if flow.cookie != walk.signed.body.cookie() || flow.state != State::NewOut as u8 {
+        return drop(Drop::BadCookie);
+    }
+    let asked = flow.peer_vni.to_ne_bytes();
+    tables::answered(&asked, &walk.now);
+    if !skb.resize(-(ENCAP_OPTION_LEN as i32)) {
+        return drop(Drop::Helper);
+    }
+    REFUSED
+}
+
+/// Control packets without a frame: probes and their replies.
+#[inline(never)]
+pub fn without_frame(walk: &mut Walk, cfg: &Cfg) -> Step {
+    match walk.signed.body.kind() {
+        Some(Kind::Probe) => {
+            count(Counter::Probe);
+            transit::answer_probe(walk, cfg);
+            IN_PLACE
+        }
+        Some(Kind::ProbeReply) => {
+            count(Counter::ProbeReply);
+            tables::answered(&walk.seen.src, &walk.now);
+            SHOT
+        }
+        _ => drop(Drop::UnknownKind),
+    }
+}

@@ -1,0 +1,416 @@
+//! Egress of an endpoint: tcx ingress at the host side of its veth or tap.
+//!
+//! [`fast`] is the path of a packet whose flow is established: one flow looked up, encapsulated,
+//! sent. Everything else is a chain of steps (see [`Step`]), each of them off that path.
+
+use mizar_abi::{
+    maps::{Cfg, Ep, EventKind, Flow, State, addr_flag, ep_flag, flow_flag},
+    option::{HOPS, Kind, code, flag},
+    reason::{Counter, Drop},
+};
+use mizar_packet::{
+    ETH_ARP, ETH_IPV4, ETH_LEN, Packet,
+    flow::{self, Admission, MAX_RETURNS, Peer, RETRY_MS},
+    ipv4::{self, proto},
+    option::Body,
+    path,
+    transit::{Action, choose, shard_on},
+    u16_at,
+};
+
+use crate::{
+    decide, event, frag,
+    maps::IFACE,
+    reply, send,
+    skb::Skb,
+    tables::{self, Maps},
+    walk::{Step, Walk, begin, count, drop, drop_number, finish, go, icmp},
+};
+
+/// An ARP message.
+const ARP: Step = go(1);
+/// A DHCP message.
+const DHCP: Step = go(2);
+/// No established flow.
+const UNKNOWN: Step = go(3);
+/// A flow whose peer's host is known, off the fast path.
+const KNOWN: Step = go(4);
+/// A fragment, ready to be sent.
+const FRAGMENT: Step = go(5);
+/// The peer is on this host.
+const SAME_HOST: Step = go(6);
+/// The way must be asked for.
+const REQUEST: Step = go(7);
+/// Transit is on this host.
+const INLINE: Step = go(8);
+/// And so is the peer.
+const NEIGHBOURS: Step = go(9);
+/// Transit here refused.
+const REFUSED: Step = go(10);
+/// `walk.signed.body` is ready to be signed and sent.
+const SIGNED: Step = go(11);
+
+/// The program.
+#[inline(always)]
+pub fn run(skb: Skb) -> i32 {
+    let Some((walk, cfg)) = begin() else { return crate::walk::tally(skb, 0, Drop::NoPort as u32) };
+    let mut step = fast(skb, walk, cfg);
+    if step >= ARP {
+        step = slow(skb, walk, cfg, step);
+    }
+    finish(skb, walk, step)
+}
+
+/// The steps in the only order in which they can follow each other.
+#[inline(never)]
+fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
+    if step == ARP {
+        return reply::arp(skb, walk);
+    }
+    if step == DHCP {
+        event::frame(skb, walk, EventKind::Dhcp as u32);
+        return drop(Drop::ToAgent);
+    }
+    if step == UNKNOWN {
+        step = unknown(walk);
+    }
+    if step == KNOWN {
+        step = known_slowly(skb, walk, cfg);
+    }
+    if step == FRAGMENT {
+        return send::direct_fragment(skb, walk, cfg);
+    }
+    if step == SAME_HOST {
+        step = same_host(skb, walk);
+    }
+    if step == REQUEST {
+        step = request(skb, walk, cfg);
+    }
+    if step == INLINE {
+        step = inline(walk, cfg);
+    }
+    if step == NEIGHBOURS {
+        step = neighbours(skb, walk, cfg);
+    }
+    if step == REFUSED {
+        return refuse(skb, walk);
+    }
+    if step == SIGNED {
+        return send::signed(skb, walk, cfg);
+    }
+    step
+}
+
+/// Checks the packet, and sends it if its flow is established.
+#[inline(never)]
+fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
+    // SAFETY: see `tables::endpoint`.
+    let Some(ep_id) = (unsafe { IFACE.get(&skb.ifindex()) }).copied() else { return drop(Drop::NoPort) };
+    walk.ep_id = ep_id;
+    let Some(ep) = tables::endpoint(ep_id) else { return drop(Drop::NoPort) };
+    if ep.flags & ep_flag::DOWN != 0 {
+        return drop(Drop::AdminDown);
+    }
+    let Some(eth) = skb.read::<ETH_LEN>(0) else { return drop(Drop::Malformed) };
+    // A tag that was taken off would come back on the underlay, in another VLAN than ours.
+    let kind = if skb.vlan_present() != 0 { 0 } else { u16_at(&eth, 12) };
+    let source = [eth[6], eth[7], eth[8], eth[9], eth[10], eth[11]];
+    if source != ep.mac && ep.flags & ep_flag::ANY_SOURCE == 0 {
+        return drop(Drop::Spoof);
+    }
+    if kind != ETH_IPV4 {
+        return if kind == ETH_ARP { ARP } else { drop(Drop::NotIp) };
+    }
+    walk.inner = match ipv4::parse(&skb, ETH_LEN) {
+        Ok(inner) => inner,
+        Err(reason) => return drop(reason),
+    };
+    let inner = &walk.inner;
+    walk.now = tables::now();
+    if inner.proto == proto::UDP && inner.tuple.dport == 67 && inner.tuple.sport == 68 && !inner.is_fragment() {
+        return DHCP;
+    }
+    // Multicast or broadcast, as a frame or as a packet. (240/4 has no endpoints either.)
+    if eth[0] & 1 != 0 || inner.dst[0] >= 224 {
+        return drop(Drop::Multicast);
+    }
+    let gso = skb.gso_size();
+    let size = if gso == 0 { inner.total_len as u32 } else { gso + inner.header_len as u32 + inner.l4_len as u32 };
+    if size > ep.mtu {
+        return if inner.dont_fragment { icmp(reply::MTU, Drop::TooBig) } else { drop(Drop::TooBig) };
+    }
+    if inner.is_fragment() && frag::resolve(walk) == 0 {
+        return drop(Drop::FragNoHead);
+    }
+    walk.signed.eth = eth;
+    walk.key = walk.inner.tuple.sent(ep.vni);
+    // The flow was made by a packet whose source was checked, and dies with the address (the agent
+    // sweeps): so a hit of this port needs no second check. An ICMP error has another source.
+    if let Some(flow) = tables::established(&walk.key, &walk.now)
+        && flow.ep_id == ep_id
+        && !walk.inner.icmp_error
+        && !flow::reopens(flow, walk.inner.opens())
+    {
+        return known(skb, walk, cfg, ep, flow, &eth);
+    }
+    UNKNOWN
+}
+
+/// The path is known.
+#[inline(always)]
+fn known(skb: Skb, walk: &mut Walk, cfg: &Cfg, ep: &Ep, flow: &mut Flow, eth: &[u8; 14]) -> Step {
+    if flow.peer_host == cfg.host {
+        return SAME_HOST;
+    }
+    if flow.flags & flow_flag::ROUTED != 0 {
+        if walk.inner.ttl <= 1 {
+            return icmp(reply::TTL, Drop::TtlExceeded);
+        }
+        if !send::lower_ttl(skb, ETH_LEN, &mut walk.inner) {
+            return drop(Drop::Helper);
+        }
+    }
+    flow::touch(flow, walk.inner.tcp_flags, true, &walk.now);
+    walk.to = flow.peer_host;
+    walk.to_vni = flow.peer_vni;
+    if flow::owes_ack(flow) {
+        // A reply to a side whose host has not seen a direct packet: it learns the way to us.
+        body(walk, cfg, ep, Kind::Ack, flow.cookie, flow.flags & flow_flag::ROUTED != 0);
+        walk.hash = path::hash(&walk.inner);
+        count(Counter::AckOut);
+        return SIGNED;
+    }
+    count(Counter::DirectOut);
+    if walk.inner.is_fragment() {
+        return FRAGMENT;
+    }
+    send::direct(skb, walk, cfg, eth)
+}
+
+/// The same for a flow that is not established, or a packet that is not plain.
+#[inline(never)]
+fn known_slowly(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
+    let Some(flow) = tables::find(&walk.key, &walk.now) else { return REQUEST };
+    let Some(ep) = tables::endpoint(walk.ep_id) else { return drop(Drop::NoPort) };
+    let eth = walk.signed.eth;
+    known(skb, walk, cfg, ep, flow, &eth)
+}
+
+/// No established flow: the source is checked in full, then the way is asked for.
+#[inline(never)]
+fn unknown(walk: &mut Walk) -> Step {
+    let ep_id = walk.ep_id;
+    let Some(ep) = tables::endpoint(ep_id) else { return drop(Drop::NoPort) };
+    if ep.flags & ep_flag::ANY_SOURCE == 0 {
+        match tables::owner(ep.vni, walk.inner.src) {
+            Some(owner) if owner.ep_id == ep_id && owner.flags & (addr_flag::OWN | addr_flag::PAIR) != 0 => {}
+            _ => return drop(Drop::Spoof),
+        }
+    }
+    if let Some(flow) = tables::find(&walk.key, &walk.now)
+        && flow.ep_id == ep_id
+        && (walk.inner.icmp_error || !flow::reopens(flow, walk.inner.opens()))
+    {
+        if flow.state == State::Denied as u8 {
+            return drop(Drop::FlowDenied);
+        }
+        return if flow::knows_peer(flow) { KNOWN } else { REQUEST };
+    }
+    if walk.inner.icmp_error {
+        return drop(Drop::IcmpNoFlow);
+    }
+    if tables::take_token(ep_id) { REQUEST } else { drop(Drop::FlowRate) }
+}
+
+/// An option about the packet in `walk.inner`, sent by `ep`.
+#[inline(always)]
+pub fn body(walk: &mut Walk, cfg: &Cfg, ep: &Ep, kind: Kind, cookie: u32, routed: bool) {
+    let tuple = &walk.inner.tuple;
+    let (sport, dport) = (tuple.sport, tuple.dport);
+    let body = &mut walk.signed.body;
+    *body = Body::default();
+    body.set_kind(kind);
+    body.set_flags(if routed { flag::ROUTED } else { 0 });
+    body.set_hops(HOPS);
+    body.set_origin(cfg.host);
+    body.set_origin_vni(ep.vni);
+    body.set_cookie(cookie);
+    body.set_sport(sport);
+    body.set_dport(dport);
+    body.set_identity(ep.set);
+    body.set_generation(ep.generation);
+}
+
+/// The peer is here, or was: its own entry must say so too.
+#[inline(never)]
+fn same_host(skb: Skb, walk: &mut Walk) -> Step {
+    let Some(flow) = tables::find(&walk.key, &walk.now) else { return REQUEST };
+    let peer_ep = flow.peer_ep;
+    walk.peer_key = walk.inner.tuple.received(flow.peer_vni);
+    if let Some(peer) = tables::endpoint(peer_ep)
+        && peer.vni == flow.peer_vni
+        && let Some(there) = tables::find(&walk.peer_key, &walk.now)
+        && there.ep_id == peer_ep
+        && flow::knows_peer(there)
+    {
+        if flow.flags & flow_flag::ROUTED != 0 {
+            if walk.inner.ttl <= 1 {
+                return icmp(reply::TTL, Drop::TtlExceeded);
+            }
+            if !send::lower_ttl(skb, ETH_LEN, &mut walk.inner) {
+                return drop(Drop::Helper);
+            }
+        }
+        flow::touch(flow, walk.inner.tcp_flags, true, &walk.now);
+        flow::touch(there, walk.inner.tcp_flags, false, &walk.now);
+        count(Counter::Local);
+        walk.ep_id = peer_ep;
+        return send::deliver(skb, peer, 0);
+    }
+    walk.flow = *flow;
+    walk.flow.peer_host = [0; 4];
+    flow::ask_again(&mut walk.flow, &walk.now);
+    tables::keep(&walk.key, &walk.flow);
+    REQUEST
+}
+
+/// Asks for the path: the flow becomes or stays NEW_OUT, and the packet goes to transit.
+#[inline(never)]
+fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
+    let ep_id = walk.ep_id;
+    let Some(ep) = tables::endpoint(ep_id) else { return drop(Drop::NoPort) };
+    let Some(route) = tables::route(ep.vni, walk.inner.dst) else { return icmp(reply::NET, Drop::NoRoute) };
+    let routed = !matches!(tables::route(ep.vni, walk.inner.src), Some(own) if own.subnet == route.subnet);
+    if routed {
+        if walk.inner.ttl <= 1 {
+            return icmp(reply::TTL, Drop::TtlExceeded);
+        }
+        if !send::lower_ttl(skb, ETH_LEN, &mut walk.inner) {
+            return drop(Drop::Helper);
+        }
+    }
+    match tables::find(&walk.key, &walk.now) {
+        Some(old) if old.ep_id == ep_id && old.state == State::NewOut as u8 => {
+            walk.flow = *old;
+            let flow = &mut walk.flow;
+            if walk.now.ms.wrapping_sub(flow.since_ms) > RETRY_MS {
+                flow.tries = flow.tries.wrapping_add(1) % MAX_RETURNS;
+                flow.since_ms = walk.now.ms;
+            }
+            flow.last_seen = walk.now.s;
+            flow.flags = flow.flags & !flow_flag::ROUTED | if routed { flow_flag::ROUTED } else { 0 };
+        }
+        _ => walk.flow = flow::request(ep_id, tables::random(), routed, &walk.now),
+    }
+    walk.hash = path::hash(&walk.inner);
+    let Some(shard) = shard_on(&Maps, route, walk.inner.dst, walk.hash >> 15) else { return drop(Drop::NoTransit) };
+    let Some((host, address)) = choose(&Maps, &shard, path::sender_replica(walk.hash, walk.flow.tries), 0) else {
+        return drop(Drop::NoTransit);
+    };
+    // While a flow waits, the field names the host that owes the answer.
+    walk.flow.peer_vni = u32::from_ne_bytes(address);
+    if !tables::keep(&walk.key, &walk.flow) {
+        return drop(Drop::Helper);
+    }
+    body(walk, cfg, ep, Kind::Req, walk.flow.cookie, routed);
+    walk.signed.body.set_reason(walk.flow.tries);
+    walk.to = address;
+    walk.to_vni = ep.vni;
+    if host == cfg.number {
+        return INLINE;
+    }
+    tables::owes_answer(&walk.to, &walk.now);
+    count(Counter::RequestOut);
+    SIGNED
+}
+
+/// Transit on the sender's own host: a frame to oneself would not come back from the switch.
+#[inline(never)]
+fn inline(walk: &mut Walk, cfg: &Cfg) -> Step {
+    walk.seen.source_port = path::source_port(walk.hash);
+    walk.seen.vni = walk.to_vni;
+    let error = decide::decide(walk, cfg);
+    if error != 0 {
+        return drop_number(error);
+    }
+    count(Counter::TransitInline);
+    walk.to = walk.decision.host;
+    walk.to_vni = walk.decision.vni;
+    match walk.decision.action {
+        Action::Admit => {
+            count(Counter::Bounced);
+            if walk.to == cfg.host {
+                return NEIGHBOURS;
+            }
+            walk.signed.body.set_kind(Kind::Admitted);
+            let ep_id = walk.decision.ep_id;
+            walk.signed.body.set_ep_id(ep_id);
+            return SIGNED;
+        }
+        Action::Divide => count(Counter::Divided),
+        Action::Sibling => {
+            count(Counter::Sibling);
+            let flags = walk.signed.body.flags() | flag::SIBLING;
+            walk.signed.body.set_flags(flags);
+        }
+        Action::Deny(why) => {
+            walk.signed.body.set_reason(why);
+            return REFUSED;
+        }
+    }
+    tables::owes_answer(&walk.to, &walk.now);
+    SIGNED
+}
+
+/// The request of `walk.ep_id` was refused, as `walk.signed.body` says; the packet has no outer
+/// headers.
+#[inline(never)]
+pub fn refuse(skb: Skb, walk: &mut Walk) -> Step {
+    if let Some(flow) = tables::find(&walk.key, &walk.now) {
+        flow::denied(flow, &walk.now);
+    }
+    let unreachable = walk.signed.body.reason() == code::UNREACHABLE;
+    let reason = if unreachable { Drop::Unreachable } else { Drop::Policy };
+    event::flow(skb, walk, EventKind::Denied as u32, reason as u32);
+    if unreachable { icmp(reply::HOST, reason) } else { drop(reason) }
+}
+
+/// Sender, bouncer and endpoint are one host: both entries are made at once.
+#[inline(never)]
+fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
+    let ep_id = walk.ep_id;
+    let (peer_id, peer_vni) = (walk.decision.ep_id, walk.to_vni);
+    let Some(ep) = tables::endpoint(ep_id) else { return drop(Drop::NoPort) };
+    let here = matches!(tables::owner(peer_vni, walk.inner.dst), Some(owner) if owner.ep_id == peer_id);
+    let Some(peer) = tables::endpoint(peer_id) else {
+        walk.signed.body.set_reason(code::UNREACHABLE);
+        return REFUSED;
+    };
+    if !here || peer.vni != peer_vni {
+        walk.signed.body.set_reason(code::UNREACHABLE);
+        return REFUSED;
+    }
+    let admission = Admission {
+        ep_id: peer_id,
+        cookie: walk.signed.body.cookie(),
+        epoch: 0,
+        routed: walk.signed.body.flags() & flag::ROUTED != 0,
+        opens: walk.inner.opens(),
+    };
+    walk.peer_key = walk.inner.tuple.received(peer_vni);
+    walk.peer_flow = tables::find(&walk.peer_key, &walk.now).map_or(Flow::default(), |f| *f);
+    let us = Peer { host: cfg.host, vni: ep.vni, identity: ep.set, generation: ep.generation, ep: ep_id };
+    flow::admitted(&mut walk.peer_flow, &admission, &us, &walk.now);
+    flow::confirm(&mut walk.peer_flow);
+    flow::touch(&mut walk.peer_flow, walk.inner.tcp_flags, false, &walk.now);
+    // `walk.flow` is the sender's entry, as `request` made it.
+    let them = Peer { host: cfg.host, vni: peer_vni, identity: peer.set, generation: peer.generation, ep: peer_id };
+    flow::acknowledged(&mut walk.flow, admission.cookie, &them, &walk.now);
+    flow::touch(&mut walk.flow, walk.inner.tcp_flags, true, &walk.now);
+    if !tables::keep(&walk.peer_key, &walk.peer_flow) || !tables::keep(&walk.key, &walk.flow) {
+        return drop(Drop::Helper);
+    }
+    count(Counter::Local);
+    walk.ep_id = peer_id;
+    send::deliver(skb, peer, 0)
+}

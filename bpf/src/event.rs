@@ -1,0 +1,37 @@
+//! What the agent must hear of.
+
+use mizar_abi::maps::{EVENT_FRAME, Event};
+
+use crate::{maps::EVENTS, skb::Skb, walk::Walk};
+
+/// Raises an event about `walk.ep_id` and `walk.key`, with the frame's first bytes. A full ring loses it: every
+/// event is about something that the endpoint will try again.
+#[inline(never)]
+pub fn frame(skb: Skb, walk: &Walk, kind: u32) -> u32 {
+    raise(skb, walk, kind, 0, (skb.len()).min(EVENT_FRAME as u32))
+}
+
+/// The same without a frame.
+#[inline(never)]
+pub fn flow(skb: Skb, walk: &Walk, kind: u32, reason: u32) -> u32 {
+    raise(skb, walk, kind, reason, 0)
+}
+
+#[inline(always)]
+fn raise(skb: Skb, walk: &Walk, kind: u32, reason: u32, len: u32) -> u32 {
+    let Some(mut entry) = EVENTS.reserve::<Event>(0) else { return 0 };
+    let event = entry.as_mut_ptr();
+    // SAFETY: reserved for us; every field but the unused end of `frame` is written.
+    unsafe {
+        (*event).kind = kind;
+        (*event).ep_id = walk.ep_id;
+        (*event).reason = reason;
+        (*event).flow = walk.key;
+        (*event).len = 0;
+        if len > 0 && len <= EVENT_FRAME as u32 && skb.read_into(0, (&raw mut (*event).frame).cast(), len) {
+            (*event).len = len;
+        }
+    }
+    entry.submit(0);
+    1
+}

@@ -1,0 +1,36 @@
+//! Ports of fragments (DATAPLANE, rule 14): the first fragment writes them, the others read.
+
+use mizar_abi::{
+    mapped,
+    maps::{FragKey, Ports},
+};
+use mizar_packet::ipv4::Fragment;
+
+use crate::{maps::FRAG, walk::Walk};
+
+/// Puts the ports of an endpoint's fragment into `walk.inner`; 0 if no first fragment was seen.
+#[inline(never)]
+pub fn resolve(walk: &mut Walk) -> u32 {
+    let ep_id = walk.ep_id;
+    let inner = &mut walk.inner;
+    let key = FragKey {
+        ep_id,
+        src: mapped(inner.src),
+        dst: mapped(inner.dst),
+        id: inner.id as u32,
+        proto: inner.proto as u32,
+    };
+    if matches!(inner.fragment, Fragment::First) {
+        let ports = Ports { sport: inner.tuple.sport, dport: inner.tuple.dport };
+        return FRAG.insert(&key, &ports, 0).is_ok() as u32;
+    }
+    // SAFETY: see `tables::endpoint`.
+    match unsafe { FRAG.get(&key) } {
+        Some(ports) => {
+            inner.tuple.sport = ports.sport;
+            inner.tuple.dport = ports.dport;
+            1
+        }
+        None => 0,
+    }
+}

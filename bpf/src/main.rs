@@ -1,0 +1,45 @@
+//! The kernel programs of a Mizar host (DATAPLANE). README.md says what they need of their loader.
+#![no_std]
+#![no_main]
+
+mod control;
+mod decide;
+mod egress;
+mod event;
+mod frag;
+mod maps;
+mod reply;
+mod send;
+mod skb;
+mod tables;
+mod transit;
+mod uplink;
+mod walk;
+
+use aya_ebpf::{
+    macros::classifier,
+    programs::TcContext,
+};
+
+/// tcx ingress at the host side of an endpoint's interface.
+#[classifier]
+pub fn endpoint_egress(ctx: TcContext) -> i32 {
+    egress::run(skb::Skb(ctx.skb.skb))
+}
+
+/// tcx ingress of the uplink.
+#[classifier]
+pub fn uplink_tcx(ctx: TcContext) -> i32 {
+    uplink::run(skb::Skb(ctx.skb.skb))
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    // Nothing here panics; the verifier would refuse a program that could.
+    loop {}
+}

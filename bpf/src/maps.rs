@@ -1,0 +1,59 @@
+//! The maps. Names, keys and values are those of `mizar_abi::maps`; sizes are defaults that the
+//! loader may override. Everything that is empty on an idle host is allocated by need; only the
+//! LRU tables and the ring are allocated whole.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use mizar_abi::{
+    maps::{
+        Addr, Bounce, Bucket, Cfg, DropCount, DropKey, Ep, Flow, FlowKey, FragKey, HostAddress, Moved, Pending, Ports, Route,
+        Shard, ShardKey, VniAddress,
+    },
+    reason::Counter,
+};
+
+use crate::walk::Walk;
+
+#[map]
+pub static CFG: Array<Cfg> = Array::with_max_entries(1, 0);
+#[map]
+pub static HOSTS: HashMap<u32, HostAddress> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+#[map]
+pub static IFACE: HashMap<u32, u32> = HashMap::with_max_entries(8_192, BPF_F_NO_PREALLOC);
+#[map]
+pub static EP: HashMap<u32, Ep> = HashMap::with_max_entries(8_192, BPF_F_NO_PREALLOC);
+#[map]
+pub static ADDR: LpmTrie<VniAddress, Addr> = LpmTrie::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+#[map]
+pub static FLOW_EST: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(131_072, 0);
+#[map]
+pub static FLOW_NEW: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(32_768, 0);
+#[map]
+pub static FRAG: LruHashMap<FragKey, Ports> = LruHashMap::with_max_entries(4_096, 0);
+#[map]
+pub static MOVED: HashMap<VniAddress, Moved> = HashMap::with_max_entries(4_096, BPF_F_NO_PREALLOC);
+#[map]
+pub static ROUTE: LpmTrie<VniAddress, Route> = LpmTrie::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+#[map]
+pub static SHARD: HashMap<ShardKey, Shard> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+#[map]
+pub static DEAD: HashMap<u32, u8> = HashMap::with_max_entries(1_024, BPF_F_NO_PREALLOC);
+#[map]
+pub static BOUNCE: HashMap<VniAddress, Bounce> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+#[map]
+pub static BUCKET: HashMap<u32, Bucket> = HashMap::with_max_entries(8_192, BPF_F_NO_PREALLOC);
+#[map]
+pub static PENDING: LruHashMap<[u8; 4], Pending> = LruHashMap::with_max_entries(4_096, 0);
+#[map]
+pub static DROPS: PerCpuHashMap<DropKey, DropCount> = PerCpuHashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::SIZE, 0);
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+/// Working memory: the programs' stack is 512 bytes. They run with softirqs off, and none of them
+/// can interrupt another on one CPU.
+#[map]
+pub static SCRATCH: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);

@@ -1,0 +1,274 @@
+//! The uplink's tcx program: what the underlay brings. [`fast`] delivers direct packets of
+//! established flows; everything else is a chain of steps (see [`Step`]).
+
+use mizar_abi::{
+    ENCAP_LEN,
+    maps::Cfg,
+    option::{Kind, OPTION_LEN},
+    reason::{Counter, Drop},
+};
+use mizar_packet::{
+    ETH_IPV4, ETH_LEN, Packet, flow, four_at,
+    geneve::{self, OUTER_LEN, SIGNED_OPTION, SIGNED_OUTER_LEN, SIGNED_READ_LEN},
+    ipv4::{self, Fragment},
+    option::Bound,
+    u16_at,
+};
+
+use crate::{
+    control, egress, send,
+    skb::{NEXT, Skb},
+    tables, transit,
+    walk::{Step, Walk, begin, count, drop, finish, go},
+};
+
+/// Options or a control packet.
+const OPTIONS: Step = go(20);
+/// A direct packet without an established flow of its sender.
+const NOT_ESTABLISHED: Step = go(21);
+/// A control packet without a frame, verified.
+const CONTROL: Step = go(22);
+/// RETURN, verified; so are the next ones.
+const RETURN: Step = go(23);
+/// REQ
+pub const REQUEST: Step = go(24);
+/// ADMITTED
+pub const ADMITTED: Step = go(25);
+/// The endpoint of an admission is not here.
+pub const NOT_HERE: Step = go(26);
+/// ACK
+const ACK: Step = go(27);
+/// A direct packet is turned around.
+pub const TURN: Step = go(28);
+/// A signed packet is turned around, with the kind and reason that its body says.
+pub const BACK: Step = go(29);
+/// DENIED
+pub const DENIED: Step = go(30);
+/// An endpoint's packet, without outer headers now, was refused.
+pub const REFUSED: Step = go(31);
+/// Delivery to `walk.ep_id`, `walk.outer` bytes of headers taken off.
+pub const DELIVER: Step = go(32);
+/// On to `walk.to`, with the option that `walk.signed.body` holds.
+pub const IN_PLACE: Step = go(33);
+
+/// Where the options stand.
+const OPTIONS_AT: usize = ETH_LEN + OUTER_LEN;
+/// Where the inner frame of a packet with the signed option stands.
+const SIGNED_FRAME_AT: usize = ETH_LEN + SIGNED_OUTER_LEN;
+
+/// The program.
+#[inline(always)]
+pub fn run(skb: Skb) -> i32 {
+    let Some((walk, cfg)) = begin() else { return NEXT };
+    let mut step = fast(skb, walk, cfg);
+    if step >= OPTIONS {
+        step = slow(skb, walk, cfg, step);
+    }
+    finish(skb, walk, step)
+}
+
+/// The steps in the only order in which they can follow each other.
+#[inline(never)]
+fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
+    if step == OPTIONS {
+        step = with_options(skb, walk, cfg);
+    }
+    if step == NOT_ESTABLISHED {
+        step = control::not_established(walk);
+    }
+    if step == CONTROL {
+        step = control::without_frame(walk, cfg);
+    }
+    if step == RETURN {
+        step = control::returned(walk, cfg);
+    }
+    if step == REQUEST {
+        step = transit::request(walk, cfg);
+    }
+    if step == ADMITTED {
+        step = control::admitted(skb, walk, cfg);
+    }
+    if step == NOT_HERE {
+        step = transit::not_here(walk, cfg);
+    }
+    if step == ACK {
+        step = control::acknowledged(walk);
+    }
+    if step == TURN {
+        step = control::turn_around(skb, walk, cfg);
+    }
+    if step == BACK {
+        step = control::send_back(walk, cfg);
+    }
+    if step == DENIED {
+        step = control::denied(skb, walk);
+    }
+    if step == REFUSED {
+        return egress::refuse(skb, walk);
+    }
+    if step == DELIVER {
+        return send::deliver_slowly(skb, walk);
+    }
+    if step == IN_PLACE {
+        return send::in_place(skb, walk, cfg);
+    }
+    step
+}
+
+/// Is it ours, is it sound; and if it is a plain direct packet of an established flow, delivery.
+#[inline(never)]
+fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
+    if skb.protocol() != ETH_IPV4.to_be() as u32 || skb.vlan_present() != 0 {
+        return NEXT;
+    }
+    let Some(outer) = skb.read::<OUTER_LEN>(ETH_LEN) else { return NEXT };
+    if !geneve::is_ours(&outer, cfg.host) {
+        return NEXT;
+    }
+    walk.seen = match geneve::parse(&outer) {
+        Ok(seen) => seen,
+        Err(reason) => return drop(reason),
+    };
+    if skb.gso_size() == 0 && !walk.seen.lengths_agree((skb.len() as usize).wrapping_sub(ETH_LEN)) {
+        return drop(Drop::BadGeneve);
+    }
+    walk.now = tables::now();
+    if walk.seen.options != 0 || walk.seen.control {
+        return OPTIONS;
+    }
+    match eth_type(skb, OPTIONS_AT) {
+        Some(ETH_IPV4) => {}
+        _ => return drop(Drop::BadGeneve),
+    }
+    walk.inner = match ipv4::parse(&skb, OPTIONS_AT + ETH_LEN) {
+        Ok(inner) => inner,
+        Err(reason) => return drop(reason),
+    };
+    if matches!(walk.inner.fragment, Fragment::Later) {
+        return drop(Drop::FragNoHead);
+    }
+    walk.outer = ENCAP_LEN as u32;
+    walk.key = walk.inner.tuple.received(walk.seen.vni);
+    if let Some(flow) = tables::established(&walk.key, &walk.now)
+        && flow.peer_host == walk.seen.src
+        && let Some(ep) = tables::endpoint(flow.ep_id)
+        && ep.vni == walk.seen.vni
+    {
+        walk.ep_id = flow.ep_id;
+        flow::confirm(flow);
+        flow::touch(flow, walk.inner.tcp_flags, false, &walk.now);
+        count(Counter::DirectIn);
+        return send::deliver(skb, ep, ENCAP_LEN);
+    }
+    NOT_ESTABLISHED
+}
+
+#[inline(always)]
+fn eth_type(skb: Skb, frame_at: usize) -> Option<u16> {
+    skb.read::<2>(frame_at + 12).map(u16::from_be_bytes)
+}
+
+/// A packet with options, or a control packet. Signed ones are verified here, once for all kinds.
+#[inline(never)]
+fn with_options(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
+    let options = walk.seen.options & 0xff;
+    let mut signed_at = 0;
+    if options == OPTION_LEN && skb.read::<4>(OPTIONS_AT) == Some(SIGNED_OPTION) {
+        signed_at = 1;
+    } else if options != 0 {
+        let found = match geneve::options(&skb, OPTIONS_AT, options) {
+            Ok(found) => found,
+            Err(reason) => return drop(reason),
+        };
+        if found.signed == 0 && !walk.seen.control {
+            return direct(skb, walk, options, found.fragment & 0xff);
+        }
+        signed_at = found.signed & 0xff;
+    }
+    if signed_at == 0 {
+        // Whoever sends a control packet must sign it.
+        return drop(Drop::BadTag);
+    }
+    if !read_signed(skb, walk, options, signed_at) {
+        return drop(Drop::BadGeneve);
+    }
+    let signed = &walk.signed;
+    let mut bound = Bound { receiver: cfg.host, vni: walk.seen.vni, ..Bound::default() };
+    // Acknowledgements by the agent name their flow by headers, though they carry nothing.
+    let framed = !walk.seen.control;
+    if framed {
+        bound.src = four_at(&signed.inner, 12);
+        bound.dst = four_at(&signed.inner, 16);
+        bound.proto = signed.inner[9];
+    }
+    if let Err(reason) = signed.body.verify(cfg, tables::utc(cfg), &bound) {
+        return drop(reason);
+    }
+    if !framed {
+        return CONTROL;
+    }
+    if u16_at(&signed.eth, 12) != ETH_IPV4 {
+        return drop(Drop::BadGeneve);
+    }
+    let header = signed.inner;
+    walk.inner = match ipv4::parse_with_header(&skb, SIGNED_FRAME_AT + ETH_LEN, &header) {
+        Ok(inner) => inner,
+        Err(reason) => return drop(reason),
+    };
+    // The sender's host knows them of fragments too.
+    walk.inner.tuple.sport = walk.signed.body.sport();
+    walk.inner.tuple.dport = walk.signed.body.dport();
+    walk.outer = (ENCAP_LEN + OPTION_LEN) as u32;
+    match walk.signed.body.kind() {
+        Some(Kind::Req) => REQUEST,
+        Some(Kind::Admitted) => ADMITTED,
+        Some(Kind::Ack) => ACK,
+        Some(Kind::Return) => RETURN,
+        Some(Kind::Denied) => DENIED,
+        _ => drop(Drop::UnknownKind),
+    }
+}
+
+/// A direct packet with options: the ports of a fragment are the only ones that say anything.
+#[inline(always)]
+fn direct(skb: Skb, walk: &mut Walk, options: usize, fragment_at: usize) -> Step {
+    if eth_type(skb, OPTIONS_AT + options) != Some(ETH_IPV4) {
+        return drop(Drop::BadGeneve);
+    }
+    walk.inner = match ipv4::parse(&skb, OPTIONS_AT + options + ETH_LEN) {
+        Ok(inner) => inner,
+        Err(reason) => return drop(reason),
+    };
+    if fragment_at != 0 {
+        let Some(ports) = skb.read::<4>(OPTIONS_AT + fragment_at - 1 + 4) else { return drop(Drop::BadGeneve) };
+        walk.inner.tuple.sport = u16_at(&ports, 0);
+        walk.inner.tuple.dport = u16_at(&ports, 2);
+    } else if matches!(walk.inner.fragment, Fragment::Later) {
+        return drop(Drop::FragNoHead);
+    }
+    walk.outer = (ENCAP_LEN + options) as u32;
+    walk.key = walk.inner.tuple.received(walk.seen.vni);
+    NOT_ESTABLISHED
+}
+
+/// Reads headers, option and the start of the inner packet into `walk.signed`. Should there be
+/// other options beside ours, they go: afterwards the frame stands where it always does.
+#[inline(always)]
+fn read_signed(skb: Skb, walk: &mut Walk, options: usize, signed_at: usize) -> bool {
+    let signed = &mut walk.signed;
+    if options != OPTION_LEN {
+        let Some(body) = skb.read::<48>(OPTIONS_AT + signed_at - 1 + 4) else { return false };
+        signed.body.0 = body;
+        if !skb.resize(OPTION_LEN as i32 - options as i32) {
+            return false;
+        }
+        if walk.seen.control {
+            return true;
+        }
+        // SAFETY: 34 bytes from `eth` on are `eth` and `inner`.
+        return unsafe { skb.read_into(SIGNED_FRAME_AT, (&raw mut signed.eth).cast(), (ETH_LEN + ipv4::HEADER_LEN) as u32) };
+    }
+    let len = if walk.seen.control { SIGNED_OUTER_LEN } else { SIGNED_READ_LEN };
+    // SAFETY: `Signed` has SIGNED_READ_LEN bytes from `outer` on.
+    unsafe { skb.read_into(ETH_LEN, (&raw mut signed.outer).cast(), len as u32) }
+}

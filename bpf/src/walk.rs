@@ -1,0 +1,135 @@
+//! What is known of the packet under way. Kept in per-CPU memory, handed down to every step.
+
+use mizar_abi::{
+    maps::{Cfg, DropCount, DropKey, Flow, FlowKey},
+    reason::{Counter, Drop},
+};
+use mizar_packet::{
+    flow::Now,
+    geneve::{Seen, Signed},
+    icmp::QUOTE_MAX,
+    ipv4::Inner,
+    transit::Decision,
+};
+
+use crate::{
+    maps::{CFG, COUNTERS, DROPS, SCRATCH},
+    skb::{SHOT, Skb},
+};
+
+/// What a step of the walk leaves to be done: a verdict of the kernel's (-1 to 7), or one of the
+/// below. Steps return instead of calling the next one, because the kernel allows 8 frames and
+/// 512 bytes of stack in a chain of calls; and so every step is verified once.
+pub type Step = i32;
+
+const DROP: Step = 0x1_0000;
+const ICMP: Step = 0x2_0000;
+const GO: Step = 0x4_0000;
+
+/// The packet is dropped for this reason.
+#[inline(always)]
+pub const fn drop(reason: Drop) -> Step {
+    DROP | reason as Step
+}
+
+/// The same by the reason's number.
+#[inline(always)]
+pub const fn drop_number(reason: u32) -> Step {
+    DROP | (reason as Step & 0xff)
+}
+
+/// The packet is dropped for this reason, and its endpoint told so by an ICMP error
+/// (`crate::reply`).
+#[inline(always)]
+pub const fn icmp(error: u8, reason: Drop) -> Step {
+    ICMP | (error as Step) << 8 | reason as Step
+}
+
+/// Another step follows.
+#[inline(always)]
+pub const fn go(step: Step) -> Step {
+    GO | step
+}
+
+/// Carries out a drop, or an ICMP error for an endpoint whose packet stands without outer headers.
+#[inline(always)]
+pub fn finish(skb: Skb, walk: &mut Walk, step: Step) -> i32 {
+    if step < DROP {
+        return step;
+    }
+    tally(skb, walk.ep_id, step as u32 & 0xff);
+    if step & ICMP != 0 { crate::reply::icmp(skb, walk, step as u32 >> 8 & 0xff) } else { SHOT }
+}
+
+/// Working memory of one packet.
+#[repr(C)]
+pub struct Walk {
+    /// Headers that came, or that will be written.
+    pub signed: Signed,
+    /// The endpoint's packet.
+    pub inner: Inner,
+    /// Its flow's key.
+    pub key: FlowKey,
+    /// Outer headers as they came.
+    pub seen: Seen,
+    /// When.
+    pub now: Now,
+    /// Path hash.
+    pub hash: u32,
+    /// What transit decided.
+    pub decision: Decision,
+    /// What an ICMP error quotes.
+    pub quote: [u8; QUOTE_MAX],
+    /// Key of the flow as the other end sees it, when that is here too.
+    pub peer_key: FlowKey,
+    /// The flow as it will be kept.
+    pub flow: Flow,
+    /// The other end's.
+    pub peer_flow: Flow,
+    /// The endpoint concerned; 0 = not known yet.
+    pub ep_id: u32,
+    /// Underlay address of the next host.
+    pub to: [u8; 4],
+    /// Outer VNI on the way there.
+    pub to_vni: u32,
+    /// Bytes of outer headers to take off before delivery.
+    pub outer: u32,
+}
+
+/// This CPU's working memory and this host's configuration; `None` before the agent wrote it.
+#[inline(always)]
+pub fn begin() -> Option<(&'static mut Walk, &'static Cfg)> {
+    let cfg = CFG.get(0)?;
+    let walk = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: a per-CPU value, zeros at first, which is a valid `Walk`; nothing else on this CPU runs until the program ends (see SCRATCH).
+    let walk = unsafe { &mut *walk };
+    walk.ep_id = 0;
+    Some((walk, cfg))
+}
+
+/// Adds one to a counter.
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: per CPU.
+        unsafe { *value += 1 }
+    }
+}
+
+/// Counts a packet under the reason for which it is not passed on.
+#[inline(never)]
+pub fn tally(skb: Skb, ep_id: u32, reason: u32) -> i32 {
+    let key = DropKey { ep_id, reason };
+    let bytes = skb.len() as u64;
+    if let Some(value) = DROPS.get_ptr_mut(&key) {
+        // SAFETY: per CPU.
+        unsafe {
+            (*value).packets += 1;
+            (*value).bytes += bytes;
+        }
+    } else {
+        // A full table loses the count, never the packet's verdict.
+        let _ = DROPS.insert(&key, &DropCount { packets: 1, bytes }, 0);
+    }
+    SHOT
+}

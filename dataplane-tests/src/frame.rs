@@ -1,0 +1,153 @@
+//! Frames of endpoints, written and read independently of `mizar_packet`.
+
+/// MAC that endpoints send to.
+pub const ROUTER: [u8; 6] = mizar_abi::VIRTUAL_MAC;
+
+/// Internet checksum.
+pub fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum: u32 = bytes.chunks(2).map(|c| u32::from(c[0]) << 8 | u32::from(*c.get(1).unwrap_or(&0))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+/// An IPv4 packet to be sent by an endpoint.
+#[derive(Clone, Debug)]
+pub struct Ip {
+    /// Source MAC.
+    pub mac: [u8; 6],
+    /// Source.
+    pub src: [u8; 4],
+    /// Destination.
+    pub dst: [u8; 4],
+    /// Time to live.
+    pub ttl: u8,
+    /// Protocol.
+    pub proto: u8,
+    /// Type of service.
+    pub tos: u8,
+    /// Identification.
+    pub id: u16,
+    /// Flags and fragment offset.
+    pub bits: u16,
+    /// IPv4 options, a multiple of 4 bytes.
+    pub options: Vec<u8>,
+    /// What follows.
+    pub payload: Vec<u8>,
+}
+
+impl Ip {
+    /// A TCP segment without payload, with these flags.
+    pub fn tcp(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16, flags: u8) -> Self {
+        let mut l4 = vec![0; 20];
+        l4[..2].copy_from_slice(&sport.to_be_bytes());
+        l4[2..4].copy_from_slice(&dport.to_be_bytes());
+        l4[12] = 5 << 4;
+        l4[13] = flags;
+        Self::new(src, dst, 6, l4)
+    }
+
+    /// A UDP datagram.
+    pub fn udp(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16, payload: &[u8]) -> Self {
+        let mut l4 = Vec::new();
+        for word in [sport, dport, (8 + payload.len()) as u16, 0] {
+            l4.extend_from_slice(&word.to_be_bytes());
+        }
+        l4.extend_from_slice(payload);
+        Self::new(src, dst, 17, l4)
+    }
+
+    /// An ICMP message of type 8 (request) or 0 (reply).
+    pub fn echo(src: [u8; 4], dst: [u8; 4], kind: u8, id: u16) -> Self {
+        let mut l4 = vec![kind, 0, 0, 0];
+        l4.extend_from_slice(&id.to_be_bytes());
+        l4.extend_from_slice(&[0, 1]);
+        l4.extend_from_slice(&[0x61; 48]);
+        let sum = checksum(&l4);
+        l4[2..4].copy_from_slice(&sum.to_be_bytes());
+        Self::new(src, dst, 1, l4)
+    }
+
+    /// Any protocol.
+    pub fn new(src: [u8; 4], dst: [u8; 4], proto: u8, payload: Vec<u8>) -> Self {
+        Self { mac: [0; 6], src, dst, ttl: 64, proto, tos: 0, id: 1, bits: 0x4000, options: Vec::new(), payload }
+    }
+
+    /// Without Ethernet.
+    pub fn packet(&self) -> Vec<u8> {
+        let header_len = 20 + self.options.len();
+        let mut p = vec![0x40 | (header_len / 4) as u8, self.tos];
+        p.extend_from_slice(&((header_len + self.payload.len()) as u16).to_be_bytes());
+        p.extend_from_slice(&self.id.to_be_bytes());
+        p.extend_from_slice(&self.bits.to_be_bytes());
+        p.extend_from_slice(&[self.ttl, self.proto, 0, 0]);
+        p.extend_from_slice(&self.src);
+        p.extend_from_slice(&self.dst);
+        p.extend_from_slice(&self.options);
+        let sum = checksum(&p);
+        p[10..12].copy_from_slice(&sum.to_be_bytes());
+        p.extend_from_slice(&self.payload);
+        p
+    }
+
+    /// With Ethernet.
+    pub fn frame(&self) -> Vec<u8> {
+        let mut frame = [ROUTER, self.mac].concat();
+        frame.extend_from_slice(&[8, 0]);
+        frame.extend_from_slice(&self.packet());
+        frame
+    }
+}
+
+/// An ARP question.
+pub fn arp_request(mac: [u8; 6], sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
+    let mut frame = [[0xff; 6], mac].concat();
+    frame.extend_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend_from_slice(&mac);
+    frame.extend_from_slice(&sender);
+    frame.extend_from_slice(&[0; 6]);
+    frame.extend_from_slice(&target);
+    frame
+}
+
+/// Offsets in an encapsulated frame.
+pub mod at {
+    /// Outer IPv4.
+    pub const IP: usize = 14;
+    /// Outer UDP.
+    pub const UDP: usize = 34;
+    /// Geneve.
+    pub const GENEVE: usize = 42;
+    /// Options.
+    pub const OPTIONS: usize = 50;
+    /// Body of the signed option, where it is.
+    pub const BODY: usize = 54;
+}
+
+/// Four bytes.
+pub fn four(frame: &[u8], at: usize) -> [u8; 4] {
+    frame[at..at + 4].try_into().expect("four bytes")
+}
+
+/// Is it Geneve to port 6081?
+pub fn is_encapsulated(frame: &[u8]) -> bool {
+    frame.len() >= 50 && frame[12..14] == [8, 0] && frame[23] == 17 && frame[36..38] == [0x17, 0xc1]
+}
+
+/// Outer destination, and the inner frame.
+pub fn split(frame: &[u8]) -> ([u8; 4], &[u8]) {
+    let options = usize::from(frame[at::GENEVE] & 0x3f) * 4;
+    (four(frame, 30), &frame[at::OPTIONS + options..])
+}
+
+/// Checks the outer headers for what every receiver on the underlay may expect.
+pub fn assert_outer_is_sound(frame: &[u8]) {
+    assert_eq!(checksum(&frame[14..34]), 0, "outer IPv4 checksum");
+    let total = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+    assert_eq!(total, frame.len() - 14, "outer IPv4 length");
+    assert_eq!(usize::from(u16::from_be_bytes([frame[38], frame[39]])), total - 20, "outer UDP length");
+    assert_eq!(frame[20] & 0x40, 0x40, "outer DF");
+    assert_eq!(frame[22], 64, "outer TTL");
+    assert!(u16::from_be_bytes([frame[34], frame[35]]) >= 49_152, "outer source port");
+}

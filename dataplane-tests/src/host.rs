@@ -1,0 +1,222 @@
+//! One host: the object, its maps, and a way to push a frame through a program.
+
+use crate::pod::Plain;
+use anyhow::{Context, Result};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
+    programs::{Program, SchedClassifier, TestRun, TestRunOptions, Xdp},
+};
+use mizar_abi::{
+    maps::{Cfg, DropCount, DropKey, Flow, FlowKey, VniAddress},
+    reason::{Counter, Drop},
+};
+use std::collections::BTreeMap;
+
+/// What became of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The program's return value.
+    pub verdict: i32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+    /// Nanoseconds of a run, the mean of all.
+    pub nanoseconds: u32,
+}
+
+/// tcx: dropped.
+pub const SHOT: i32 = 2;
+/// tcx: redirected.
+pub const REDIRECT: i32 = 7;
+/// tcx: left to others.
+pub const NEXT: i32 = -1;
+/// XDP: passed on.
+pub const XDP_PASS: i32 = 2;
+/// XDP: sent out where it came from.
+pub const XDP_TX: i32 = 3;
+
+/// Names of the tcx programs.
+pub const TCX: [&str; 2] = ["endpoint_egress", "uplink_tcx"];
+/// Name of the XDP program.
+pub const XDP: &str = "uplink_xdp";
+
+/// A host.
+pub struct Host {
+    ebpf: Ebpf,
+    /// Its configuration, as the maps have it.
+    pub cfg: Cfg,
+}
+
+/// The object, as built by bpf/build.sh.
+pub fn object() -> Result<Vec<u8>> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/mizar-bpf.o");
+    std::fs::read(path).context("target/bpf/mizar-bpf.o is missing: run ./dev bpf")
+}
+
+impl Host {
+    /// Loads the object; small tables, so that many hosts fit.
+    pub fn load(cfg: Cfg) -> Result<Self> {
+        Self::load_with(cfg, |loader| {
+            loader.map_max_entries("FLOW_EST", 4_096).map_max_entries("FLOW_NEW", 4_096);
+        })
+    }
+
+    /// Loads the object with settings.
+    pub fn load_with(cfg: Cfg, settings: impl FnOnce(&mut EbpfLoader<'_>)) -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        settings(&mut loader);
+        let mut ebpf = loader.load(&object()?).context("load the object")?;
+        for name in TCX {
+            let program: &mut SchedClassifier = ebpf.program_mut(name).context(name)?.try_into()?;
+            program.load().with_context(|| format!("the verifier refused {name}"))?;
+        }
+        if let Some(program) = ebpf.program_mut(XDP) {
+            let program: &mut Xdp = program.try_into()?;
+            program.load().with_context(|| format!("the verifier refused {XDP}"))?;
+        }
+        let mut host = Self { ebpf, cfg };
+        host.configure(cfg)?;
+        Ok(host)
+    }
+
+    /// Writes CFG.
+    pub fn configure(&mut self, cfg: Cfg) -> Result<()> {
+        self.cfg = cfg;
+        let mut map: Array<_, Plain<Cfg>> = self.ebpf.map_mut("CFG").context("CFG")?.try_into()?;
+        Ok(map.set(0, Plain(cfg), 0)?)
+    }
+
+    /// Writes an entry of a hash or LRU map.
+    pub fn put<K: Copy + 'static, V: Copy + 'static>(&mut self, map: &str, key: K, value: V) -> Result<()> {
+        let mut map: HashMap<_, Plain<K>, Plain<V>> = self.ebpf.map_mut(map).context("no such map")?.try_into()?;
+        Ok(map.insert(Plain(key), Plain(value), 0)?)
+    }
+
+    /// Reads one.
+    pub fn get<K: Copy + 'static, V: Copy + 'static>(&self, map: &str, key: K) -> Option<V> {
+        let map: HashMap<_, Plain<K>, Plain<V>> = self.ebpf.map(map)?.try_into().ok()?;
+        map.get(&Plain(key), 0).ok().map(|v| v.0)
+    }
+
+    /// Removes one.
+    pub fn remove<K: Copy + 'static, V: Copy + 'static>(&mut self, map: &str, key: K) -> Result<()> {
+        let mut map: HashMap<_, Plain<K>, Plain<V>> = self.ebpf.map_mut(map).context("no such map")?.try_into()?;
+        Ok(map.remove(&Plain(key))?)
+    }
+
+    /// All of a map.
+    pub fn all<K: Copy + 'static, V: Copy + 'static>(&self, map: &str) -> Result<Vec<(K, V)>> {
+        let map: HashMap<_, Plain<K>, Plain<V>> = self.ebpf.map(map).context("no such map")?.try_into()?;
+        map.iter().map(|entry| Ok(entry.map(|(k, v)| (k.0, v.0))?)).collect()
+    }
+
+    /// Writes a prefix of ADDR or ROUTE.
+    pub fn put_prefix<V: Copy + 'static>(&mut self, map: &str, bits: u32, key: VniAddress, value: V) -> Result<()> {
+        let mut map: LpmTrie<_, Plain<VniAddress>, Plain<V>> = self.ebpf.map_mut(map).context("no such map")?.try_into()?;
+        Ok(map.insert(&Key::new(bits, Plain(key)), Plain(value), 0)?)
+    }
+
+    /// Removes one.
+    pub fn remove_prefix<V: Copy + 'static>(&mut self, map: &str, bits: u32, key: VniAddress) -> Result<()> {
+        let mut map: LpmTrie<_, Plain<VniAddress>, Plain<V>> = self.ebpf.map_mut(map).context("no such map")?.try_into()?;
+        Ok(map.remove(&Key::new(bits, Plain(key)))?)
+    }
+
+    /// A flow, wherever it is kept.
+    pub fn flow(&self, key: FlowKey) -> Option<Flow> {
+        self.get("FLOW_EST", key).or_else(|| self.get("FLOW_NEW", key))
+    }
+
+    /// Forgets all flows: what eviction does.
+    pub fn evict(&mut self) -> Result<()> {
+        for map in ["FLOW_EST", "FLOW_NEW"] {
+            for (key, _) in self.all::<FlowKey, Flow>(map)? {
+                self.remove::<FlowKey, Flow>(map, key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counters that are not 0.
+    pub fn counters(&self) -> Result<BTreeMap<&'static str, u64>> {
+        let map: PerCpuArray<_, u64> = self.ebpf.map("COUNTERS").context("COUNTERS")?.try_into()?;
+        let mut counted = BTreeMap::new();
+        for counter in Counter::ALL {
+            let sum = map.get(&(*counter as u32), 0)?.iter().sum();
+            if sum != 0 {
+                counted.insert(counter.name(), sum);
+            }
+        }
+        Ok(counted)
+    }
+
+    /// Packets dropped, by port and reason.
+    pub fn drops(&self) -> Result<BTreeMap<(u32, &'static str), u64>> {
+        let map: PerCpuHashMap<_, Plain<DropKey>, Plain<DropCount>> =
+            self.ebpf.map("DROPS").context("DROPS")?.try_into()?;
+        map.iter()
+            .map(|entry| {
+                let (key, values) = entry?;
+                let reason = Drop::from_number(key.0.reason).context("an unnamed reason")?;
+                Ok(((key.0.ep_id, reason.name()), values.iter().map(|v| v.0.packets).sum()))
+            })
+            .collect()
+    }
+
+    /// Sets all counts to 0.
+    pub fn forget_counts(&mut self) -> Result<()> {
+        let keys: Vec<Plain<DropKey>> = {
+            let map: PerCpuHashMap<_, Plain<DropKey>, Plain<DropCount>> =
+                self.ebpf.map("DROPS").context("DROPS")?.try_into()?;
+            map.keys().collect::<Result<_, _>>()?
+        };
+        let mut map: PerCpuHashMap<_, Plain<DropKey>, Plain<DropCount>> =
+            self.ebpf.map_mut("DROPS").context("DROPS")?.try_into()?;
+        for key in keys {
+            map.remove(&key)?;
+        }
+        let mut map: PerCpuArray<_, u64> = self.ebpf.map_mut("COUNTERS").context("COUNTERS")?.try_into()?;
+        for counter in Counter::ALL {
+            let zeros = vec![0; aya::util::nr_cpus().map_err(|(_, e)| e)?];
+            map.set(*counter as u32, zeros.try_into()?, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Events raised since the last call.
+    pub fn events(&mut self) -> Result<Vec<Vec<u8>>> {
+        let mut ring: RingBuf<&mut MapData> = self.ebpf.map_mut("EVENTS").context("EVENTS")?.try_into()?;
+        let mut events = Vec::new();
+        while let Some(item) = ring.next() {
+            events.push(item.to_vec());
+        }
+        Ok(events)
+    }
+
+    /// Pushes a frame through a program, as if it came in by `ifindex`. A `gso_size` other than 0
+    /// marks a packet that will be segmented.
+    pub fn run(&self, program: &str, frame: &[u8], ifindex: u32, gso_size: u32) -> Result<Outcome> {
+        self.run_often(program, frame, ifindex, gso_size, 1)
+    }
+
+    /// The same `repeat` times, on the frame that the last run left.
+    pub fn run_often(&self, program: &str, frame: &[u8], ifindex: u32, gso_size: u32, repeat: u32) -> Result<Outcome> {
+        let mut out = vec![0; frame.len() + 512];
+        let mut context = [0u8; 192];
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), repeat, ..TestRunOptions::new() };
+        let result = match self.ebpf.program(program).context("no such program")? {
+            Program::SchedClassifier(p) => {
+                // Offsets in `struct __sk_buff`: ifindex 40, gso_size 176.
+                context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
+                context[176..180].copy_from_slice(&gso_size.to_ne_bytes());
+                p.test_run(TestRunOptions { ctx_in: Some(&context), ..options })?
+            }
+            Program::Xdp(p) => p.test_run(options)?,
+            _ => anyhow::bail!("{program} is of another kind"),
+        };
+        let len = result.data_size_out as usize;
+        out.truncate(len);
+        Ok(Outcome { verdict: result.return_value as i32, frame: out, nanoseconds: result.duration.as_nanos() as u32 })
+    }
+}
+

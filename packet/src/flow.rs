@@ -1,0 +1,261 @@
+//! States of a flow (DATAPLANE, "States"): how long each lasts, and what a packet changes.
+//!
+//! Tables are looked up elsewhere; here is what may be asked of one entry. Timeouts are lazy:
+//! an entry past its time counts as absent, and the agent sweeps.
+
+use crate::ipv4::{proto, tcp};
+use mizar_abi::maps::{Flow, State, flow_flag, tcp_seen};
+
+/// A moment since boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Now {
+    /// Seconds.
+    pub s: u32,
+    /// Milliseconds, wrapping.
+    pub ms: u32,
+}
+
+impl Now {
+    /// From nanoseconds since boot.
+    #[inline(always)]
+    pub const fn from_ns(ns: u64) -> Self {
+        let ms = ns / 1_000_000;
+        // Exact for 2^32 ms * 1000 and beyond: a second division of a long costs more.
+        Self { s: (ms / 1000) as u32, ms: ms as u32 }
+    }
+}
+
+/// Milliseconds after which a request without an answer goes to the other replica.
+pub const RETRY_MS: u32 = 100;
+/// Milliseconds that a denial lasts.
+pub const DENIED_MS: u32 = 1_000;
+/// Returns that one request may take before they are dropped.
+pub const MAX_RETURNS: u8 = 100;
+/// Milliseconds during which a path learned from a lower generation is not taken.
+const GENERATION_MS: u32 = 10_000;
+
+const NEW_OUT: u8 = State::NewOut as u8;
+const NEW_IN: u8 = State::NewIn as u8;
+const EST: u8 = State::Est as u8;
+const CLOSING: u8 = State::Closing as u8;
+const DENIED: u8 = State::Denied as u8;
+
+/// Seconds that an entry lives without a packet.
+#[inline(always)]
+pub const fn timeout(flow: &Flow, number: u8) -> u32 {
+    match flow.state {
+        EST => match number {
+            proto::TCP => 7_440, // RFC 5382: at least 2 h 4 min
+            proto::ICMP => 30,
+            _ => 180,
+        },
+        CLOSING => {
+            if flow.tcp & tcp_seen::RST != 0 {
+                10
+            } else {
+                60
+            }
+        }
+        NEW_IN => 30,
+        NEW_OUT => {
+            if number == proto::TCP {
+                60
+            } else {
+                10
+            }
+        }
+        _ => 1,
+    }
+}
+
+/// Does the entry still count?
+#[inline(always)]
+pub const fn is_live(flow: &Flow, number: u8, now: &Now) -> bool {
+    if flow.state == DENIED {
+        return now.ms.wrapping_sub(flow.since_ms) < DENIED_MS;
+    }
+    let age = now.s.wrapping_sub(flow.last_seen);
+    // Another CPU may have written a moment later than `now` was read.
+    age <= timeout(flow, number) || age > u32::MAX - 2
+}
+
+/// Is the state kept in FLOW_EST? The others are in FLOW_NEW.
+#[inline(always)]
+pub const fn is_established(flow: &Flow) -> bool {
+    flow.state == EST || flow.state == CLOSING
+}
+
+/// May packets go straight to `peer_host`?
+#[inline(always)]
+pub const fn knows_peer(flow: &Flow) -> bool {
+    matches!(flow.state, NEW_IN | EST | CLOSING)
+}
+
+/// Must a reply carry an acknowledgement: the other side asked, and no direct packet of it was
+/// seen since?
+#[inline(always)]
+pub const fn owes_ack(flow: &Flow) -> bool {
+    flow.flags & (flow_flag::R_INIT | flow_flag::CONFIRMED) == flow_flag::R_INIT
+}
+
+/// A packet of the flow passed. Writes only what changes, so that the cache line stays shared.
+#[inline(always)]
+pub fn touch(flow: &mut Flow, tcp_flags: u8, outgoing: bool, now: &Now) {
+    if tcp_flags & (tcp::FIN | tcp::RST) != 0 {
+        if tcp_flags & tcp::RST != 0 {
+            flow.tcp |= tcp_seen::RST;
+        } else {
+            flow.tcp |= if outgoing { tcp_seen::FIN_OUT } else { tcp_seen::FIN_IN };
+        }
+        let both = tcp_seen::FIN_OUT | tcp_seen::FIN_IN;
+        if flow.state == EST && (flow.tcp & tcp_seen::RST != 0 || flow.tcp & both == both) {
+            flow.state = CLOSING;
+        }
+    }
+    if flow.last_seen != now.s {
+        flow.last_seen = now.s;
+    }
+}
+
+/// Does this packet begin a new connection on the key of one that was closed?
+#[inline(always)]
+pub const fn reopens(flow: &Flow, opens: bool) -> bool {
+    flow.state == CLOSING && opens
+}
+
+/// The local endpoint asks: a new entry, or an old one whose path is unknown.
+#[inline(always)]
+pub fn request(ep_id: u32, cookie: u32, routed: bool, now: &Now) -> Flow {
+    Flow {
+        state: NEW_OUT,
+        flags: flow_flag::I_INIT | if routed { flow_flag::ROUTED } else { 0 },
+        cookie,
+        ep_id,
+        last_seen: now.s,
+        since_ms: now.ms,
+        ..Flow::default()
+    }
+}
+
+/// Back from a known path to asking: what is known of the flow itself stays. So does the former
+/// peer: packets of it are still on their way, returned ones and others.
+#[inline(always)]
+pub fn ask_again(flow: &mut Flow, now: &Now) {
+    flow.state = NEW_OUT;
+    flow.peer_ep = 0;
+    flow.tries = 0;
+    flow.since_ms = now.ms;
+    flow.last_seen = now.s;
+}
+
+/// What an admission or an acknowledgement says of the other side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Underlay address.
+    pub host: [u8; 4],
+    /// VNI of its network.
+    pub vni: u32,
+    /// Its set of groups.
+    pub identity: u32,
+    /// Generation of its binding.
+    pub generation: u32,
+    /// Its port, if it is on this host.
+    pub ep: u32,
+}
+
+/// An older binding than the one known, seen so soon after that it is a straggler. Later, the
+/// number belongs to another port of the same address and says nothing.
+#[inline(always)]
+const fn is_straggler(flow: &Flow, peer: &Peer, now: &Now) -> bool {
+    knows_peer(flow)
+        && flow.generation.wrapping_sub(peer.generation).wrapping_sub(1) < u32::MAX / 2
+        && now.ms.wrapping_sub(flow.since_ms) < GENERATION_MS
+}
+
+#[inline(always)]
+fn learn(flow: &mut Flow, peer: &Peer, now: &Now) {
+    flow.peer_host = peer.host;
+    flow.peer_vni = peer.vni;
+    flow.peer_ep = peer.ep;
+    flow.generation = peer.generation;
+    flow.since_ms = now.ms;
+    flow.last_seen = now.s;
+    flow.tries = 0;
+}
+
+/// An admission, beside the peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// The local endpoint.
+    pub ep_id: u32,
+    /// The sender's cookie.
+    pub cookie: u32,
+    /// Generation of the verdict.
+    pub epoch: u32,
+    /// Between subnets.
+    pub routed: bool,
+    /// [`crate::ipv4::Inner::opens`]
+    pub opens: bool,
+}
+
+/// A request of the other side was admitted. `flow` is the entry there was, or `Flow::default()`.
+/// Afterwards it is NEW_IN, or EST if this side had asked or known the other before.
+#[inline(always)]
+pub fn admitted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) {
+    let fresh = !matches!(flow.state, NEW_OUT | NEW_IN | EST | CLOSING) || reopens(flow, admission.opens);
+    if fresh {
+        *flow = Flow { state: NEW_IN, ..Flow::default() };
+    } else if is_straggler(flow, peer, now) {
+        return;
+    }
+    if flow.state == NEW_OUT {
+        flow.state = EST;
+    }
+    flow.flags = (flow.flags & !(flow_flag::CONFIRMED | flow_flag::ROUTED))
+        | flow_flag::R_INIT
+        | if admission.routed { flow_flag::ROUTED } else { 0 };
+    flow.ep_id = admission.ep_id;
+    flow.cookie = admission.cookie;
+    flow.peer_identity = peer.identity;
+    flow.in_epoch = admission.epoch;
+    learn(flow, peer, now);
+}
+
+/// The other side's host acknowledges: from now on direct. False if the cookie is not the flow's.
+#[inline(always)]
+pub fn acknowledged(flow: &mut Flow, cookie: u32, peer: &Peer, now: &Now) -> bool {
+    if flow.cookie != cookie || !matches!(flow.state, NEW_OUT | EST | CLOSING) {
+        return false;
+    }
+    if is_straggler(flow, peer, now) {
+        return true;
+    }
+    if flow.state == NEW_OUT {
+        flow.state = EST;
+    }
+    learn(flow, peer, now);
+    true
+}
+
+/// A direct packet of the known peer came.
+#[inline(always)]
+pub const fn confirm(flow: &mut Flow) {
+    if flow.state == NEW_IN {
+        flow.state = EST;
+    }
+    if flow.flags & flow_flag::CONFIRMED == 0 {
+        flow.flags |= flow_flag::CONFIRMED;
+    }
+}
+
+/// The request was refused.
+#[inline(always)]
+pub const fn denied(flow: &mut Flow, now: &Now) {
+    flow.state = DENIED;
+    flow.since_ms = now.ms;
+}
+
+#[cfg(test)]
+#[path = "flow_tests.rs"]
+mod tests;

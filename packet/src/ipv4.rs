@@ -1,0 +1,284 @@
+//! IPv4 of endpoints: headers with options, fragments, ports, and ICMP with what it quotes.
+
+use crate::{Packet, four_at, u16_at};
+use mizar_abi::{mapped, maps::FlowKey, reason::Drop};
+
+/// Protocol numbers.
+pub mod proto {
+    /// RFC 792
+    pub const ICMP: u8 = 1;
+    /// RFC 9293
+    pub const TCP: u8 = 6;
+    /// RFC 768
+    pub const UDP: u8 = 17;
+    /// RFC 4340; ports where UDP has them.
+    pub const DCCP: u8 = 33;
+    /// RFC 9260; ports where UDP has them.
+    pub const SCTP: u8 = 132;
+    /// RFC 3828; ports where UDP has them.
+    pub const UDP_LITE: u8 = 136;
+}
+
+/// Bits of the TCP flags byte.
+pub mod tcp {
+    /// No more data from the sender.
+    pub const FIN: u8 = 1;
+    /// Opens a connection.
+    pub const SYN: u8 = 2;
+    /// Ends it at once.
+    pub const RST: u8 = 4;
+    /// The acknowledgement field counts.
+    pub const ACK: u8 = 16;
+}
+
+/// Bytes of an IPv4 header without options.
+pub const HEADER_LEN: usize = 20;
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fragment {
+    /// All of it.
+    #[default]
+    None = 0,
+    /// The first fragment: it has the ports.
+    First = 1,
+    /// A later one: it has none.
+    Later = 2,
+}
+
+/// What a flow is keyed by, in the direction of the packet. That of an ICMP error is the quoted
+/// packet's, turned around: the error travels as a packet of that flow would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Tuple {
+    /// Source address.
+    pub src: [u8; 4],
+    /// Destination address.
+    pub dst: [u8; 4],
+    /// Source port.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+    /// Protocol.
+    pub proto: u8,
+}
+
+impl Tuple {
+    /// The key at the sender's host.
+    #[inline(always)]
+    pub fn sent(&self, vni: u32) -> FlowKey {
+        FlowKey {
+            vni_proto: (vni << 8) | self.proto as u32,
+            local: mapped(self.src),
+            remote: mapped(self.dst),
+            lport: self.sport,
+            rport: self.dport,
+        }
+    }
+
+    /// The key at the receiver's host.
+    #[inline(always)]
+    pub fn received(&self, vni: u32) -> FlowKey {
+        FlowKey {
+            vni_proto: (vni << 8) | self.proto as u32,
+            local: mapped(self.dst),
+            remote: mapped(self.src),
+            lport: self.dport,
+            rport: self.sport,
+        }
+    }
+}
+
+/// An IPv4 packet of an endpoint, its lengths checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Inner {
+    /// What its flow is keyed by.
+    pub tuple: Tuple,
+    /// Source address.
+    pub src: [u8; 4],
+    /// Destination address.
+    pub dst: [u8; 4],
+    /// Bytes, header included.
+    pub total_len: u16,
+    /// Identification.
+    pub id: u16,
+    /// Header checksum as it stands.
+    pub checksum: u16,
+    /// Bytes of the header, 20 to 60.
+    pub header_len: u8,
+    /// Type of service.
+    pub tos: u8,
+    /// Time to live.
+    pub ttl: u8,
+    /// Protocol.
+    pub proto: u8,
+    /// Which part of a datagram.
+    pub fragment: Fragment,
+    /// TCP flags; 0 for other protocols.
+    pub tcp_flags: u8,
+    /// Bytes of the TCP or UDP header; 0 for other protocols.
+    pub l4_len: u8,
+    /// Don't Fragment.
+    pub dont_fragment: bool,
+    /// An ICMP error; `tuple` is the quoted packet's, turned around.
+    pub icmp_error: bool,
+    /// An ICMP echo, timestamp or similar question.
+    pub icmp_request: bool,
+}
+
+impl Inner {
+    /// Is it any part of a larger datagram?
+    #[inline(always)]
+    pub const fn is_fragment(&self) -> bool {
+        !matches!(self.fragment, Fragment::None)
+    }
+
+    /// Does the packet open a conversation for certain: a TCP SYN without ACK, an ICMP question?
+    #[inline(always)]
+    pub const fn opens(&self) -> bool {
+        match self.proto {
+            proto::TCP => self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN,
+            proto::ICMP => self.icmp_request,
+            _ => false,
+        }
+    }
+}
+
+/// The port that stands for the side that answers an ICMP question. The asking side's is the
+/// id. With 0 here, a question with id 0 in one direction would have the key of one in the other;
+/// id + 1 never does: (a, a+1) = (b+1, b) has no solution.
+#[inline(always)]
+pub const fn answering_port(id: u16) -> u16 {
+    id.wrapping_add(1)
+}
+
+/// Is an ICMP message a question (`Some(true)`), an answer (`Some(false)`), neither (`None`)?
+#[inline(always)]
+const fn icmp_asks(kind: u8) -> Option<bool> {
+    match kind {
+        8 | 13 | 15 | 17 => Some(true),
+        0 | 14 | 16 | 18 => Some(false),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+const fn has_ports(number: u8) -> bool {
+    matches!(number, proto::TCP | proto::UDP | proto::DCCP | proto::SCTP | proto::UDP_LITE)
+}
+
+/// The two ports of the first 8 bytes of a transport header.
+#[inline(always)]
+fn ports_of(number: u8, l4: &[u8; 8]) -> (u16, u16) {
+    if has_ports(number) {
+        return (u16_at(l4, 0), u16_at(l4, 2));
+    }
+    if number != proto::ICMP {
+        return (0, 0);
+    }
+    let id = u16_at(l4, 4);
+    match icmp_asks(l4[0]) {
+        Some(true) => (id, answering_port(id)),
+        Some(false) => (answering_port(id), id),
+        None => (0, 0),
+    }
+}
+
+/// Reads the IPv4 packet at `offset`.
+#[inline(always)]
+pub fn parse<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Inner, Drop> {
+    let header: [u8; HEADER_LEN] = packet.read(offset).ok_or(Drop::Malformed)?;
+    parse_with_header(packet, offset, &header)
+}
+
+/// The same, with the header's first 20 bytes read already.
+#[inline(always)]
+pub fn parse_with_header<P: Packet + ?Sized>(packet: &P, offset: usize, header: &[u8; HEADER_LEN]) -> Result<Inner, Drop> {
+    let header_len = (header[0] & 0x0f) * 4;
+    let total_len = u16_at(header, 2);
+    if header[0] >> 4 != 4
+        || (header_len as usize) < HEADER_LEN
+        || total_len < header_len as u16
+        || offset + total_len as usize > packet.length()
+    {
+        return Err(Drop::Malformed);
+    }
+    let bits = u16_at(header, 6);
+    let mut inner = Inner {
+        src: four_at(header, 12),
+        dst: four_at(header, 16),
+        total_len,
+        id: u16_at(header, 4),
+        checksum: u16_at(header, 10),
+        header_len,
+        tos: header[1],
+        ttl: header[8],
+        proto: header[9],
+        fragment: match (bits & 0x1fff, bits & 0x2000) {
+            (0, 0) => Fragment::None,
+            (0, _) => Fragment::First,
+            _ => Fragment::Later,
+        },
+        dont_fragment: bits & 0x4000 != 0,
+        ..Inner::default()
+    };
+    inner.tuple = Tuple { src: inner.src, dst: inner.dst, proto: inner.proto, sport: 0, dport: 0 };
+    if matches!(inner.fragment, Fragment::Later) {
+        // RFC 3128: a fragment at offset 1 would overwrite the TCP flags that were judged.
+        return if inner.proto == proto::TCP && bits & 0x1fff == 1 { Err(Drop::Malformed) } else { Ok(inner) };
+    }
+    let room = total_len - header_len as u16;
+    let at = offset + header_len as usize;
+    if inner.proto == proto::TCP {
+        // The whole header, so that no later fragment holds the flags (RFC 1858).
+        if room < 20 {
+            return Err(Drop::Malformed);
+        }
+        let l4: [u8; 14] = packet.read(at).ok_or(Drop::Malformed)?;
+        inner.tuple.sport = u16_at(&l4, 0);
+        inner.tuple.dport = u16_at(&l4, 2);
+        inner.tcp_flags = l4[13];
+        inner.l4_len = (l4[12] >> 4) * 4;
+        return if inner.l4_len < 20 || room < inner.l4_len as u16 { Err(Drop::Malformed) } else { Ok(inner) };
+    }
+    if !has_ports(inner.proto) && inner.proto != proto::ICMP {
+        return Ok(inner);
+    }
+    if room < 8 {
+        return Err(Drop::Malformed);
+    }
+    let l4: [u8; 8] = packet.read(at).ok_or(Drop::Malformed)?;
+    if inner.proto == proto::ICMP {
+        if matches!(l4[0], 3 | 4 | 5 | 11 | 12) {
+            return quoted(packet, at + 8, room - 8, inner);
+        }
+        inner.icmp_request = icmp_asks(l4[0]) == Some(true);
+    } else {
+        inner.l4_len = 8;
+    }
+    (inner.tuple.sport, inner.tuple.dport) = ports_of(inner.proto, &l4);
+    Ok(inner)
+}
+
+/// Takes the tuple of an ICMP error from the packet that it quotes (RFC 792: the header and at
+/// least 8 bytes), which the error's receiver must have sent.
+#[inline(always)]
+fn quoted<P: Packet + ?Sized>(packet: &P, offset: usize, room: u16, mut inner: Inner) -> Result<Inner, Drop> {
+    let header: [u8; HEADER_LEN] = packet.read(offset).ok_or(Drop::Malformed)?;
+    let header_len = (header[0] & 0x0f) * 4;
+    let sender = four_at(&header, 12);
+    if header[0] >> 4 != 4 || (header_len as usize) < HEADER_LEN || room < header_len as u16 + 8 || sender != inner.dst {
+        return Err(Drop::Malformed);
+    }
+    let mut tuple = Tuple { src: four_at(&header, 16), dst: sender, proto: header[9], sport: 0, dport: 0 };
+    // A later fragment shows no ports: its flow cannot be told, and no flow has port 0 by chance.
+    if u16_at(&header, 6) & 0x1fff == 0 {
+        let l4: [u8; 8] = packet.read(offset + header_len as usize).ok_or(Drop::Malformed)?;
+        (tuple.dport, tuple.sport) = ports_of(tuple.proto, &l4);
+    }
+    inner.tuple = tuple;
+    inner.icmp_error = true;
+    Ok(inner)
+}

@@ -1,0 +1,147 @@
+//! What a transit host decides about a request: bounce it to the endpoint's host, pass it on to
+//! a bouncer (divider), to the other replica, or refuse it. The same function serves a packet from
+//! the underlay in XDP and tcx, and one of an endpoint of the transit host itself.
+
+use crate::path;
+use mizar_abi::{
+    hash::{shard_of, slot},
+    mapped,
+    maps::{Bounce, Route, RouteKind, Shard, ShardKey, VniAddress},
+    option::{code, flag},
+    reason::Drop,
+};
+
+/// The tables of a host that decide.
+pub trait Tables {
+    /// BOUNCE
+    fn bounce(&self, key: &VniAddress) -> Option<Bounce>;
+    /// ROUTE
+    fn route(&self, key: &VniAddress) -> Option<Route>;
+    /// SHARD
+    fn shard(&self, key: &ShardKey) -> Option<Shard>;
+    /// HOSTS
+    fn address(&self, host: u32) -> Option<[u8; 4]>;
+    /// DEAD
+    fn is_dead(&self, host: u32) -> bool;
+}
+
+/// What is done with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// To the endpoint's host.
+    Admit,
+    /// To a bouncer of the destination.
+    Divide,
+    /// To the other replica of this shard.
+    Sibling,
+    /// Back to its origin, with this code.
+    Deny(u8),
+}
+
+/// A decision and whom it concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What.
+    pub action: Action,
+    /// Underlay address of the next host; 0.0.0.0 for a denial.
+    pub host: [u8; 4],
+    /// Outer VNI from here on.
+    pub vni: u32,
+    /// The endpoint (Admit).
+    pub ep_id: u32,
+}
+
+/// What of a request the decision depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Outer VNI.
+    pub vni: u32,
+    /// Inner destination.
+    pub dst: [u8; 4],
+    /// Flags of the option.
+    pub flags: u8,
+    /// Tries before.
+    pub tries: u8,
+    /// Outer source port.
+    pub source_port: u16,
+}
+
+/// One of two replicas: the preferred unless it is dead or none; never `but`, when that is not 0.
+/// Two dead ones are as good as two live ones: the preferred (never eject all).
+#[inline(always)]
+pub fn choose<T: Tables + ?Sized>(tables: &T, shard: &Shard, preferred: usize, but: u32) -> Option<(u32, [u8; 4])> {
+    let (first, second) =
+        if preferred & 1 == 0 { (shard.hosts[0], shard.hosts[1]) } else { (shard.hosts[1], shard.hosts[0]) };
+    let usable = |host: u32| host != 0 && host != but;
+    let host = if !usable(first) || (usable(second) && tables.is_dead(first) && !tables.is_dead(second)) {
+        second
+    } else {
+        first
+    };
+    if !usable(host) {
+        return None;
+    }
+    Some((host, tables.address(host)?))
+}
+
+/// The shard of SHARD that a route and a destination lead to; for dividers, the pair by `spread`.
+#[inline(always)]
+pub fn shard_on<T: Tables + ?Sized>(tables: &T, route: &Route, dst: [u8; 4], spread: u32) -> Option<Shard> {
+    if route.kind == RouteKind::Bouncers as u32 {
+        let shard = shard_of(slot(route.subnet, &mapped(dst)), route.log2 as u8) as u32;
+        return tables.shard(&ShardKey { set: route.shards, shard });
+    }
+    let first = tables.shard(&ShardKey { set: route.shards, shard: 0 })?;
+    if first.pairs < 2 {
+        return Some(first);
+    }
+    let pair = spread % first.pairs;
+    if pair == 0 { Some(first) } else { tables.shard(&ShardKey { set: route.shards, shard: pair }) }
+}
+
+/// Decides. `me` is this host's number.
+#[inline(always)]
+pub fn decide<T: Tables + ?Sized>(tables: &T, me: u32, request: &Request) -> Result<Decision, Drop> {
+    let deny = Decision { action: Action::Deny(code::UNREACHABLE), host: [0; 4], vni: request.vni, ep_id: 0 };
+    let mut vni = request.vni;
+    let mut key = VniAddress::new(vni, mapped(request.dst));
+    let mut bounce = tables.bounce(&key);
+    let mut route = None;
+    if bounce.is_none() {
+        let Some(found) = tables.route(&key) else { return Ok(deny) };
+        if found.out_vni != 0 && found.out_vni != vni {
+            vni = found.out_vni;
+            key = VniAddress::new(vni, mapped(request.dst));
+            bounce = tables.bounce(&key);
+        }
+        route = Some(found);
+    }
+    if let Some(bounce) = bounce {
+        if bounce.host == 0 {
+            return Ok(deny);
+        }
+        let host = tables.address(bounce.host).ok_or(Drop::NoHost)?;
+        return Ok(Decision { action: Action::Admit, host, vni, ep_id: bounce.ep_id });
+    }
+    let Some(route) = route else { return Ok(deny) };
+    let Some(shard) = shard_on(tables, &route, request.dst, request.source_port as u32) else { return Ok(deny) };
+    if shard.hosts[0] == me || shard.hosts[1] == me {
+        // It is ours to know, and we do not: perhaps the other replica was told sooner.
+        if request.flags & flag::SIBLING != 0 || route.kind != RouteKind::Bouncers as u32 {
+            return Ok(deny);
+        }
+        return Ok(match choose(tables, &shard, 0, me) {
+            Some((_, host)) => Decision { action: Action::Sibling, host, vni, ep_id: 0 },
+            None => deny,
+        });
+    }
+    let preferred = path::divider_replica(request.source_port, request.tries);
+    match choose(tables, &shard, preferred, 0) {
+        Some((_, host)) => Ok(Decision { action: Action::Divide, host, vni, ep_id: 0 }),
+        None => Err(Drop::NoTransit),
+    }
+}
+
+#[cfg(test)]
+#[path = "transit_tests.rs"]
+mod tests;
