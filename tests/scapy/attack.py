@@ -11,7 +11,7 @@ from scapy.all import ARP, ICMP, IP, TCP, UDP, Dot1Q, Ether, IPv6, Raw, RandIP, 
 from scapy.contrib.geneve import GENEVE
 
 MARK = b"MIZAR-MARK"
-GATEWAY_MAC = "02:6d:7a:00:00:01"
+GATEWAY_MAC = "02:6d:69:7a:61:72"
 
 
 def any_transport(rng):

@@ -19,7 +19,7 @@ const SCENARIOS: &[Scenario] = &[
 ];
 
 /// Frames of each kind.
-const FRAMES: u32 = 1500;
+const FRAMES: u32 = 400;
 
 fn python() -> Result<PathBuf> {
     let dir = std::env::var("MIZAR_PYTHON").map(PathBuf::from).unwrap_or(mizar::devel::root().join(".dev/venv/bin"));

@@ -14,6 +14,7 @@ pub mod pki;
 pub mod postgres;
 pub mod process;
 pub mod progress;
+pub mod provisioning;
 pub mod secrets;
 pub mod services;
 pub mod settings;

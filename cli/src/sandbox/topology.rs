@@ -36,7 +36,7 @@ fn wire(underlay: &Netns, namespace: &Netns, host: &HostPlan, mtu: u32) -> Resul
     let bridge_end = format!("up{}", host.index);
     namespace.create()?;
     namespace.ip(&format!(
-        "link add {UPLINK} mtu {mtu} address 02:6d:7a:00:00:{:02x} type veth peer name {bridge_end} mtu {mtu} netns {}\n\
+        "link add {UPLINK} mtu {mtu} address 02:6d:00:00:00:{:02x} type veth peer name {bridge_end} mtu {mtu} netns {}\n\
          address add {}/{UNDERLAY_PREFIX} dev {UPLINK}\n\
          link set {UPLINK} up\n",
         host.index,

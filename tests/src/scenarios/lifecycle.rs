@@ -7,7 +7,9 @@ use crate::tenant::{At, at};
 use anyhow::{Context, Result, ensure};
 use mizar::sandbox::endpoint::Kind;
 use mizar::sandbox::netns::Netns;
-use mizar::sandbox::traffic::{PingOptions, ping};
+use mizar::sandbox::traffic::{PingOptions, PingStream, ping};
+use mizar_abi::reason::Counter;
+use std::time::Duration;
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
@@ -69,8 +71,9 @@ fn moved(bed: &Bed) -> Result<()> {
     let [a, b] = tenant.endpoints(&net, [at(0, 0), at(0, 1)])?;
     common(&a, &b)?;
     let port = bed.admin.port(b.port)?;
-    let stream =
-        mizar::sandbox::traffic::PingStream::start(&a.netns, b.address()?, std::time::Duration::from_millis(10))?;
+    let sent_on = || -> Result<u64> { Ok(bed.counter(1, Counter::ReturnOut)? + bed.counter(1, Counter::MovedOn)?) };
+    let before = sent_on()?;
+    let stream = PingStream::start(&a.netns, b.address()?, Duration::from_millis(10))?;
     let there = bed.sandbox.attach(&bed.admin, &port, bed.host(2), Kind::Container)?;
     bed.admin.wait_active(port.id, crate::bed::PATIENCE)?;
     bed.settle()?;
@@ -79,6 +82,7 @@ fn moved(bed: &Bed) -> Result<()> {
     ensure!(after.all_answered(), "after the move: {after:?}");
     let flow = stream.stop()?;
     ensure!(flow.received > 0 && flow.duplicates == 0, "the flow during the move: {flow:?}");
+    ensure!(sent_on()? > before, "the former host turned no packet of the flow around");
     common(&a, &there)
 }
 
