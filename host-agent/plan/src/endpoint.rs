@@ -52,9 +52,7 @@ impl Endpoint {
         context: &impl Context,
         subnets: impl Iterator<Item = &'a body::Subnet>,
     ) -> Result<Self, String> {
-        let network = context
-            .network(port.vni)
-            .ok_or_else(|| format!("waits for the network of VNI {}", port.vni))?;
+        let network = context.network(port.vni).ok_or_else(|| format!("waits for the network of VNI {}", port.vni))?;
         let mut endpoint = Self {
             port: port.id,
             number: port.number,
@@ -70,45 +68,31 @@ impl Endpoint {
             dhcp: None,
         };
         for fixed in &port.fixed_ips {
-            let subnet = context
-                .subnet(fixed.subnet)
-                .ok_or_else(|| format!("waits for subnet number {}", fixed.subnet))?;
-            let address = IpNet::new(fixed.address, subnet.cidr.prefix_len()).map_err(|_| {
-                format!(
-                    "address {} does not fit subnet {}",
-                    fixed.address, subnet.cidr
-                )
-            })?;
+            let subnet =
+                context.subnet(fixed.subnet).ok_or_else(|| format!("waits for subnet number {}", fixed.subnet))?;
+            let address = IpNet::new(fixed.address, subnet.cidr.prefix_len())
+                .map_err(|_| format!("address {} does not fit subnet {}", fixed.address, subnet.cidr))?;
             endpoint.addresses.push(address);
             endpoint.gateway = endpoint.gateway.or(subnet.gateway);
             if subnet.dhcp && endpoint.dhcp.is_none() && fixed.address.is_ipv4() {
                 endpoint.dhcp = Some(address);
             }
             for route in &subnet.routes {
-                let route = EndpointRoute {
-                    destination: route.destination,
-                    nexthop: route.nexthop,
-                };
+                let route = EndpointRoute { destination: route.destination, nexthop: route.nexthop };
                 if !endpoint.routes.contains(&route) {
                     endpoint.routes.push(route);
                 }
             }
-            endpoint.dns.extend(
-                subnet
-                    .dns
-                    .iter()
-                    .filter(|d| !endpoint.dns.contains(d))
-                    .copied()
-                    .collect::<Vec<_>>(),
-            );
+            endpoint.dns.extend(subnet.dns.iter().filter(|d| !endpoint.dns.contains(d)).copied().collect::<Vec<_>>());
         }
+        // A port that is a router itself gets no route through itself.
+        let own = |ip: &IpAddr| port.fixed_ips.iter().any(|fixed| fixed.address == *ip);
+        endpoint.gateway = endpoint.gateway.filter(|ip| !own(ip));
+        endpoint.routes.retain(|route| !own(&route.nexthop));
         if let Some(nexthop) = endpoint.gateway {
             endpoint.siblings = subnets
                 .filter(|s| !port.fixed_ips.iter().any(|f| f.subnet == s.number))
-                .map(|s| EndpointRoute {
-                    destination: s.cidr,
-                    nexthop,
-                })
+                .map(|s| EndpointRoute { destination: s.cidr, nexthop })
                 .collect();
             endpoint.siblings.sort();
         }

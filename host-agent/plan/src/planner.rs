@@ -4,7 +4,7 @@ use crate::endpoint::Endpoint;
 use crate::render::{Claim, Context, Facts, Wiring, configuration, render};
 use crate::table::{Key, Op, Value, in_safe_order};
 use mizar_wire::body::{self, Body};
-use mizar_wire::{EntryKey, Kind};
+use mizar_wire::{EntryKey, Kind, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -49,14 +49,10 @@ impl Reference {
             Body::DividerSet(d) => vec![Self::Dividers(d.vni)],
             Body::DividerRole(d) => vec![Self::DividerRole(d.vni)],
             Body::ShardMap(m) => vec![Self::ShardMap(m.subnet)],
-            Body::Port(p) => [
-                Self::Port(p.number),
-                Self::PortId(p.id),
-                Self::PortsOf(p.vni),
-            ]
-            .into_iter()
-            .chain(p.fixed_ips.iter().map(|fixed| Self::PortsIn(fixed.subnet)))
-            .collect(),
+            Body::Port(p) => [Self::Port(p.number), Self::PortId(p.id), Self::PortsOf(p.vni)]
+                .into_iter()
+                .chain(p.fixed_ips.iter().map(|fixed| Self::PortsIn(fixed.subnet)))
+                .collect(),
             Body::Host(_) | Body::Bounce(_) | Body::MovedPort(_) => Vec::new(),
         }
     }
@@ -65,7 +61,6 @@ impl Reference {
 struct Held {
     body: Body,
     keys: Vec<Key>,
-    problem: Option<String>,
 }
 
 struct State {
@@ -84,10 +79,7 @@ impl State {
 
     fn all(&self, reference: Reference) -> impl Iterator<Item = &Body> {
         let keys = self.index.get(&reference);
-        keys.into_iter()
-            .flatten()
-            .filter_map(|key| self.entries.get(key))
-            .map(|held| &held.body)
+        keys.into_iter().flatten().filter_map(|key| self.entries.get(key)).map(|held| &held.body)
     }
 }
 
@@ -130,6 +122,8 @@ pub struct Planner {
     dirty: BTreeSet<Source>,
     /// Keys of entries that went since the last flush.
     orphans: BTreeMap<EntryKey, Vec<Key>>,
+    /// Entries that render nothing, and why.
+    problems: BTreeMap<EntryKey, String>,
     /// Keys whose last operation failed.
     failed: BTreeMap<Key, String>,
 }
@@ -144,15 +138,12 @@ impl Planner {
     /// Desires nothing.
     pub fn new() -> Self {
         Self {
-            state: State {
-                entries: BTreeMap::new(),
-                index: BTreeMap::new(),
-                wirings: BTreeMap::new(),
-            },
+            state: State { entries: BTreeMap::new(), index: BTreeMap::new(), wirings: BTreeMap::new() },
             facts: None,
             desired: BTreeMap::new(),
             dirty: BTreeSet::new(),
             orphans: BTreeMap::new(),
+            problems: BTreeMap::new(),
             failed: BTreeMap::new(),
         }
     }
@@ -181,19 +172,11 @@ impl Planner {
             self.touch_dependents(&old);
         } else {
             let keys = self.orphans.remove(&key).unwrap_or_default();
-            let held = Held {
-                body: body.clone(),
-                keys,
-                problem: None,
-            };
+            let held = Held { body: body.clone(), keys };
             self.state.entries.insert(key.clone(), held);
         }
         for reference in Reference::of(&body) {
-            self.state
-                .index
-                .entry(reference)
-                .or_default()
-                .insert(key.clone());
+            self.state.index.entry(reference).or_default().insert(key.clone());
         }
         self.touch_dependents(&body);
         self.dirty.insert(Source::Entry(key));
@@ -233,8 +216,7 @@ impl Planner {
 
     fn touch(&mut self, reference: Reference) {
         let keys = self.state.index.get(&reference);
-        self.dirty
-            .extend(keys.into_iter().flatten().cloned().map(Source::Entry));
+        self.dirty.extend(keys.into_iter().flatten().cloned().map(Source::Entry));
     }
 
     /// Marks what looks this body up while it is rendered.
@@ -262,9 +244,7 @@ impl Planner {
                 Source::Entry(key) => self.render_entry(key),
             };
             for key in old.iter().chain(claims.iter().map(|c| &c.key)) {
-                before
-                    .entry(*key)
-                    .or_insert_with(|| in_force(&self.desired, key));
+                before.entry(*key).or_insert_with(|| in_force(&self.desired, key));
             }
             for key in &old {
                 withdraw(&mut self.desired, key, &source);
@@ -284,51 +264,40 @@ impl Planner {
             }
         }
         for key in failed.keys() {
-            ops.push(
-                in_force(&self.desired, key).map_or(Op::Remove(*key), |value| Op::Put(*key, value)),
-            );
+            ops.push(in_force(&self.desired, key).map_or(Op::Remove(*key), |value| Op::Put(*key, value)));
         }
         in_safe_order(&mut ops);
         ops
     }
 
     fn render_configuration(&self) -> Vec<Claim> {
-        let keys = self
-            .state
-            .all(Reference::ClusterKeys)
-            .filter_map(|body| match body {
-                Body::ClusterKey(key) => Some(key),
-                _ => None,
-            });
-        let value = self
-            .facts
-            .as_ref()
-            .map(|facts| Value::Cfg(configuration(facts, keys)));
-        value
-            .map(|value| Claim {
-                key: Key::Cfg,
-                value,
-                rank: 0,
-            })
-            .into_iter()
-            .collect()
+        let keys = self.state.all(Reference::ClusterKeys).filter_map(|body| match body {
+            Body::ClusterKey(key) => Some(key),
+            _ => None,
+        });
+        let value = self.facts.as_ref().map(|facts| Value::Cfg(configuration(facts, keys)));
+        value.map(|value| Claim { key: Key::Cfg, value, rank: 0 }).into_iter().collect()
     }
 
     fn render_entry(&mut self, key: &EntryKey) -> (Vec<Key>, Vec<Claim>) {
-        let Some(held) = self.state.entries.get(key) else {
-            return (self.orphans.remove(key).unwrap_or_default(), Vec::new());
+        let rendered = self.state.entries.get(key).map(|held| render(&held.body, &self.state));
+        let claims = match rendered {
+            Some(Ok(claims)) => {
+                self.problems.remove(key);
+                claims
+            }
+            Some(Err(reason)) => {
+                self.problems.insert(key.clone(), reason);
+                Vec::new()
+            }
+            None => {
+                self.problems.remove(key);
+                return (self.orphans.remove(key).unwrap_or_default(), Vec::new());
+            }
         };
-        let rendered = render(&held.body, &self.state);
-        let Some(held) = self.state.entries.get_mut(key) else {
-            return (Vec::new(), Vec::new());
-        };
-        let (claims, problem) = match rendered {
-            Ok(claims) => (claims, None),
-            Err(reason) => (Vec::new(), Some(reason)),
-        };
-        held.problem = problem;
-        let old = std::mem::replace(&mut held.keys, claims.iter().map(|c| c.key).collect());
-        (old, claims)
+        let keys = claims.iter().map(|c| c.key).collect();
+        let old = self.state.entries.get_mut(key).map(|held| std::mem::replace(&mut held.keys, keys));
+        (old.unwrap_or_default(), claims)
     }
 
     /// An operation failed; the next flush repeats it.
@@ -342,11 +311,8 @@ impl Planner {
         self.flush();
         self.failed.clear();
         let observed: BTreeMap<Key, Value> = observed.iter().copied().collect();
-        let mut ops: Vec<Op> = observed
-            .keys()
-            .filter(|k| !self.desired.contains_key(k))
-            .map(|k| Op::Remove(*k))
-            .collect();
+        let mut ops: Vec<Op> =
+            observed.keys().filter(|k| !self.desired.contains_key(k)).map(|k| Op::Remove(*k)).collect();
         for key in self.desired.keys() {
             if let Some(value) = in_force(&self.desired, key)
                 && observed.get(key) != Some(&value)
@@ -360,41 +326,38 @@ impl Planner {
 
     /// Everything desired, as of the last flush.
     pub fn desired(&self) -> impl Iterator<Item = (Key, Value)> + '_ {
-        self.desired
-            .keys()
-            .filter_map(|key| Some((*key, in_force(&self.desired, key)?)))
+        self.desired.keys().filter_map(|key| Some((*key, in_force(&self.desired, key)?)))
     }
 
     /// Entries that are not in force, as of the last flush, with reasons.
     pub fn problems(&self) -> Vec<Problem> {
-        let rendered = self.state.entries.iter().filter_map(|(key, held)| {
-            Some(Problem {
-                entry: key.clone(),
-                reason: held.problem.clone()?,
-            })
+        let rendered =
+            self.problems.iter().map(|(entry, reason)| Problem { entry: entry.clone(), reason: reason.clone() });
+        let written = self.failed.iter().filter_map(|(key, reason)| match self.desired.get(key)?.last()? {
+            (_, Source::Entry(entry), _) => Some(Problem { entry: entry.clone(), reason: reason.clone() }),
+            (_, Source::Configuration, _) => None,
         });
-        let written =
-            self.failed
-                .iter()
-                .filter_map(|(key, reason)| match self.desired.get(key)?.last()? {
-                    (_, Source::Entry(entry), _) => Some(Problem {
-                        entry: entry.clone(),
-                        reason: reason.clone(),
-                    }),
-                    (_, Source::Configuration, _) => None,
-                });
         let mut problems: Vec<Problem> = rendered.chain(written).collect();
         problems.sort();
         problems.dedup_by(|a, b| a.entry == b.entry);
         problems
     }
 
+    /// Whether a map entry is desired and was written, as far as the executor told.
+    pub fn is_in_force(&self, key: &Key) -> bool {
+        self.desired.contains_key(key) && !self.failed.contains_key(key)
+    }
+
     /// Every entry.
     pub fn entries(&self) -> impl Iterator<Item = (&EntryKey, &Body)> {
-        self.state
-            .entries
-            .iter()
-            .map(|(key, held)| (key, &held.body))
+        self.state.entries.iter().map(|(key, held)| (key, &held.body))
+    }
+
+    /// The keys of a scope's entries in a range of slots.
+    pub fn keys_in(&self, scope: Scope, lo: u16, hi: u16) -> impl Iterator<Item = &EntryKey> {
+        let from = EntryKey { scope, slot: lo, kind: Kind::Host, key: Vec::new() };
+        let keys = self.state.entries.range(from..).map(|(key, _)| key);
+        keys.take_while(move |key| key.scope == scope && key.slot <= hi)
     }
 
     /// One entry.
@@ -438,16 +401,11 @@ impl Planner {
 
     /// What a port's interface is to be configured with; `Err` says what is missing or wrong.
     pub fn endpoint(&self, id: Uuid) -> Result<Endpoint, String> {
-        let port = self
-            .port(id)
-            .ok_or_else(|| format!("port {id} is not bound to this host"))?;
-        let subnets =
-            self.state
-                .all(Reference::SubnetsOf(port.vni))
-                .filter_map(|body| match body {
-                    Body::Subnet(subnet) => Some(subnet),
-                    _ => None,
-                });
+        let port = self.port(id).ok_or_else(|| format!("port {id} is not bound to this host"))?;
+        let subnets = self.state.all(Reference::SubnetsOf(port.vni)).filter_map(|body| match body {
+            Body::Subnet(subnet) => Some(subnet),
+            _ => None,
+        });
         Endpoint::of(port, &self.state, subnets)
     }
 

@@ -2,8 +2,7 @@
 
 use crate::table::{Key, Prefix, Value, address};
 use mizar_abi::maps::{
-    Addr, Bounce, Cfg, Ep, EpKind, Moved, Route, RouteKind, Shard, ShardKey, VniAddress, addr_flag,
-    ep_flag,
+    Addr, Bounce, Cfg, Ep, EpKind, Moved, Route, RouteKind, Shard, ShardKey, VniAddress, addr_flag, ep_flag,
 };
 use mizar_wire::body::{self, Body};
 use std::net::{IpAddr, Ipv4Addr};
@@ -45,11 +44,7 @@ pub(crate) struct Claim {
 
 impl Claim {
     fn new(key: Key, value: Value) -> Self {
-        Self {
-            key,
-            value,
-            rank: 0,
-        }
+        Self { key, value, rank: 0 }
     }
 }
 
@@ -66,10 +61,7 @@ pub(crate) trait Context {
 /// Renders an entry. `Err` says for people why it cannot be in force now.
 pub(crate) fn render(body: &Body, context: &impl Context) -> Result<Vec<Claim>, String> {
     match body {
-        Body::Host(host) => Ok(vec![Claim::new(
-            Key::Host(host.number),
-            Value::Host(host.underlay.octets()),
-        )]),
+        Body::Host(host) => Ok(vec![Claim::new(Key::Host(host.number), Value::Host(host.underlay.octets()))]),
         Body::ClusterKey(key) => parse_key(&key.key).map(|_| Vec::new()),
         Body::Network(network) => check_vni(network.vni).map(|()| Vec::new()),
         Body::DividerRole(role) => check_vni(role.vni).map(|()| Vec::new()),
@@ -83,19 +75,11 @@ pub(crate) fn render(body: &Body, context: &impl Context) -> Result<Vec<Claim>, 
 }
 
 fn check_vni(vni: u32) -> Result<(), String> {
-    if vni == 0 || vni >= 1 << 24 {
-        Err(format!("vni {vni} is not in 1 to 2^24 - 1"))
-    } else {
-        Ok(())
-    }
+    if vni == 0 || vni >= 1 << 24 { Err(format!("vni {vni} is not in 1 to 2^24 - 1")) } else { Ok(()) }
 }
 
 fn check_subnet(number: u32) -> Result<(), String> {
-    if number >= 1 << 31 {
-        Err(format!("subnet number {number} is not below 2^31"))
-    } else {
-        Ok(())
-    }
+    if number >= 1 << 31 { Err(format!("subnet number {number} is not below 2^31")) } else { Ok(()) }
 }
 
 /// An IPv4 address for a field that holds nothing else; 0.0.0.0 otherwise.
@@ -130,20 +114,13 @@ fn route(subnet: &body::Subnet, context: &impl Context) -> Result<Vec<Claim>, St
         out_vni: subnet.vni,
         reserved: 0,
     };
-    Ok(vec![Claim::new(
-        Key::Route(Prefix::of(subnet.vni, &subnet.cidr)),
-        Value::Route(value),
-    )])
+    Ok(vec![Claim::new(Key::Route(Prefix::of(subnet.vni, &subnet.cidr)), Value::Route(value))])
 }
 
 fn check_shards(map: &body::ShardMap) -> Result<(), String> {
     check_subnet(map.subnet)?;
     if map.log2 > 12 || map.shards.len() != 1 << map.log2 {
-        return Err(format!(
-            "shard map has {} shards for log2 {}, at most 12",
-            map.shards.len(),
-            map.log2
-        ));
+        return Err(format!("shard map has {} shards for log2 {}, at most 12", map.shards.len(), map.log2));
     }
     Ok(())
 }
@@ -151,48 +128,24 @@ fn check_shards(map: &body::ShardMap) -> Result<(), String> {
 fn shards(map: &body::ShardMap) -> Result<Vec<Claim>, String> {
     check_shards(map)?;
     let claim = |(shard, hosts): (u32, &[u32; 2])| {
-        Claim::new(
-            Key::Shard(ShardKey {
-                set: map.subnet,
-                shard,
-            }),
-            Value::Shard(Shard {
-                hosts: *hosts,
-                pairs: 0,
-            }),
-        )
+        Claim::new(Key::Shard(ShardKey { set: map.subnet, shard }), Value::Shard(Shard { hosts: *hosts, pairs: 0 }))
     };
     Ok((0..).zip(&map.shards).map(claim).collect())
 }
 
 fn dividers(set: &body::DividerSet) -> Result<Vec<Claim>, String> {
     check_vni(set.vni)?;
-    let pairs =
-        u32::try_from(set.pairs.len()).map_err(|_| "divider set has too many pairs".to_owned())?;
+    let pairs = u32::try_from(set.pairs.len()).map_err(|_| "divider set has too many pairs".to_owned())?;
     let claim = |(shard, hosts): (u32, &[u32; 2])| {
-        let key = ShardKey {
-            set: ShardKey::dividers(set.vni),
-            shard,
-        };
-        Claim::new(
-            Key::Shard(key),
-            Value::Shard(Shard {
-                hosts: *hosts,
-                pairs,
-            }),
-        )
+        let key = ShardKey { set: ShardKey::dividers(set.vni), shard };
+        Claim::new(Key::Shard(key), Value::Shard(Shard { hosts: *hosts, pairs }))
     };
     Ok((0..).zip(&set.pairs).map(claim).collect())
 }
 
 fn bounced(bounce: &body::Bounce) -> Result<Vec<Claim>, String> {
     check_vni(bounce.vni)?;
-    let value = Bounce {
-        host: bounce.host,
-        ep_id: bounce.port,
-        set: bounce.set,
-        generation: bounce.generation,
-    };
+    let value = Bounce { host: bounce.host, ep_id: bounce.port, set: bounce.set, generation: bounce.generation };
     // An address that one port gave up and another took is known by two entries until the first
     // one's removal arrives: the bound one counts, and of two bound ones the younger port's.
     let rank = u64::from(bounce.host != 0) << 32 | u64::from(bounce.port);
@@ -207,12 +160,7 @@ fn moved_port(moved: &body::MovedPort) -> Result<Vec<Claim>, String> {
     check_vni(moved.vni)?;
     // The entry is removed from the feed when its time is over; a deadline of its own in the map
     // would end it while the API is away, when nothing else can have changed either.
-    let value = Moved {
-        host: moved.host,
-        ep_id: moved.number,
-        generation: moved.generation,
-        until: u32::MAX,
-    };
+    let value = Moved { host: moved.host, ep_id: moved.number, generation: moved.generation, until: u32::MAX };
     let claim = |ip: &IpAddr| Claim {
         key: Key::Moved(VniAddress::new(moved.vni, address(*ip))),
         value: Value::Moved(value),
@@ -227,23 +175,16 @@ fn endpoint(port: &body::Port, context: &impl Context) -> Result<Vec<Claim>, Str
         return Err("port number 0 is reserved".to_owned());
     }
     let mac = parse_mac(&port.mac)?;
-    let network = context
-        .network(port.vni)
-        .ok_or_else(|| format!("waits for the network of VNI {}", port.vni))?;
+    let network = context.network(port.vni).ok_or_else(|| format!("waits for the network of VNI {}", port.vni))?;
     let mut gateway = [0; 4];
     for fixed in &port.fixed_ips {
-        let subnet = context
-            .subnet(fixed.subnet)
-            .ok_or_else(|| format!("waits for subnet number {}", fixed.subnet))?;
+        let subnet = context.subnet(fixed.subnet).ok_or_else(|| format!("waits for subnet number {}", fixed.subnet))?;
         if gateway == [0; 4] {
             gateway = v4(subnet.gateway);
         }
     }
-    let pair_macs: Result<Vec<_>, String> = port
-        .pairs
-        .iter()
-        .map(|pair| pair.mac.as_deref().map_or(Ok(mac), parse_mac))
-        .collect();
+    let pair_macs: Result<Vec<_>, String> =
+        port.pairs.iter().map(|pair| pair.mac.as_deref().map_or(Ok(mac), parse_mac)).collect();
     pair_macs.map_err(|e| format!("address pair: {e}"))?;
     let Some(wiring) = context.wiring(port.number) else {
         return Ok(Vec::new());
@@ -276,18 +217,12 @@ fn endpoint(port: &body::Port, context: &impl Context) -> Result<Vec<Claim>, Str
     // An address of a port's own counts before another port's allowed pair.
     let own = |fixed: &body::FixedIp| Claim {
         key: Key::Addr(Prefix::single(port.vni, fixed.address)),
-        value: Value::Addr(Addr {
-            ep_id: port.number,
-            flags: addr_flag::OWN,
-        }),
+        value: Value::Addr(Addr { ep_id: port.number, flags: addr_flag::OWN }),
         rank: 1 << 32 | u64::from(port.number),
     };
     let pair = |pair: &body::AddressPair| Claim {
         key: Key::Addr(Prefix::of(port.vni, &pair.cidr)),
-        value: Value::Addr(Addr {
-            ep_id: port.number,
-            flags: addr_flag::PAIR,
-        }),
+        value: Value::Addr(Addr { ep_id: port.number, flags: addr_flag::PAIR }),
         rank: u64::from(port.number),
     };
     claims.extend(port.fixed_ips.iter().map(own));
@@ -305,22 +240,15 @@ fn endpoint(port: &body::Port, context: &impl Context) -> Result<Vec<Claim>, Str
 /// rise by one, so that their parity is their place. Of more than two keys the signing one and
 /// its successor are kept, else its predecessor. Without a signing key `sign` names an empty
 /// place: this host verifies, but signs nothing.
-pub(crate) fn configuration<'a>(
-    facts: &Facts,
-    keys: impl Iterator<Item = &'a body::ClusterKey>,
-) -> Cfg {
-    let mut known: Vec<(u8, [u8; 16], bool)> = keys
-        .filter(|k| k.id != 0)
-        .filter_map(|k| Some((k.id, parse_key(&k.key).ok()?, k.signs)))
-        .collect();
+pub(crate) fn configuration<'a>(facts: &Facts, keys: impl Iterator<Item = &'a body::ClusterKey>) -> Cfg {
+    let mut known: Vec<(u8, [u8; 16], bool)> =
+        keys.filter(|k| k.id != 0).filter_map(|k| Some((k.id, parse_key(&k.key).ok()?, k.signs))).collect();
     known.sort_unstable();
     known.dedup_by_key(|k| k.0);
     // Distance on the circle of 255 ids; the larger half is behind.
     let ahead = |from: u8, to: u8| (u32::from(to) + 255 - u32::from(from)) % 255;
-    let signing = known
-        .iter()
-        .filter(|k| k.2)
-        .max_by_key(|k| (known.iter().filter(|o| ahead(o.0, k.0) < 128).count(), k.0));
+    let signing =
+        known.iter().filter(|k| k.2).max_by_key(|k| (known.iter().filter(|o| ahead(o.0, k.0) < 128).count(), k.0));
     let mut cfg = Cfg {
         host: facts.underlay.octets(),
         number: facts.number,
@@ -335,11 +263,7 @@ pub(crate) fn configuration<'a>(
             (cfg.key_ids[place], cfg.keys[place], cfg.sign) = (id, key, place as u8);
             let other = known.iter().filter(|k| k.0 != id).min_by_key(|k| {
                 let distance = ahead(id, k.0);
-                if distance < 128 {
-                    (0, distance)
-                } else {
-                    (1, 255 - distance)
-                }
+                if distance < 128 { (0, distance) } else { (1, 255 - distance) }
             });
             if let Some(&(id, key, _)) = other {
                 (cfg.key_ids[1 - place], cfg.keys[1 - place]) = (id, key);
@@ -360,18 +284,11 @@ pub fn parse_mac(text: &str) -> Result<[u8; 6], String> {
     let mut mac = [0; 6];
     let mut parts = text.split(':');
     for byte in &mut mac {
-        let part = parts
-            .next()
-            .filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
-        *byte = part
-            .and_then(|p| u8::from_str_radix(p, 16).ok())
-            .ok_or_else(|| format!("{text:?} is no MAC address"))?;
+        let part = parts.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
+        *byte =
+            part.and_then(|p| u8::from_str_radix(p, 16).ok()).ok_or_else(|| format!("{text:?} is no MAC address"))?;
     }
-    if parts.next().is_some() {
-        Err(format!("{text:?} is no MAC address"))
-    } else {
-        Ok(mac)
-    }
+    if parts.next().is_some() { Err(format!("{text:?} is no MAC address")) } else { Ok(mac) }
 }
 
 fn parse_key(text: &str) -> Result<[u8; 16], String> {
@@ -392,20 +309,11 @@ fn parse_key(text: &str) -> Result<[u8; 16], String> {
 mod tests {
     use super::*;
 
-    const FACTS: Facts = Facts {
-        number: 7,
-        underlay: Ipv4Addr::new(10, 0, 0, 7),
-        uplink: 2,
-        mtu: 1500,
-        tai_offset: 37,
-    };
+    const FACTS: Facts =
+        Facts { number: 7, underlay: Ipv4Addr::new(10, 0, 0, 7), uplink: 2, mtu: 1500, tai_offset: 37 };
 
     fn key(id: u8, signs: bool) -> body::ClusterKey {
-        body::ClusterKey {
-            id,
-            key: format!("{:032x}", id),
-            signs,
-        }
+        body::ClusterKey { id, key: format!("{:032x}", id), signs }
     }
 
     #[test]
@@ -421,16 +329,10 @@ mod tests {
 
     #[test]
     fn ids_wrap_from_255_to_1() {
-        let cfg = configuration(
-            &FACTS,
-            [key(254, false), key(255, true), key(1, false)].iter(),
-        );
+        let cfg = configuration(&FACTS, [key(254, false), key(255, true), key(1, false)].iter());
         assert_eq!((cfg.key_ids, cfg.sign), ([1, 255], 1));
         let cfg = configuration(&FACTS, [key(255, true), key(1, true)].iter());
-        assert_eq!(
-            (cfg.key_ids[usize::from(cfg.sign)], cfg.key_ids),
-            (1, [255, 1])
-        );
+        assert_eq!((cfg.key_ids[usize::from(cfg.sign)], cfg.key_ids), (1, [255, 1]));
     }
 
     #[test]
@@ -441,31 +343,17 @@ mod tests {
         let none = configuration(&FACTS, [].iter());
         assert_eq!(none.key_ids, [0, 0]);
         assert_eq!(
-            (
-                none.number,
-                none.host,
-                none.uplink,
-                none.underlay_mtu,
-                none.tai_offset
-            ),
+            (none.number, none.host, none.uplink, none.underlay_mtu, none.tai_offset),
             (7, [10, 0, 0, 7], 2, 1500, 37)
         );
     }
 
     #[test]
     fn macs_are_six_pairs_of_digits_and_nothing_else() {
-        assert_eq!(
-            parse_mac("fa:16:3e:00:0a:ff"),
-            Ok([0xfa, 0x16, 0x3e, 0, 0x0a, 0xff])
-        );
-        for bad in [
-            "",
-            "fa:16:3e:00:0a",
-            "fa:16:3e:00:0a:ff:00",
-            "fa:16:3e:0:0a:ff",
-            "fa:16:3e:+1:0a:ff",
-            "fa-16-3e-00-0a-ff",
-        ] {
+        assert_eq!(parse_mac("fa:16:3e:00:0a:ff"), Ok([0xfa, 0x16, 0x3e, 0, 0x0a, 0xff]));
+        for bad in
+            ["", "fa:16:3e:00:0a", "fa:16:3e:00:0a:ff:00", "fa:16:3e:0:0a:ff", "fa:16:3e:+1:0a:ff", "fa-16-3e-00-0a-ff"]
+        {
             assert!(parse_mac(bad).is_err(), "{bad}");
         }
     }

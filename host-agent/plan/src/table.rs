@@ -1,16 +1,11 @@
 //! The planned maps, their keys and values, and operations on them.
 
-use mizar_abi::maps::{
-    Addr, Bounce, Cfg, Ep, HostAddress, Moved, Route, Shard, ShardKey, VniAddress, name,
-};
+use mizar_abi::maps::{Addr, Bounce, Cfg, Ep, HostAddress, Moved, Route, Shard, ShardKey, VniAddress, name};
 use std::net::IpAddr;
 
 /// A map whose content is planned. Flows, counters and the like are not: the programs write them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(
-    missing_docs,
-    reason = "each is the map of that name in mizar_abi::maps"
-)]
+#[expect(missing_docs, reason = "each is the map of that name in mizar_abi::maps")]
 pub enum Table {
     Cfg,
     Hosts,
@@ -69,18 +64,12 @@ impl Prefix {
             ipnet::IpNet::V4(n) => 96 + u32::from(n.prefix_len()),
             ipnet::IpNet::V6(n) => u32::from(n.prefix_len()),
         };
-        Self {
-            bits: 32 + inside,
-            at: VniAddress::new(vni, address(net.network())),
-        }
+        Self { bits: 32 + inside, at: VniAddress::new(vni, address(net.network())) }
     }
 
     /// The prefix of one address.
     pub fn single(vni: u32, ip: IpAddr) -> Self {
-        Self {
-            bits: VniAddress::BITS,
-            at: VniAddress::new(vni, address(ip)),
-        }
+        Self { bits: VniAddress::BITS, at: VniAddress::new(vni, address(ip)) }
     }
 }
 
@@ -95,10 +84,7 @@ pub fn address(ip: IpAddr) -> mizar_abi::Address {
 /// A key of a planned map. The order is the order of additions: an entry comes after everything
 /// that it makes the programs look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(
-    missing_docs,
-    reason = "each is the key of the map of that name in mizar_abi::maps"
-)]
+#[expect(missing_docs, reason = "each is the key of the map of that name in mizar_abi::maps")]
 pub enum Key {
     Cfg,
     Host(u32),
@@ -130,10 +116,7 @@ impl Key {
 
 /// A value of a planned map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "each is the value of the map of that name in mizar_abi::maps"
-)]
+#[expect(missing_docs, reason = "each is the value of the map of that name in mizar_abi::maps")]
 pub enum Value {
     Cfg(Cfg),
     Host(HostAddress),

@@ -24,12 +24,7 @@ enum Step {
 }
 
 fn entry(scope: Scope, kind: Kind, number: u32) -> EntryKey {
-    EntryKey {
-        scope,
-        slot: 0,
-        kind,
-        key: number.to_be_bytes().to_vec(),
-    }
+    EntryKey { scope, slot: 0, kind, key: number.to_be_bytes().to_vec() }
 }
 
 fn ip(last: u8) -> IpAddr {
@@ -46,54 +41,37 @@ fn step() -> impl Strategy<Value = Step> {
     let put = prop_oneof![
         (host.clone(), 0u8..2).prop_map(|(number, last)| Step::Put(
             entry(Scope::Cluster, Kind::Host, number),
-            Body::Host(body::Host {
-                number,
-                name: String::new(),
-                underlay: Ipv4Addr::new(192, 0, 2, last)
-            }),
+            Body::Host(body::Host { number, name: String::new(), underlay: Ipv4Addr::new(192, 0, 2, last) }),
         )),
         (1u8..5, any::<bool>(), any::<bool>()).prop_map(|(id, signs, good)| Step::Put(
             entry(Scope::Cluster, Kind::ClusterKey, u32::from(id)),
             Body::ClusterKey(body::ClusterKey {
                 id,
                 signs,
-                key: if good {
-                    format!("{id:032x}")
-                } else {
-                    "bad".into()
-                }
+                key: if good { format!("{id:032x}") } else { "bad".into() }
             }),
         )),
         // Two objects may hold one VNI for a moment: `twin` is part of the key alone.
         (vni.clone(), 0u32..2, 1390u32..1392).prop_map(|(vni, twin, mtu)| Step::Put(
             entry(Scope::Network(vni), Kind::Network, twin),
-            Body::Network(body::Network {
+            Body::Network(body::Network { id: Uuid::nil(), vni, mtu }),
+        )),
+        (vni.clone(), subnet.clone(), any::<bool>(), 0u8..2).prop_map(|(vni, number, gateway, net)| Step::Put(
+            entry(Scope::Network(vni), Kind::Subnet, number),
+            Body::Subnet(body::Subnet {
                 id: Uuid::nil(),
+                number,
                 vni,
-                mtu
+                cidr: IpNet::new(IpAddr::V4(Ipv4Addr::new(10, 0, net, 0)), 24).unwrap(),
+                gateway: gateway.then(|| ip(1)),
+                dhcp: true,
+                dns: vec![],
+                routes: vec![],
             }),
         )),
-        (vni.clone(), subnet.clone(), any::<bool>(), 0u8..2).prop_map(
-            |(vni, number, gateway, net)| Step::Put(
-                entry(Scope::Network(vni), Kind::Subnet, number),
-                Body::Subnet(body::Subnet {
-                    id: Uuid::nil(),
-                    number,
-                    vni,
-                    cidr: IpNet::new(IpAddr::V4(Ipv4Addr::new(10, 0, net, 0)), 24).unwrap(),
-                    gateway: gateway.then(|| ip(1)),
-                    dhcp: true,
-                    dns: vec![],
-                    routes: vec![],
-                }),
-            )
-        ),
         (vni.clone(), 0usize..3).prop_map(|(vni, n)| Step::Put(
             entry(Scope::Network(vni), Kind::DividerSet, vni),
-            Body::DividerSet(body::DividerSet {
-                vni,
-                pairs: vec![[1, 2]; n]
-            }),
+            Body::DividerSet(body::DividerSet { vni, pairs: vec![[1, 2]; n] }),
         )),
         vni.clone().prop_map(|vni| Step::Put(
             entry(Scope::Dividers(vni), Kind::DividerRole, vni),
@@ -101,11 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
         )),
         (subnet.clone(), 0u8..3, 0usize..5).prop_map(|(subnet, log2, n)| Step::Put(
             entry(Scope::Senders(subnet), Kind::ShardMap, subnet),
-            Body::ShardMap(body::ShardMap {
-                subnet,
-                log2,
-                shards: vec![[1, 2]; n]
-            }),
+            Body::ShardMap(body::ShardMap { subnet, log2, shards: vec![[1, 2]; n] }),
         )),
         (
             port.clone(),
@@ -126,16 +100,10 @@ fn step() -> impl Strategy<Value = Step> {
                     mac: "fa:16:3e:00:00:01".into(),
                     fixed_ips: addresses
                         .into_iter()
-                        .map(|(a, subnet)| body::FixedIp {
-                            address: ip(a),
-                            subnet
-                        })
+                        .map(|(a, subnet)| body::FixedIp { address: ip(a), subnet })
                         .collect(),
                     pairs: pair
-                        .map(|a| body::AddressPair {
-                            cidr: IpNet::from(ip(a)),
-                            mac: None
-                        })
+                        .map(|a| body::AddressPair { cidr: IpNet::from(ip(a)), mac: None })
                         .into_iter()
                         .collect(),
                     port_security: up,
@@ -143,38 +111,14 @@ fn step() -> impl Strategy<Value = Step> {
                     set: 0,
                 }),
             )),
-        (
-            port.clone(),
-            vni.clone(),
-            1u8..3,
-            host.clone(),
-            generation.clone()
-        )
-            .prop_map(|(port, vni, a, host, generation)| Step::Put(
-                EntryKey {
-                    scope: Scope::Subnet(1),
-                    slot: 4,
-                    kind: Kind::Bounce,
-                    key: vec![port as u8, a]
-                },
-                Body::Bounce(body::Bounce {
-                    vni,
-                    address: ip(a),
-                    subnet: 1,
-                    host,
-                    port,
-                    generation,
-                    set: 0
-                }),
-            )),
-        (
-            port.clone(),
-            vni,
-            prop::collection::vec(1u8..4, 0..3),
-            host,
-            generation
-        )
-            .prop_map(|(number, vni, a, host, generation)| Step::Put(
+        (port.clone(), vni.clone(), 1u8..3, host.clone(), generation.clone()).prop_map(
+            |(port, vni, a, host, generation)| Step::Put(
+                EntryKey { scope: Scope::Subnet(1), slot: 4, kind: Kind::Bounce, key: vec![port as u8, a] },
+                Body::Bounce(body::Bounce { vni, address: ip(a), subnet: 1, host, port, generation, set: 0 }),
+            )
+        ),
+        (port.clone(), vni, prop::collection::vec(1u8..4, 0..3), host, generation).prop_map(
+            |(number, vni, a, host, generation)| Step::Put(
                 entry(Scope::Host(9), Kind::MovedPort, number),
                 Body::MovedPort(body::MovedPort {
                     number,
@@ -183,7 +127,8 @@ fn step() -> impl Strategy<Value = Step> {
                     addresses: a.into_iter().map(ip).collect(),
                     host
                 }),
-            )),
+            )
+        ),
     ];
     prop_oneof![
         8 => put,
@@ -199,40 +144,15 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn facts(tai_offset: i32) -> Facts {
-    Facts {
-        number: 9,
-        underlay: Ipv4Addr::new(192, 0, 2, 9),
-        uplink: 2,
-        mtu: 1500,
-        tai_offset,
-    }
+    Facts { number: 9, underlay: Ipv4Addr::new(192, 0, 2, 9), uplink: 2, mtu: 1500, tai_offset }
 }
 
 /// Executes operations on maps in memory, checking their order; `fail` says which one fails.
-fn execute(
-    maps: &mut BTreeMap<Key, Value>,
-    planner: &mut Planner,
-    ops: Vec<Op>,
-    fail: Option<usize>,
-) {
-    let first_removal = ops
-        .iter()
-        .position(|op| matches!(op, Op::Remove(_)))
-        .unwrap_or(ops.len());
-    assert!(
-        ops[first_removal..]
-            .iter()
-            .all(|op| matches!(op, Op::Remove(_))),
-        "removals come last"
-    );
-    assert!(
-        ops[..first_removal].is_sorted_by(|a, b| a.key() < b.key()),
-        "additions in the order of references"
-    );
-    assert!(
-        ops[first_removal..].is_sorted_by(|a, b| a.key() > b.key()),
-        "removals in the reverse order"
-    );
+fn execute(maps: &mut BTreeMap<Key, Value>, planner: &mut Planner, ops: Vec<Op>, fail: Option<usize>) {
+    let first_removal = ops.iter().position(|op| matches!(op, Op::Remove(_))).unwrap_or(ops.len());
+    assert!(ops[first_removal..].iter().all(|op| matches!(op, Op::Remove(_))), "removals come last");
+    assert!(ops[..first_removal].is_sorted_by(|a, b| a.key() < b.key()), "additions in the order of references");
+    assert!(ops[first_removal..].is_sorted_by(|a, b| a.key() > b.key()), "removals in the reverse order");
     for (n, op) in ops.into_iter().enumerate() {
         if fail == Some(n) {
             planner.failed(*op.key(), "map is full".into());

@@ -15,27 +15,13 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn put(planner: &mut Planner, scope: Scope, body: Body, number: u32) -> EntryKey {
-    let key = EntryKey {
-        scope,
-        slot: 0,
-        kind: body.kind(),
-        key: number.to_be_bytes().to_vec(),
-    };
+    let key = EntryKey { scope, slot: 0, kind: body.kind(), key: number.to_be_bytes().to_vec() };
     planner.put(key.clone(), body);
     key
 }
 
 fn network(planner: &mut Planner) -> EntryKey {
-    put(
-        planner,
-        Scope::Network(VNI),
-        Body::Network(body::Network {
-            id: Uuid::nil(),
-            vni: VNI,
-            mtu: 1398,
-        }),
-        1,
-    )
+    put(planner, Scope::Network(VNI), Body::Network(body::Network { id: Uuid::nil(), vni: VNI, mtu: 1398 }), 1)
 }
 
 fn subnet(planner: &mut Planner, number: u32, cidr: &str, gateway: Option<&str>) -> EntryKey {
@@ -56,25 +42,13 @@ fn shard_map(planner: &mut Planner, subnet: u32) -> EntryKey {
     put(
         planner,
         Scope::Senders(subnet),
-        Body::ShardMap(body::ShardMap {
-            subnet,
-            log2: 1,
-            shards: vec![[1, 2], [3, 0]],
-        }),
+        Body::ShardMap(body::ShardMap { subnet, log2: 1, shards: vec![[1, 2], [3, 0]] }),
         subnet,
     )
 }
 
 fn dividers(planner: &mut Planner) -> EntryKey {
-    put(
-        planner,
-        Scope::Network(VNI),
-        Body::DividerSet(body::DividerSet {
-            vni: VNI,
-            pairs: vec![[4, 5], [6, 0]],
-        }),
-        0,
-    )
+    put(planner, Scope::Network(VNI), Body::DividerSet(body::DividerSet { vni: VNI, pairs: vec![[4, 5], [6, 0]] }), 0)
 }
 
 fn port(number: u32, addresses: &[(&str, u32)]) -> body::Port {
@@ -85,13 +59,7 @@ fn port(number: u32, addresses: &[(&str, u32)]) -> body::Port {
         name: "web".into(),
         vni: VNI,
         mac: "fa:16:3e:00:00:01".into(),
-        fixed_ips: addresses
-            .iter()
-            .map(|(a, s)| body::FixedIp {
-                address: ip(a),
-                subnet: *s,
-            })
-            .collect(),
+        fixed_ips: addresses.iter().map(|(a, s)| body::FixedIp { address: ip(a), subnet: *s }).collect(),
         pairs: vec![],
         port_security: true,
         admin_up: true,
@@ -117,28 +85,13 @@ fn own_subnets_go_to_bouncers_and_others_to_dividers() {
     let mut planner = Planner::new();
     subnet(&mut planner, 1, "10.0.1.0/24", None);
     subnet(&mut planner, 2, "10.0.2.0/24", None);
-    assert_eq!(
-        route_kind(&mut planner, "10.0.1.0/24"),
-        None,
-        "nobody was placed yet"
-    );
+    assert_eq!(route_kind(&mut planner, "10.0.1.0/24"), None, "nobody was placed yet");
     shard_map(&mut planner, 1);
     let set = dividers(&mut planner);
-    assert_eq!(
-        route_kind(&mut planner, "10.0.1.0/24"),
-        Some((RouteKind::Bouncers as u32, 1))
-    );
-    assert_eq!(
-        route_kind(&mut planner, "10.0.2.0/24"),
-        Some((RouteKind::Dividers as u32, ShardKey::dividers(VNI)))
-    );
-    let key = Key::Shard(ShardKey {
-        set: ShardKey::dividers(VNI),
-        shard: 1,
-    });
-    assert!(
-        matches!(value(&mut planner, key), Some(Value::Shard(s)) if s.hosts == [6, 0] && s.pairs == 2)
-    );
+    assert_eq!(route_kind(&mut planner, "10.0.1.0/24"), Some((RouteKind::Bouncers as u32, 1)));
+    assert_eq!(route_kind(&mut planner, "10.0.2.0/24"), Some((RouteKind::Dividers as u32, ShardKey::dividers(VNI))));
+    let key = Key::Shard(ShardKey { set: ShardKey::dividers(VNI), shard: 1 });
+    assert!(matches!(value(&mut planner, key), Some(Value::Shard(s)) if s.hosts == [6, 0] && s.pairs == 2));
     planner.remove(&set);
     assert_eq!(route_kind(&mut planner, "10.0.2.0/24"), None);
 }
@@ -149,46 +102,19 @@ fn a_divider_routes_every_subnet_to_its_bouncers_and_never_to_itself() {
     subnet(&mut planner, 1, "10.0.1.0/24", None);
     subnet(&mut planner, 2, "10.0.2.0/24", None);
     dividers(&mut planner);
-    let role = put(
-        &mut planner,
-        Scope::Dividers(VNI),
-        Body::DividerRole(body::DividerRole { vni: VNI }),
-        0,
-    );
+    let role = put(&mut planner, Scope::Dividers(VNI), Body::DividerRole(body::DividerRole { vni: VNI }), 0);
     shard_map(&mut planner, 1);
-    assert_eq!(
-        route_kind(&mut planner, "10.0.1.0/24"),
-        Some((RouteKind::Bouncers as u32, 1))
-    );
-    assert_eq!(
-        route_kind(&mut planner, "10.0.2.0/24"),
-        None,
-        "its map is not here yet"
-    );
+    assert_eq!(route_kind(&mut planner, "10.0.1.0/24"), Some((RouteKind::Bouncers as u32, 1)));
+    assert_eq!(route_kind(&mut planner, "10.0.2.0/24"), None, "its map is not here yet");
     planner.remove(&role);
-    assert_eq!(
-        route_kind(&mut planner, "10.0.2.0/24"),
-        Some((RouteKind::Dividers as u32, ShardKey::dividers(VNI)))
-    );
+    assert_eq!(route_kind(&mut planner, "10.0.2.0/24"), Some((RouteKind::Dividers as u32, ShardKey::dividers(VNI))));
 }
 
 #[test]
 fn a_port_is_held_until_its_network_and_subnet_are_known() {
     let mut planner = Planner::new();
-    let key = put(
-        &mut planner,
-        Scope::Host(9),
-        Body::Port(port(5, &[("10.0.1.5", 1)])),
-        5,
-    );
-    planner.wire(
-        5,
-        Some(Wiring {
-            ifindex: 40,
-            inner_ifindex: 0,
-            kind: EpKind::Veth,
-        }),
-    );
+    let key = put(&mut planner, Scope::Host(9), Body::Port(port(5, &[("10.0.1.5", 1)])), 5);
+    planner.wire(5, Some(Wiring { ifindex: 40, inner_ifindex: 0, kind: EpKind::Veth }));
     assert!(planner.flush().is_empty());
     assert_eq!(planner.problems()[0].entry, key);
     assert!(planner.problems()[0].reason.contains("network of VNI 5000"));
@@ -201,32 +127,13 @@ fn a_port_is_held_until_its_network_and_subnet_are_known() {
     let tables: Vec<_> = ops.iter().map(|op| op.key().table().name()).collect();
     assert_eq!(tables, ["EP", "IFACE", "ADDR"]);
     assert!(planner.problems().is_empty());
-    let Some(Value::Ep(ep)) = value(&mut planner, Key::Ep(5)) else {
-        panic!("no EP")
-    };
-    assert_eq!(
-        (
-            ep.vni,
-            ep.ifindex,
-            ep.mtu,
-            ep.generation,
-            ep.gateway,
-            ep.flags
-        ),
-        (VNI, 40, 1398, 3, [10, 0, 1, 1], 0)
-    );
+    let Some(Value::Ep(ep)) = value(&mut planner, Key::Ep(5)) else { panic!("no EP") };
+    assert_eq!((ep.vni, ep.ifindex, ep.mtu, ep.generation, ep.gateway, ep.flags), (VNI, 40, 1398, 3, [10, 0, 1, 1], 0));
     let endpoint = planner.endpoint(Uuid::from_u128(5)).unwrap();
-    assert_eq!(
-        endpoint.addresses,
-        ["10.0.1.5/24".parse::<IpNet>().unwrap()]
-    );
+    assert_eq!(endpoint.addresses, ["10.0.1.5/24".parse::<IpNet>().unwrap()]);
     assert_eq!(
         (endpoint.gateway, endpoint.mtu, endpoint.dhcp),
-        (
-            Some(ip("10.0.1.1")),
-            1398,
-            Some("10.0.1.5/24".parse().unwrap())
-        )
+        (Some(ip("10.0.1.1")), 1398, Some("10.0.1.5/24".parse().unwrap()))
     );
 }
 
@@ -235,31 +142,16 @@ fn an_unwired_port_is_in_no_map_and_is_no_problem() {
     let mut planner = Planner::new();
     network(&mut planner);
     subnet(&mut planner, 1, "10.0.1.0/24", None);
-    put(
-        &mut planner,
-        Scope::Host(9),
-        Body::Port(port(5, &[("10.0.1.5", 1)])),
-        5,
-    );
+    put(&mut planner, Scope::Host(9), Body::Port(port(5, &[("10.0.1.5", 1)])), 5);
     assert!(planner.flush().is_empty());
     assert!(planner.problems().is_empty());
-    planner.wire(
-        5,
-        Some(Wiring {
-            ifindex: 40,
-            inner_ifindex: 0,
-            kind: EpKind::Tap,
-        }),
-    );
+    planner.wire(5, Some(Wiring { ifindex: 40, inner_ifindex: 0, kind: EpKind::Tap }));
     assert_eq!(planner.flush().len(), 3);
     planner.wire(5, None);
     let ops = planner.flush();
     assert_eq!(ops.len(), 3);
     assert!(ops.iter().all(|op| matches!(op, Op::Remove(_))));
-    assert!(
-        matches!(ops[0], Op::Remove(Key::Addr(_))),
-        "nothing is delivered before its endpoint goes"
-    );
+    assert!(matches!(ops[0], Op::Remove(Key::Addr(_))), "nothing is delivered before its endpoint goes");
 }
 
 #[test]
@@ -268,60 +160,26 @@ fn a_ports_own_address_counts_before_anothers_allowed_pair() {
     network(&mut planner);
     subnet(&mut planner, 1, "10.0.1.0/24", None);
     let mut pair = port(6, &[("10.0.1.6", 1)]);
-    pair.pairs.push(body::AddressPair {
-        cidr: "10.0.1.5/32".parse().unwrap(),
-        mac: None,
-    });
+    pair.pairs.push(body::AddressPair { cidr: "10.0.1.5/32".parse().unwrap(), mac: None });
     pair.admin_up = false;
     put(&mut planner, Scope::Host(9), Body::Port(pair), 6);
-    let own = put(
-        &mut planner,
-        Scope::Host(9),
-        Body::Port(port(5, &[("10.0.1.5", 1)])),
-        5,
-    );
+    let own = put(&mut planner, Scope::Host(9), Body::Port(port(5, &[("10.0.1.5", 1)])), 5);
     for (number, ifindex) in [(5, 40), (6, 41)] {
-        planner.wire(
-            number,
-            Some(Wiring {
-                ifindex,
-                inner_ifindex: 0,
-                kind: EpKind::Veth,
-            }),
-        );
+        planner.wire(number, Some(Wiring { ifindex, inner_ifindex: 0, kind: EpKind::Veth }));
     }
     let key = Key::Addr(Prefix::single(VNI, ip("10.0.1.5")));
-    assert!(
-        matches!(value(&mut planner, key), Some(Value::Addr(a)) if a.ep_id == 5 && a.flags == addr_flag::OWN)
-    );
+    assert!(matches!(value(&mut planner, key), Some(Value::Addr(a)) if a.ep_id == 5 && a.flags == addr_flag::OWN));
     planner.remove(&own);
-    assert!(
-        matches!(value(&mut planner, key), Some(Value::Addr(a)) if a.ep_id == 6 && a.flags == addr_flag::PAIR)
-    );
-    assert!(
-        matches!(value(&mut planner, Key::Ep(6)), Some(Value::Ep(ep)) if ep.flags == ep_flag::DOWN)
-    );
+    assert!(matches!(value(&mut planner, key), Some(Value::Addr(a)) if a.ep_id == 6 && a.flags == addr_flag::PAIR));
+    assert!(matches!(value(&mut planner, Key::Ep(6)), Some(Value::Ep(ep)) if ep.flags == ep_flag::DOWN));
 }
 
 #[test]
 fn an_address_that_changed_hands_belongs_to_the_bound_port() {
     let mut planner = Planner::new();
     let bounce = |port: u32, host: u32| {
-        let body = body::Bounce {
-            vni: VNI,
-            address: ip("10.0.1.5"),
-            subnet: 1,
-            host,
-            port,
-            generation: 1,
-            set: 0,
-        };
-        let key = EntryKey {
-            scope: Scope::Subnet(1),
-            slot: 0,
-            kind: Kind::Bounce,
-            key: vec![port as u8],
-        };
+        let body = body::Bounce { vni: VNI, address: ip("10.0.1.5"), subnet: 1, host, port, generation: 1, set: 0 };
+        let key = EntryKey { scope: Scope::Subnet(1), slot: 0, kind: Kind::Bounce, key: vec![port as u8] };
         (key, Body::Bounce(body))
     };
     let key = Key::Bounce(VniAddress::new(VNI, mizar_abi::mapped([10, 0, 1, 5])));
@@ -329,9 +187,7 @@ fn an_address_that_changed_hands_belongs_to_the_bound_port() {
         let (key, body) = bounce(port, host);
         planner.put(key, body);
     }
-    assert!(
-        matches!(value(&mut planner, key), Some(Value::Bounce(b)) if b.ep_id == 8 && b.host == 2)
-    );
+    assert!(matches!(value(&mut planner, key), Some(Value::Bounce(b)) if b.ep_id == 8 && b.host == 2));
     planner.remove(&bounce(8, 2).0);
     assert!(matches!(value(&mut planner, key), Some(Value::Bounce(b)) if b.ep_id == 7));
 }
@@ -343,11 +199,7 @@ fn malformed_bodies_are_problems_and_touch_nothing_else() {
     let bad = put(
         &mut planner,
         Scope::Senders(1),
-        Body::ShardMap(body::ShardMap {
-            subnet: 1,
-            log2: 3,
-            shards: vec![[1, 2]],
-        }),
+        Body::ShardMap(body::ShardMap { subnet: 1, log2: 3, shards: vec![[1, 2]] }),
         1,
     );
     let mut port = port(5, &[]);
@@ -356,27 +208,28 @@ fn malformed_bodies_are_problems_and_touch_nothing_else() {
     let key = put(
         &mut planner,
         Scope::Cluster,
-        Body::ClusterKey(body::ClusterKey {
-            id: 1,
-            key: "secret".into(),
-            signs: true,
-        }),
+        Body::ClusterKey(body::ClusterKey { id: 1, key: "secret".into(), signs: true }),
         1,
     );
-    planner.set_facts(Facts {
-        number: 9,
-        underlay: Ipv4Addr::new(192, 0, 2, 9),
-        uplink: 2,
-        mtu: 1500,
-        tai_offset: 0,
-    });
+    planner.set_facts(Facts { number: 9, underlay: Ipv4Addr::new(192, 0, 2, 9), uplink: 2, mtu: 1500, tai_offset: 0 });
     assert_eq!(planner.flush().len(), 1, "configuration alone");
     let problems = planner.problems();
     let entries: Vec<_> = problems.iter().map(|p| &p.entry).collect();
     assert_eq!(entries.len(), 3);
     assert!([&bad, &worse, &key].iter().all(|k| entries.contains(k)));
-    assert!(
-        problems.iter().all(|p| !p.reason.contains("secret")),
-        "a key is not repeated in an error"
-    );
+    assert!(problems.iter().all(|p| !p.reason.contains("secret")), "a key is not repeated in an error");
+}
+
+#[test]
+fn a_port_that_is_a_router_gets_no_route_through_itself() {
+    let mut planner = Planner::new();
+    network(&mut planner);
+    subnet(&mut planner, 1, "10.0.1.0/24", Some("10.0.1.1"));
+    subnet(&mut planner, 2, "10.0.2.0/24", None);
+    put(&mut planner, Scope::Host(9), Body::Port(port(5, &[("10.0.1.1", 1)])), 5);
+    put(&mut planner, Scope::Host(9), Body::Port(port(6, &[("10.0.1.6", 1)])), 6);
+    let router = planner.endpoint(Uuid::from_u128(5)).unwrap();
+    assert_eq!((router.gateway, router.siblings.len()), (None, 0));
+    let other = planner.endpoint(Uuid::from_u128(6)).unwrap();
+    assert_eq!((other.gateway, other.siblings.len()), (Some(ip("10.0.1.1")), 1));
 }

@@ -1,0 +1,30 @@
+//! Clocks and identity of the kernel.
+
+use mizar_packet::flow::Now;
+use std::io;
+
+/// Seconds that the kernel's TAI clock is ahead of UTC: 37 where somebody (chrony, ntpd) told the
+/// kernel, else 0. The programs read the TAI clock, for it is the one they have, and subtract it.
+pub fn tai_offset() -> io::Result<i32> {
+    // SAFETY: all-zero is a valid timex: nothing is to be changed.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a timex that outlives the call.
+    if unsafe { libc::adjtimex(&raw mut timex) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(timex.tai)
+}
+
+/// The moment that `bpf_ktime_get_ns` tells.
+pub fn now() -> Now {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec that outlives the call.
+    let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    assert_eq!(done, 0, "every Linux has a monotonic clock");
+    Now::from_ns(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// The kernel's boot id.
+pub fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}

@@ -1,0 +1,575 @@
+//! The middle of the agent: desired state in, operations out.
+//!
+//! Everything that changes what this host forwards goes through [`Core`], one step at a time:
+//! batches from the feed, interfaces that came or went. It does no waiting: map operations take
+//! microseconds; interfaces are made and removed by others, who tell it.
+//!
+//! Until the desired state is known to be complete (from the ledger, or after the first
+//! snapshot), nothing is written to the maps at all: an agent that has lost its ledger forwards
+//! what its predecessor programmed until it knows better.
+
+use crate::dataplane::{Dataplane, PlaneError};
+use crate::ledger::{Batch, Ledger};
+use crate::links::{Interface, Made};
+use crate::reports::Reports;
+use crate::store::{Store, names, removed_port};
+use mizar_plan::{Facts, Key, Op, Table, Wiring};
+use mizar_wire::sync::{Ack, PROTOCOL, SnapshotPage, SyncReply, SyncRequest};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::{Notify, mpsc, watch};
+use uuid::Uuid;
+
+/// Work that follows from a step, for those who may wait.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// An interface of ours serves no port any more.
+    RemoveInterface(Interface),
+    /// These ports are no longer here: their flows, and whatever else names them, go.
+    ForgetPorts(Vec<u32>),
+}
+
+/// What is known of the host before it is registered.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its name.
+    pub host: String,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// Underlay address.
+    pub underlay: Ipv4Addr,
+    /// Interface index of the uplink.
+    pub uplink: u32,
+    /// MTU of the uplink.
+    pub mtu: u32,
+}
+
+/// An interface that serves a port.
+#[derive(Clone, Debug)]
+pub struct AttachedPort {
+    /// The interface.
+    pub interface: Interface,
+    /// Number under which it is wired in the planner.
+    number: Option<u32>,
+}
+
+/// A snapshot under way.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    seen: BTreeSet<(i64, u16, i16, String)>,
+    start: Option<(String, String)>,
+}
+
+/// The state of the agent.
+pub struct Core {
+    identity: Identity,
+    store: Store,
+    plane: Box<dyn Dataplane>,
+    ledger: Ledger,
+    /// An append failed: the ledger must be rewritten before it can go on.
+    ledger_gap: bool,
+    tai_offset: i32,
+    attached: BTreeMap<Uuid, AttachedPort>,
+    reports: Reports,
+    /// The maps are ours: what is not desired was removed.
+    adopted: bool,
+    /// A snapshot would have taken over half of the ports: they stay until one confirms it.
+    doubt: bool,
+    /// Keys whose last write failed, to log each failure once.
+    failing: BTreeSet<Key>,
+    chores: mpsc::UnboundedSender<Chore>,
+    changed: watch::Sender<u64>,
+    news: Arc<Notify>,
+    /// When the API last answered.
+    pub api_seen: Option<Instant>,
+}
+
+/// The core, shared by the agent's tasks.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<Core>>);
+
+impl Shared {
+    /// Shares it.
+    pub fn new(core: Core) -> Self {
+        Self(Arc::new(Mutex::new(core)))
+    }
+
+    /// Waits for nobody longer than a few map operations. A task that panicked with the core in
+    /// its hands left a state that the next plan repairs.
+    pub fn lock(&self) -> MutexGuard<'_, Core> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// An agent that has read its ledger and touched nothing yet.
+    pub fn new(
+        identity: Identity,
+        plane: Box<dyn Dataplane>,
+        ledger: Ledger,
+        batches: &[Batch],
+        chores: mpsc::UnboundedSender<Chore>,
+    ) -> Self {
+        let mut store = Store::default();
+        for batch in batches {
+            store.apply(batch);
+        }
+        Self {
+            identity,
+            store,
+            plane,
+            ledger,
+            ledger_gap: false,
+            tai_offset: 0,
+            attached: BTreeMap::new(),
+            reports: Reports::default(),
+            adopted: false,
+            doubt: false,
+            failing: BTreeSet::new(),
+            chores,
+            changed: watch::Sender::new(0),
+            news: Arc::new(Notify::new()),
+            api_seen: None,
+        }
+    }
+
+    /// Takes over what the predecessor left: its interfaces, and the maps if the ledger says what
+    /// they should hold.
+    pub fn take_over(&mut self, interfaces: Vec<Interface>) -> Result<(), PlaneError> {
+        for interface in interfaces {
+            self.attached.insert(interface.port, AttachedPort { interface, number: None });
+        }
+        if self.store.complete { self.adopt() } else { Ok(()) }
+    }
+
+    /// Brings maps of any content to what is desired.
+    fn adopt(&mut self) -> Result<(), PlaneError> {
+        self.update_facts();
+        self.reconcile_ports(None);
+        let mut observed = Vec::new();
+        for table in Table::ALL {
+            observed.extend(self.plane.dump(table)?);
+        }
+        let ops = self.store.planner.adopt(&observed);
+        tracing::info!(entries = self.store.len(), observed = observed.len(), operations = ops.len(), "maps adopted");
+        self.adopted = true;
+        self.execute(ops);
+        let live = self.attached.values().map(|a| a.interface.made.ifindex).collect();
+        self.plane.detach_others(&live)?;
+        self.report();
+        Ok(())
+    }
+
+    /// Compares the maps with what they should hold and repairs them. Only a bug or a foreign
+    /// hand makes a difference.
+    pub fn audit(&mut self) -> Result<usize, PlaneError> {
+        if !self.adopted {
+            return Ok(0);
+        }
+        self.flush();
+        let mut observed = Vec::new();
+        for table in Table::ALL {
+            observed.extend(self.plane.dump(table)?);
+        }
+        let ops = self.store.planner.adopt(&observed);
+        let repairs = ops.len();
+        self.execute(ops);
+        Ok(repairs)
+    }
+
+    fn update_facts(&mut self) {
+        if let Some(number) = self.store.number {
+            self.store.planner.set_facts(Facts {
+                number,
+                underlay: self.identity.underlay,
+                uplink: self.identity.uplink,
+                mtu: self.identity.mtu,
+                tai_offset: self.tai_offset,
+            });
+        }
+    }
+
+    /// Seconds that the kernel's TAI clock is ahead of UTC.
+    pub fn set_tai_offset(&mut self, seconds: i32) {
+        if self.tai_offset != seconds {
+            self.tai_offset = seconds;
+            self.update_facts();
+            self.flush();
+        }
+    }
+
+    /// The API has told the host's number.
+    pub fn registered(&mut self, number: u32) {
+        if self.store.number != Some(number) {
+            let batch = Batch {
+                number: Some(number),
+                epoch: self.store.epoch.clone(),
+                cursor: self.store.cursor.clone(),
+                ..Batch::default()
+            };
+            self.apply(batch);
+            self.update_facts();
+            self.flush();
+        }
+        self.api_seen = Some(Instant::now());
+    }
+
+    /// Ledger first, then the planner; maps at the next flush.
+    fn apply(&mut self, mut batch: Batch) -> BTreeSet<Uuid> {
+        let cursor = batch.cursor.clone();
+        if self.doubt {
+            // A restart shall ask for a snapshot again.
+            batch.cursor = None;
+        }
+        self.write_ledger(&batch);
+        let ports = self.store.apply(&batch);
+        self.store.cursor = cursor;
+        ports
+    }
+
+    fn write_ledger(&mut self, batch: &Batch) {
+        let rewrite = self.ledger_gap || self.ledger.is_bloated();
+        let written = if rewrite {
+            let cursor = self.store.cursor.clone().filter(|_| !self.doubt);
+            self.ledger.rewrite(&self.store.to_batches(cursor)).and_then(|()| self.ledger.append(batch))
+        } else {
+            self.ledger.append(batch)
+        };
+        if let Err(error) = &written
+            && !self.ledger_gap
+        {
+            tracing::error!(%error, "the ledger cannot be written; a restart would begin with what it holds");
+        }
+        self.ledger_gap = written.is_err();
+    }
+
+    /// A handle to flush the ledger with, in the background.
+    pub fn ledger_flusher(&self) -> std::io::Result<std::fs::File> {
+        self.ledger.flusher()
+    }
+
+    /// Bytes in the ledger.
+    pub fn ledger_size(&self) -> u64 {
+        self.ledger.size()
+    }
+
+    /// Changes from a sync. True if there were any.
+    pub fn sync(&mut self, reply: SyncReply) -> bool {
+        let news = !(reply.changes.is_empty() && reply.scopes_added.is_empty() && reply.scopes_dropped.is_empty());
+        let ports = self.apply(Batch {
+            number: None,
+            epoch: Some(reply.epoch),
+            cursor: Some(reply.cursor),
+            complete: self.store.complete,
+            dropped: reply.scopes_dropped,
+            added: reply.scopes_added,
+            changes: reply.changes,
+        });
+        self.reconcile_ports(Some(&ports));
+        // Without news too: operations that failed are repeated.
+        self.flush();
+        self.report();
+        if news {
+            self.changed.send_modify(|n| *n += 1);
+        }
+        news
+    }
+
+    /// A page of a snapshot: additions only. `Err` means that the pages are of different epochs.
+    pub fn page(&mut self, snapshot: &mut Snapshot, page: SnapshotPage) -> Result<(), ()> {
+        let start = snapshot.start.get_or_insert_with(|| (page.epoch.clone(), page.cursor.clone()));
+        if start.0 != page.epoch {
+            return Err(());
+        }
+        snapshot.seen.extend(names(&page.entries));
+        let ports = self.apply(Batch {
+            epoch: Some(page.epoch),
+            complete: self.store.complete,
+            changes: page.entries,
+            ..Batch::default()
+        });
+        self.reconcile_ports(Some(&ports));
+        self.flush();
+        self.changed.send_modify(|n| *n += 1);
+        Ok(())
+    }
+
+    /// After the last page: everything that the snapshot did not bring goes, unless that is over
+    /// half of the attached ports and nobody confirmed it.
+    pub fn prune(&mut self, snapshot: Snapshot, confirmed: bool) -> Result<(), PlaneError> {
+        let Some((epoch, cursor)) = snapshot.start else { return Ok(()) };
+        let mut prune = self.store.prune(&snapshot.seen);
+        let going: BTreeSet<Uuid> = prune.iter().filter_map(|c| removed_port(&self.store, c)).collect();
+        let planner = &self.store.planner;
+        let gone = self.attached.keys().filter(|id| going.contains(id) || planner.port(**id).is_none()).count();
+        let doubt = gone * 2 > self.attached.len() && !confirmed;
+        if doubt {
+            tracing::error!(
+                gone,
+                attached = self.attached.len(),
+                "the snapshot lacks over half of this host's ports: they stay until it is confirmed"
+            );
+            prune.retain(|change| removed_port(&self.store, change).is_none());
+        }
+        self.doubt = doubt;
+        let batch =
+            Batch { epoch: Some(epoch), cursor: Some(cursor), complete: true, changes: prune, ..Batch::default() };
+        let ports = self.apply(batch);
+        if self.adopted {
+            self.reconcile_ports(Some(&ports));
+            self.flush();
+            self.report();
+        } else if !doubt {
+            self.adopt()?;
+        }
+        self.changed.send_modify(|n| *n += 1);
+        Ok(())
+    }
+
+    /// Whether ports are kept that the last snapshot did not have.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt
+    }
+
+    /// Forgets the cursor: the next sync leads to a snapshot.
+    pub fn forget_cursor(&mut self) {
+        self.store.cursor = None;
+    }
+
+    /// Wires and unwires attached ports as their entries say. `None` = all of them.
+    fn reconcile_ports(&mut self, touched: Option<&BTreeSet<Uuid>>) {
+        let ids: Vec<Uuid> =
+            self.attached.keys().filter(|id| touched.is_none_or(|touched| touched.contains(id))).copied().collect();
+        for id in ids {
+            let Some(number) = self.store.planner.port(id).map(|port| port.number) else {
+                if self.store.complete && !self.doubt {
+                    self.unattach(id, true);
+                }
+                continue;
+            };
+            let Some(attached) = self.attached.get_mut(&id) else { continue };
+            let made = &attached.interface.made;
+            if attached.number != Some(number) {
+                if let Err(error) = self.plane.attach(&made.ifname, made.ifindex) {
+                    tracing::error!(port = %id, interface = made.ifname, error = chain(&error), "no program on the interface");
+                    continue;
+                }
+                let wiring = Wiring {
+                    ifindex: made.ifindex,
+                    inner_ifindex: made.inner_ifindex,
+                    kind: attached.interface.delivery(),
+                };
+                if let Some(old) = attached.number.replace(number) {
+                    self.store.planner.wire(old, None);
+                    self.reports.forget(old);
+                }
+                self.store.planner.wire(number, Some(wiring));
+            }
+        }
+    }
+
+    /// Puts the program on an interface before it is raised.
+    pub fn guard(&mut self, made: &Made) -> Result<(), String> {
+        self.plane.attach(&made.ifname, made.ifindex).map_err(|e| chain(&e))
+    }
+
+    /// A port has an interface now, ready but for the program and the maps.
+    pub fn attach(&mut self, interface: Interface) -> Result<(), String> {
+        let id = interface.port;
+        let port =
+            self.store.planner.port(id).ok_or_else(|| format!("port {id} is not bound to this host any more"))?;
+        let (number, generation) = (port.number, port.generation);
+        self.attached.insert(id, AttachedPort { interface, number: None });
+        self.reconcile_ports(Some(&BTreeSet::from([id])));
+        self.flush();
+        self.report();
+        let Some(attached) = self.attached.get(&id) else {
+            return Err(format!("port {id} is not bound to this host any more"));
+        };
+        if attached.number.is_some() && self.is_in_force(number) {
+            tracing::info!(port = %id, number, generation, interface = attached.interface.made.ifname, "port wired");
+            return Ok(());
+        }
+        let failure = self.store.failures().into_iter().next().map(|f| f.reason);
+        Err(format!("port {id} cannot be wired: {}", failure.as_deref().unwrap_or("its maps are not adopted yet")))
+    }
+
+    fn is_in_force(&self, number: u32) -> bool {
+        self.adopted && self.store.planner.is_in_force(&Key::Ep(number))
+    }
+
+    /// A port's interface shall go. Returns it, if there is one.
+    pub fn detach(&mut self, id: Uuid) -> Option<Interface> {
+        let interface = self.unattach(id, false)?;
+        self.flush();
+        self.report();
+        Some(interface)
+    }
+
+    /// An interface vanished: with its namespace, or by a foreign hand.
+    pub fn interface_vanished(&mut self, ifindex: u32) {
+        let id = self.attached.iter().find(|(_, a)| a.interface.made.ifindex == ifindex).map(|(id, _)| *id);
+        if let Some(id) = id {
+            tracing::warn!(port = %id, ifindex, "the port's interface vanished");
+            self.detach(id);
+        }
+    }
+
+    fn unattach(&mut self, id: Uuid, remove: bool) -> Option<Interface> {
+        let attached = self.attached.remove(&id)?;
+        let interface = attached.interface;
+        if let Some(number) = attached.number {
+            self.store.planner.wire(number, None);
+            match self.store.planner.port_by_number(number) {
+                Some(port) => drop(self.reports.lost(number, port.generation)),
+                None => self.reports.forget(number),
+            }
+        }
+        // The program goes with the interface, after the maps: until then its packets drop.
+        if remove {
+            self.chore(Chore::RemoveInterface(interface.clone()));
+        }
+        Some(interface)
+    }
+
+    /// The interface is gone for good, or about to go: its program's link is no longer needed.
+    pub fn release(&mut self, made: &Made) {
+        if let Err(error) = self.plane.detach(made.ifindex) {
+            tracing::warn!(interface = made.ifname, error = chain(&error), "a program's link could not be removed");
+        }
+    }
+
+    fn chore(&self, chore: Chore) {
+        // The receiver is gone only while the agent ends.
+        let _ = self.chores.send(chore);
+    }
+
+    /// Executes what the planner wants.
+    fn flush(&mut self) {
+        if self.adopted {
+            let ops = self.store.planner.flush();
+            self.execute(ops);
+        }
+    }
+
+    fn execute(&mut self, ops: Vec<Op>) {
+        let mut forgotten = Vec::new();
+        let mut failing = BTreeSet::new();
+        for op in ops {
+            let done = match &op {
+                Op::Put(key, value) => self.plane.put(key, value),
+                Op::Remove(key) => self.plane.remove(key),
+            };
+            match (done, op) {
+                (Ok(()), Op::Remove(Key::Ep(number))) => forgotten.push(number),
+                (Ok(()), _) => {}
+                (Err(error), op) => {
+                    let reason = chain(&error);
+                    if !self.failing.contains(op.key()) {
+                        tracing::error!(key = ?op.key(), error = reason, "a map could not be written; it is tried again with every sync");
+                    }
+                    failing.insert(*op.key());
+                    self.store.planner.failed(*op.key(), reason);
+                }
+            }
+        }
+        self.failing = failing;
+        if !forgotten.is_empty() {
+            self.chore(Chore::ForgetPorts(forgotten));
+        }
+    }
+
+    /// Tells the API of attached ports that are in force.
+    fn report(&mut self) {
+        let mut wired = Vec::new();
+        for (id, attached) in &self.attached {
+            if let (Some(number), Some(port)) = (attached.number, self.store.planner.port(*id))
+                && self.is_in_force(number)
+            {
+                wired.push((number, port.generation));
+            }
+        }
+        for (number, generation) in wired {
+            self.reports.wired(number, generation);
+        }
+        if self.reports.is_pending() {
+            self.news.notify_one();
+        }
+    }
+
+    /// The next request. What it acknowledges is in force.
+    pub fn request(&self, wait_s: u32) -> SyncRequest {
+        let (ports, ports_complete) = self.reports.next();
+        let cursor = self.store.cursor.clone();
+        let ack = cursor.clone().filter(|_| self.adopted).map(|cursor| Ack { cursor, failures: self.store.failures() });
+        SyncRequest {
+            protocol: PROTOCOL,
+            abi: mizar_abi::ABI,
+            boot_id: self.identity.boot_id.clone(),
+            epoch: self.store.epoch.clone().filter(|_| cursor.is_some()),
+            cursor,
+            wait_s,
+            ack,
+            ports,
+            ports_complete,
+        }
+    }
+
+    /// A request was answered with 200.
+    pub fn answered(&mut self, request: &SyncRequest) {
+        self.reports.answered(&request.ports, request.ports_complete);
+        self.api_seen = Some(Instant::now());
+    }
+
+    /// Whether interfaces wait to be reported.
+    pub fn has_reports(&self) -> bool {
+        self.reports.is_pending()
+    }
+
+    /// Notified when a report waits.
+    pub fn news(&self) -> Arc<Notify> {
+        self.news.clone()
+    }
+
+    /// Changes with every batch.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The desired state.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What is known of the host.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Ports with an interface.
+    pub fn attached(&self) -> &BTreeMap<Uuid, AttachedPort> {
+        &self.attached
+    }
+
+    /// Everything in the planned maps, as they are.
+    pub fn dump(&self) -> Result<Vec<(Key, mizar_plan::Value)>, PlaneError> {
+        let mut all = Vec::new();
+        for table in Table::ALL {
+            all.extend(self.plane.dump(table)?);
+        }
+        Ok(all)
+    }
+}
+
+/// An error with everything that caused it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,319 @@
+//! [`Dataplane`] of the kernel.
+//!
+//! At every start the programs of the agent's object are loaded over the pinned maps, and the
+//! pinned links are turned to them; nothing is ever detached in between. So a restart is also an
+//! upgrade, and neither loses a packet. While the agent is away the pins keep everything going.
+
+use super::raw::{Plain, Raw};
+use super::{Dataplane, Pins, PlaneError};
+use crate::config::TransitHook;
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, MapInfo, lpm_trie};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp, tc::SchedClassifierLink};
+use aya::{Ebpf, EbpfLoader};
+use mizar_abi::maps::{self, name};
+use mizar_plan::{Key, Prefix, Table, Value};
+use std::collections::BTreeSet;
+use std::mem::size_of;
+use std::path::Path;
+
+/// The program at endpoints.
+const ENDPOINT: &str = "endpoint_egress";
+/// The program at the uplink.
+const UPLINK_TCX: &str = "uplink_tcx";
+/// The transit role in front of it.
+const UPLINK_XDP: &str = "uplink_xdp";
+
+/// Maps of the object and the sizes of their keys and values, as this agent knows them.
+const MAPS: [(&str, usize, usize); 18] = [
+    (name::CFG, 4, size_of::<maps::Cfg>()),
+    (name::HOSTS, 4, 4),
+    (name::IFACE, 4, 4),
+    (name::EP, 4, size_of::<maps::Ep>()),
+    (name::ADDR, 4 + size_of::<maps::VniAddress>(), size_of::<maps::Addr>()),
+    (name::FLOW_EST, size_of::<maps::FlowKey>(), size_of::<maps::Flow>()),
+    (name::FLOW_NEW, size_of::<maps::FlowKey>(), size_of::<maps::Flow>()),
+    (name::FRAG, size_of::<maps::FragKey>(), size_of::<maps::Ports>()),
+    (name::MOVED, size_of::<maps::VniAddress>(), size_of::<maps::Moved>()),
+    (name::ROUTE, 4 + size_of::<maps::VniAddress>(), size_of::<maps::Route>()),
+    (name::SHARD, size_of::<maps::ShardKey>(), size_of::<maps::Shard>()),
+    (name::DEAD, 4, 1),
+    (name::BOUNCE, size_of::<maps::VniAddress>(), size_of::<maps::Bounce>()),
+    (name::BUCKET, 4, size_of::<maps::Bucket>()),
+    (name::PENDING, 4, size_of::<maps::Pending>()),
+    (name::DROPS, size_of::<maps::DropKey>(), size_of::<maps::DropCount>()),
+    (name::COUNTERS, 4, 8),
+    (name::EVENTS, 0, 0),
+];
+
+/// What the data plane is loaded with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Interface towards the underlay.
+    pub uplink: String,
+    /// Whether the uplink is a veth.
+    pub uplink_is_veth: bool,
+    /// Where the transit role runs.
+    pub transit_hook: TransitHook,
+    /// Size of the table of established flows.
+    pub flow_entries: u32,
+}
+
+type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
+type Trie<V> = LpmTrie<MapData, Raw<maps::VniAddress>, Raw<V>>;
+
+/// Opens a pinned map.
+pub(super) fn open<T: TryFrom<Map, Error = MapError>>(pins: &Pins, map: &'static str) -> Result<T, PlaneError> {
+    let opened = MapData::from_pin(pins.map(map)).and_then(Map::from_map_data).and_then(T::try_from);
+    opened.map_err(|source| PlaneError::Map { map, source })
+}
+
+/// Loaded programs and open maps.
+pub struct Kernel {
+    pins: Pins,
+    endpoint: SchedClassifier,
+    hook: &'static str,
+    cfg: Array<MapData, Raw<maps::Cfg>>,
+    hosts: Hash<u32, [u8; 4]>,
+    shard: Hash<maps::ShardKey, maps::Shard>,
+    bounce: Hash<maps::VniAddress, maps::Bounce>,
+    route: Trie<maps::Route>,
+    moved: Hash<maps::VniAddress, maps::Moved>,
+    ep: Hash<u32, maps::Ep>,
+    iface: Hash<u32, u32>,
+    addr: Trie<maps::Addr>,
+}
+
+impl Kernel {
+    /// Loads the object's programs over pinned maps, or makes the maps, and puts the programs on
+    /// the uplink.
+    pub fn load(pins: Pins, object: &[u8], settings: &Settings) -> Result<Self, PlaneError> {
+        check_pinned(&pins, settings.flow_entries)?;
+        let mut loader = EbpfLoader::new();
+        let paths: Vec<_> = MAPS.iter().map(|(map, ..)| (*map, pins.map(map))).collect();
+        for (map, path) in &paths {
+            loader.map_pin_path(map, path.as_path());
+        }
+        loader.map_max_entries(name::FLOW_EST, settings.flow_entries);
+        let mut object = loader.load(object).map_err(PlaneError::program("object"))?;
+        for program in [ENDPOINT, UPLINK_TCX] {
+            classifier(&mut object, program)?.load().map_err(PlaneError::program(program))?;
+        }
+        let pin = pins.program(ENDPOINT);
+        Pins::remove(&pin)?;
+        classifier(&mut object, ENDPOINT)?.pin(&pin).map_err(PlaneError::program(ENDPOINT))?;
+        bind(&pins.uplink("tcx"), classifier(&mut object, UPLINK_TCX)?, &settings.uplink, UPLINK_TCX)?;
+        let hook = transit(&pins, &mut object, settings)?;
+        pins.remove_other_abis()?;
+        let endpoint = SchedClassifier::from_pin(&pin).map_err(PlaneError::program(ENDPOINT))?;
+        // The rest of the object, some megabytes of instructions and type information, goes here.
+        drop(object);
+        Ok(Self {
+            endpoint,
+            hook,
+            cfg: open(&pins, name::CFG)?,
+            hosts: open(&pins, name::HOSTS)?,
+            shard: open(&pins, name::SHARD)?,
+            bounce: open(&pins, name::BOUNCE)?,
+            route: open(&pins, name::ROUTE)?,
+            moved: open(&pins, name::MOVED)?,
+            ep: open(&pins, name::EP)?,
+            iface: open(&pins, name::IFACE)?,
+            addr: open(&pins, name::ADDR)?,
+            pins,
+        })
+    }
+
+    /// Where the transit role runs: `xdp` or `tcx`.
+    pub fn hook(&self) -> &'static str {
+        self.hook
+    }
+}
+
+/// Pinned maps must be what this agent would make. Only the number of flows may differ: the
+/// table keeps its size until its pin is removed, for it cannot grow in place.
+fn check_pinned(pins: &Pins, flow_entries: u32) -> Result<(), PlaneError> {
+    for (map, key, value) in MAPS {
+        let path = pins.map(map);
+        if !path.exists() {
+            continue;
+        }
+        let info = MapInfo::from_pin(&path).map_err(|source| PlaneError::Map { map, source })?;
+        let (pinned_key, pinned_value) = (info.key_size() as usize, info.value_size() as usize);
+        if (pinned_key, pinned_value) != (key, value) {
+            return Err(PlaneError::Unfit(format!(
+                "pinned map {map} has keys of {pinned_key} and values of {pinned_value} bytes, not {key} and {value}: \
+                 it is of another build of the same ABI; remove {} and start again",
+                path.display()
+            )));
+        }
+        if map == name::FLOW_EST && info.max_entries() != flow_entries {
+            tracing::warn!(pinned = info.max_entries(), wanted = flow_entries, "the flow table keeps its size");
+        }
+    }
+    Ok(())
+}
+
+fn classifier<'a>(object: &'a mut Ebpf, program: &str) -> Result<&'a mut SchedClassifier, PlaneError> {
+    let found = object.program_mut(program);
+    let found = found.ok_or_else(|| PlaneError::Unfit(format!("the object has no program {program}")))?;
+    found.try_into().map_err(PlaneError::program(program))
+}
+
+/// Turns the pinned link to this program; without one, or with one whose interface is gone, makes
+/// it and pins it.
+fn bind(pin: &Path, program: &mut SchedClassifier, ifname: &str, what: &str) -> Result<(), PlaneError> {
+    if let Ok(pinned) = PinnedLink::from_pin(pin) {
+        let link = SchedClassifierLink::try_from(FdLink::from(pinned)).map_err(PlaneError::program(what))?;
+        match program.attach_to_link(link) {
+            Ok(id) => return program.take_link(id).map(drop).map_err(PlaneError::program(what)),
+            Err(error) => tracing::info!(interface = ifname, %error, "the former link is dead"),
+        }
+        Pins::remove(pin)?;
+    }
+    let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id = program.attach_with_options(ifname, TcAttachType::Ingress, order).map_err(PlaneError::program(what))?;
+    let link = program.take_link(id).map_err(PlaneError::program(what))?;
+    let link = FdLink::try_from(link).map_err(PlaneError::program(what))?;
+    link.pin(pin).map(drop).map_err(PlaneError::program(what))
+}
+
+/// Puts the transit role where it is wanted, and says where it runs.
+fn transit(pins: &Pins, object: &mut Ebpf, settings: &Settings) -> Result<&'static str, PlaneError> {
+    let pin = pins.uplink("xdp");
+    let wanted = match settings.transit_hook {
+        TransitHook::Tcx => false,
+        TransitHook::Xdp => true,
+        TransitHook::Auto => !settings.uplink_is_veth,
+    };
+    if !wanted {
+        Pins::remove(&pin)?;
+        return Ok("tcx");
+    }
+    match bind_xdp(&pin, object, &settings.uplink) {
+        Ok(()) => Ok("xdp"),
+        Err(error) if settings.transit_hook == TransitHook::Auto => {
+            tracing::warn!(error = crate::core::chain(&error), "no XDP on the uplink: transit runs in tcx");
+            Pins::remove(&pin)?;
+            Ok("tcx")
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn bind_xdp(pin: &Path, object: &mut Ebpf, ifname: &str) -> Result<(), PlaneError> {
+    let found = object.program_mut(UPLINK_XDP);
+    let found = found.ok_or_else(|| PlaneError::Unfit(format!("the object has no program {UPLINK_XDP}")))?;
+    let program: &mut Xdp = found.try_into().map_err(PlaneError::program(UPLINK_XDP))?;
+    program.load().map_err(PlaneError::program(UPLINK_XDP))?;
+    if let Ok(pinned) = PinnedLink::from_pin(pin) {
+        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(PlaneError::program(UPLINK_XDP))?;
+        match program.attach_to_link(link) {
+            Ok(id) => return program.take_link(id).map(drop).map_err(PlaneError::program(UPLINK_XDP)),
+            Err(error) => tracing::info!(interface = ifname, %error, "the former link is dead"),
+        }
+        Pins::remove(pin)?;
+    }
+    let id = program.attach(ifname, XdpMode::Driver).map_err(PlaneError::program(UPLINK_XDP))?;
+    let link = program.take_link(id).map_err(PlaneError::program(UPLINK_XDP))?;
+    let link = FdLink::try_from(link).map_err(PlaneError::program(UPLINK_XDP))?;
+    link.pin(pin).map(drop).map_err(PlaneError::program(UPLINK_XDP))
+}
+
+fn trie_key(prefix: &Prefix) -> lpm_trie::Key<Raw<maps::VniAddress>> {
+    lpm_trie::Key::new(prefix.bits, Raw(prefix.at))
+}
+
+fn prefix(key: lpm_trie::Key<Raw<maps::VniAddress>>) -> Prefix {
+    Prefix { bits: key.prefix_len(), at: key.data().0 }
+}
+
+fn collect<K, V>(
+    entries: impl Iterator<Item = Result<(K, V), MapError>>,
+    decode: impl Fn(K, V) -> (Key, Value),
+) -> Result<Vec<(Key, Value)>, MapError> {
+    entries.map(|entry| entry.map(|(k, v)| decode(k, v))).collect()
+}
+
+/// A key that is not there is no failure.
+pub(super) fn unless_absent(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+fn trie_insert<V: Plain>(trie: &mut Trie<V>, key: &Prefix, value: V) -> Result<(), MapError> {
+    trie.insert(&trie_key(key), Raw(value), 0)
+}
+
+impl Dataplane for Kernel {
+    fn dump(&self, table: Table) -> Result<Vec<(Key, Value)>, PlaneError> {
+        let entries = match table {
+            Table::Cfg => self.cfg.get(&0, 0).map(|Raw(cfg)| {
+                // An array has no absent entries: zeros are its nothing.
+                if cfg == maps::Cfg::default() { Vec::new() } else { vec![(Key::Cfg, Value::Cfg(cfg))] }
+            }),
+            Table::Hosts => collect(self.hosts.iter(), |k, v| (Key::Host(k.0), Value::Host(v.0))),
+            Table::Shard => collect(self.shard.iter(), |k, v| (Key::Shard(k.0), Value::Shard(v.0))),
+            Table::Bounce => collect(self.bounce.iter(), |k, v| (Key::Bounce(k.0), Value::Bounce(v.0))),
+            Table::Route => collect(self.route.iter(), |k, v| (Key::Route(prefix(k)), Value::Route(v.0))),
+            Table::Moved => collect(self.moved.iter(), |k, v| (Key::Moved(k.0), Value::Moved(v.0))),
+            Table::Ep => collect(self.ep.iter(), |k, v| (Key::Ep(k.0), Value::Ep(v.0))),
+            Table::Iface => collect(self.iface.iter(), |k, v| (Key::Iface(k.0), Value::Iface(v.0))),
+            Table::Addr => collect(self.addr.iter(), |k, v| (Key::Addr(prefix(k)), Value::Addr(v.0))),
+        };
+        entries.map_err(|source| PlaneError::Map { map: table.name(), source })
+    }
+
+    fn put(&mut self, key: &Key, value: &Value) -> Result<(), PlaneError> {
+        let done = match (key, value) {
+            (Key::Cfg, Value::Cfg(v)) => self.cfg.set(0, Raw(*v), 0),
+            (Key::Host(k), Value::Host(v)) => self.hosts.insert(Raw(*k), Raw(*v), 0),
+            (Key::Shard(k), Value::Shard(v)) => self.shard.insert(Raw(*k), Raw(*v), 0),
+            (Key::Bounce(k), Value::Bounce(v)) => self.bounce.insert(Raw(*k), Raw(*v), 0),
+            (Key::Route(k), Value::Route(v)) => trie_insert(&mut self.route, k, *v),
+            (Key::Moved(k), Value::Moved(v)) => self.moved.insert(Raw(*k), Raw(*v), 0),
+            (Key::Ep(k), Value::Ep(v)) => self.ep.insert(Raw(*k), Raw(*v), 0),
+            (Key::Iface(k), Value::Iface(v)) => self.iface.insert(Raw(*k), Raw(*v), 0),
+            (Key::Addr(k), Value::Addr(v)) => trie_insert(&mut self.addr, k, *v),
+            (key, value) => return Err(PlaneError::Unfit(format!("{value:?} is no value of {key:?}"))),
+        };
+        done.map_err(|source| PlaneError::Map { map: key.table().name(), source })
+    }
+
+    fn remove(&mut self, key: &Key) -> Result<(), PlaneError> {
+        let done = match key {
+            Key::Cfg => self.cfg.set(0, Raw(maps::Cfg::default()), 0),
+            Key::Host(k) => self.hosts.remove(&Raw(*k)),
+            Key::Shard(k) => self.shard.remove(&Raw(*k)),
+            Key::Bounce(k) => self.bounce.remove(&Raw(*k)),
+            Key::Route(k) => self.route.remove(&trie_key(k)),
+            Key::Moved(k) => self.moved.remove(&Raw(*k)),
+            Key::Ep(k) => self.ep.remove(&Raw(*k)),
+            Key::Iface(k) => self.iface.remove(&Raw(*k)),
+            Key::Addr(k) => self.addr.remove(&trie_key(k)),
+        };
+        unless_absent(done).map_err(|source| PlaneError::Map { map: key.table().name(), source })
+    }
+
+    fn attach(&mut self, ifname: &str, ifindex: u32) -> Result<(), PlaneError> {
+        bind(&self.pins.endpoint(ifindex), &mut self.endpoint, ifname, ENDPOINT)
+    }
+
+    fn detach(&mut self, ifindex: u32) -> Result<(), PlaneError> {
+        Pins::remove(&self.pins.endpoint(ifindex))
+    }
+
+    fn detach_others(&mut self, ifindexes: &BTreeSet<u32>) -> Result<(), PlaneError> {
+        for ifindex in self.pins.endpoints()? {
+            if !ifindexes.contains(&ifindex) {
+                self.detach(ifindex)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! Where programs, maps and links are pinned, so that they outlive the agent.
+//!
+//! `ROOT/abi-N/MAP` (a directory per ABI: an agent never opens maps of another layout),
+//! `ROOT/programs/NAME`, and `ROOT/links/NAME`, which survive a change of the ABI: a link is
+//! turned from the old program to the new one in one step.
+
+use super::PlaneError;
+use mizar_abi::ABI;
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use std::path::{Path, PathBuf};
+
+/// The directory of pins.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    root: PathBuf,
+}
+
+impl Pins {
+    /// Opens the directory; makes it, and mounts a bpffs on it, if need be. The mount belongs to
+    /// the mount namespace of the agent: one that is private to the process would go with it.
+    pub fn open(root: &Path) -> Result<Self, PlaneError> {
+        std::fs::create_dir_all(root).map_err(PlaneError::io(root))?;
+        let kind = statfs(root).map_err(|e| PlaneError::io(root)(e.into()))?.filesystem_type();
+        if kind != BPF_FS_MAGIC {
+            mount(Some("bpf"), root, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+                .map_err(|e| PlaneError::io(root)(e.into()))?;
+            tracing::info!(path = %root.display(), "bpffs mounted");
+        }
+        let pins = Self { root: root.to_owned() };
+        for dir in [pins.maps(), pins.links(), pins.programs()] {
+            std::fs::create_dir_all(&dir).map_err(PlaneError::io(&dir))?;
+        }
+        Ok(pins)
+    }
+
+    fn maps(&self) -> PathBuf {
+        self.root.join(format!("abi-{ABI}"))
+    }
+
+    fn links(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    fn programs(&self) -> PathBuf {
+        self.root.join("programs")
+    }
+
+    /// Pin of a map.
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    /// Pin of a program.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs().join(name)
+    }
+
+    /// Pin of a link at the uplink.
+    pub fn uplink(&self, hook: &str) -> PathBuf {
+        self.links().join(format!("uplink-{hook}"))
+    }
+
+    /// Pin of the link at an endpoint's interface.
+    pub fn endpoint(&self, ifindex: u32) -> PathBuf {
+        self.links().join(format!("endpoint-{ifindex}"))
+    }
+
+    /// Interfaces with a pinned link.
+    pub fn endpoints(&self) -> Result<Vec<u32>, PlaneError> {
+        let dir = self.links();
+        let entries = std::fs::read_dir(&dir).map_err(PlaneError::io(&dir))?;
+        let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
+        Ok(names.filter_map(|name| name.strip_prefix("endpoint-")?.parse().ok()).collect())
+    }
+
+    /// Removes a pin. One that is not there is no failure.
+    pub fn remove(path: &Path) -> Result<(), PlaneError> {
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(PlaneError::io(path)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes maps of other ABIs, which no program uses any more.
+    pub fn remove_other_abis(&self) -> Result<(), PlaneError> {
+        for entry in std::fs::read_dir(&self.root).map_err(PlaneError::io(&self.root))? {
+            let path = entry.map_err(PlaneError::io(&self.root))?.path();
+            let other =
+                path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("abi-")) && path != self.maps();
+            if other {
+                tracing::info!(path = %path.display(), "maps of another ABI removed");
+                for map in std::fs::read_dir(&path).map_err(PlaneError::io(&path))? {
+                    Self::remove(&map.map_err(PlaneError::io(&path))?.path())?;
+                }
+                std::fs::remove_dir(&path).map_err(PlaneError::io(&path))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,48 @@
+//! Shared types as map keys and values.
+
+use aya::Pod;
+use mizar_abi::maps;
+
+/// A type that is the same bytes in the kernel.
+///
+/// # Safety
+///
+/// `repr(C)` or a primitive, without padding that is not a named field, and valid for any bits.
+pub unsafe trait Plain: Copy + 'static {}
+
+macro_rules! plain { ($($t:ty),* $(,)?) => { $(
+    // SAFETY: `repr(C)` structs of integers and byte arrays; `mizar_abi` asserts their sizes.
+    unsafe impl Plain for $t {}
+)* }; }
+
+plain!(
+    maps::Cfg,
+    maps::Ep,
+    maps::VniAddress,
+    maps::Addr,
+    maps::FlowKey,
+    maps::Flow,
+    maps::FragKey,
+    maps::Ports,
+    maps::Moved,
+    maps::Route,
+    maps::ShardKey,
+    maps::Shard,
+    maps::Bounce,
+    maps::Pending,
+    maps::Bucket,
+    maps::DropKey,
+    maps::DropCount,
+    u8,
+    u32,
+    u64,
+    [u8; 4],
+);
+
+/// A shared type, as aya takes it: its marker trait and the types are both foreign here.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct Raw<T: Plain>(pub T);
+
+// SAFETY: transparent over a type that promises the same.
+unsafe impl<T: Plain> Pod for Raw<T> {}

@@ -1,0 +1,172 @@
+//! What the programs write by themselves: flows, counters, who owes an answer.
+
+use super::kernel::{open, unless_absent};
+use super::raw::{Plain, Raw};
+use super::{Pins, PlaneError};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use mizar_abi::maps::{self, name};
+use mizar_abi::reason::{Counter, Drop};
+use mizar_packet::flow::{Now, is_live};
+use std::collections::{BTreeMap, BTreeSet};
+
+type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
+
+/// Maps of the programs, opened a second time.
+pub struct Runtime {
+    flow_est: Hash<maps::FlowKey, maps::Flow>,
+    flow_new: Hash<maps::FlowKey, maps::Flow>,
+    frag: Hash<maps::FragKey, maps::Ports>,
+    bucket: Hash<u32, maps::Bucket>,
+    pending: Hash<[u8; 4], maps::Pending>,
+    dead: Hash<u32, u8>,
+    hosts: Hash<u32, [u8; 4]>,
+    shard: Hash<maps::ShardKey, maps::Shard>,
+    drops: PerCpuHashMap<MapData, Raw<maps::DropKey>, Raw<maps::DropCount>>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+/// Opens the ring of events. There is one reader.
+pub fn events(pins: &Pins) -> Result<RingBuf<MapData>, PlaneError> {
+    open(pins, name::EVENTS)
+}
+
+/// Removes the entries that `goes` picks. An entry that changes or goes meanwhile is fine: the
+/// table is the programs', and a flow that is removed a moment too early is admitted again.
+fn prune<K: Plain, V: Plain>(
+    map: &'static str,
+    table: &mut Hash<K, V>,
+    goes: impl Fn(&K, &V) -> bool,
+) -> Result<usize, PlaneError> {
+    let mut keys = Vec::new();
+    for key in table.keys() {
+        // The walk starts over where an entry vanished under it; missing some is fine.
+        let Ok(key) = key else { break };
+        if let Ok(value) = table.get(&key, 0)
+            && goes(&key.0, &value.0)
+        {
+            keys.push(key);
+        }
+    }
+    for key in &keys {
+        unless_absent(table.remove(key)).map_err(|source| PlaneError::Map { map, source })?;
+    }
+    Ok(keys.len())
+}
+
+fn count<K: Plain, V: Plain>(table: &Hash<K, V>) -> usize {
+    table.keys().filter(Result::is_ok).count()
+}
+
+impl Runtime {
+    /// Opens the pins.
+    pub fn open(pins: &Pins) -> Result<Self, PlaneError> {
+        Ok(Self {
+            flow_est: open(pins, name::FLOW_EST)?,
+            flow_new: open(pins, name::FLOW_NEW)?,
+            frag: open(pins, name::FRAG)?,
+            bucket: open(pins, name::BUCKET)?,
+            pending: open(pins, name::PENDING)?,
+            dead: open(pins, name::DEAD)?,
+            hosts: open(pins, name::HOSTS)?,
+            shard: open(pins, name::SHARD)?,
+            drops: open(pins, name::DROPS)?,
+            counters: open(pins, name::COUNTERS)?,
+        })
+    }
+
+    /// Removes flows whose time is over. Programs ignore them; this gives their place back.
+    pub fn expire_flows(&mut self, now: &Now) -> Result<usize, PlaneError> {
+        let over = |key: &maps::FlowKey, flow: &maps::Flow| !is_live(flow, key.vni_proto as u8, now);
+        Ok(prune(name::FLOW_EST, &mut self.flow_est, over)? + prune(name::FLOW_NEW, &mut self.flow_new, over)?)
+    }
+
+    /// Removes everything that names these ports.
+    pub fn forget_ports(&mut self, ports: &BTreeSet<u32>) -> Result<(), PlaneError> {
+        let of = |_: &maps::FlowKey, flow: &maps::Flow| ports.contains(&flow.ep_id) || ports.contains(&flow.peer_ep);
+        prune(name::FLOW_EST, &mut self.flow_est, of)?;
+        prune(name::FLOW_NEW, &mut self.flow_new, of)?;
+        prune(name::FRAG, &mut self.frag, |key, _| ports.contains(&key.ep_id))?;
+        for port in ports {
+            unless_absent(self.bucket.remove(&Raw(*port)))
+                .map_err(|source| PlaneError::Map { map: name::BUCKET, source })?;
+        }
+        Ok(())
+    }
+
+    /// Transit hosts that were asked something, by underlay address.
+    pub fn pending(&self) -> Vec<([u8; 4], maps::Pending)> {
+        self.pending.iter().filter_map(Result::ok).map(|(k, v)| (k.0, v.0)).collect()
+    }
+
+    /// Forgets that a transit host was asked.
+    pub fn forget_pending(&mut self, host: [u8; 4]) -> Result<(), PlaneError> {
+        unless_absent(self.pending.remove(&Raw(host))).map_err(|source| PlaneError::Map { map: name::PENDING, source })
+    }
+
+    /// Underlay addresses and numbers of the hosts that senders here may ask.
+    pub fn transit_hosts(&self) -> BTreeMap<[u8; 4], u32> {
+        let shards = self.shard.iter().filter_map(Result::ok);
+        let numbers: BTreeSet<u32> = shards.flat_map(|(_, Raw(shard))| shard.hosts).filter(|n| *n != 0).collect();
+        numbers.into_iter().filter_map(|n| Some((self.hosts.get(&Raw(n), 0).ok()?.0, n))).collect()
+    }
+
+    /// Numbers of hosts that senders here avoid.
+    pub fn dead(&self) -> BTreeSet<u32> {
+        self.dead.keys().filter_map(Result::ok).map(|k| k.0).collect()
+    }
+
+    /// Says whether senders here shall avoid a host.
+    pub fn set_dead(&mut self, host: u32, dead: bool) -> Result<(), PlaneError> {
+        let done =
+            if dead { self.dead.insert(Raw(host), Raw(1), 0) } else { unless_absent(self.dead.remove(&Raw(host))) };
+        done.map_err(|source| PlaneError::Map { map: name::DEAD, source })
+    }
+
+    /// Counters of this host by name.
+    pub fn counters(&self) -> Result<BTreeMap<String, u64>, PlaneError> {
+        let read = |counter: &Counter| -> Result<(String, u64), MapError> {
+            let values = self.counters.get(&(*counter as u32), 0)?;
+            Ok((counter.name().to_owned(), values.iter().sum()))
+        };
+        let all: Result<_, _> = Counter::ALL.iter().map(read).collect();
+        all.map_err(|source| PlaneError::Map { map: name::COUNTERS, source })
+    }
+
+    /// Packets dropped, by port and reason.
+    pub fn drops(&self) -> BTreeMap<(u32, u32), u64> {
+        let entries = self.drops.iter().filter_map(Result::ok);
+        entries.map(|(Raw(key), values)| ((key.ep_id, key.reason), values.iter().map(|v| v.0.packets).sum())).collect()
+    }
+
+    /// Packets dropped, by the reason's name, all ports together.
+    pub fn drops_by_reason(&self) -> BTreeMap<String, u64> {
+        let mut sums = BTreeMap::new();
+        for ((_, reason), packets) in self.drops() {
+            let name = Drop::from_number(reason).map_or_else(|| format!("reason_{reason}"), |r| r.name().to_owned());
+            *sums.entry(name).or_insert(0) += packets;
+        }
+        sums
+    }
+
+    /// Entries of each map.
+    pub fn sizes(&self) -> BTreeMap<String, usize> {
+        [
+            (name::FLOW_EST, count(&self.flow_est)),
+            (name::FLOW_NEW, count(&self.flow_new)),
+            (name::FRAG, count(&self.frag)),
+            (name::BUCKET, count(&self.bucket)),
+            (name::PENDING, count(&self.pending)),
+            (name::DEAD, count(&self.dead)),
+            (name::DROPS, self.drops.keys().filter(Result::is_ok).count()),
+        ]
+        .into_iter()
+        .map(|(name, n)| (name.to_owned(), n))
+        .collect()
+    }
+
+    /// Flows, for operators.
+    pub fn flows(&self) -> Vec<(maps::FlowKey, maps::Flow)> {
+        let tables = self.flow_est.iter().chain(self.flow_new.iter());
+        tables.filter_map(Result::ok).map(|(k, v)| (k.0, v.0)).collect()
+    }
+}

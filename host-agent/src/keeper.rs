@@ -1,0 +1,130 @@
+//! Housekeeping: what the core asks for, and what is to be done from time to time.
+
+use crate::attach::Attacher;
+use crate::clock;
+use crate::core::{Chore, Shared, chain};
+use crate::dataplane::Pins;
+use crate::dataplane::runtime::Runtime;
+use crate::links::Links;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How often expired flows are swept, the ledger is flushed, and the maps are audited.
+const SWEEP: Duration = Duration::from_secs(10);
+const FLUSH: Duration = Duration::from_secs(1);
+const AUDIT: Duration = Duration::from_secs(300);
+
+/// Does the core's chores.
+pub async fn do_chores<L: Links>(
+    mut chores: mpsc::UnboundedReceiver<Chore>,
+    attacher: Attacher<L>,
+    forget: mpsc::UnboundedSender<Vec<u32>>,
+) {
+    while let Some(chore) = chores.recv().await {
+        match chore {
+            Chore::RemoveInterface(interface) => {
+                tracing::info!(port = %interface.port, interface = interface.made.ifname, "the port is no longer this host's");
+                attacher.remove(&interface.made).await;
+            }
+            // The sweeper ends with the agent.
+            Chore::ForgetPorts(ports) => drop(forget.send(ports)),
+        }
+    }
+}
+
+/// Tells the core of interfaces that vanish, also of those whose message was lost.
+pub async fn watch_links<L: Links>(core: Shared, links: L, mut vanished: mpsc::UnboundedReceiver<u32>) {
+    let mut survey = tokio::time::interval(Duration::from_secs(30));
+    loop {
+        tokio::select! {
+            Some(ifindex) = vanished.recv() => core.lock().interface_vanished(ifindex),
+            _ = survey.tick() => {
+                let before: BTreeSet<u32> = core.lock().attached().values().map(|a| a.interface.made.ifindex).collect();
+                match links.survey().await {
+                    Ok(survey) => {
+                        let there: BTreeSet<u32> = survey.whole.iter().map(|i| i.made.ifindex).collect();
+                        for ifindex in before.difference(&there) {
+                            core.lock().interface_vanished(*ifindex);
+                        }
+                    }
+                    Err(error) => tracing::warn!(error = chain(&error), "interfaces could not be listed"),
+                }
+            }
+        }
+    }
+}
+
+/// Sweeps flows: expired ones now and then, those of removed ports at once. On a thread of its
+/// own: a full table is 100,000 system calls.
+pub async fn sweep(pins: Pins, mut forget: mpsc::UnboundedReceiver<Vec<u32>>) {
+    let mut tick = tokio::time::interval(SWEEP);
+    loop {
+        let ports: Option<BTreeSet<u32>> = tokio::select! {
+            _ = tick.tick() => None,
+            ports = forget.recv() => match ports {
+                Some(ports) => {
+                    let mut all: BTreeSet<u32> = ports.into_iter().collect();
+                    while let Ok(more) = forget.try_recv() {
+                        all.extend(more);
+                    }
+                    Some(all)
+                }
+                None => return,
+            },
+        };
+        let pins = pins.clone();
+        let work = move || {
+            let mut runtime = Runtime::open(&pins)?;
+            match ports {
+                Some(ports) => runtime.forget_ports(&ports),
+                None => runtime.expire_flows(&clock::now()).map(drop),
+            }
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(error = chain(&error), "flows could not be swept"),
+            Err(error) => tracing::error!(%error, "the sweep of flows ended badly"),
+        }
+    }
+}
+
+/// Flushes the ledger, follows the kernel's TAI offset, audits the maps.
+pub async fn tick(core: Shared) {
+    let mut flush = tokio::time::interval(FLUSH);
+    let mut audit = tokio::time::interval(AUDIT);
+    audit.reset();
+    let mut flushed = 0;
+    loop {
+        tokio::select! {
+            _ = flush.tick() => {
+                let (size, file) = {
+                    let core = core.lock();
+                    (core.ledger_size(), core.ledger_flusher())
+                };
+                if size == flushed {
+                    continue;
+                }
+                let done = match file {
+                    Ok(file) => tokio::task::spawn_blocking(move || file.sync_data()).await.map_err(std::io::Error::other),
+                    Err(error) => Ok(Err(error)),
+                };
+                match done {
+                    Ok(Ok(())) => flushed = size,
+                    Ok(Err(error)) | Err(error) => tracing::error!(%error, "the ledger could not be flushed"),
+                }
+            }
+            _ = audit.tick() => {
+                match clock::tai_offset() {
+                    Ok(offset) => core.lock().set_tai_offset(offset),
+                    Err(error) => tracing::warn!(%error, "the TAI offset could not be read"),
+                }
+                match core.lock().audit() {
+                    Ok(0) => {}
+                    Ok(repairs) => tracing::error!(repairs, "the maps were not as they should be, and were repaired"),
+                    Err(error) => tracing::error!(error = chain(&error), "the maps could not be audited"),
+                }
+            }
+        }
+    }
+}

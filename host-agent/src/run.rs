@@ -1,0 +1,91 @@
+//! The boot sequence: everything that lasts is taken over before anything new begins.
+
+use crate::attach::Attacher;
+use crate::config::Config;
+use crate::core::{Core, Identity, Shared};
+use crate::dataplane::Pins;
+use crate::dataplane::kernel::{Kernel, Settings};
+use crate::keeper;
+use crate::ledger::{Found, Ledger};
+use crate::links::netlink::Netlink;
+use crate::socket::{self, Server};
+use crate::status::Observer;
+use crate::sync::follow::{Description, Follower};
+use crate::sync::source::StateSource;
+use crate::{clock, object};
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Runs until it is told to end. What it made stays: forwarding does not end with the agent.
+pub async fn run(config: Config, source: impl StateSource) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+
+    let links = Netlink::open().context("opening netlink")?;
+    let uplink = links.uplink(&config.uplink).await.context("--uplink")?;
+    // From here on no vanishing interface is missed.
+    let vanished = Netlink::vanished().context("watching interfaces")?;
+    let identity = Identity {
+        host: config.host.clone(),
+        boot_id: clock::boot_id().context("reading the boot id")?,
+        underlay: uplink.address,
+        uplink: uplink.ifindex,
+        mtu: uplink.mtu,
+    };
+
+    let (ledger, found) = Ledger::open(&config.state_dir)
+        .with_context(|| format!("--state-dir: opening the ledger in {}", config.state_dir.display()))?;
+    let batches = match found {
+        Found::Batches(batches) => batches,
+        Found::Nothing => Vec::new(),
+        Found::Unusable(reason) => {
+            tracing::error!(
+                reason,
+                "the ledger is unusable and was put aside; forwarding goes on until a snapshot says more"
+            );
+            Vec::new()
+        }
+    };
+
+    let pins = Pins::open(&config.bpffs).context("--bpffs")?;
+    let settings = Settings {
+        uplink: config.uplink.clone(),
+        uplink_is_veth: uplink.is_veth,
+        transit_hook: config.transit_hook,
+        flow_entries: config.flow_entries,
+    };
+    let object = object::read(config.bpf_object.as_deref())?;
+    let kernel = Kernel::load(pins.clone(), &object, &settings).context("loading the data plane")?;
+    drop(object);
+    let hook = kernel.hook();
+    tracing::info!(host = config.host, uplink = config.uplink, underlay = %uplink.address, mtu = uplink.mtu, hook, "data plane loaded");
+
+    let (chores, chores_inbox) = mpsc::unbounded_channel();
+    let mut core = Core::new(identity, Box::new(kernel), ledger, &batches, chores);
+    drop(batches);
+    core.set_tai_offset(clock::tai_offset().context("reading the TAI offset")?);
+    let core = Shared::new(core);
+    let attacher = Attacher::new(core.clone(), links.clone());
+    let interfaces = attacher.survey().await.context("listing interfaces")?;
+    core.lock().take_over(interfaces).context("adopting the maps")?;
+
+    let listener =
+        socket::bind(&config.socket).with_context(|| format!("--socket: binding {}", config.socket.display()))?;
+    let (forget, forget_inbox) = mpsc::unbounded_channel();
+    tokio::spawn(keeper::do_chores(chores_inbox, attacher.clone(), forget));
+    tokio::spawn(keeper::sweep(pins.clone(), forget_inbox));
+    tokio::spawn(keeper::watch_links(core.clone(), links, vanished));
+    tokio::spawn(keeper::tick(core.clone()));
+    let observer = Observer::new(Some(pins), hook);
+    tokio::spawn(Server { core: core.clone(), attacher, observer }.run(listener));
+    let description = Description { az: config.az.clone(), rack: config.rack.clone(), transit_hook: hook.to_owned() };
+    tokio::spawn(Follower::new(core, source, description).run());
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("told to end; forwarding goes on");
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! Entries of a small cloud: one network, one subnet, ports on host 9, which is its bouncer too.
+
+use mizar_wire::body::{self, Body};
+use mizar_wire::{EntryKey, Kind, Scope};
+use std::net::{IpAddr, Ipv4Addr};
+use uuid::Uuid;
+
+pub const HOST: u32 = 9;
+pub const VNI: u32 = 5000;
+pub const SUBNET: u32 = 3;
+pub const UNDERLAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+
+fn entry(scope: Scope, slot: u16, key: &[u8], body: Body) -> (EntryKey, Body) {
+    (EntryKey { scope, slot, kind: body.kind(), key: key.to_vec() }, body)
+}
+
+pub fn port_id(number: u32) -> Uuid {
+    // The first 11 characters name the interface.
+    Uuid::from_u128(u128::from(number) << 96)
+}
+
+pub fn address(number: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 1, 0, number as u8))
+}
+
+/// What every test begins with.
+pub fn cloud() -> Vec<(EntryKey, Body)> {
+    vec![
+        entry(
+            Scope::Cluster,
+            0,
+            &HOST.to_be_bytes(),
+            Body::Host(body::Host { number: HOST, name: "h9".into(), underlay: UNDERLAY }),
+        ),
+        entry(
+            Scope::Cluster,
+            0,
+            &[0, 0, 0, 1],
+            Body::ClusterKey(body::ClusterKey { id: 1, key: "000102030405060708090a0b0c0d0e0f".into(), signs: true }),
+        ),
+        entry(
+            Scope::Network(VNI),
+            0,
+            Uuid::from_u128(1).as_bytes(),
+            Body::Network(body::Network { id: Uuid::from_u128(1), vni: VNI, mtu: 1398 }),
+        ),
+        entry(
+            Scope::Network(VNI),
+            0,
+            Uuid::from_u128(2).as_bytes(),
+            Body::Subnet(body::Subnet {
+                id: Uuid::from_u128(2),
+                number: SUBNET,
+                vni: VNI,
+                cidr: "10.1.0.0/24".parse().unwrap(),
+                gateway: Some("10.1.0.1".parse().unwrap()),
+                dhcp: true,
+                dns: vec!["10.1.0.2".parse().unwrap()],
+                routes: vec![body::HostRoute {
+                    destination: "203.0.113.0/24".parse().unwrap(),
+                    nexthop: "10.1.0.7".parse().unwrap(),
+                }],
+            }),
+        ),
+        entry(
+            Scope::Senders(SUBNET),
+            0,
+            Uuid::from_u128(2).as_bytes(),
+            Body::ShardMap(body::ShardMap { subnet: SUBNET, log2: 0, shards: vec![[HOST, 0]] }),
+        ),
+    ]
+}
+
+/// A port bound to this host, with its bouncer's entry.
+pub fn port(number: u32, generation: u32) -> Vec<(EntryKey, Body)> {
+    let id = port_id(number);
+    let slot = mizar_abi::hash::slot(SUBNET, &mizar_abi::mapped([10, 1, 0, number as u8]));
+    vec![
+        entry(
+            Scope::Host(HOST),
+            0,
+            id.as_bytes(),
+            Body::Port(body::Port {
+                id,
+                number,
+                generation,
+                name: format!("port-{number}"),
+                vni: VNI,
+                mac: format!("fa:16:3e:00:00:{number:02x}"),
+                fixed_ips: vec![body::FixedIp { address: address(number), subnet: SUBNET }],
+                pairs: vec![],
+                port_security: true,
+                admin_up: true,
+                set: 0,
+            }),
+        ),
+        entry(
+            Scope::Subnet(SUBNET),
+            slot,
+            &[id.as_bytes().as_slice(), &[number as u8]].concat(),
+            Body::Bounce(body::Bounce {
+                vni: VNI,
+                address: address(number),
+                subnet: SUBNET,
+                host: HOST,
+                port: number,
+                generation,
+                set: 0,
+            }),
+        ),
+    ]
+}
+
+pub fn keys(entries: Vec<(EntryKey, Body)>) -> Vec<EntryKey> {
+    entries.into_iter().map(|(key, _)| key).collect()
+}
+
+/// The key of a port's entry on its host.
+pub fn port_key(number: u32) -> EntryKey {
+    EntryKey { scope: Scope::Host(HOST), slot: 0, kind: Kind::Port, key: port_id(number).as_bytes().to_vec() }
+}

@@ -1,0 +1,300 @@
+//! The agent on a real kernel: interfaces, programs, maps, restarts.
+
+mod common;
+
+use common::api::Api;
+use common::host::{Host, Namespace};
+use common::{until, world};
+use mizar_agent::sync::source::SourceError;
+use mizar_wire::local::{AttachKind, Call};
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+fn cloud_with_ports(ports: &[u32]) -> Host {
+    let api = Api::new();
+    api.put(world::cloud());
+    for port in ports {
+        api.put(world::port(*port, 1));
+    }
+    Host::new(api)
+}
+
+/// A UDP echo in a namespace; ends with it.
+fn echo(inside: &Namespace, number: u32) {
+    let at = SocketAddr::new(world::address(number), 7);
+    let socket = inside.run(move || UdpSocket::bind(at).unwrap());
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 2048];
+        while let Ok((len, from)) = socket.recv_from(&mut bytes) {
+            if socket.send_to(&bytes[..len], from).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+fn client(inside: &Namespace, number: u32) -> UdpSocket {
+    let at = SocketAddr::new(world::address(number), 0);
+    let socket = inside.run(move || UdpSocket::bind(at).unwrap());
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    socket
+}
+
+/// Sends once, without a retry: returns whether it came back.
+fn ping(socket: &UdpSocket, to: u32, text: &str) -> bool {
+    socket.send_to(text.as_bytes(), SocketAddr::new(world::address(to), 7)).unwrap();
+    let mut bytes = [0; 100];
+    socket.recv(&mut bytes).is_ok_and(|len| &bytes[..len] == text.as_bytes())
+}
+
+#[test]
+fn a_container_is_configured_wired_and_reported() {
+    let mut host = cloud_with_ports(&[5]);
+    host.start();
+    let inside = Namespace::new();
+    let attached = host.container(world::port_id(5), &inside);
+    assert_eq!((attached.mtu, attached.mac.as_str()), (1398, "fa:16:3e:00:00:05"));
+    assert_eq!(attached.addresses, ["10.1.0.5/24".parse().unwrap()]);
+    assert_eq!(attached.gateway, Some("10.1.0.1".parse().unwrap()));
+    assert_eq!(attached.host_ifname, "tap00000005-00");
+
+    let link = inside.command("ip -d link show eth0");
+    assert!(link.contains("mtu 1398") && link.contains("fa:16:3e:00:00:05") && link.contains("state UP"), "{link}");
+    assert!(inside.command("ip addr show eth0").contains("inet 10.1.0.5/24"));
+    assert!(inside.command("ip link show lo").contains("LOOPBACK,UP"));
+    let routes = inside.command("ip route");
+    assert!(routes.contains("default via 10.1.0.1 dev eth0"), "{routes}");
+    assert!(routes.contains("203.0.113.0/24 via 10.1.0.7 dev eth0"), "{routes}");
+    let features = inside.command("ethtool -k eth0");
+    for feature in [
+        "tcp-segmentation-offload: on",
+        "tx-udp_tnl-segmentation: on",
+        "tx-udp_tnl-csum-segmentation: on",
+        "tx-checksumming: on",
+    ] {
+        assert!(features.contains(feature), "{feature} in {features}");
+    }
+
+    until("the port is reported wired", || (host.api.state().wired.get(&5) == Some(&1)).then_some(()));
+    assert_eq!(host.status().ports, [world::port_id(5)]);
+    let again = host.container(world::port_id(5), &inside);
+    assert_eq!(again, attached, "repeating it changes nothing");
+    let other = host.attach(world::port_id(5), AttachKind::Tap).unwrap_err();
+    assert!(other.contains("detach it first"), "{other}");
+}
+
+#[test]
+fn an_attach_waits_for_its_port_and_says_what_was_missing() {
+    let mut host = cloud_with_ports(&[]);
+    host.start();
+    let inside = Namespace::new();
+    let api = host.api.clone();
+    std::thread::scope(|threads| {
+        let attach = threads.spawn(|| host.container(world::port_id(6), &inside));
+        until("the interface is being prepared", || {
+            host.namespace.command("ip link").contains("tap00000006-00").then_some(())
+        });
+        api.put(world::port(6, 1));
+        assert_eq!(attach.join().unwrap().mac, "fa:16:3e:00:00:06");
+    });
+    let missing = host.attach(world::port_id(7), AttachKind::Tap).unwrap_err();
+    assert!(missing.contains("not bound to this host"), "{missing}");
+    assert!(!host.namespace.command("ip link").contains("tap00000007"), "nothing is left behind");
+    let nowhere = AttachKind::Container { netns: "/nonexistent".into(), ifname: "eth0".into() };
+    let refused = host.attach(world::port_id(6), nowhere).unwrap_err();
+    assert!(refused.contains("detach it first"), "{refused}");
+}
+
+#[test]
+fn endpoints_talk_and_go_on_talking_while_the_agent_is_dead_and_after_its_restart() {
+    let mut host = cloud_with_ports(&[5, 6]);
+    host.start();
+    let (five, six) = (Namespace::new(), Namespace::new());
+    let before = host.container(world::port_id(5), &five);
+    host.container(world::port_id(6), &six);
+    echo(&six, 6);
+    let socket = client(&five, 5);
+    assert!(ping(&socket, 6, "first"), "drops: {:?}", host.status().drops);
+    let index = host.namespace.command("ip -o link show tap00000005-00");
+
+    host.kill();
+    for n in 0..50 {
+        assert!(ping(&socket, 6, &format!("dead {n}")));
+    }
+    host.start();
+    for n in 0..50 {
+        assert!(ping(&socket, 6, &format!("alive {n}")));
+    }
+    assert_eq!(host.namespace.command("ip -o link show tap00000005-00"), index, "adopted, not made again");
+    assert_eq!(host.container(world::port_id(5), &five), before);
+    until("both are reported again", || (host.api.state().wired.len() == 2).then_some(()));
+    // A new flow too: what the programs need was adopted.
+    assert!(!ping(&client(&six, 6), 5, "nobody echoes here"));
+    assert!(ping(&client(&five, 5), 6, "new flow"));
+}
+
+#[test]
+fn a_removed_port_takes_its_interface_and_everything_in_the_maps_along() {
+    let mut host = cloud_with_ports(&[5, 6]);
+    host.start();
+    let (five, six) = (Namespace::new(), Namespace::new());
+    host.container(world::port_id(5), &five);
+    host.container(world::port_id(6), &six);
+    echo(&six, 6);
+    assert!(ping(&client(&five, 5), 6, "hello"));
+    host.api.remove(world::keys(world::port(5, 1)));
+    until("the interface goes", || (!host.namespace.command("ip link").contains("tap00000005")).then_some(()));
+    assert!(!five.command("ip link").contains("eth0"));
+    assert_eq!(host.status().ports, [world::port_id(6)]);
+
+    let keep = |body: &mizar_wire::Body| matches!(body, mizar_wire::Body::Host(_) | mizar_wire::Body::ClusterKey(_));
+    let rest = world::cloud().into_iter().filter(|(_, body)| !keep(body)).collect();
+    host.api.remove([world::keys(world::port(6, 1)), world::keys(rest)].concat());
+    let left = until("every map is empty but configuration, hosts and counters", || {
+        let left: Vec<_> = host.filled_maps().into_iter().filter(|m| m != "DROPS" && m != "PENDING").collect();
+        (left == ["CFG", "HOSTS"]).then_some(left)
+    });
+    assert_eq!(left.len(), 2);
+    assert_eq!(host.api.state().failures, Vec::<String>::new());
+}
+
+#[test]
+fn a_detached_port_is_reported_lost_and_can_be_attached_again() {
+    let mut host = cloud_with_ports(&[5]);
+    host.start();
+    let inside = Namespace::new();
+    host.container(world::port_id(5), &inside);
+    until("wired", || host.api.state().wired.get(&5).copied());
+    host.call(&Call::Detach { port: world::port_id(5) });
+    until("lost", || (!host.api.state().wired.contains_key(&5)).then_some(()));
+    assert!(!host.namespace.command("ip link").contains("tap00000005"));
+    let maps = host.filled_maps();
+    assert!(!maps.iter().any(|m| m == "EP" || m == "IFACE" || m == "ADDR"), "{maps:?}");
+    host.call(&Call::Detach { port: world::port_id(5) });
+    host.container(world::port_id(5), &inside);
+    until("wired again", || host.api.state().wired.get(&5).copied());
+}
+
+#[test]
+fn a_container_that_vanishes_is_reported_lost() {
+    let mut host = cloud_with_ports(&[5]);
+    host.start();
+    let inside = Namespace::new();
+    host.container(world::port_id(5), &inside);
+    until("wired", || host.api.state().wired.get(&5).copied());
+    drop(inside);
+    until("lost", || (!host.api.state().wired.contains_key(&5)).then_some(()));
+    assert!(host.status().ports.is_empty());
+    host.call(&Call::Detach { port: world::port_id(5) });
+}
+
+#[test]
+fn what_changed_while_the_agent_was_dead_arrives_after_its_restart() {
+    let mut host = cloud_with_ports(&[5, 6]);
+    host.start();
+    let (five, six) = (Namespace::new(), Namespace::new());
+    host.container(world::port_id(5), &five);
+    host.container(world::port_id(6), &six);
+    until("both wired", || (host.api.state().wired.len() == 2).then_some(()));
+    host.kill();
+    host.api.remove(world::keys(world::port(5, 1)));
+    host.api.put(world::port(6, 2));
+    host.api.put(world::port(7, 1));
+    drop(six);
+    host.start();
+    until("port 5 is gone", || (!host.namespace.command("ip link").contains("tap00000005")).then_some(()));
+    until("port 6 is known to be lost", || (!host.api.state().wired.contains_key(&6)).then_some(()));
+    let seven = Namespace::new();
+    host.container(world::port_id(7), &seven);
+    until("port 7 is wired", || host.api.state().wired.get(&7).copied());
+}
+
+#[test]
+fn without_the_api_a_restarted_agent_forwards_from_its_ledger() {
+    let mut host = cloud_with_ports(&[5, 6]);
+    host.start();
+    let (five, six) = (Namespace::new(), Namespace::new());
+    host.container(world::port_id(5), &five);
+    host.container(world::port_id(6), &six);
+    echo(&six, 6);
+    until("everything is acknowledged", || (host.api.state().acked >= 3).then_some(()));
+    host.kill();
+    host.api.state().outage = Some(|| SourceError::Unreachable("the cable is cut".into()));
+    host.start();
+    assert!(ping(&client(&five, 5), 6, "hello"));
+    let seven = Namespace::new();
+    host.call(&Call::Detach { port: world::port_id(5) });
+    let again =
+        host.attach(world::port_id(5), AttachKind::Container { netns: seven.path.clone(), ifname: "eth0".into() });
+    assert!(again.is_ok(), "{again:?}");
+    assert!(ping(&client(&seven, 5), 6, "from elsewhere"));
+}
+
+#[test]
+fn without_its_ledger_an_agent_leaves_everything_as_it_is_until_a_snapshot() {
+    let mut host = cloud_with_ports(&[5, 6]);
+    host.start();
+    let (five, six) = (Namespace::new(), Namespace::new());
+    host.container(world::port_id(5), &five);
+    host.container(world::port_id(6), &six);
+    echo(&six, 6);
+    let socket = client(&five, 5);
+    assert!(ping(&socket, 6, "hello"));
+    host.kill();
+    std::fs::write(host.ledger(), "nonsense").unwrap();
+    host.api.state().outage = Some(|| SourceError::Unreachable("the cable is cut".into()));
+    host.start();
+    assert!(ping(&socket, 6, "still there"));
+    assert!(ping(&client(&five, 5), 6, "new flows too"));
+    host.api.state().outage = None;
+    until("the snapshot is in force", || (host.status().entries == 9).then_some(()));
+    assert!(ping(&socket, 6, "and after it"));
+    until("both are reported", || (host.api.state().wired.len() == 2).then_some(()));
+}
+
+#[test]
+fn a_snapshot_that_lacks_over_half_of_the_ports_takes_none_until_it_is_confirmed() {
+    let mut host = cloud_with_ports(&[5, 6, 7]);
+    host.start();
+    let inside: Vec<_> = [5, 6, 7].into_iter().map(|n| (n, Namespace::new())).collect();
+    for (number, namespace) in &inside {
+        host.container(world::port_id(*number), namespace);
+    }
+    until("all wired", || (host.api.state().wired.len() == 3).then_some(()));
+    host.kill();
+    host.api.restore([world::port_key(5), world::port_key(6)]);
+    host.start();
+    host.api.put(world::port(8, 1));
+    until("news arrive", || (host.api.state().acked >= 5).then_some(()));
+    assert_eq!(host.status().ports.len(), 3);
+    assert!(host.namespace.command("ip link").contains("tap00000005"));
+    host.kill();
+    host.api.state().confirmed = true;
+    host.start();
+    until("the ports go", || (host.status().ports.len() == 1).then_some(()));
+}
+
+#[test]
+fn a_tap_and_a_host_endpoint_are_made_as_their_users_need_them() {
+    let mut host = cloud_with_ports(&[5, 6]);
+    host.start();
+    let tap = host.attach(world::port_id(5), AttachKind::Tap).unwrap();
+    let link = host.namespace.command(&format!("ip -d link show {}", tap.host_ifname));
+    assert!(link.contains("tun type tap") && link.contains("persist on") && link.contains("vnet_hdr on"), "{link}");
+    assert!(link.contains("mtu 1398"), "{link}");
+    host.attach(world::port_id(6), AttachKind::Host { ifname: "mzh".into() }).unwrap();
+    assert!(host.namespace.command("ip addr show mzh").contains("inet 10.1.0.6/24"));
+    let routes = host.namespace.command("ip route");
+    assert!(routes.contains("203.0.113.0/24 via 10.1.0.7 dev mzh") && !routes.contains("default"), "{routes}");
+    let taken = host.attach(world::port_id(6), AttachKind::Host { ifname: "up0".into() }).unwrap_err();
+    assert!(taken.contains("detach it first"), "{taken}");
+    host.call(&Call::Detach { port: world::port_id(6) });
+    let taken = host.attach(world::port_id(6), AttachKind::Host { ifname: "up0".into() }).unwrap_err();
+    assert!(taken.contains("up0 already"), "{taken}");
+    host.kill();
+    host.start();
+    assert_eq!(host.status().ports, [world::port_id(5)]);
+    host.call(&Call::Detach { port: world::port_id(5) });
+    assert!(!host.namespace.command("ip link").contains("tap00000005"));
+}
