@@ -61,7 +61,7 @@ statement! {
     {
         "INSERT INTO entries (scope, slot, kind, key, body, deleted) SELECT * FROM unnest("
         scope ", " slot ", " kind ", " key ", " body ", " deleted
-        ") ON CONFLICT (scope, kind, key) DO UPDATE SET slot = excluded.slot, body = excluded.body, \
+        ") ON CONFLICT (scope, slot, kind, key) DO UPDATE SET body = excluded.body, \
          deleted = excluded.deleted, changed_at = now()"
     }
 }
@@ -140,10 +140,10 @@ pub const WHOLE_SCOPE: i16 = -1;
 statement! {
     TombstoneScopes { scopes: Vec<i64> as Array<BigInt> } -> BigInt
     {
-        "WITH locked AS MATERIALIZED (SELECT scope, kind, key FROM entries WHERE NOT deleted AND scope = ANY("
+        "WITH locked AS MATERIALIZED (SELECT scope, slot, kind, key FROM entries WHERE NOT deleted AND scope = ANY("
         scopes ") ORDER BY scope, slot, kind, key FOR UPDATE) \
          UPDATE entries e SET body = '', deleted = true, changed_at = now() FROM locked l \
-         WHERE e.scope = l.scope AND e.kind = l.kind AND e.key = l.key"
+         WHERE e.scope = l.scope AND e.slot = l.slot AND e.kind = l.kind AND e.key = l.key"
     }
 }
 

@@ -60,6 +60,7 @@ table! {
         transit_hook -> Text,
         version -> Text,
         abi -> Int4,
+        shrink_until -> Nullable<Timestamptz>,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         revision_number -> Int8,
@@ -166,7 +167,7 @@ table! {
 }
 
 table! {
-    entries (scope, kind, key) {
+    entries (scope, slot, kind, key) {
         scope -> Int8,
         slot -> Int2,
         kind -> Int2,

@@ -8,6 +8,8 @@ use crate::mac::Mac;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 
+pub use mizar_abi::{ABI, SLOTS};
+
 /// An endpoint address as the data plane holds it: 16 bytes, IPv4 mapped into IPv6.
 pub fn mapped(address: IpAddr) -> mizar_abi::Address {
     match address {

@@ -157,7 +157,7 @@ pub struct SnapshotPage {
     pub cursor: String,
     /// Every scope that the host receives (the same in every page).
     pub scopes: Vec<ScopeRange>,
-    /// Entries by scope, kind and key; never with an empty body.
+    /// Entries by scope, slot, kind and key; never with an empty body.
     pub entries: Vec<Change>,
     /// Give this as `after` for the next page; `None` = this was the last.
     pub next: Option<String>,

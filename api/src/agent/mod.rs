@@ -1,7 +1,7 @@
 //! The agents' side of the API: registration, sync and snapshots over mutual TLS, on a listener
 //! of its own (CONTROLPLANE sections 1, 4, 7).
 //!
-//! How `main` uses it (declare `mod agent;`, or `pub mod agent;` in `lib.rs`):
+//! How `main` uses it:
 //!
 //! ```ignore
 //! let agents = agent::start(agent::AgentConfig {
@@ -9,9 +9,152 @@
 //!     tls: agent::TlsPaths { cert, key, client_ca }, // PEM files
 //!     database_url: url.clone(),                     // the feed opens connections of its own
 //!     lease: Duration::from_secs(30),
-//!     underlay_mtu: 1500,
 //! }, commands_pool.clone()).await?;                  // listening and caught up with the feed
-//! agents.address;                                    // where it listens
+//! agents.address();                                  // where it listens
 //! agents.is_ready();                                 // for /readyz: the tail is alive
 //! agents.stop().await;                               // answers waiting polls, then ends
 //! ```
+//!
+//! A poll is three steps: what the agent reports is handed to [`reporter`]; what is new for it
+//! comes from the [feed](mizar_db::feed), which waits without a connection; the answer says where
+//! it now stands. Nothing about a host is kept in memory that another replica could not find in
+//! the database: agents may switch replicas from one poll to the next.
+
+mod identity;
+mod listener;
+mod problem;
+mod register;
+mod reporter;
+mod sessions;
+mod snapshot;
+mod sync;
+
+pub use listener::{Listen, TlsPaths};
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use anyhow::Context as _;
+use mizar_db::DbPool;
+use mizar_db::feed::follow::{Feed, Follower};
+use mizar_db::pool::Use;
+use reporter::Reporter;
+use sessions::Sessions;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+/// What the agents' listener needs to know.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Who it is, and whose certificates it takes.
+    pub tls: TlsPaths,
+    /// Of the primary: a standby's snapshots are no cursors.
+    pub database_url: String,
+    /// How long a host's lease lasts without a sync.
+    pub lease: Duration,
+}
+
+/// Connections of the feed's readers: for [`SNAPSHOTS`] and some deltas.
+const FEED_CONNECTIONS: usize = 12;
+
+/// Snapshots that are read at once; more would take the database from the commands.
+const SNAPSHOTS: usize = 8;
+
+/// Largest body that an agent may send: an acknowledgement with many failures.
+const BODY: usize = 4 << 20;
+
+/// Longer than the longest poll, so that agents keep their connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// What every handler sees.
+struct Shared {
+    pool: DbPool,
+    feed: Arc<Feed>,
+    reporter: Reporter,
+    sessions: Arc<Sessions>,
+    snapshots: Semaphore,
+    lease: Duration,
+}
+
+/// A listener at work.
+pub struct Agents {
+    address: SocketAddr,
+    follower: Follower,
+    server: ServerHandle,
+    running: JoinHandle<std::io::Result<()>>,
+    reports: JoinHandle<()>,
+}
+
+impl Agents {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether the feed is followed: without it agents hear nothing new.
+    pub fn is_ready(&self) -> bool {
+        self.follower.feed().is_alive()
+    }
+
+    /// Answers the polls that wait, stores what was reported, and ends.
+    pub async fn stop(self) {
+        self.follower.stop();
+        self.server.stop(true).await;
+        if let Ok(Err(error)) = self.running.await {
+            tracing::error!(%error, "the agents' listener failed");
+        }
+        // Ends once the handlers are gone, which hold its senders.
+        if let Err(error) = self.reports.await {
+            tracing::error!(%error, "the agents' last reports were not stored");
+        }
+    }
+}
+
+/// Opens the listener and follows the feed; returns once both work. `pool` is that of the
+/// commands: registrations and reports are written through it.
+pub async fn start(config: AgentConfig, pool: DbPool) -> anyhow::Result<Agents> {
+    let tls = config.tls.load()?;
+    let listener = config.listen.open()?;
+    let address = listener.local_addr()?;
+    let feed_pool = DbPool::new(&config.database_url, FEED_CONNECTIONS, Use::Feed)?;
+    let follower = Follower::start(&config.database_url, feed_pool).await.context("cannot follow the feed")?;
+    let feed = Arc::clone(follower.feed());
+    let sessions = Arc::new(Sessions::default());
+    let (reporter, reports) = reporter::start(pool.clone(), Arc::clone(&feed), Arc::clone(&sessions), config.lease);
+    let shared = web::Data::new(Shared {
+        pool,
+        feed,
+        reporter,
+        sessions,
+        snapshots: Semaphore::new(SNAPSHOTS),
+        lease: config.lease,
+    });
+    let server = HttpServer::new(move || App::new().app_data(shared.clone()).configure(routes))
+        .on_connect(identity::remember_peer)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(5)
+        .disable_signals()
+        .listen_rustls_0_23(listener, tls)
+        .context("cannot listen for agents")?
+        .run();
+    let handle = server.handle();
+    let running = tokio::spawn(server);
+    tracing::info!(%address, "listening for agents");
+    Ok(Agents { address, follower, server: handle, running, reports })
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config
+        .app_data(web::PayloadConfig::new(BODY))
+        .service(
+            web::scope("/agent/v1/hosts/{host}")
+                .service(snapshot::resource())
+                .service(web::resource("/sync").route(web::post().to(sync::sync)).default_service(web::to(problem::method)))
+                .service(web::resource("").route(web::put().to(register::register)).default_service(web::to(problem::method))),
+        )
+        .default_service(web::to(problem::nowhere));
+}

@@ -60,6 +60,7 @@ CREATE TABLE hosts (
     transit_hook  text NOT NULL DEFAULT 'tcx' CHECK (transit_hook IN ('xdp', 'tcx')),
     version       text NOT NULL DEFAULT '',
     abi           integer NOT NULL DEFAULT 0,
+    shrink_until  timestamptz,             -- until then its agent may drop over half of its ports at once
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now(),
     revision_number bigint NOT NULL DEFAULT 0
@@ -161,7 +162,7 @@ CREATE TABLE ports (
 CREATE INDEX ports_project ON ports (project_id, id);
 CREATE INDEX ports_host ON ports (host) WHERE host IS NOT NULL;
 CREATE INDEX ports_device ON ports (device_id) WHERE device_id <> '';
-CREATE INDEX ports_build ON ports (id) WHERE status = 'BUILD';
+CREATE INDEX ports_wired ON ports (id) WHERE status = 'BUILD' AND wired_generation = generation;
 CREATE INDEX ports_moved ON ports (moved_at) WHERE moved_from IS NOT NULL;
 
 CREATE TABLE port_ips (
@@ -193,7 +194,7 @@ CREATE TABLE entries (
     deleted     boolean NOT NULL DEFAULT false,
     changed_at  timestamptz NOT NULL DEFAULT now(),
     xid         bigint NOT NULL DEFAULT 0,
-    PRIMARY KEY (scope, kind, key)
+    PRIMARY KEY (scope, slot, kind, key)   -- a shard's entries lie together; pages go in this order
 ) WITH (fillfactor = 85);
 CREATE INDEX entries_feed ON entries (xid, scope);
 CREATE INDEX entries_scope ON entries (scope, xid);
@@ -235,6 +236,11 @@ CREATE TABLE feed (
     horizon     bigint NOT NULL DEFAULT 0
 );
 INSERT INTO feed (epoch) VALUES (gen_random_uuid());
+
+-- Which history of which database cursors belong to: transaction ids of another one mean nothing.
+CREATE FUNCTION feed_epoch() RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT concat_ws('-', c.system_identifier, d.oid, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), f.epoch)
+    FROM pg_control_system() c, feed f, pg_database d WHERE d.datname = current_database() $$;
 
 -- ---------------------------------------------------------------- placement
 

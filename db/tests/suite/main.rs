@@ -1,3 +1,9 @@
 //! Tests against a real database. One binary, so that they share one server.
 
+mod feed_gc;
+mod feed_hosts;
+mod feed_plan;
+mod feed_stress;
 mod schema;
+mod world;
+mod writes;
