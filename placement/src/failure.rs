@@ -93,6 +93,15 @@ impl Ledger {
         verdict
     }
 
+    /// Takes belief back from losses that could not be acted on: they are judged again.
+    pub fn doubt(&mut self, hosts: &BTreeSet<u32>) {
+        for host in hosts {
+            if let Some(loss) = self.lost.get_mut(host) {
+                loss.believed = false;
+            }
+        }
+    }
+
     fn too_many(&self, leases: &[Lease], now: Duration) -> bool {
         let counts = |loss: &Loss| !loss.believed || loss.at + WINDOW > now;
         let exceeds = |lost: usize, of: usize| lost > (of / ONE_IN).max(1);

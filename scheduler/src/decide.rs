@@ -1,0 +1,268 @@
+//! From what is known to what is to be written: pure, one decision over the whole.
+//!
+//! The planner of `mizar-placement` says who should hold what; [`phases`](crate::phases) says how
+//! far to go in this round; here both meet the rows. What comes out is one change for each
+//! network, empty ones left out, so that a settled world yields nothing.
+
+use crate::config::Settings;
+use crate::phases::{self, Knowledge, Unit};
+use crate::world::{World, map_scope};
+use mizar_compile::{Object, Write, create};
+use mizar_db::placement::roles::{NetworkChange, Remains};
+use mizar_db::placement::state::{Phase, Role, RoleState, SubnetState};
+use mizar_domain::model;
+use mizar_placement::failure::Verdict;
+use mizar_placement::{Demand, DemandKey, Host, Rules, Transit, pairs, plan, shards};
+use mizar_wire::entry::EntryKey;
+use mizar_wire::{Body, Kind, Scope};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// What a role costs beside its entries, in entries: its scope, its maps, its share of every
+/// snapshot. Without it a thousand empty subnets would all count for nothing.
+const ROLE_COST: u64 = 32;
+
+/// Holders decided on last, by unit. Rows alone cannot tell a holder that stays from one that is
+/// listed until its replacement is ready.
+pub type Desired = BTreeMap<Unit, Vec<u32>>;
+
+/// What is to be written.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// By network.
+    pub changes: Vec<NetworkChange>,
+    /// Left by networks and subnets that are gone.
+    pub remains: Option<Remains>,
+    /// Holders decided on.
+    pub desired: Desired,
+    /// There are demands, and no host may hold anything.
+    pub nobody: bool,
+}
+
+struct View<'a> {
+    world: &'a World,
+    verdict: &'a Verdict,
+    settings: &'a Settings,
+}
+
+impl Knowledge for View<'_> {
+    fn lives(&self, host: u32) -> bool {
+        self.world.hosts.contains_key(&host) && !self.verdict.lost.contains(&host)
+    }
+
+    fn acknowledged(&self, role: &RoleState) -> bool {
+        self.has_seen(role.key.host, role.xid)
+    }
+
+    /// The map without the holder was written with the row's present phase, so whoever has seen
+    /// one has seen the other. Waits for senders with a live lease only (CONTROLPLANE C4).
+    fn drained(&self, role: &RoleState) -> bool {
+        if self.verdict.mass_failure() || self.world.now < role.changed + self.settings.drain {
+            return false;
+        }
+        let senders = self.world.receivers.get(&map_scope(role.key.scope));
+        senders.into_iter().flatten().all(|host| !self.lives(*host) || self.has_seen(*host, role.xid))
+    }
+}
+
+impl View<'_> {
+    fn has_seen(&self, host: u32, xid: i64) -> bool {
+        self.world.hosts.get(&host).and_then(|h| h.cursor.as_ref()).is_some_and(|cursor| cursor.sees(xid))
+    }
+
+    fn hosts(&self) -> Vec<Host> {
+        let host = |h: &mizar_db::placement::state::HostState| Host {
+            number: h.number,
+            az: h.az.clone(),
+            rack: h.rack.clone(),
+            // The column admits the three only; what a later version may add holds nothing here.
+            transit: h.transit.parse().unwrap_or(Transit::No),
+            weight: h.weight,
+            live: self.lives(h.number) && !self.verdict.doubted.contains(&h.number),
+        };
+        self.world.hosts.values().map(host).collect()
+    }
+}
+
+/// A unit with its rows.
+struct Held {
+    unit: Unit,
+    rows: Vec<RoleState>,
+    demand: Demand,
+}
+
+/// A subnet as it is to be cut.
+struct Cut<'a> {
+    subnet: &'a SubnetState,
+    log2: u8,
+    units: Vec<Held>,
+    split: BTreeMap<mizar_db::placement::state::RoleKey, mizar_db::placement::roles::RoleChange>,
+}
+
+/// Decides on everything.
+pub fn decide(world: &World, verdict: &Verdict, settings: &Settings, before: &Desired) -> Decision {
+    let view = View { world, verdict, settings };
+    let hosts = view.hosts();
+    let cuts: Vec<Cut> = world.subnets.values().map(|subnet| cut(&view, subnet, before)).collect();
+    let dividers: BTreeMap<u32, Held> =
+        world.networks.keys().map(|vni| (*vni, dividing(&view, *vni, &cuts, before))).collect();
+
+    let units = || cuts.iter().flat_map(|cut| &cut.units).chain(dividers.values());
+    let demands: Vec<Demand> = units().map(|held| held.demand.clone()).collect();
+    let rules = Rules { frozen: verdict.mass_failure(), ..Rules::default() };
+    let holders = plan(&hosts, &demands, rules);
+    let desired: Desired = units().map(|held| held.unit).zip(holders).collect();
+
+    let mut changes: BTreeMap<u32, NetworkChange> = world
+        .networks
+        .values()
+        .map(|n| (n.vni, NetworkChange { network: n.id, vni: n.vni, ..NetworkChange::default() }))
+        .collect();
+    for cut in &cuts {
+        let Some(change) = changes.get_mut(&cut.subnet.vni) else { continue };
+        bounce(&view, cut, &desired, change);
+    }
+    for (vni, held) in &dividers {
+        let Some(change) = changes.get_mut(vni) else { continue };
+        divide(&view, &hosts, held, &desired, change);
+    }
+    Decision {
+        changes: changes.into_values().filter(|c| !c.roles.is_empty() || !c.writes.is_empty()).collect(),
+        remains: remains(world),
+        nobody: !demands.is_empty() && !hosts.iter().any(Host::eligible),
+        desired,
+    }
+}
+
+/// Holders as decided last, or as stored: pending and active ones.
+fn holders(unit: Unit, rows: &[RoleState], before: &Desired) -> Vec<u32> {
+    match before.get(&unit) {
+        Some(holders) => holders.clone(),
+        None => rows.iter().filter(|r| r.phase != Phase::Draining).map(|r| r.key.host).collect(),
+    }
+}
+
+fn cut<'a>(view: &View<'a>, subnet: &'a SubnetState, before: &Desired) -> Cut<'a> {
+    let scope = Scope::Subnet(subnet.number);
+    let stored = view.world.roles.get(&scope).map_or(&[][..], Vec::as_slice);
+    let of_rows = stored.iter().filter_map(|r| shards::log2_of_range(r.key.lo, r.hi)).max();
+    let of_map = match view.world.maps.get(&(Scope::Senders(subnet.number), subnet.id.as_bytes().to_vec())) {
+        Some(Some(Body::ShardMap(map))) => Some(map.log2),
+        _ => None,
+    };
+    let current = of_rows.max(of_map).unwrap_or(0);
+    let log2 = shards::log2(subnet.ports, view.settings.shard_ports, current);
+    let (rows, split) = phases::split(stored, log2);
+    let mut by_range: BTreeMap<u16, Vec<RoleState>> = BTreeMap::new();
+    for row in rows {
+        by_range.entry(row.key.lo).or_default().push(row);
+    }
+    // Addresses spread evenly over slots: the hash is uniform.
+    let load = ROLE_COST + subnet.ports.div_ceil(1 << log2);
+    let units = shards::ranges(log2).map(|(lo, hi)| {
+        let unit = Unit { scope, lo, hi, role: Role::Bouncer };
+        let rows = by_range.remove(&lo).unwrap_or_default();
+        let holders = holders(unit, &rows, before);
+        let key = DemandKey::Shard { subnet: subnet.number, lo };
+        Held { unit, demand: Demand { key, load, replicas: 2, holders }, rows }
+    });
+    Cut { subnet, log2, units: units.collect(), split }
+}
+
+fn dividing(view: &View<'_>, vni: u32, cuts: &[Cut<'_>], before: &Desired) -> Held {
+    let scope = Scope::Dividers(vni);
+    let unit = Unit { scope, lo: 0, hi: mizar_domain::model::SLOTS - 1, role: Role::Divider };
+    let rows = view.world.roles.get(&scope).cloned().unwrap_or_default();
+    // A divider holds each subnet and each shard of its map.
+    let subnets = cuts.iter().filter(|cut| cut.subnet.vni == vni);
+    let load = ROLE_COST + subnets.map(|cut| 1 + cut.units.len() as u64).sum::<u64>();
+    let holders = holders(unit, &rows, before);
+    Held {
+        unit,
+        demand: Demand { key: DemandKey::Dividers { vni }, load, replicas: view.settings.dividers, holders },
+        rows,
+    }
+}
+
+fn bounce(view: &View<'_>, cut: &Cut<'_>, desired: &Desired, change: &mut NetworkChange) {
+    let mut roles = cut.split.clone();
+    let mut listed = Vec::with_capacity(cut.units.len());
+    for held in &cut.units {
+        let step = phases::step(held.unit, &desired[&held.unit], &held.rows, view);
+        roles.extend(step.changes);
+        let host = |n: usize| step.listed.get(n).copied().unwrap_or(0);
+        listed.push([host(0), host(1)]);
+    }
+    let id = cut.subnet.id;
+    let map = model::ShardMap { id: id.into(), subnet: cut.subnet.number, log2: cut.log2, shards: listed };
+    let empty = map.shards.iter().all(|pair| *pair == [0, 0]);
+    let writes = difference(view.world, Object::ShardMap(&map), empty);
+    if !roles.is_empty() || !writes.is_empty() {
+        change.subnets.push(id);
+        change.roles.extend(roles);
+        change.writes.extend(writes);
+    }
+}
+
+fn divide(view: &View<'_>, hosts: &[Host], held: &Held, desired: &Desired, change: &mut NetworkChange) {
+    let step = phases::step(held.unit, &desired[&held.unit], &held.rows, view);
+    let set = model::DividerSet { id: change.network.into(), vni: change.vni, pairs: pairs::pair(hosts, &step.listed) };
+    change.roles.extend(step.changes);
+    change.writes.extend(difference(view.world, Object::DividerSet(&set), set.pairs.is_empty()));
+}
+
+/// What brings the stored entries of an object to what it compiles to. A map that names nobody is
+/// written only over one that does.
+fn difference(world: &World, object: Object<'_>, empty: bool) -> Vec<Write> {
+    let mut writes = create(object);
+    writes.retain(|write| match write {
+        Write::Put(entry) => match world.maps.get(&(entry.key.scope, entry.key.key.clone())) {
+            Some(stored) => stored.as_ref() != Some(&entry.body),
+            None => !empty,
+        },
+        Write::Remove(_) | Write::Include(_) => true,
+    });
+    writes
+}
+
+/// Roles and maps whose network or subnet is gone.
+fn remains(world: &World) -> Option<Remains> {
+    let mut remains = Remains::default();
+    let mut scopes = BTreeSet::new();
+    for scope in world.roles.keys() {
+        match scope {
+            Scope::Subnet(number) if !world.subnets.contains_key(number) => {
+                scopes.extend([*scope, Scope::Senders(*number)]);
+            }
+            Scope::Dividers(vni) if !world.networks.contains_key(vni) => drop(scopes.insert(*scope)),
+            _ => {}
+        }
+    }
+    let mut ids = BTreeSet::new();
+    for (scope, key) in world.maps.keys() {
+        let (owner, kind) = match scope {
+            Scope::Senders(number) => (world.subnets.get(number).map(|s| s.id), Kind::ShardMap),
+            Scope::Network(vni) => (world.networks.get(vni).map(|n| n.id), Kind::DividerSet),
+            _ => continue,
+        };
+        let id = Uuid::from_slice(key).ok();
+        if id.is_some() && id == owner {
+            continue;
+        }
+        ids.extend(id);
+        let key = EntryKey { scope: *scope, slot: 0, kind, key: key.clone() };
+        remains.writes.push(Write::Remove(key));
+    }
+    remains.ids = ids.into_iter().collect();
+    remains.scopes = scopes.into_iter().collect();
+    (!remains.scopes.is_empty() || !remains.writes.is_empty()).then_some(remains)
+}
+
+/// The bodies that writes leave behind, by scope and key.
+pub fn written(writes: &[Write]) -> impl Iterator<Item = ((Scope, Vec<u8>), Option<Body>)> + '_ {
+    writes.iter().filter_map(|write| match write {
+        Write::Put(entry) => Some(((entry.key.scope, entry.key.key.clone()), Some(entry.body.clone()))),
+        Write::Remove(key) => Some(((key.scope, key.key.clone()), None)),
+        Write::Include(_) => None,
+    })
+}

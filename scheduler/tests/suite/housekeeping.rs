@@ -1,0 +1,105 @@
+//! Cluster keys, former paths, includes, tombstones.
+
+use crate::cluster::{Cloud, settings, sql_id};
+use anyhow::{Context as _, Result};
+use mizar_scheduler::Settings;
+use mizar_wire::body::ClusterKey;
+use mizar_wire::{Body, Kind, Scope};
+use std::time::Duration;
+
+async fn key(cloud: &Cloud, id: u8) -> Result<Option<ClusterKey>> {
+    Ok(match cloud.body(Scope::Cluster, Kind::ClusterKey, u32::from(id).to_be_bytes().to_vec()).await? {
+        Some(Body::ClusterKey(key)) => Some(key),
+        _ => None,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_key_signs_at_once_and_the_next_when_every_live_host_has_it() -> Result<()> {
+    let cloud = Cloud::of_four().await?;
+    let _scheduler = cloud.schedule(settings());
+    let first = cloud.until("the first key", async || key(&cloud, 1).await).await?;
+    assert!(first.signs);
+    assert_eq!(first.key.len(), 32);
+
+    cloud.set_deaf(2, true);
+    cloud.execute("UPDATE cluster_keys SET created_at = created_at - interval '25 h'").await?;
+    let second = cloud.until("the second key", async || key(&cloud, 2).await).await?;
+    assert!(!second.signs, "host 2 does not have it");
+    assert_ne!(second.key, first.key);
+    assert!(key(&cloud, 1).await?.context("the first")?.signs);
+    cloud.set_deaf(2, false);
+    cloud.until("the second key to sign", async || Ok(key(&cloud, 2).await?.filter(|key| key.signs))).await?;
+    let former = key(&cloud, 1).await?.context("the former key verifies on")?;
+    assert!(!former.signs);
+
+    cloud.execute("UPDATE cluster_keys SET created_at = created_at - interval '25 h'").await?;
+    cloud.until("the third key to sign", async || Ok(key(&cloud, 3).await?.filter(|key| key.signs))).await?;
+    assert_eq!(key(&cloud, 1).await?, None);
+    assert_eq!(cloud.number("SELECT count(*) FROM cluster_keys").await?, 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_former_host_of_a_port_forgets_it_after_a_while() -> Result<()> {
+    let cloud = Cloud::of_four().await?;
+    let network = cloud.network().await?;
+    cloud.subnet(&network, 1).await?;
+    let port = cloud.ports(&network, 1, 1).await?.remove(0);
+    cloud.rebind(port.row.id, 2).await?;
+    let id = sql_id(port.row.id);
+    let moved = cloud.body(Scope::Host(1), Kind::MovedPort, port.row.id.as_bytes().to_vec()).await?;
+    assert!(moved.is_some());
+    let _scheduler = cloud.schedule(Settings { moved: Duration::from_millis(100), ..settings() });
+    cloud
+        .until_number(
+            &format!("SELECT count(*) FROM ports WHERE id = {id} AND moved_from IS NULL AND moved_at IS NULL"),
+            1,
+        )
+        .await?;
+    let moved = cloud.body(Scope::Host(1), Kind::MovedPort, port.row.id.as_bytes().to_vec()).await?;
+    assert_eq!(moved, None);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_include_goes_once_nothing_has_needed_it_for_a_while() -> Result<()> {
+    let cloud = Cloud::of_four().await?;
+    let network = cloud.network().await?;
+    let subnet = cloud.subnet(&network, 1).await?;
+    let stays = cloud.ports(&network, 1, 1).await?.remove(0);
+    let goes = cloud.ports(&network, 2, 1).await?.remove(0);
+    let live = |host: u32| {
+        let scopes =
+            [Scope::Network(subnet.vni), Scope::Senders(subnet.number)].map(|s| s.to_i64().to_string()).join(", ");
+        let host = Scope::Host(host).to_i64();
+        format!("SELECT count(*) FROM includes WHERE NOT deleted AND scope = {host} AND target IN ({scopes})")
+    };
+    assert_eq!((cloud.number(&live(1)).await?, cloud.number(&live(2)).await?), (2, 2));
+    cloud.rebind(goes.row.id, 1).await?;
+    let _scheduler = cloud.schedule(Settings { unused: Duration::from_millis(100), ..settings() });
+    cloud.until_number(&live(2), 0).await?;
+    assert_eq!(cloud.number(&live(1)).await?, 2, "{} is still there", stays.row.id);
+    // Needed again, it comes back.
+    cloud.rebind(goes.row.id, 2).await?;
+    assert_eq!(cloud.number(&live(2)).await?, 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tombstones_are_collected_and_the_horizon_tells_of_them() -> Result<()> {
+    let cloud = Cloud::of_four().await?;
+    let network = cloud.network().await?;
+    cloud.subnet(&network, 1).await?;
+    let port = cloud.ports(&network, 1, 1).await?.remove(0);
+    cloud.rebind(port.row.id, 2).await?;
+    let tombstones = "SELECT count(*) FROM entries WHERE deleted";
+    assert!(cloud.number(tombstones).await? > 0);
+    let horizon = "SELECT horizon FROM feed";
+    let before = cloud.number(horizon).await?;
+    let settings = Settings { tombstones: Duration::ZERO, collection: Duration::from_millis(50), ..settings() };
+    let _scheduler = cloud.schedule(settings);
+    cloud.until_number(tombstones, 0).await?;
+    assert!(cloud.number(horizon).await? > before);
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! The scheduler against a real PostgreSQL, with agents that do nothing but acknowledge.
+
+mod cluster;
+mod deletion;
+mod failure;
+mod housekeeping;
+mod leadership;
+mod placement;
