@@ -7,6 +7,7 @@ mod decide;
 mod egress;
 mod event;
 mod frag;
+mod front;
 mod maps;
 mod reply;
 mod send;
@@ -17,8 +18,8 @@ mod uplink;
 mod walk;
 
 use aya_ebpf::{
-    macros::classifier,
-    programs::TcContext,
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
 };
 
 /// tcx ingress at the host side of an endpoint's interface.
@@ -31,6 +32,18 @@ pub fn endpoint_egress(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn uplink_tcx(ctx: TcContext) -> i32 {
     uplink::run(skb::Skb(ctx.skb.skb))
+}
+
+/// Native XDP of the uplink.
+#[xdp]
+pub fn uplink_xdp(ctx: XdpContext) -> u32 {
+    front::run(ctx.ctx)
+}
+
+/// The same for uplinks of an MTU above about 3,500, whose frames come in several buffers.
+#[xdp(frags)]
+pub fn uplink_xdp_frags(ctx: XdpContext) -> u32 {
+    front::run(ctx.ctx)
 }
 
 #[unsafe(link_section = "license")]

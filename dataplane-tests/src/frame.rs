@@ -1,4 +1,11 @@
-//! Frames of endpoints, written and read independently of `mizar_packet`.
+//! Frames of endpoints, written and read independently of `mizar_packet`; and forged signed ones,
+//! for which the real signature is needed.
+
+use mizar_abi::{maps::Cfg, option::Kind};
+use mizar_packet::{
+    geneve::{Outer, SIGNED_OPTION},
+    option::{Body, Bound},
+};
 
 /// MAC that endpoints send to.
 pub const ROUTER: [u8; 6] = mizar_abi::VIRTUAL_MAC;
@@ -150,4 +157,63 @@ pub fn assert_outer_is_sound(frame: &[u8]) {
     assert_eq!(frame[20] & 0x40, 0x40, "outer DF");
     assert_eq!(frame[22], 64, "outer TTL");
     assert!(u16::from_be_bytes([frame[34], frame[35]]) >= 49_152, "outer source port");
+}
+
+/// An encapsulated frame with the signed option: its body.
+pub fn body(frame: &[u8]) -> Body {
+    assert_eq!(frame[at::OPTIONS..at::BODY], SIGNED_OPTION, "the signed option");
+    Body(frame[at::BODY..at::BODY + 48].try_into().expect("48 bytes"))
+}
+
+/// Writes a body back, signed with the tests' key for the frame's outer destination, as a host
+/// that knows the key would. This is how a test forges everything but the tag.
+pub fn sign(frame: &mut [u8], mut body: Body, utc: u32) {
+    let cfg = Cfg { key_ids: [1, 0], keys: [crate::world::KEY, [0; 16]], ..Cfg::default() };
+    let mut bound = Bound {
+        receiver: four(frame, 30),
+        vni: u32::from_be_bytes([0, frame[46], frame[47], frame[48]]),
+        ..Bound::default()
+    };
+    let inner = at::BODY + 48 + 14;
+    if frame[43] & 0x80 == 0 {
+        bound.src = four(frame, inner + 12);
+        bound.dst = four(frame, inner + 16);
+        bound.proto = frame[inner + 9];
+    }
+    assert!(body.sign(&cfg, utc, &bound));
+    frame[at::BODY..at::BODY + 48].copy_from_slice(&body.0);
+}
+
+/// Sets the outer addresses, and the checksum with them.
+pub fn set_outer(frame: &mut [u8], src: [u8; 4], dst: [u8; 4]) {
+    frame[26..30].copy_from_slice(&src);
+    frame[30..34].copy_from_slice(&dst);
+    frame[24..26].copy_from_slice(&[0, 0]);
+    let sum = checksum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// A control packet without a frame, signed.
+pub fn control(kind: Kind, src: [u8; 4], dst: [u8; 4], cookie: u32, utc: u32) -> Vec<u8> {
+    let mut frame = vec![0u8; 14];
+    frame[12] = 8;
+    let outer = Outer { src, dst, tos: 0, source_port: 50_000, vni: 0, options: 52, frame: 0 };
+    frame.extend_from_slice(&outer.bytes());
+    frame.extend_from_slice(&SIGNED_OPTION);
+    frame.extend_from_slice(&[0; 48]);
+    let mut body = Body::default();
+    body.set_kind(kind);
+    body.set_origin(src);
+    body.set_cookie(cookie);
+    sign(&mut frame, body, utc);
+    frame
+}
+
+/// The parts of an ICMP error that an endpoint got: type, code, second word, source, quote.
+pub fn icmp_error(frame: &[u8]) -> (u8, u8, u32, [u8; 4], &[u8]) {
+    assert_eq!(frame[23], 1, "ICMP");
+    assert_eq!(checksum(&frame[14..34]), 0, "IPv4 checksum of the error");
+    assert_eq!(checksum(&frame[34..]), 0, "ICMP checksum of the error");
+    assert_eq!(usize::from(u16::from_be_bytes([frame[16], frame[17]])), frame.len() - 14);
+    (frame[34], frame[35], u32::from_be_bytes(four(frame, 38)), four(frame, 26), &frame[42..])
 }

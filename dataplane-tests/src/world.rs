@@ -135,6 +135,7 @@ impl World {
                     number,
                     uplink: *links::IFINDEXES.end(),
                     underlay_mtu: 1500,
+                    tai_offset: links::tai_offset(),
                     key_ids: [1, 0],
                     keys: [KEY, [0; 16]],
                     ..Cfg::default()
@@ -389,6 +390,50 @@ impl World {
             host.forget_counts()?;
         }
         Ok(counts)
+    }
+
+    /// Sends a frame that must reach the other port, and returns the hosts on its way.
+    pub fn deliver(&mut self, from: &Port, to: &Port, ip: Ip) -> Vec<HostNumber> {
+        let frame = from.frame(ip);
+        let journey = self.send(from, &frame).expect("the programs run");
+        match &journey.end {
+            End::Delivered { ep_id, frame: got, .. } if *ep_id == to.ep_id => {
+                assert_eq!(got[34..], frame[34..], "what is above IPv4 is untouched");
+                assert_eq!(got[6..12], mizar_abi::VIRTUAL_MAC);
+            }
+            _ => panic!("not delivered: {journey:?}; {:?}", self.counts()),
+        }
+        journey.hosts
+    }
+
+    /// A TCP handshake and a little data, all of which must arrive; afterwards both ways must be
+    /// direct. Returns the way of the first packet.
+    pub fn connect(&mut self, from: &Port, to: &Port, sport: u16) -> Vec<HostNumber> {
+        let (a, b) = (from.address, to.address);
+        let first = self.deliver(from, to, Ip::tcp(a, b, sport, 80, 2));
+        self.deliver(to, from, Ip::tcp(b, a, 80, sport, 0x12));
+        self.deliver(from, to, Ip::tcp(a, b, sport, 80, 0x10));
+        self.assert_direct(from, to, sport);
+        first
+    }
+
+    /// Both ways of a connection are direct: no transit, no option.
+    pub fn assert_direct(&mut self, from: &Port, to: &Port, sport: u16) {
+        let (a, b) = (from.address, to.address);
+        for _ in 0..3 {
+            for (x, y, ip) in [(from, to, Ip::tcp(a, b, sport, 80, 0x18)), (to, from, Ip::tcp(b, a, 80, sport, 0x18))] {
+                let hosts = self.deliver(x, y, ip);
+                let expected = if x.host == y.host { vec![x.host] } else { vec![x.host, y.host] };
+                assert_eq!(hosts, expected, "a direct packet takes no way round");
+            }
+        }
+        self.counts().expect("counts");
+        for (x, y, ip) in [(from, to, Ip::tcp(a, b, sport, 80, 0x18)), (to, from, Ip::tcp(b, a, 80, sport, 0x18))] {
+            self.deliver(x, y, ip);
+        }
+        let counts = self.counts().expect("counts");
+        let plain = ["direct_out", "direct_in", "local"];
+        assert!(counts.keys().all(|k| plain.iter().any(|p| k.ends_with(p))), "only direct packets: {counts:?}");
     }
 
     /// Asserts that exactly these counts moved since the last call.

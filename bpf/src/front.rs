@@ -1,0 +1,201 @@
+//! Transit in XDP: the same decisions as in `transit`, before a socket buffer is made.
+//!
+//! It acts on requests that go on to another host, and on probes, and only if the kernel knows
+//! the neighbour. Whatever is odd, local or unresolved is passed on *untouched*: the tcx program
+//! behind does it, and names the reason if it is dropped there.
+
+use aya_ebpf::{
+    bindings::{bpf_fib_lookup as FibLookup, xdp_md},
+    helpers::{bpf_fib_lookup, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
+};
+use mizar_abi::{
+    GENEVE_PORT,
+    maps::Cfg,
+    option::{Kind, OPTION_LEN},
+    reason::Counter,
+};
+use mizar_packet::{
+    ETH_IPV4, ETH_LEN, four_at,
+    geneve::{self, OUTER_LEN, SIGNED_LEN, SIGNED_OPTION, SIGNED_OUTER_LEN, SIGNED_READ_LEN},
+    option::Bound,
+    transit::Action,
+    u16_at,
+};
+
+use crate::{
+    decide, send, tables, transit,
+    walk::{Walk, begin, count},
+};
+
+/// To the stack.
+const PASS: u32 = 2;
+/// Out where it came from.
+const TX: u32 = 3;
+/// AF_INET
+const INET: u8 = 2;
+
+/// The program. `#[inline(always)]`: one copy each for the two sections (plain, and for frames in
+/// several buffers).
+#[inline(always)]
+pub fn run(ctx: *mut xdp_md) -> u32 {
+    let Some((walk, cfg)) = begin() else { return PASS };
+    let kind = classify(ctx, cfg);
+    if kind == Kind::Req as u8 {
+        bounce(ctx, walk, cfg)
+    } else if kind == Kind::Probe as u8 {
+        answer(ctx, walk, cfg)
+    } else {
+        PASS
+    }
+}
+
+/// The kind of signed packet, or 0. Most packets are none, and end here.
+#[inline(always)]
+fn classify(ctx: *mut xdp_md, cfg: &Cfg) -> u8 {
+    const LEN: usize = ETH_LEN + OUTER_LEN + 5;
+    // SAFETY: the context is valid as long as the program runs.
+    let (start, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    if start + LEN > end {
+        return 0;
+    }
+    // SAFETY: LEN bytes are there.
+    let h = unsafe { &*(start as *const [u8; LEN]) };
+    let ours = u16_at(h, 12) == ETH_IPV4
+        && h[14] == 0x45
+        && h[23] == 17
+        && u16_at(h, 36) == GENEVE_PORT
+        && h[42] == (OPTION_LEN / 4) as u8
+        && four_at(h, 30) == cfg.host
+        && four_at(h, 50) == SIGNED_OPTION;
+    if ours { h[54] } else { 0 }
+}
+
+/// Reads the first `len` bytes into `walk.signed` and checks the outer headers.
+#[inline(always)]
+fn read(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, len: usize) -> bool {
+    // SAFETY: `Signed` has ETH_LEN + SIGNED_READ_LEN bytes from `link` on.
+    if unsafe { bpf_xdp_load_bytes(ctx, 0, (&raw mut walk.signed.link).cast(), len as u32) } != 0 {
+        return false;
+    }
+    let outer = &walk.signed.outer;
+    if !geneve::is_ours(outer, cfg.host) {
+        return false;
+    }
+    match geneve::parse(outer) {
+        Ok(seen) => walk.seen = seen,
+        Err(_) => return false,
+    }
+    // SAFETY: as in `classify`.
+    let bytes = unsafe { (*ctx).data_end as usize - (*ctx).data as usize };
+    // In several buffers, the first says nothing of the length; the helper reads any of them.
+    walk.seen.lengths_agree(if bytes < walk.seen.total_len as usize + ETH_LEN { whole(ctx) } else { bytes - ETH_LEN })
+}
+
+/// Bytes after the Ethernet header of a frame in several buffers; 0 for others.
+#[inline(always)]
+fn whole(ctx: *mut xdp_md) -> usize {
+    // SAFETY: a plain helper call.
+    let len = unsafe { aya_ebpf::helpers::bpf_xdp_get_buff_len(ctx) };
+    (len as usize).saturating_sub(ETH_LEN)
+}
+
+/// A request.
+#[inline(never)]
+fn bounce(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg) -> u32 {
+    if !read(ctx, walk, cfg, ETH_LEN + SIGNED_READ_LEN) || walk.seen.control {
+        return PASS;
+    }
+    let header = &walk.signed.inner;
+    if u16_at(&walk.signed.eth, 12) != ETH_IPV4 || header[0] >> 4 != 4 {
+        return PASS;
+    }
+    let (src, dst, proto) = (four_at(header, 12), four_at(header, 16), header[9]);
+    let bound = Bound { receiver: cfg.host, vni: walk.seen.vni, src, dst, proto };
+    if walk.signed.body.verify(cfg, tables::utc(cfg), &bound).is_err() {
+        return PASS;
+    }
+    walk.inner.src = src;
+    walk.inner.dst = dst;
+    walk.inner.proto = proto;
+    if decide::decide(walk, cfg) != 0 {
+        return PASS;
+    }
+    let denied = matches!(walk.decision.action, Action::Deny(_));
+    let hops = walk.signed.body.hops();
+    let origin = walk.signed.body.origin();
+    let to = if denied { origin } else { walk.decision.host };
+    if to == cfg.host || (denied && hops == 0) || !neighbour(ctx, walk, cfg, to) {
+        return PASS;
+    }
+    transit::apply(walk);
+    if denied {
+        walk.signed.body.set_hops(hops - 1);
+        walk.signed.body.set_origin(cfg.host);
+        walk.to_vni = walk.signed.body.origin_vni();
+        walk.to = origin;
+        count(Counter::DeniedOut);
+    } else if !matches!(walk.decision.action, Action::Admit) {
+        walk.now = tables::now();
+        tables::owes_answer(&walk.to, &walk.now);
+    }
+    count(Counter::TransitXdp);
+    let frame = (walk.seen.total_len as usize).saturating_sub(SIGNED_OUTER_LEN);
+    out(ctx, walk, cfg, frame, ETH_LEN + SIGNED_LEN)
+}
+
+/// A probe.
+#[inline(never)]
+fn answer(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg) -> u32 {
+    if !read(ctx, walk, cfg, ETH_LEN + SIGNED_OUTER_LEN) || !walk.seen.control {
+        return PASS;
+    }
+    let bound = Bound { receiver: cfg.host, vni: walk.seen.vni, ..Bound::default() };
+    if walk.signed.body.verify(cfg, tables::utc(cfg), &bound).is_err() {
+        return PASS;
+    }
+    let to = walk.seen.src;
+    if walk.seen.total_len as usize != SIGNED_OUTER_LEN || !neighbour(ctx, walk, cfg, to) {
+        return PASS;
+    }
+    transit::answer_probe(walk, cfg);
+    count(Counter::Probe);
+    out(ctx, walk, cfg, 0, ETH_LEN + SIGNED_OUTER_LEN)
+}
+
+/// Signs, writes the first `len` bytes back, and sends.
+#[inline(always)]
+fn out(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, frame: usize, len: usize) -> u32 {
+    // Verified under the same configuration a moment ago, so there is a key.
+    if !send::seal(walk, cfg, frame) {
+        return PASS;
+    }
+    // SAFETY: see `read`.
+    if unsafe { bpf_xdp_store_bytes(ctx, 0, (&raw mut walk.signed.link).cast(), len as u32) } != 0 {
+        return PASS;
+    }
+    TX
+}
+
+/// Asks the kernel for the way to a host, and writes the Ethernet header for it. False unless it
+/// leads out of the interface that the packet came in by. The kernel answers only if forwarding
+/// is on for that interface.
+#[inline(always)]
+fn neighbour(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, to: [u8; 4]) -> bool {
+    // SAFETY: as in `classify`; zeros are a valid query, which the fields below complete.
+    unsafe {
+        let interface = (*ctx).ingress_ifindex;
+        let mut query: FibLookup = core::mem::zeroed();
+        query.family = INET;
+        query.l4_protocol = 17;
+        query.ifindex = interface;
+        query.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(cfg.host);
+        query.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(to);
+        if bpf_fib_lookup(ctx.cast(), &mut query, size_of::<FibLookup>() as i32, 0) != 0 || query.ifindex != interface {
+            return false;
+        }
+        let (d, s) = (query.dmac, query.smac);
+        walk.signed.link =
+            [d[0], d[1], d[2], d[3], d[4], d[5], s[0], s[1], s[2], s[3], s[4], s[5], 8, 0];
+    }
+    true
+}
