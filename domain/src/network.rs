@@ -102,6 +102,11 @@ pub const fn max_mtu(underlay_mtu: u32) -> u32 {
     underlay_mtu.saturating_sub(MTU_OVERHEAD)
 }
 
+/// What the uplink of a host must carry for a network of this MTU.
+pub const fn underlay_for(mtu: u32) -> u32 {
+    mtu.saturating_add(MTU_OVERHEAD)
+}
+
 /// Checks an MTU that a tenant named; 0 and `None` mean the largest possible.
 pub fn check_mtu(mtu: Option<u32>, underlay_mtu: u32) -> Result<u32, NetworkError> {
     let max = max_mtu(underlay_mtu);

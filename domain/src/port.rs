@@ -4,9 +4,9 @@ use crate::id::{NetworkId, PortId, ProjectId};
 use crate::ipam::{FixedIpRequest, IpamError};
 use crate::mac::Mac;
 use crate::model::AddressPair;
+use crate::network::underlay_for;
 use crate::patch::Patch;
 use crate::text::{Name, Tags};
-use mizar_abi::MTU_OVERHEAD;
 use std::fmt;
 
 /// Makes a port.
@@ -177,7 +177,7 @@ impl Binding {
     pub fn decide(host: Option<&str>, facts: Option<&HostFacts>, network_mtu: u32) -> Self {
         let Some(name) = host else { return Self::Unbound };
         let Some(facts) = facts else { return Self::Failed(BindingFailure::UnknownHost(name.into())) };
-        let needs = network_mtu + MTU_OVERHEAD;
+        let needs = underlay_for(network_mtu);
         if facts.mtu < needs {
             return Self::Failed(BindingFailure::SmallUplink { host: name.into(), has: facts.mtu, needs });
         }

@@ -8,6 +8,7 @@ pub mod address;
 pub mod host;
 pub mod network;
 pub mod port;
+pub mod port_commands;
 pub mod subnet;
 
 use crate::pool::{Conflict, PoolError, is_conflict};

@@ -1,0 +1,62 @@
+//! What every handler shares, and how the server is put together.
+
+use crate::frame::caller::Caller;
+use crate::frame::handlers;
+use crate::frame::request_id::name_request;
+use crate::frame::resource::Context;
+use crate::identity::token::Tokens;
+use crate::{identity, neutron, operator, resources};
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, ServiceConfig};
+use mizar_db::DbPool;
+use std::time::Duration;
+
+/// Properties of the cloud.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients reach the service, without a slash at the end: for the catalog and links.
+    pub public_url: String,
+    /// Region in the catalog.
+    pub region: String,
+    /// MTU of the underlay.
+    pub underlay_mtu: u32,
+    /// How long a host counts as alive after it was heard of.
+    pub lease: Duration,
+    /// How long a token is valid.
+    pub token_ttl: Duration,
+}
+
+/// State of the server.
+pub struct App {
+    /// Connections for commands and listings.
+    pub pool: DbPool,
+    /// Signs and verifies tokens.
+    pub tokens: Tokens,
+    /// Properties of the cloud.
+    pub settings: Settings,
+    /// Whether the agents' side works too.
+    pub ready: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl App {
+    /// What a command of this caller may know.
+    pub fn context(&self, caller: &Caller) -> Context {
+        Context { view: caller.view(), settings: self.settings.clone() }
+    }
+}
+
+/// Every route.
+pub fn routes(config: &mut ServiceConfig) {
+    let api = web::scope("")
+        .wrap(from_fn(name_request))
+        .configure(|config| {
+            for resource in resources::all() {
+                (resource.mount)(config);
+            }
+        })
+        .configure(operator::mount)
+        .configure(neutron::mount)
+        .configure(identity::mount)
+        .default_service(web::to(handlers::no_such_path));
+    config.service(api);
+}

@@ -1,0 +1,82 @@
+//! Configuration: flags, each of which may come from the environment. Secrets are file paths.
+
+use crate::app::Settings;
+use clap::{ArgGroup, Parser};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The REST server of Mizar: Neutron v2.0, identity v3, and the agents' protocol.
+#[derive(Clone, Debug, Parser)]
+#[command(version, group(ArgGroup::new("agents").required(true).args(["agent_listen", "agent_fd"])))]
+pub struct Config {
+    /// URL of the PostgreSQL database
+    #[arg(long, env = "MIZAR_DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// Database connections for commands and listings
+    #[arg(long, env = "MIZAR_DATABASE_CONNECTIONS", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub database_connections: u16,
+    /// Where tenants and operators reach the service
+    #[arg(long, env = "MIZAR_LISTEN", default_value = "127.0.0.1:9696")]
+    pub listen: SocketAddr,
+    /// Where agents reach the service
+    #[arg(long, env = "MIZAR_AGENT_LISTEN")]
+    pub agent_listen: Option<SocketAddr>,
+    /// An open, listening TCP socket for agents, handed over as this descriptor
+    #[arg(long, env = "MIZAR_AGENT_FD", value_parser = clap::value_parser!(i32).range(3..))]
+    pub agent_fd: Option<RawFd>,
+    /// Certificate chain of the agents' listener, PEM
+    #[arg(long, env = "MIZAR_TLS_CERT")]
+    pub tls_cert: PathBuf,
+    /// Its key, PEM
+    #[arg(long, env = "MIZAR_TLS_KEY")]
+    pub tls_key: PathBuf,
+    /// Certificates that sign those of the agents, PEM
+    #[arg(long, env = "MIZAR_TLS_CLIENT_CA")]
+    pub tls_client_ca: PathBuf,
+    /// Directory of the keys that sign tokens; made at the first start
+    #[arg(long, env = "MIZAR_STATE_DIR")]
+    pub state_dir: PathBuf,
+    /// How clients name the service: for the catalog and links [default: http://LISTEN]
+    #[arg(long, env = "MIZAR_PUBLIC_URL", value_parser = url)]
+    pub public_url: Option<String>,
+    /// Region in the catalog
+    #[arg(long, env = "MIZAR_REGION", default_value = "RegionOne")]
+    pub region: String,
+    /// MTU of the underlay; networks get 102 less
+    #[arg(long, env = "MIZAR_UNDERLAY_MTU", default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1280..=65535))]
+    pub underlay_mtu: u32,
+    /// Seconds after which a silent host counts as lost
+    #[arg(long, env = "MIZAR_LEASE_S", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub lease_s: u32,
+    /// Seconds for which a token is valid
+    #[arg(long, env = "MIZAR_TOKEN_TTL_S", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(60..=86400))]
+    pub token_ttl_s: u32,
+    /// File with the password of the user `admin`, who is made if there is none
+    #[arg(long, env = "MIZAR_BOOTSTRAP_ADMIN_PASSWORD_FILE")]
+    pub bootstrap_admin_password_file: Option<PathBuf>,
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(host) if !host.is_empty() && !text.contains(['?', '#', ' ', '"']) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("it must begin with http:// or https:// and name a host".into()),
+    }
+}
+
+impl Config {
+    /// What handlers need to know.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            public_url: self.public_url.clone().unwrap_or_else(|| format!("http://{}", self.listen)),
+            region: self.region.clone(),
+            underlay_mtu: self.underlay_mtu,
+            lease: Duration::from_secs(self.lease_s.into()),
+            token_ttl: Duration::from_secs(self.token_ttl_s.into()),
+        }
+    }
+}

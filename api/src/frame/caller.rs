@@ -1,0 +1,135 @@
+//! Who makes a request, and what that allows.
+
+use super::fault::Fault;
+use crate::app::App;
+use crate::identity::token::Claims;
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, web};
+use mizar_db::listing::Visibility;
+use std::future::{Ready, ready};
+use uuid::Uuid;
+
+/// A role of the identity service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything, in every project.
+    Admin,
+    /// Reads and writes in its project.
+    Member,
+    /// Reads in its project.
+    Reader,
+    /// Another service of the cloud: reads everything, binds ports.
+    Service,
+}
+
+impl Role {
+    /// All, in the order in which they are listed.
+    pub const ALL: [Self; 4] = [Self::Admin, Self::Member, Self::Reader, Self::Service];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Member => "member",
+            Self::Reader => "reader",
+            Self::Service => "service",
+        }
+    }
+
+    /// The role of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// Keystone gives roles ids; ours are made of the name, the same in every cloud.
+    pub fn id(self) -> Uuid {
+        let mut bytes = [0; 16];
+        let name = self.as_str().as_bytes();
+        bytes[..name.len()].copy_from_slice(name);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+
+    /// By name or id, as paths name roles.
+    pub fn by_id(id: &str) -> Option<Self> {
+        let uuid = Uuid::parse_str(id).ok();
+        Self::ALL.into_iter().find(|role| role.as_str() == id || Some(role.id()) == uuid)
+    }
+}
+
+/// What a request needs. Data, not code: attribute maps and resources name one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Any role.
+    Reader,
+    /// Member, administrator, or service where the resource is open to services.
+    Writer,
+    /// Administrator or service.
+    Privileged,
+    /// Administrator.
+    Admin,
+}
+
+/// The account behind a request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// What its token says.
+    pub claims: Claims,
+    roles: Vec<Role>,
+}
+
+impl Caller {
+    /// From a token that was verified.
+    pub fn new(claims: Claims) -> Self {
+        let roles = claims.roles.iter().filter_map(|name| Role::named(name)).collect();
+        Self { claims, roles }
+    }
+
+    /// Whether it has a role.
+    pub fn is(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// Whether its roles suffice, whatever project the object belongs to.
+    pub fn has(&self, access: Access) -> bool {
+        match access {
+            Access::Reader => !self.roles.is_empty(),
+            Access::Writer => self.is(Role::Admin) || self.is(Role::Member) || self.is(Role::Service),
+            Access::Privileged => self.is(Role::Admin) || self.is(Role::Service),
+            Access::Admin => self.is(Role::Admin),
+        }
+    }
+
+    /// The project that the token is for.
+    pub fn project(&self) -> Option<Uuid> {
+        self.claims.project_id()
+    }
+
+    /// Whose objects it sees.
+    pub fn view(&self) -> Visibility {
+        if self.has(Access::Privileged) {
+            return Visibility::All;
+        }
+        match self.project() {
+            Some(project) if self.has(Access::Reader) => Visibility::Project(project),
+            _ => Visibility::Nothing,
+        }
+    }
+}
+
+/// `X-Auth-Token`, verified.
+impl FromRequest for Caller {
+    type Error = Fault;
+    type Future = Ready<Result<Self, Fault>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(authenticate(request))
+    }
+}
+
+fn authenticate(request: &HttpRequest) -> Result<Caller, Fault> {
+    let refused = || Fault::unauthorized("The request you have made requires authentication.");
+    let app = request.app_data::<web::Data<App>>().ok_or_else(|| Fault::internal("the application has no state"))?;
+    let token = request.headers().get("X-Auth-Token").ok_or_else(refused)?;
+    let token = token.to_str().map_err(|_| refused())?;
+    app.tokens.verify(token).map(Caller::new).map_err(|_| refused())
+}

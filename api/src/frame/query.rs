@@ -1,0 +1,144 @@
+//! The query string of a list: filters, fields, sort keys, paging.
+
+use super::attribute::AttributeMap;
+use super::decode::Decode;
+use super::fault::Fault;
+use super::resource::Resource;
+use actix_web::web;
+use ipnet::IpNet;
+use mizar_db::listing::{Dir, Listed, Predicate, SortKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// A list request, checked against the map.
+pub struct ListQuery<R: Resource> {
+    /// Predicates of the filters.
+    pub filters: Vec<Predicate<<R::Row as Listed>::Table>>,
+    /// Attributes wanted; empty: all.
+    pub fields: BTreeSet<String>,
+    /// With the id as the last.
+    pub sorts: Vec<(SortKey<R::Row>, Dir)>,
+    /// Rows of a page; none: all in one.
+    pub limit: Option<usize>,
+    /// Id of the object before the page.
+    pub marker: Option<String>,
+    /// The page before the marker instead of after.
+    pub reverse: bool,
+}
+
+/// Names that are not filters.
+const RESERVED: [&str; 6] = ["fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse"];
+
+/// The parameters of a query string, in order.
+pub fn parameters(query: &str) -> Result<Vec<(String, String)>, Fault> {
+    let parsed = web::Query::<Vec<(String, String)>>::from_query(query);
+    let pairs = parsed.map_err(|_| Fault::bad_query("the query string is malformed"))?.into_inner();
+    match pairs.iter().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
+        Some(_) => Err(Fault::bad_query("a query may not contain the character NUL")),
+        None => Ok(pairs),
+    }
+}
+
+/// The attributes that `fields` asks for.
+pub fn fields(pairs: &[(String, String)]) -> BTreeSet<String> {
+    pairs.iter().filter(|(name, value)| name == "fields" && !value.is_empty()).map(|(_, value)| value.clone()).collect()
+}
+
+impl<R: Resource> ListQuery<R> {
+    /// Parses and checks.
+    pub fn parse(map: &AttributeMap<R>, query: &str) -> Result<Self, Fault> {
+        let pairs = parameters(query)?;
+        let all = |name: &str| pairs.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
+        let last = |name: &str| pairs.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let limit = match last("limit") {
+            None => None,
+            Some(text) => {
+                let message = || Fault::bad_query(format!("Bad limit request: Limit must be an integer 0 or greater and not '{text}'"));
+                // 0 asks for no limit, as in Neutron.
+                Some(text.parse::<u32>().map_err(|_| message())? as usize).filter(|limit| *limit > 0)
+            }
+        };
+        Ok(Self {
+            filters: filters(map, &pairs)?,
+            fields: fields(&pairs),
+            sorts: sorts(map, &all("sort_key"), &all("sort_dir"))?,
+            limit,
+            marker: last("marker").filter(|marker| !marker.is_empty()).map(str::to_owned),
+            reverse: last("page_reverse").is_some_and(|word| word.eq_ignore_ascii_case("true") || word == "1"),
+        })
+    }
+}
+
+fn filters<R: Resource>(
+    map: &AttributeMap<R>,
+    pairs: &[(String, String)],
+) -> Result<Vec<Predicate<<R::Row as Listed>::Table>>, Fault> {
+    let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, value) in pairs {
+        if !RESERVED.contains(&name.as_str()) {
+            by_name.entry(name).or_default().push(value.clone());
+        }
+    }
+    let filterable = |name: &str| map.get(name).and_then(|attribute| attribute.filter);
+    let unknown: Vec<&str> = by_name.keys().copied().filter(|name| filterable(name).is_none()).collect();
+    if !unknown.is_empty() {
+        let names: Vec<String> = unknown.iter().map(|name| format!("'{name}'")).collect();
+        return Err(Fault::bad_request(format!("[{}] is invalid attribute for filtering", names.join(", "))));
+    }
+    let predicate = |(name, values): (&str, Vec<String>)| {
+        let filter = filterable(name)?;
+        Some(filter(&values).map_err(|reason| Fault::invalid_input(format!("'{name}': {reason}"))))
+    };
+    by_name.into_iter().filter_map(predicate).collect()
+}
+
+fn sorts<R: Resource>(
+    map: &AttributeMap<R>,
+    keys: &[&str],
+    dirs: &[&str],
+) -> Result<Vec<(SortKey<R::Row>, Dir)>, Fault> {
+    if !dirs.is_empty() && keys.len() != dirs.len() {
+        return Err(Fault::bad_request("The number of sort_keys and sort_dirs must be same"));
+    }
+    let mut sorts = Vec::with_capacity(keys.len() + 1);
+    for (place, name) in keys.iter().enumerate() {
+        let key = map.get(name).and_then(|attribute| attribute.sort);
+        let key = key.ok_or_else(|| Fault::bad_request(format!("['{name}'] is invalid attribute for sort_key")))?;
+        let dir = match dirs.get(place).copied().unwrap_or("asc") {
+            "asc" => Dir::Asc,
+            "desc" => Dir::Desc,
+            other => {
+                let message = format!("['{other}'] is invalid value for sort_dirs, valid value is 'asc' and 'desc'");
+                return Err(Fault::bad_request(message));
+            }
+        };
+        sorts.push((key, dir));
+    }
+    // The id makes the order total, so that a marker has one place in it.
+    if !keys.contains(&"id") {
+        let id = map.get("id").and_then(|attribute| attribute.sort);
+        sorts.push((id.ok_or_else(|| Fault::internal("a resource does not sort by id"))?, Dir::Asc));
+    }
+    Ok(sorts)
+}
+
+/// The booleans among a filter's values, in the spellings that bodies may use too.
+pub fn flag_values(raw: &[String]) -> Result<Vec<bool>, String> {
+    raw.iter().map(|text| bool::decode(&serde_json::Value::String(text.clone()))).collect()
+}
+
+/// The addresses among a filter's values, as `inet` columns hold them; the rest equals no row.
+pub fn address_values(raw: &[String]) -> Vec<IpNet> {
+    mizar_db::listing::parse_all::<IpAddr>(raw).into_iter().map(IpNet::from).collect()
+}
+
+/// A filter on a boolean column.
+#[macro_export]
+macro_rules! flag {
+    ($column:path) => {
+        |raw| {
+            use diesel::{ExpressionMethods as _, NullableExpressionMethods as _};
+            Ok(Box::new($column.eq_any($crate::frame::query::flag_values(raw)?).nullable()))
+        }
+    };
+}

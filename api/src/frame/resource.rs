@@ -1,0 +1,142 @@
+//! What a resource is to the frame: names, an attribute map, and its rules.
+//!
+//! The frame does the rest, the same for all: authentication, envelope, decoding against the map,
+//! visibility (404), authorization (403), `If-Match`, the transaction and its repetition, list
+//! queries, paging, tags, the answer and the OpenAPI document. Adding a resource is implementing
+//! [`Resource`] in one file and naming it in `resources::all`.
+
+use super::attribute::AttributeMap;
+use super::caller::{Access, Caller, Role};
+use super::fault::Fault;
+use super::fields::Fields;
+use crate::app::Settings;
+use diesel::QueryResult;
+use diesel_async::AsyncPgConnection;
+use mizar_db::listing::{Listed, Visibility};
+use std::future::Future;
+use uuid::Uuid;
+
+/// What a command may ask about its surroundings.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Whose objects the caller sees.
+    pub view: Visibility,
+    /// Of the cloud.
+    pub settings: Settings,
+}
+
+/// Who may do what with a resource; `None`: nobody, the method does not exist (405).
+#[derive(Clone, Copy, Debug)]
+pub struct Operations {
+    /// List and show.
+    pub read: Access,
+    /// POST.
+    pub create: Option<Access>,
+    /// PUT.
+    pub update: Option<Access>,
+    /// DELETE.
+    pub delete: Option<Access>,
+    /// Other services of the cloud may do what writers may: they bind ports.
+    pub service: bool,
+    /// Has tags and their endpoints.
+    pub tags: bool,
+}
+
+impl Operations {
+    /// A tenant's object: readers read, writers write.
+    pub const TENANT: Self = Self {
+        read: Access::Reader,
+        create: Some(Access::Writer),
+        update: Some(Access::Writer),
+        delete: Some(Access::Writer),
+        service: false,
+        tags: true,
+    };
+
+    /// Whether a caller's roles allow an operation at all.
+    pub fn allow(&self, caller: &Caller, access: Access) -> bool {
+        let only_service = caller.is(Role::Service) && !caller.is(Role::Admin) && !caller.is(Role::Member);
+        caller.has(access) && (access == Access::Reader || self.service || !only_service)
+    }
+}
+
+/// An object of the API, with everything that its answer needs.
+pub trait Resource: Sized + Send + Sync + 'static {
+    /// Its row.
+    type Row: Listed;
+    /// Command that makes one.
+    type Create: Send + Sync + 'static;
+    /// Command that changes one.
+    type Update: Send + Sync + 'static;
+    /// What [`Resource::lock`] found around it.
+    type Held: Send + 'static;
+
+    /// As in `{"port": …}`.
+    const SINGULAR: &'static str;
+    /// As in `{"ports": …}`.
+    const PLURAL: &'static str;
+    /// Path below /v2.0.
+    const PATH: &'static str = Self::PLURAL;
+    /// As error types and messages begin: `Port`.
+    const KIND: &'static str;
+    /// Error type of what is not there.
+    const NOT_FOUND: &'static str;
+    /// Its table, for tags.
+    const TABLE: &'static str;
+    /// Who may do what.
+    const OPERATIONS: Operations = Operations::TENANT;
+
+    /// Its attributes.
+    fn map() -> &'static AttributeMap<Self>;
+
+    /// Its row.
+    fn row(&self) -> &Self::Row;
+    /// Whose it is; `None`: nobody's but the operators'.
+    fn project(&self) -> Option<Uuid>;
+    /// Its revision.
+    fn revision(&self) -> i64;
+    /// Its tags.
+    fn tags(&self) -> &[String];
+
+    /// A create, decoded.
+    fn decode_create(fields: &mut Fields<'_>) -> Result<Self::Create, Fault>;
+    /// An update, decoded.
+    fn decode_update(fields: &mut Fields<'_>) -> Result<Self::Update, Fault>;
+
+    /// Adds what other tables say about rows: one query for all of them.
+    fn complete(
+        conn: &mut AsyncPgConnection,
+        rows: Vec<Self::Row>,
+    ) -> impl Future<Output = QueryResult<Vec<Self>>> + Send;
+
+    /// Takes the locks that an update or delete needs; `None`: it is not there.
+    fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> impl Future<Output = Result<Option<Self::Held>, Fault>> + Send;
+
+    /// Makes objects, all or none.
+    fn create(
+        conn: &mut AsyncPgConnection,
+        context: &Context,
+        commands: &[Self::Create],
+    ) -> impl Future<Output = Result<Vec<Self>, Fault>> + Send;
+
+    /// Changes a locked object.
+    fn update(
+        conn: &mut AsyncPgConnection,
+        context: &Context,
+        held: Self::Held,
+        old: Self,
+        command: &Self::Update,
+    ) -> impl Future<Output = Result<Self, Fault>> + Send;
+
+    /// Deletes a locked object.
+    fn delete(
+        conn: &mut AsyncPgConnection,
+        held: Self::Held,
+        old: Self,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// The answer to a request for what is not there.
+    fn missing(id: &str) -> Fault {
+        Fault::not_found(Self::NOT_FOUND, format!("{} {id} could not be found.", Self::KIND))
+    }
+}

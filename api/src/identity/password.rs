@@ -1,0 +1,64 @@
+//! Passwords: argon2id, on threads for blocking work, because each takes tens of milliseconds.
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use std::sync::LazyLock;
+
+/// Longest password that is looked at: hashing megabytes is a gift to whoever wants us busy.
+pub const PASSWORD_MAX: usize = 4096;
+
+/// Why a password cannot be hashed or checked.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// The library refuses.
+    #[error("cannot hash a password: {0}")]
+    Hash(argon2::password_hash::Error),
+    /// The thread that worked on it ended early.
+    #[error("hashing a password was interrupted")]
+    Interrupted,
+}
+
+/// OWASP's least for argon2id: 19 MiB, two passes, one lane.
+fn argon2() -> Argon2<'static> {
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT)
+}
+
+fn hash_now(password: &str) -> Result<String, PasswordError> {
+    argon2().hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(PasswordError::Hash)
+}
+
+/// Hashes, as a PHC string.
+pub async fn hash(password: String) -> Result<String, PasswordError> {
+    let hashed = tokio::task::spawn_blocking(move || hash_now(&password)).await;
+    hashed.map_err(|_| PasswordError::Interrupted)?
+}
+
+/// Whether a password fits a hash. Without a hash (no such user) the same work is done in vain, so
+/// that the time of the answer does not tell who exists.
+pub async fn verify(password: String, stored: Option<String>) -> Result<bool, PasswordError> {
+    static NOBODY: LazyLock<Option<String>> = LazyLock::new(|| hash_now("nobody has this password").ok());
+    let check = move || {
+        let exists = stored.is_some();
+        let Some(hash) = stored.or_else(|| NOBODY.clone()) else { return false };
+        let fits = PasswordHash::new(&hash)
+            .is_ok_and(|parsed| argon2().verify_password(password.as_bytes(), &parsed).is_ok());
+        fits && exists
+    };
+    tokio::task::spawn_blocking(check).await.map_err(|_| PasswordError::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_fits_its_own_hash_only() {
+        let stored = hash("secret".into()).await.unwrap();
+        assert!(stored.starts_with("$argon2id$"));
+        assert!(verify("secret".into(), Some(stored.clone())).await.unwrap());
+        assert!(!verify("Secret".into(), Some(stored)).await.unwrap());
+        assert!(!verify("nobody has this password".into(), None).await.unwrap());
+        assert!(!verify("secret".into(), Some("not a hash".into())).await.unwrap());
+    }
+}

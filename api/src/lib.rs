@@ -1,0 +1,11 @@
+//! Everything of `mizar-api` but its boot sequence (`main.rs`), so that tests start the real thing.
+
+pub mod agent;
+pub mod app;
+pub mod config;
+pub mod frame;
+pub mod identity;
+pub mod neutron;
+pub mod operator;
+pub mod resources;
+pub mod server;

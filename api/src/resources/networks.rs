@@ -1,0 +1,188 @@
+//! Networks.
+
+use crate::frame::attribute::{Attribute, AttributeMap};
+use crate::frame::caller::Access;
+use crate::frame::decode::{Decode, plain};
+use crate::frame::fault::Fault;
+use crate::frame::fields::Fields;
+use crate::frame::resource::{Context, Resource};
+use crate::frame::standard::{ids_schema, text_schema};
+use crate::{flag, standard};
+use diesel::QueryResult;
+use diesel_async::AsyncPgConnection;
+use mizar_db::listing::Visibility;
+use mizar_db::resources::network::{self, Hold, Network, NetworkRow};
+use mizar_db::schema::networks;
+use mizar_db::{one_of, sort_key};
+use mizar_domain::id::{NetworkId, ProjectId};
+use mizar_domain::network::{CreateNetwork, UpdateNetwork};
+use mizar_domain::text::Text;
+use mizar_domain::vni::Vni;
+use serde_json::{Value, json};
+use std::sync::LazyLock;
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{RefOr, Schema};
+use uuid::Uuid;
+
+/// The only kind of network that there is.
+const GENEVE: &str = "geneve";
+
+fn vni_schema() -> RefOr<Schema> {
+    plain(Type::Integer).minimum(Some(Vni::MIN)).maximum(Some(Vni::MAX)).into()
+}
+
+type Attr = Attribute<Network>;
+
+fn attributes() -> Vec<Attr> {
+    let (mut all, after) = standard!(Network, networks, NetworkRow);
+    all.extend([
+        Attr::shown("admin_state_up", bool::schema, |n, out| out.put(&n.row.admin_state_up))
+            .writable()
+            .filter(flag!(networks::admin_state_up))
+            .sort(sort_key!(NetworkRow, networks::admin_state_up, |row| row.admin_state_up)),
+        Attr::shown("status", text_schema, |n, out| out.put(&n.row.status))
+            .filter(one_of!(networks::status: String))
+            .sort(sort_key!(NetworkRow, networks::status, |row| row.status.clone())),
+        Attr::shown("subnets", ids_schema, |n, out| out.put(&n.subnets)),
+        Attr::shown("shared", bool::schema, |n, out| out.put(&n.row.shared))
+            .about("Every project may put ports on it.")
+            .writable()
+            .sent_by(Access::Admin)
+            .filter(flag!(networks::shared)),
+        Attr::shown("router:external", bool::schema, |n, out| out.put(&n.row.external))
+            .about("Always false until there are gateways.")
+            .writable()
+            .filter(flag!(networks::external)),
+        Attr::shown("mtu", u32::schema, |n, out| out.put(&n.row.mtu))
+            .about("Bytes of an IP packet; 0 asks for the largest possible.")
+            .writable()
+            .filter(one_of!(networks::mtu: i32))
+            .sort(sort_key!(NetworkRow, networks::mtu, |row| row.mtu)),
+        Attr::shown("port_security_enabled", bool::schema, |n, out| out.put(&n.row.port_security_enabled))
+            .about("What ports get that do not say.")
+            .writable(),
+        Attr::shown("l2_adjacency", bool::schema, |_, out| out.put(&false))
+            .about("Always false: ports reach each other by address, not by broadcast."),
+        Attr::shown("provider:network_type", text_schema, |_, out| out.put(GENEVE))
+            .post()
+            .sent_by(Access::Admin)
+            .seen_by(Access::Privileged)
+            .filter(|raw| {
+                use diesel::{IntoSql as _, NullableExpressionMethods as _};
+                let any = raw.iter().any(|kind| kind == GENEVE);
+                Ok(Box::new(any.into_sql::<diesel::sql_types::Bool>().nullable()))
+            }),
+        Attr::shown("provider:physical_network", Option::<Text<64>>::schema, |_, out| out.put(&Value::Null))
+            .post()
+            .sent_by(Access::Admin)
+            .seen_by(Access::Privileged),
+        Attr::shown("provider:segmentation_id", vni_schema, |n, out| out.put(&n.row.vni))
+            .about("The VNI.")
+            .post()
+            .sent_by(Access::Admin)
+            .seen_by(Access::Privileged)
+            .filter(one_of!(networks::vni: i32)),
+    ]);
+    all.extend(after);
+    all
+}
+
+impl Resource for Network {
+    type Row = NetworkRow;
+    type Create = CreateNetwork;
+    type Update = UpdateNetwork;
+    type Held = NetworkRow;
+
+    const SINGULAR: &'static str = "network";
+    const PLURAL: &'static str = "networks";
+    const KIND: &'static str = "Network";
+    const NOT_FOUND: &'static str = "NetworkNotFound";
+    const TABLE: &'static str = "networks";
+
+    fn map() -> &'static AttributeMap<Self> {
+        static MAP: LazyLock<AttributeMap<Network>> = LazyLock::new(|| AttributeMap::new(attributes()));
+        &MAP
+    }
+
+    fn row(&self) -> &NetworkRow {
+        &self.row
+    }
+
+    fn project(&self) -> Option<Uuid> {
+        Some(self.row.project_id)
+    }
+
+    fn revision(&self) -> i64 {
+        self.row.revision_number
+    }
+
+    fn tags(&self) -> &[String] {
+        &self.row.tags
+    }
+
+    fn decode_create(fields: &mut Fields<'_>) -> Result<CreateNetwork, Fault> {
+        refuse_external(fields)?;
+        fields.only("provider:network_type", &[json!(GENEVE), Value::Null], "only 'geneve' is supported")?;
+        fields.only("provider:physical_network", &[Value::Null], "geneve networks have no physical network")?;
+        let vni = fields.optional::<Option<i64>>("provider:segmentation_id")?.flatten().map(Vni::new).transpose();
+        Ok(CreateNetwork {
+            id: NetworkId::random(),
+            project: ProjectId::from(fields.project()?),
+            name: fields.optional("name")?.unwrap_or_default(),
+            description: fields.optional("description")?.unwrap_or_default(),
+            admin_up: fields.optional("admin_state_up")?.unwrap_or(true),
+            mtu: fields.optional("mtu")?,
+            shared: fields.optional("shared")?.unwrap_or(false),
+            port_security: fields.optional("port_security_enabled")?.unwrap_or(true),
+            vni: vni.map_err(|error| Fault::invalid("provider:segmentation_id", error))?,
+            tags: fields.optional("tags")?.unwrap_or_default(),
+        })
+    }
+
+    fn decode_update(fields: &mut Fields<'_>) -> Result<UpdateNetwork, Fault> {
+        refuse_external(fields)?;
+        Ok(UpdateNetwork {
+            name: fields.optional("name")?,
+            description: fields.optional("description")?,
+            admin_up: fields.optional("admin_state_up")?,
+            mtu: fields.optional("mtu")?,
+            shared: fields.optional("shared")?,
+            port_security: fields.optional("port_security_enabled")?,
+        })
+    }
+
+    async fn complete(conn: &mut AsyncPgConnection, rows: Vec<NetworkRow>) -> QueryResult<Vec<Self>> {
+        network::complete(conn, rows).await
+    }
+
+    async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<Option<NetworkRow>, Fault> {
+        Ok(network::lock(conn, Visibility::All, &[id], Hold::Alone).await?.remove(&id))
+    }
+
+    async fn create(
+        conn: &mut AsyncPgConnection,
+        context: &Context,
+        commands: &[CreateNetwork],
+    ) -> Result<Vec<Self>, Fault> {
+        Ok(network::create(conn, context.settings.underlay_mtu, commands).await?)
+    }
+
+    async fn update(
+        conn: &mut AsyncPgConnection,
+        context: &Context,
+        _held: NetworkRow,
+        old: Self,
+        command: &UpdateNetwork,
+    ) -> Result<Self, Fault> {
+        Ok(network::update(conn, context.settings.underlay_mtu, old, command).await?)
+    }
+
+    async fn delete(conn: &mut AsyncPgConnection, _held: NetworkRow, old: Self) -> Result<(), Fault> {
+        Ok(network::delete(conn, &old).await?)
+    }
+}
+
+fn refuse_external(fields: &mut Fields<'_>) -> Result<(), Fault> {
+    fields.only("router:external", &[json!(false)], "external networks are not supported yet")
+}
+

@@ -1,0 +1,299 @@
+//! Ports.
+
+use crate::frame::attribute::{Attribute, AttributeMap};
+use crate::frame::caller::Access;
+use crate::frame::decode::{Decode, Opaque, Strict, plain, shown};
+use crate::frame::fault::Fault;
+use crate::frame::fields::Fields;
+use crate::frame::resource::{Context, Operations, Resource};
+use crate::frame::standard::text_schema;
+use crate::{flag, standard};
+use diesel::QueryResult;
+use diesel_async::AsyncPgConnection;
+use mizar_db::resources::network::NetworkRow;
+use mizar_db::resources::port::{self, Port, PortRow};
+use mizar_db::resources::port_commands;
+use mizar_db::schema::ports;
+use mizar_db::{one_of, sort_key};
+use mizar_domain::id::{NetworkId, PortId, ProjectId};
+use mizar_domain::ipam::FixedIpRequest;
+use mizar_domain::mac::Mac;
+use mizar_domain::model::AddressPair;
+use mizar_domain::patch::Patch;
+use mizar_domain::port::{CreatePort, UpdatePort, VnicType};
+use mizar_domain::text::{Name, Text};
+use serde_json::{Value, json};
+use std::net::Ipv4Addr;
+use std::sync::LazyLock;
+use utoipa::openapi::schema::{Array, ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use uuid::Uuid;
+
+impl Decode for FixedIpRequest {
+    fn decode(value: &Value) -> Result<Self, String> {
+        let fields = Strict::of(value, &["subnet_id", "ip_address"])?;
+        let subnet: Option<Uuid> = fields.optional("subnet_id")?;
+        Ok(Self { subnet: subnet.map(Into::into), address: fields.optional("ip_address")? })
+    }
+
+    fn schema() -> RefOr<Schema> {
+        let object = ObjectBuilder::new().schema_type(Type::Object);
+        object.property("subnet_id", Uuid::schema()).property("ip_address", Ipv4Addr::schema()).into()
+    }
+}
+
+impl Decode for AddressPair {
+    fn decode(value: &Value) -> Result<Self, String> {
+        let fields = Strict::of(value, &["ip_address", "mac_address"])?;
+        let range: Text<64> = fields.required("ip_address")?;
+        let cidr = port::parse_range(range.as_str()).ok_or_else(|| format!("'{range}' is not a valid IP address."))?;
+        if cidr.addr().is_ipv6() {
+            return Err(format!("'{range}' is an IPv6 address; the data plane does not carry IPv6 yet"));
+        }
+        Ok(Self { cidr: cidr.trunc(), mac: fields.optional("mac_address")? })
+    }
+
+    fn schema() -> RefOr<Schema> {
+        let object = ObjectBuilder::new().schema_type(Type::Object);
+        object.property("ip_address", text_schema()).property("mac_address", Mac::schema()).required("ip_address").into()
+    }
+}
+
+impl Decode for VnicType {
+    fn decode(value: &Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("normal") => Ok(Self::Normal),
+            _ => Err(format!("'{}' is not in ['normal']", shown(value))),
+        }
+    }
+
+    fn schema() -> RefOr<Schema> {
+        plain(Type::String).enum_values(Some(["normal"])).into()
+    }
+}
+
+fn none_schema() -> RefOr<Schema> {
+    Array::new(text_schema()).into()
+}
+
+fn status_schema() -> RefOr<Schema> {
+    plain(Type::String).enum_values(Some(["ACTIVE", "BUILD", "DOWN", "ERROR"])).into()
+}
+
+type Attr = Attribute<Port>;
+
+fn attributes() -> Vec<Attr> {
+    let (mut all, after) = standard!(Port, ports, PortRow);
+    all.extend([
+        Attr::shown("network_id", Uuid::schema, |p, out| out.put(&p.row.network_id))
+            .required()
+            .filter(one_of!(ports::network_id: Uuid))
+            .sort(sort_key!(PortRow, ports::network_id, |row| row.network_id)),
+        Attr::shown("admin_state_up", bool::schema, |p, out| out.put(&p.row.admin_state_up))
+            .writable()
+            .filter(flag!(ports::admin_state_up))
+            .sort(sort_key!(PortRow, ports::admin_state_up, |row| row.admin_state_up)),
+        Attr::shown("status", status_schema, |p, out| out.put(&p.row.status))
+            .filter(one_of!(ports::status: String))
+            .sort(sort_key!(PortRow, ports::status, |row| row.status.clone())),
+        Attr::shown("mizar:status_reason", text_schema, |p, out| out.put(&p.row.status_reason))
+            .about("What has to be done about a port in status ERROR."),
+        Attr::shown("mac_address", Mac::schema, |p, out| out.put(&p.row.mac()))
+            .about("Changed by administrators only, and only while the port is not bound.")
+            .post()
+            .put_by(Access::Admin)
+            .filter(|raw| {
+                use diesel::{ExpressionMethods as _, NullableExpressionMethods as _};
+                let macs: Vec<Mac> = mizar_db::listing::parse_all(raw);
+                Ok(Box::new(ports::mac.eq_any(macs.into_iter().map(|mac| mac.0).collect::<Vec<_>>()).nullable()))
+            })
+            .sort(sort_key!(PortRow, ports::mac, |row| row.mac)),
+        Attr::shown("fixed_ips", Vec::<FixedIpRequest>::schema, |p, out| {
+            let ips = p.fixed_ips.iter().map(|ip| json!({"subnet_id": ip.subnet_id, "ip_address": ip.address.addr()}));
+            out.put(&ips.collect::<Vec<_>>());
+        })
+        .about("Filters: fixed_ips=subnet_id=…, ip_address=… or ip_address_substr=….")
+        .writable()
+        .filter(fixed_ips_filter),
+        Attr::shown("device_id", Name::schema, |p, out| out.put(&p.row.device_id))
+            .writable()
+            .filter(one_of!(ports::device_id: String))
+            .sort(sort_key!(PortRow, ports::device_id, |row| row.device_id.clone())),
+        Attr::shown("device_owner", Name::schema, |p, out| out.put(&p.row.device_owner))
+            .writable()
+            .filter(one_of!(ports::device_owner: String))
+            .sort(sort_key!(PortRow, ports::device_owner, |row| row.device_owner.clone())),
+        Attr::shown("allowed_address_pairs", Vec::<AddressPair>::schema, put_pairs).writable(),
+        Attr::shown("port_security_enabled", bool::schema, |p, out| out.put(&p.row.port_security_enabled))
+            .writable(),
+        Attr::shown("security_groups", none_schema, |_, out| out.put::<[Value]>(&[]))
+            .about("Always empty until there are security groups.")
+            .writable(),
+        Attr::shown("extra_dhcp_opts", none_schema, |_, out| out.put::<[Value]>(&[]))
+            .about("Always empty.")
+            .writable(),
+        Attr::shown("binding:vnic_type", VnicType::schema, |p, out| out.put(&p.row.vnic_type)).writable(),
+        Attr::shown("binding:host_id", Name::schema, |p, out| out.put(&p.row.host_name))
+            .writable()
+            .sent_by(Access::Privileged)
+            .seen_by(Access::Privileged)
+            .filter(one_of!(ports::host_name: String)),
+        Attr::shown("binding:vif_type", text_schema, |p, out| out.put(&p.row.vif_type))
+            .seen_by(Access::Privileged),
+        Attr::shown("binding:vif_details", Opaque::schema, |p, out| out.put(&p.row.vif_details))
+            .seen_by(Access::Privileged),
+        Attr::shown("binding:profile", Opaque::schema, |p, out| out.put(&p.row.profile))
+            .writable()
+            .sent_by(Access::Privileged)
+            .seen_by(Access::Privileged),
+    ]);
+    all.extend(after);
+    all
+}
+
+/// A pair without MAC address is shown with the port's own, as in Neutron.
+fn put_pairs(port: &Port, out: &mut crate::frame::attribute::Json) {
+    let own = Value::String(port.row.mac().to_string());
+    let stored = port.row.address_pairs.as_array().map(Vec::as_slice).unwrap_or_default();
+    let shown = stored.iter().map(|pair| {
+        let mac = if pair["mac_address"].is_null() { &own } else { &pair["mac_address"] };
+        json!({"ip_address": pair["ip_address"], "mac_address": mac})
+    });
+    out.put(&shown.collect::<Vec<_>>());
+}
+
+fn fixed_ips_filter(raw: &[String]) -> Result<mizar_db::listing::Predicate<ports::table>, String> {
+    let (mut subnets, mut addresses, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+    for value in raw {
+        match value.split_once('=') {
+            Some(("subnet_id", id)) => subnets.push(id.to_owned()),
+            Some(("ip_address", address)) => addresses.push(address.to_owned()),
+            Some(("ip_address_substr", part)) => parts.push(part.to_owned()),
+            _ => return Err(format!("'{value}' is none of subnet_id=…, ip_address=…, ip_address_substr=…")),
+        }
+    }
+    Ok(port::with_address(&subnets, &addresses, &parts))
+}
+
+impl Resource for Port {
+    type Row = PortRow;
+    type Create = CreatePort;
+    type Update = UpdatePort;
+    type Held = NetworkRow;
+
+    const SINGULAR: &'static str = "port";
+    const PLURAL: &'static str = "ports";
+    const KIND: &'static str = "Port";
+    const NOT_FOUND: &'static str = "PortNotFound";
+    const TABLE: &'static str = "ports";
+    const OPERATIONS: Operations = Operations { service: true, ..Operations::TENANT };
+
+    fn map() -> &'static AttributeMap<Self> {
+        static MAP: LazyLock<AttributeMap<Port>> = LazyLock::new(|| AttributeMap::new(attributes()));
+        &MAP
+    }
+
+    fn row(&self) -> &PortRow {
+        &self.row
+    }
+
+    fn project(&self) -> Option<Uuid> {
+        Some(self.row.project_id)
+    }
+
+    fn revision(&self) -> i64 {
+        self.row.revision_number
+    }
+
+    fn tags(&self) -> &[String] {
+        &self.row.tags
+    }
+
+    fn decode_create(fields: &mut Fields<'_>) -> Result<CreatePort, Fault> {
+        refuse_later(fields)?;
+        let host: Patch<Name> = fields.patch("binding:host_id")?;
+        let profile: Option<Option<Opaque>> = fields.optional("binding:profile")?;
+        Ok(CreatePort {
+            id: PortId::random(),
+            project: ProjectId::from(fields.project()?),
+            network: NetworkId::from(fields.required::<Uuid>("network_id")?),
+            name: fields.optional("name")?.unwrap_or_default(),
+            description: fields.optional("description")?.unwrap_or_default(),
+            admin_up: fields.optional("admin_state_up")?.unwrap_or(true),
+            mac: fields.optional::<Option<Mac>>("mac_address")?.flatten(),
+            fixed_ips: fields.optional("fixed_ips")?,
+            device_id: fields.optional("device_id")?.unwrap_or_default(),
+            device_owner: fields.optional("device_owner")?.unwrap_or_default(),
+            pairs: fields.optional("allowed_address_pairs")?.unwrap_or_default(),
+            port_security: fields.optional("port_security_enabled")?,
+            host: host_name(host).over(None),
+            vnic_type: fields.optional("binding:vnic_type")?.unwrap_or_default(),
+            profile: Value::Object(profile.flatten().unwrap_or_default().0),
+            tags: fields.optional("tags")?.unwrap_or_default(),
+        })
+    }
+
+    fn decode_update(fields: &mut Fields<'_>) -> Result<UpdatePort, Fault> {
+        refuse_later(fields)?;
+        let profile: Option<Option<Opaque>> = fields.optional("binding:profile")?;
+        Ok(UpdatePort {
+            name: fields.optional("name")?,
+            description: fields.optional("description")?,
+            admin_up: fields.optional("admin_state_up")?,
+            mac: fields.optional("mac_address")?,
+            fixed_ips: fields.optional("fixed_ips")?,
+            device_id: fields.optional("device_id")?,
+            device_owner: fields.optional("device_owner")?,
+            pairs: fields.optional("allowed_address_pairs")?,
+            port_security: fields.optional("port_security_enabled")?,
+            host: host_name(fields.patch("binding:host_id")?),
+            vnic_type: fields.optional("binding:vnic_type")?,
+            profile: profile.map(|profile| Value::Object(profile.unwrap_or_default().0)),
+        })
+    }
+
+    async fn complete(conn: &mut AsyncPgConnection, rows: Vec<PortRow>) -> QueryResult<Vec<Self>> {
+        port::complete(conn, rows).await
+    }
+
+    async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<Option<NetworkRow>, Fault> {
+        Ok(port_commands::lock(conn, id).await?)
+    }
+
+    async fn create(
+        conn: &mut AsyncPgConnection,
+        context: &Context,
+        commands: &[CreatePort],
+    ) -> Result<Vec<Self>, Fault> {
+        Ok(port_commands::create(conn, context.view, commands).await?)
+    }
+
+    async fn update(
+        conn: &mut AsyncPgConnection,
+        _: &Context,
+        network: NetworkRow,
+        old: Self,
+        command: &UpdatePort,
+    ) -> Result<Self, Fault> {
+        Ok(port_commands::update(conn, network, old, command).await?)
+    }
+
+    async fn delete(conn: &mut AsyncPgConnection, network: NetworkRow, old: Self) -> Result<(), Fault> {
+        Ok(port_commands::delete(conn, network, &old).await?)
+    }
+}
+
+/// The empty name unbinds, as null does.
+fn host_name(host: Patch<Name>) -> Patch<String> {
+    match host {
+        Patch::Keep => Patch::Keep,
+        Patch::Set(name) if !name.as_str().is_empty() => Patch::Set(name.into_string()),
+        Patch::Set(_) | Patch::Clear => Patch::Clear,
+    }
+}
+
+/// What clients send out of habit, and what nothing acts on yet.
+fn refuse_later(fields: &mut Fields<'_>) -> Result<(), Fault> {
+    fields.only("security_groups", &[json!([]), Value::Null], "security groups are not supported yet: only [] is accepted")?;
+    fields.only("extra_dhcp_opts", &[json!([]), Value::Null], "extra DHCP options are not supported yet: only [] is accepted")
+}

@@ -1,0 +1,84 @@
+//! The public server.
+
+use crate::app::{App, routes};
+use crate::identity;
+use actix_web::dev::ServerHandle;
+use actix_web::{App as ActixApp, HttpServer, web};
+use anyhow::Context as _;
+use mizar_db::identity as accounts;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    handle: ServerHandle,
+    running: JoinHandle<std::io::Result<()>>,
+    revocations: JoinHandle<()>,
+}
+
+/// How often replicas learn of each other's revocations.
+const REVOCATIONS: Duration = Duration::from_secs(1);
+
+/// Requests in flight end before the process does.
+const SHUTDOWN_S: u64 = 5;
+
+/// Makes the first account, if there is none and a password is given.
+pub async fn bootstrap(pool: &mizar_db::DbPool, password_file: &Path) -> anyhow::Result<()> {
+    let named = || format!("cannot read the admin's password from {}", password_file.display());
+    let password = std::fs::read_to_string(password_file).with_context(named)?;
+    let password = password.trim_end_matches(['\r', '\n']).to_owned();
+    anyhow::ensure!(!password.is_empty(), "{} is empty", password_file.display());
+    let hash = identity::password::hash(password).await?;
+    let mut conn = pool.get().await?;
+    if accounts::bootstrap(&mut conn, &hash).await.context("cannot make the first account")? {
+        tracing::info!("made the domain default, the project admin and the user admin");
+    }
+    Ok(())
+}
+
+/// Serves until [`Server::stop`].
+pub fn start(app: App, listener: TcpListener, workers: usize) -> anyhow::Result<Server> {
+    let address = listener.local_addr()?;
+    let app = web::Data::new(app);
+    let revocations = tokio::spawn(follow_revocations(app.clone()));
+    let server = HttpServer::new(move || ActixApp::new().app_data(app.clone()).configure(routes))
+        .workers(workers)
+        .shutdown_timeout(SHUTDOWN_S)
+        .disable_signals()
+        .listen(listener)
+        .context("cannot listen")?
+        .run();
+    let handle = server.handle();
+    let running = tokio::spawn(server);
+    Ok(Server { address, handle, running, revocations })
+}
+
+async fn follow_revocations(app: web::Data<App>) {
+    loop {
+        let read = async {
+            let mut conn = app.pool.get().await?;
+            anyhow::Ok(accounts::revoked(&mut conn).await?)
+        };
+        match read.await {
+            Ok(stored) => app.tokens.refresh(stored),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot read revoked tokens"),
+        }
+        tokio::time::sleep(REVOCATIONS).await;
+    }
+}
+
+impl Server {
+    /// Ends once the requests in flight are answered.
+    pub async fn stop(self) {
+        self.revocations.abort();
+        self.handle.stop(true).await;
+        if let Ok(Err(error)) = self.running.await {
+            tracing::error!(%error, "the listener failed");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Ports: rows and how they read.
+
+use super::address::FixedIpRow;
+use super::{Failure, ObjectKind, ipv4};
+use crate::listing::{Listed, Predicate, Visibility, parse_all};
+use crate::schema::{networks, port_ips, ports};
+use chrono::{DateTime, Utc};
+use diesel::dsl::{self, exists};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use ipnet::IpNet;
+use mizar_domain::ipam::{Lease, Space};
+use mizar_domain::mac::Mac;
+use mizar_domain::model::{self, AddressPair};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use uuid::Uuid;
+
+/// A port as stored.
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable, AsChangeset)]
+#[diesel(table_name = ports, check_for_backend(Pg))]
+#[diesel(treat_none_as_null = true)]
+#[expect(missing_docs, reason = "the columns are documented in the migrations")]
+pub struct PortRow {
+    pub id: Uuid,
+    pub project_id: Uuid,
+    pub network_id: Uuid,
+    pub number: i32,
+    pub name: String,
+    pub description: String,
+    pub mac: [u8; 6],
+    pub admin_state_up: bool,
+    pub device_id: String,
+    pub device_owner: String,
+    pub port_security_enabled: bool,
+    pub address_pairs: Value,
+    pub status: String,
+    pub status_reason: String,
+    pub host: Option<i32>,
+    pub generation: i32,
+    pub moved_from: Option<i32>,
+    pub moved_at: Option<DateTime<Utc>>,
+    pub wired_generation: Option<i32>,
+    pub wired_at: Option<DateTime<Utc>>,
+    pub host_name: String,
+    pub vnic_type: String,
+    pub vif_type: String,
+    pub vif_details: Value,
+    pub profile: Value,
+    pub group_set: i32,
+    pub tags: Vec<String>,
+    pub revision_number: i64,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+/// An element of `address_pairs`: an address or a range, with a MAC address unless the port's own
+/// is meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredPair {
+    ip_address: String,
+    mac_address: Option<Mac>,
+}
+
+impl Listed for PortRow {
+    type Table = ports::table;
+    type Rows = dsl::IntoBoxed<'static, dsl::Select<ports::table, dsl::AsSelect<Self, Pg>>, Pg>;
+
+    /// Own, or on a network of one's own.
+    fn visible_to(view: Visibility) -> Self::Rows {
+        let all = ports::table.select(Self::as_select()).into_boxed();
+        match view {
+            Visibility::All => all,
+            Visibility::Project(project) => {
+                let own_network = networks::table
+                    .filter(networks::id.eq(ports::network_id))
+                    .filter(networks::project_id.eq(project));
+                all.filter(ports::project_id.eq(project).or(exists(own_network)))
+            }
+            Visibility::Nothing => all.filter(false.into_sql::<diesel::sql_types::Bool>()),
+        }
+    }
+
+    fn by_id(id: Uuid) -> Predicate<Self::Table> {
+        Box::new(ports::id.eq(id).nullable())
+    }
+
+    fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+/// A port with its addresses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// The row.
+    pub row: PortRow,
+    /// In order.
+    pub fixed_ips: Vec<FixedIpRow>,
+}
+
+/// Adds the addresses, for any number of ports in one query.
+pub async fn complete(conn: &mut AsyncPgConnection, rows: Vec<PortRow>) -> QueryResult<Vec<Port>> {
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let addresses: Vec<FixedIpRow> = port_ips::table
+        .filter(port_ips::port_id.eq_any(ids))
+        .order((port_ips::port_id, port_ips::position))
+        .select(FixedIpRow::as_select())
+        .load(conn)
+        .await?;
+    Ok(join(rows, addresses))
+}
+
+/// Puts addresses to their ports.
+pub(super) fn join(rows: Vec<PortRow>, mut addresses: Vec<FixedIpRow>) -> Vec<Port> {
+    addresses.sort_by_key(|address| (address.port_id, address.position));
+    let mut by_port: BTreeMap<Uuid, Vec<FixedIpRow>> = BTreeMap::new();
+    for address in addresses {
+        by_port.entry(address.port_id).or_default().push(address);
+    }
+    let with_addresses = |row: PortRow| {
+        let fixed_ips = by_port.remove(&row.id).unwrap_or_default();
+        Port { row, fixed_ips }
+    };
+    rows.into_iter().map(with_addresses).collect()
+}
+
+impl PortRow {
+    /// Its MAC address.
+    pub const fn mac(&self) -> Mac {
+        Mac(self.mac)
+    }
+
+    /// Its allowed address pairs.
+    pub fn pairs(&self) -> Result<Vec<AddressPair>, Failure> {
+        let corrupt = || Failure::Corrupt { kind: ObjectKind::Port, id: self.id, column: "address_pairs" };
+        let stored: Vec<StoredPair> = serde_json::from_value(self.address_pairs.clone()).map_err(|_| corrupt())?;
+        let pair = |pair: StoredPair| {
+            let cidr = parse_range(&pair.ip_address).ok_or_else(corrupt)?;
+            Ok(AddressPair { cidr, mac: pair.mac_address })
+        };
+        stored.into_iter().map(pair).collect()
+    }
+}
+
+/// `10.0.0.1` or `10.0.0.0/24`.
+pub fn parse_range(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+diesel::define_sql_function! {
+    /// The address of an `inet` as text, without its prefix.
+    fn host(address: diesel::sql_types::Inet) -> diesel::sql_types::Text;
+}
+
+/// Ports with an address of any of these subnets, and that is any of these, and that has any of
+/// these texts in it; an empty list asks for nothing. What is no id or address equals no port.
+pub fn with_address(subnets: &[String], addresses: &[String], parts: &[String]) -> Predicate<ports::table> {
+    let mut matching = port_ips::table.select(port_ips::port_id).into_boxed();
+    if !subnets.is_empty() {
+        matching = matching.filter(port_ips::subnet_id.eq_any(parse_all::<Uuid>(subnets)));
+    }
+    if !addresses.is_empty() {
+        let addresses = parse_all::<IpAddr>(addresses).into_iter().map(IpNet::from);
+        matching = matching.filter(port_ips::address.eq_any(addresses.collect::<Vec<_>>()));
+    }
+    if !parts.is_empty() {
+        let escaped = |part: &String| format!("%{}%", part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+        let like = |part: &String| -> Predicate<port_ips::table> {
+            Box::new(host(port_ips::address).like(escaped(part)).nullable())
+        };
+        let any = parts.iter().map(like).reduce(|one, other| Box::new(one.or(other)));
+        if let Some(any) = any {
+            matching = matching.filter(any);
+        }
+    }
+    Box::new(ports::id.eq_any(matching).nullable())
+}
+
+/// The column of pairs.
+pub(super) fn stored_pairs(pairs: &[AddressPair]) -> Value {
+    let stored = |pair: &AddressPair| {
+        let whole = pair.cidr.prefix_len() == pair.cidr.max_prefix_len();
+        let ip_address = if whole { pair.cidr.addr().to_string() } else { pair.cidr.to_string() };
+        serde_json::json!({"ip_address": ip_address, "mac_address": pair.mac})
+    };
+    pairs.iter().map(stored).collect()
+}
+
+impl Port {
+    /// Its addresses, as IPAM names them.
+    pub fn leases(&self) -> Vec<Lease> {
+        let lease = |row: &FixedIpRow| Some(Lease { subnet: row.subnet_id.into(), address: ipv4(row.address)? });
+        self.fixed_ips.iter().filter_map(lease).collect()
+    }
+
+    /// What its entries are compiled from. `spaces` are its network's subnets.
+    pub fn model(&self, vni: i32, spaces: &[Space]) -> Result<model::BoundPort, Failure> {
+        let row = &self.row;
+        let fixed_ip = |ip: &FixedIpRow| {
+            let space = spaces.iter().find(|space| space.subnet.uuid() == ip.subnet_id);
+            let corrupt = || Failure::Corrupt { kind: ObjectKind::Port, id: row.id, column: "fixed_ips" };
+            let subnet = space.ok_or_else(corrupt)?.number;
+            Ok::<_, Failure>(model::FixedIp { subnet, address: ip.address.addr() })
+        };
+        Ok(model::BoundPort {
+            id: row.id.into(),
+            number: row.number.cast_unsigned(),
+            generation: row.generation.cast_unsigned(),
+            name: row.name.clone(),
+            vni: vni.cast_unsigned(),
+            mac: row.mac(),
+            fixed_ips: self.fixed_ips.iter().map(fixed_ip).collect::<Result<_, _>>()?,
+            pairs: row.pairs()?,
+            port_security: row.port_security_enabled,
+            admin_up: row.admin_state_up,
+            set: row.group_set.cast_unsigned(),
+            host: row.host.map(i32::cast_unsigned),
+            moved_from: row.moved_from.map(i32::cast_unsigned),
+        })
+    }
+}

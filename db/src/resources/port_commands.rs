@@ -1,0 +1,429 @@
+//! Ports: create, update, delete.
+
+use super::address::{FixedIpRow, Wanted, assign};
+use super::network::{Hold, NetworkRow};
+use super::port::{Port, PortRow, join, stored_pairs};
+use super::subnet::SubnetRow;
+use super::{Failure, ObjectKind, inet, network, violated};
+use crate::entries;
+use crate::listing::Visibility;
+use crate::schema::{hosts, port_ips, ports, subnets};
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use mizar_compile::Object;
+use mizar_domain::id::NetworkId;
+use mizar_domain::ipam::{self, Space, Want};
+use mizar_domain::mac::Mac;
+use mizar_domain::port::{Binding, CreatePort, HostFacts, PortError, Status, UpdatePort, check_mac, check_pairs};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use uuid::Uuid;
+
+#[derive(Clone, Insertable)]
+#[diesel(table_name = ports, check_for_backend(diesel::pg::Pg))]
+struct NewPort {
+    id: Uuid,
+    project_id: Uuid,
+    network_id: Uuid,
+    name: String,
+    description: String,
+    mac: [u8; 6],
+    admin_state_up: bool,
+    device_id: String,
+    device_owner: String,
+    port_security_enabled: bool,
+    address_pairs: Value,
+    status: &'static str,
+    status_reason: String,
+    host: Option<i32>,
+    generation: i32,
+    host_name: String,
+    vnic_type: &'static str,
+    vif_type: &'static str,
+    vif_details: Value,
+    profile: Value,
+    tags: Vec<String>,
+}
+
+/// What Nova reads about a bound interface: anti-spoofing is the data plane's work.
+fn vif_details(binding: &Binding) -> Value {
+    match binding {
+        Binding::Bound(_) => json!({"port_filter": true, "connectivity": "l3"}),
+        Binding::Unbound | Binding::Failed(_) => json!({}),
+    }
+}
+
+/// A locked network, with what its subnets have to give.
+struct Surroundings {
+    network: NetworkRow,
+    spaces: Vec<Space>,
+}
+
+/// The subnets of networks, in the order in which automatic addresses are looked for.
+async fn surroundings(
+    conn: &mut AsyncPgConnection,
+    networks: BTreeMap<Uuid, NetworkRow>,
+) -> Result<BTreeMap<Uuid, Surroundings>, Failure> {
+    let ids: Vec<Uuid> = networks.keys().copied().collect();
+    let rows: Vec<SubnetRow> = subnets::table
+        .filter(subnets::network_id.eq_any(ids))
+        .order((subnets::created_at, subnets::id))
+        .select(SubnetRow::as_select())
+        .load(conn)
+        .await?;
+    let mut all: BTreeMap<Uuid, Surroundings> =
+        networks.into_iter().map(|(id, network)| (id, Surroundings { network, spaces: Vec::new() })).collect();
+    for row in rows {
+        if let Some(around) = all.get_mut(&row.network_id) {
+            around.spaces.push(row.space()?);
+        }
+    }
+    Ok(all)
+}
+
+async fn host_facts(
+    conn: &mut AsyncPgConnection,
+    names: BTreeSet<&str>,
+) -> QueryResult<BTreeMap<String, HostFacts>> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows: Vec<(String, i32, i32)> = hosts::table
+        .filter(hosts::name.eq_any(names))
+        .select((hosts::name, hosts::number, hosts::mtu))
+        .load(conn)
+        .await?;
+    let facts = |number: i32, mtu: i32| HostFacts { number: number.cast_unsigned(), mtu: mtu.cast_unsigned() };
+    Ok(rows.into_iter().map(|(name, number, mtu)| (name, facts(number, mtu))).collect())
+}
+
+/// Who puts a port on somebody else's shared network takes what the network gives.
+fn check_foreign(view: Visibility, network: &NetworkRow, command: &CreatePort) -> Result<(), Failure> {
+    match view {
+        Visibility::Project(project) if project != network.project_id => {}
+        _ => return Ok(()),
+    }
+    let names_address = command.fixed_ips.iter().flatten().any(|request| request.address.is_some());
+    let rules = [
+        (command.mac.is_some(), "create_port:mac_address"),
+        (names_address, "create_port:fixed_ips:ip_address"),
+        (!command.pairs.is_empty(), "create_port:allowed_address_pairs"),
+        (command.port_security.is_some(), "create_port:port_security_enabled"),
+        (command.device_owner.as_str().starts_with("network:"), "create_port:device_owner"),
+    ];
+    match rules.iter().find(|(broken, _)| *broken) {
+        Some((_, rule)) => Err(Failure::Forbidden(rule)),
+        None => Ok(()),
+    }
+}
+
+/// Makes ports: all or none.
+pub async fn create(
+    conn: &mut AsyncPgConnection,
+    view: Visibility,
+    commands: &[CreatePort],
+) -> Result<Vec<Port>, Failure> {
+    let mut ids: Vec<Uuid> = commands.iter().map(|command| command.network.uuid()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let networks = network::lock(conn, view, &ids, Hold::Shared).await?;
+    let around = surroundings(conn, networks).await?;
+    let hosts = host_facts(conn, commands.iter().filter_map(|command| command.host.as_deref()).collect()).await?;
+
+    let mut new = Vec::with_capacity(commands.len());
+    let mut wanted = Vec::with_capacity(commands.len());
+    for command in commands {
+        let around = around
+            .get(&command.network.uuid())
+            .ok_or_else(|| Failure::not_found(ObjectKind::Network, command.network))?;
+        check_foreign(view, &around.network, command)?;
+        let wants = ipam::resolve(command.network, &around.spaces, command.fixed_ips.as_deref(), &[])
+            .map_err(PortError::from)?;
+        wanted.push(Wanted { port: command.id.uuid(), network: command.network, spaces: &around.spaces, wants });
+        new.push(new_port(command, &around.network, &hosts)?);
+    }
+    let rows = insert(conn, commands, new).await?;
+    let addresses = assign(conn, &wanted).await?;
+    let made = join(rows, addresses);
+
+    let mut writes = Vec::new();
+    for port in &made {
+        if let Some(around) = around.get(&port.row.network_id) {
+            let model = port.model(around.network.vni, &around.spaces)?;
+            writes.extend(mizar_compile::create(Object::Port(&model)));
+        }
+    }
+    entries::apply(conn, &writes).await?;
+    Ok(made)
+}
+
+fn new_port(
+    command: &CreatePort,
+    network: &NetworkRow,
+    hosts: &BTreeMap<String, HostFacts>,
+) -> Result<NewPort, Failure> {
+    let mac = command.mac.map(check_mac).transpose()?.unwrap_or_else(Mac::random);
+    let port_security = command.port_security.unwrap_or(network.port_security_enabled);
+    check_pairs(&command.pairs, Some(mac), port_security)?;
+    let host = command.host.as_deref();
+    let binding = Binding::decide(host, host.and_then(|name| hosts.get(name)), network.mtu.cast_unsigned());
+    Ok(NewPort {
+        id: command.id.uuid(),
+        project_id: command.project.uuid(),
+        network_id: command.network.uuid(),
+        name: command.name.as_str().to_owned(),
+        description: command.description.as_str().to_owned(),
+        mac: mac.0,
+        admin_state_up: command.admin_up,
+        device_id: command.device_id.as_str().to_owned(),
+        device_owner: command.device_owner.as_str().to_owned(),
+        port_security_enabled: port_security,
+        address_pairs: stored_pairs(&command.pairs),
+        status: binding.status(command.admin_up).as_str(),
+        status_reason: binding.reason(),
+        host: binding.host().map(u32::cast_signed),
+        generation: i32::from(binding.host().is_some()),
+        host_name: host.unwrap_or_default().to_owned(),
+        vnic_type: command.vnic_type.as_str(),
+        vif_type: binding.vif_type(),
+        vif_details: vif_details(&binding),
+        profile: command.profile.clone(),
+        tags: command.tags.clone().into_vec(),
+    })
+}
+
+/// How often a random MAC address is drawn. With a million ports on one network one draw in
+/// sixteen is taken.
+const DRAWS: usize = 16;
+
+/// Inserts rows; draws new MAC addresses for those whose random one was taken. The answer is in
+/// the order of the commands.
+async fn insert(
+    conn: &mut AsyncPgConnection,
+    commands: &[CreatePort],
+    mut new: Vec<NewPort>,
+) -> Result<Vec<PortRow>, Failure> {
+    let mut done: BTreeMap<Uuid, PortRow> = BTreeMap::new();
+    for _ in 0..DRAWS {
+        let rows: Vec<PortRow> = match new.as_slice() {
+            // One row is the common case, and a statement of fixed shape, prepared once.
+            [one] => {
+                let statement = diesel::insert_into(ports::table)
+                    .values(one)
+                    .on_conflict((ports::network_id, ports::mac))
+                    .do_nothing()
+                    .returning(PortRow::as_returning());
+                statement.get_results(conn).await?
+            }
+            many => {
+                let mut rows = Vec::with_capacity(many.len());
+                // 21 columns each; the protocol counts at most 65,535 parameters.
+                for chunk in many.chunks(1000) {
+                    let statement = diesel::insert_into(ports::table)
+                        .values(chunk)
+                        .on_conflict((ports::network_id, ports::mac))
+                        .do_nothing()
+                        .returning(PortRow::as_returning());
+                    rows.extend(statement.get_results::<PortRow>(conn).await?);
+                }
+                rows
+            }
+        };
+        done.extend(rows.into_iter().map(|row| (row.id, row)));
+        new.retain(|port| !done.contains_key(&port.id));
+        if new.is_empty() {
+            return Ok(commands.iter().filter_map(|command| done.remove(&command.id.uuid())).collect());
+        }
+        for port in &mut new {
+            let network = NetworkId::from(port.network_id);
+            let named = commands.iter().any(|command| command.id.uuid() == port.id && command.mac.is_some());
+            if named {
+                return Err(PortError::MacInUse { network, mac: Mac(port.mac) }.into());
+            }
+            port.mac = Mac::random().0;
+        }
+    }
+    let network = new.iter().map(|port| NetworkId::from(port.network_id)).next();
+    let network = network.ok_or(Failure::Contended)?;
+    Err(PortError::NoMacFree(network).into())
+}
+
+/// Locks a port's network with other commands on ports, and its row alone. `None` if there is no
+/// such port.
+pub async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<Option<NetworkRow>> {
+    let network: Option<Uuid> = ports::table.find(id).select(ports::network_id).first(conn).await.optional()?;
+    let Some(network) = network else { return Ok(None) };
+    let network = network::lock(conn, Visibility::All, &[network], Hold::Shared).await?.remove(&network);
+    let locked: Option<Uuid> = ports::table.find(id).select(ports::id).for_update().first(conn).await.optional()?;
+    Ok(network.filter(|_| locked.is_some()))
+}
+
+/// Changes a port that the caller has locked.
+pub async fn update(
+    conn: &mut AsyncPgConnection,
+    network: NetworkRow,
+    old: Port,
+    command: &UpdatePort,
+) -> Result<Port, Failure> {
+    let around = surroundings(conn, BTreeMap::from([(network.id, network)])).await?.into_values().next();
+    let around = around.ok_or_else(|| Failure::not_found(ObjectKind::Port, old.row.id))?;
+    let was = old.model(around.network.vni, &around.spaces)?;
+    let Port { row: before, fixed_ips } = old;
+    let mut row = changed(&before, command)?;
+    let now = database_now(conn).await?;
+    rebind(conn, &around.network, &before, &mut row, command, now).await?;
+    row.revision_number += 1;
+    row.updated_at = now;
+
+    let held = Port { row: before.clone(), fixed_ips };
+    let fixed_ips = match &command.fixed_ips {
+        None => held.fixed_ips,
+        Some(requests) => {
+            let leases = held.leases();
+            let network = NetworkId::from(around.network.id);
+            let wants = ipam::resolve(network, &around.spaces, Some(requests), &leases).map_err(PortError::from)?;
+            if wants.iter().any(|want| !matches!(want, Want::Held(_))) && row.host.is_some() && row.admin_state_up {
+                // Its new addresses are not at their bouncers yet.
+                row.status = Status::Build.as_str().to_owned();
+            }
+            let wanted = Wanted { port: row.id, network, spaces: &around.spaces, wants };
+            exchange(conn, &held, wanted).await?
+        }
+    };
+    let updated = diesel::update(ports::table.find(row.id)).set(&row).execute(conn).await;
+    updated.map_err(|error| match violated(&error) {
+        Some("ports_mac") => PortError::MacInUse { network: row.network_id.into(), mac: row.mac() }.into(),
+        _ => Failure::from(error),
+    })?;
+    let port = Port { row, fixed_ips };
+    let is = port.model(around.network.vni, &around.spaces)?;
+    entries::apply(conn, &mizar_compile::update(Object::Port(&was), Object::Port(&is))).await?;
+    Ok(port)
+}
+
+/// Times of rows are the database's, whatever the clocks of the replicas say.
+async fn database_now(conn: &mut AsyncPgConnection) -> QueryResult<DateTime<Utc>> {
+    diesel::select(diesel::dsl::now.into_sql::<diesel::sql_types::Timestamptz>()).get_result(conn).await
+}
+
+/// The attributes that need no look elsewhere.
+fn changed(before: &PortRow, command: &UpdatePort) -> Result<PortRow, Failure> {
+    let mut row = before.clone();
+    let texts = [
+        (&mut row.name, &command.name),
+        (&mut row.description, &command.description),
+        (&mut row.device_id, &command.device_id),
+        (&mut row.device_owner, &command.device_owner),
+    ];
+    for (column, text) in texts {
+        if let Some(text) = text {
+            text.as_str().clone_into(column);
+        }
+    }
+    if let Some(mac) = command.mac {
+        let mac = check_mac(mac)?;
+        if mac != before.mac() && before.host.is_some() {
+            return Err(PortError::MacOfBoundPort(before.id.into()).into());
+        }
+        row.mac = mac.0;
+    }
+    row.port_security_enabled = command.port_security.unwrap_or(row.port_security_enabled);
+    if let Some(pairs) = &command.pairs {
+        row.address_pairs = stored_pairs(pairs);
+    }
+    check_pairs(&row.pairs()?, Some(row.mac()), row.port_security_enabled)?;
+    if let Some(vnic_type) = command.vnic_type {
+        vnic_type.as_str().clone_into(&mut row.vnic_type);
+    }
+    if let Some(profile) = &command.profile {
+        row.profile = profile.clone();
+    }
+    row.admin_state_up = command.admin_up.unwrap_or(row.admin_state_up);
+    if row.admin_state_up != before.admin_state_up && row.host.is_some() {
+        let status = if row.admin_state_up { Status::Build } else { Status::Down };
+        status.as_str().clone_into(&mut row.status);
+    }
+    Ok(row)
+}
+
+/// `binding:host_id`. Asking again for the host that has the port changes nothing; asking again
+/// after a failure tries again.
+async fn rebind(
+    conn: &mut AsyncPgConnection,
+    network: &NetworkRow,
+    before: &PortRow,
+    row: &mut PortRow,
+    command: &UpdatePort,
+    now: DateTime<Utc>,
+) -> Result<(), Failure> {
+    if command.host.is_keep() {
+        return Ok(());
+    }
+    let host = command.host.clone().over(None);
+    let host = host.as_deref();
+    if before.host.is_some() && host == Some(before.host_name.as_str()) {
+        return Ok(());
+    }
+    let hosts = host_facts(conn, host.into_iter().collect()).await?;
+    let binding = Binding::decide(host, host.and_then(|name| hosts.get(name)), network.mtu.cast_unsigned());
+    host.unwrap_or_default().clone_into(&mut row.host_name);
+    row.host = binding.host().map(u32::cast_signed);
+    binding.vif_type().clone_into(&mut row.vif_type);
+    row.vif_details = vif_details(&binding);
+    binding.status(row.admin_state_up).as_str().clone_into(&mut row.status);
+    row.status_reason = binding.reason();
+    if row.host != before.host {
+        row.generation += 1;
+        row.wired_generation = None;
+        row.wired_at = None;
+        // Packets are still on their way to the host that it leaves, even if it is on none now.
+        if before.host.is_some() {
+            row.moved_from = before.host;
+            row.moved_at = Some(now);
+        }
+        if row.moved_from == row.host {
+            row.moved_from = None;
+            row.moved_at = None;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the addresses of a port: gives back what is not wanted any more, then takes the new.
+async fn exchange(
+    conn: &mut AsyncPgConnection,
+    old: &Port,
+    wanted: Wanted<'_>,
+) -> Result<Vec<FixedIpRow>, Failure> {
+    let mut kept = Vec::new();
+    for (position, want) in (0i16..).zip(&wanted.wants) {
+        if let Want::Held(lease) = want {
+            let address = inet(IpAddr::V4(lease.address));
+            let held = old.fixed_ips.iter().find(|row| row.subnet_id == lease.subnet.uuid() && row.address == address);
+            kept.extend(held.map(|row| FixedIpRow { position, ..row.clone() }));
+        }
+    }
+    let kept_addresses: Vec<_> = kept.iter().map(|row| row.address).collect();
+    let of_port = port_ips::table.filter(port_ips::port_id.eq(wanted.port));
+    diesel::delete(of_port.filter(port_ips::address.ne_all(kept_addresses))).execute(conn).await?;
+    for row in &kept {
+        let moved = port_ips::table.find((row.subnet_id, row.address)).filter(port_ips::position.ne(row.position));
+        diesel::update(moved).set(port_ips::position.eq(row.position)).execute(conn).await?;
+    }
+    let mut all = assign(conn, std::slice::from_ref(&wanted)).await?;
+    all.extend(kept);
+    all.sort_by_key(|row| row.position);
+    Ok(all)
+}
+
+/// Deletes a port that the caller has locked.
+pub async fn delete(conn: &mut AsyncPgConnection, network: NetworkRow, port: &Port) -> Result<(), Failure> {
+    let around = surroundings(conn, BTreeMap::from([(network.id, network)])).await?.into_values().next();
+    let around = around.ok_or_else(|| Failure::not_found(ObjectKind::Port, port.row.id))?;
+    let was = port.model(around.network.vni, &around.spaces)?;
+    diesel::delete(ports::table.find(port.row.id)).execute(conn).await?;
+    entries::apply(conn, &mizar_compile::delete(Object::Port(&was))).await?;
+    Ok(())
+}
