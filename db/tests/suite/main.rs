@@ -1,5 +1,6 @@
 //! Tests against a real database. One binary, so that they share one server.
 
+mod agents;
 mod feed_gc;
 mod feed_hosts;
 mod feed_plan;
