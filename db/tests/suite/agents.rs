@@ -167,6 +167,12 @@ impl World {
         Wiring { host: self.hosts[0], port: 7, generation: 3 }
     }
 
+    async fn wire(&mut self) -> anyhow::Result<()> {
+        let wiring = self.wiring();
+        assert_eq!(store_wired(&mut self.conn, &[wiring]).await?, 1);
+        Ok(())
+    }
+
     async fn promoted(&mut self) -> anyhow::Result<Vec<u32>> {
         Ok(promote(&mut self.conn, LEASE, &self.epoch).await?)
     }
@@ -192,7 +198,7 @@ async fn a_port_is_active_when_it_is_wired_and_every_active_bouncer_has_acknowle
     let mut world = World::new().await?;
     let [_, b, c] = world.hosts;
     assert_eq!(world.promoted().await?, [0u32; 0], "not wired, no bouncer");
-    store_wired(&mut world.conn, &[world.wiring()]).await?;
+    world.wire().await?;
     assert_eq!(world.promoted().await?, [0u32; 0], "no bouncer");
     world.bouncer(b).await?;
     world.bouncer(c).await?;
@@ -214,7 +220,7 @@ async fn a_port_is_active_when_it_is_wired_and_every_active_bouncer_has_acknowle
 async fn a_bouncer_without_a_lease_or_not_yet_active_holds_nobody_up() -> anyhow::Result<()> {
     let mut world = World::new().await?;
     let [a, b, c] = world.hosts;
-    store_wired(&mut world.conn, &[world.wiring()]).await?;
+    world.wire().await?;
     for host in [a, b, c] {
         world.bouncer(host).await?;
     }
@@ -231,7 +237,7 @@ async fn a_bouncer_without_a_lease_or_not_yet_active_holds_nobody_up() -> anyhow
 async fn an_acknowledgement_of_another_epoch_counts_for_nothing() -> anyhow::Result<()> {
     let mut world = World::new().await?;
     let host = world.hosts[1];
-    store_wired(&mut world.conn, &[world.wiring()]).await?;
+    world.wire().await?;
     world.bouncer(host).await?;
     let now = world.now().await?;
     world.ack(host, now).await?;
@@ -246,7 +252,7 @@ async fn a_port_that_is_administratively_down_is_never_active() -> anyhow::Resul
     let host = world.hosts[1];
     world.conn.batch_execute("UPDATE ports SET admin_state_up = false, status = 'DOWN'").await?;
     world.bouncer(host).await?;
-    store_wired(&mut world.conn, &[world.wiring()]).await?;
+    world.wire().await?;
     let now = world.now().await?;
     world.ack(host, now).await?;
     assert_eq!(world.promoted().await?, [0u32; 0]);
