@@ -300,7 +300,8 @@ fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
             flow.last_seen = walk.now.s;
             flow.flags = flow.flags & !flow_flag::ROUTED | if routed { flow_flag::ROUTED } else { 0 };
         }
-        _ => walk.flow = flow::request(ep_id, tables::random(), routed, &walk.now),
+        // 0 stands for a packet that shows no cookie.
+        _ => walk.flow = flow::request(ep_id, tables::random() | 1, routed, &walk.now),
     }
     walk.hash = path::hash(&walk.inner);
     let Some(shard) = shard_on(&Maps, route, walk.inner.dst, walk.hash >> 15) else { return drop(Drop::NoTransit) };

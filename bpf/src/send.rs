@@ -90,7 +90,7 @@ pub fn seal(walk: &mut Walk, cfg: &Cfg, frame: usize) -> bool {
         src: cfg.host,
         dst: receiver,
         tos: walk.seen.tos,
-        source_port: walk.seen.source_port,
+        source_port: walk.seen.source_port | path::FIRST_PORT,
         vni,
         options: OPTION_LEN,
         frame,

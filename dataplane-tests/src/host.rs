@@ -47,6 +47,17 @@ pub struct Host {
     pub cfg: Cfg,
 }
 
+/// Does the kernel take this frame for a test run? Not one that is shorter than the IP header that
+/// its EtherType promises.
+pub fn is_runnable(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x00]) => frame.len() >= 34,
+        Some([0x86, 0xdd]) => frame.len() >= 54,
+        Some(_) => true,
+        None => false,
+    }
+}
+
 /// The object, as built by bpf/build.sh.
 pub fn object() -> Result<Vec<u8>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/mizar-bpf.o");

@@ -85,6 +85,8 @@ pub enum End {
     Dropped(HostNumber),
     /// This host left it to its stack.
     Passed(HostNumber),
+    /// Sent to an address that is no host of ours.
+    Elsewhere([u8; 4]),
 }
 
 /// The way of a frame.
@@ -357,7 +359,10 @@ impl World {
                     ensure!(journey.hosts.len() < 16, "a loop: {:?}", journey.hosts);
                     journey.wire.push(outcome.frame.clone());
                     let next = u32::from(to[3]);
-                    ensure!(to[..3] == [172, 16, 0] && (next as usize) <= self.hosts.len(), "sent to {to:?}");
+                    if to[..3] != [172, 16, 0] || !(1..=self.hosts.len() as u32).contains(&next) {
+                        journey.end = End::Elsewhere(to);
+                        return Ok(journey);
+                    }
                     journey.hosts.push(next);
                     outcome = self.receive(next, &outcome.frame, gso_size)?;
                     continue;
