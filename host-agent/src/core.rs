@@ -62,6 +62,11 @@ pub struct Snapshot {
     start: Option<(String, String)>,
 }
 
+/// A page of a snapshot is of another epoch than the first: the database was restored between.
+#[derive(Debug, thiserror::Error)]
+#[error("the pages of a snapshot are of different epochs")]
+pub struct OtherEpoch;
+
 /// The state of the agent.
 pub struct Core {
     identity: Identity,
@@ -277,11 +282,11 @@ impl Core {
         news
     }
 
-    /// A page of a snapshot: additions only. `Err` means that the pages are of different epochs.
-    pub fn page(&mut self, snapshot: &mut Snapshot, page: SnapshotPage) -> Result<(), ()> {
+    /// A page of a snapshot: additions only.
+    pub fn page(&mut self, snapshot: &mut Snapshot, page: SnapshotPage) -> Result<(), OtherEpoch> {
         let start = snapshot.start.get_or_insert_with(|| (page.epoch.clone(), page.cursor.clone()));
         if start.0 != page.epoch {
-            return Err(());
+            return Err(OtherEpoch);
         }
         snapshot.seen.extend(names(&page.entries));
         let ports = self.apply(Batch {

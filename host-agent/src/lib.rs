@@ -10,7 +10,7 @@
 //! - [`sync`]: where desired state comes from; [`ledger`], [`store`]: how it is kept.
 //! - [`dataplane`]: maps, programs and their pins; [`links`]: interfaces.
 //! - [`attach`], [`socket`]: what orchestrators call; [`status`]: what operators see.
-//! - [`keeper`]: what goes on meanwhile.
+//! - [`events`], [`dhcp`], [`probe`], [`control`], [`keeper`]: what goes on meanwhile.
 //!
 //! The agent may die at any point: forwarding is the kernel's, pinned; the next agent adopts
 //! everything. The API may be away for any time: the ledger says what is desired.
@@ -18,12 +18,17 @@
 pub mod attach;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod core;
 pub mod dataplane;
+pub mod dhcp;
+pub mod events;
+pub mod frames;
 pub mod keeper;
 pub mod ledger;
 pub mod links;
 pub mod object;
+pub mod probe;
 pub mod reports;
 pub mod run;
 pub mod socket;

@@ -13,18 +13,12 @@ enum State {
 }
 
 /// Wirings by port number.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Reports {
     /// The last word on each port, and whether the API has it.
     ports: BTreeMap<u32, (State, bool)>,
     /// Whether the API has had the complete list since the agent's start.
     introduced: bool,
-}
-
-impl Default for Reports {
-    fn default() -> Self {
-        Self { ports: BTreeMap::new(), introduced: false }
-    }
 }
 
 impl Reports {

@@ -5,6 +5,8 @@ use crate::config::Config;
 use crate::core::{Core, Identity, Shared};
 use crate::dataplane::Pins;
 use crate::dataplane::kernel::{Kernel, Settings};
+use crate::dataplane::runtime::{self, Runtime};
+use crate::events::{self, Responder};
 use crate::keeper;
 use crate::ledger::{Found, Ledger};
 use crate::links::netlink::Netlink;
@@ -77,6 +79,11 @@ pub async fn run(config: Config, source: impl StateSource) -> anyhow::Result<()>
     tokio::spawn(keeper::sweep(pins.clone(), forget_inbox));
     tokio::spawn(keeper::watch_links(core.clone(), links, vanished));
     tokio::spawn(keeper::tick(core.clone()));
+    let ring = runtime::events(&pins).context("opening the ring of events")?;
+    let maps = || Runtime::open(&pins).context("opening the programs' maps");
+    let responder = Responder::new(core.clone(), maps()?, uplink.address).context("opening sockets")?;
+    tokio::spawn(ends("the reader of events", responder.run(ring)));
+    tokio::spawn(ends("the prober", events::probe(core.clone(), maps()?, uplink.address)));
     let observer = Observer::new(Some(pins), hook);
     tokio::spawn(Server { core: core.clone(), attacher, observer }.run(listener));
     let description = Description { az: config.az.clone(), rack: config.rack.clone(), transit_hook: hook.to_owned() };
@@ -88,4 +95,10 @@ pub async fn run(config: Config, source: impl StateSource) -> anyhow::Result<()>
     }
     tracing::info!("told to end; forwarding goes on");
     Ok(())
+}
+
+/// A task that must not end: without it the host would only seem to be well.
+async fn ends(task: &'static str, work: impl Future<Output = std::io::Result<()>>) {
+    let outcome = work.await;
+    panic!("{task} has ended: {outcome:?}");
 }

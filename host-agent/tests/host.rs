@@ -298,3 +298,32 @@ fn a_tap_and_a_host_endpoint_are_made_as_their_users_need_them() {
     host.call(&Call::Detach { port: world::port_id(5) });
     assert!(!host.namespace.command("ip link").contains("tap00000005"));
 }
+
+#[test]
+fn a_guest_configures_itself_by_dhcp() {
+    let mut host = cloud_with_ports(&[5]);
+    host.start();
+    let inside = Namespace::new();
+    host.container(world::port_id(5), &inside);
+    inside.command("ip addr flush dev eth0");
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("script");
+    let told = dir.path().join("told");
+    std::fs::write(&script, format!("#!/bin/sh\n[ \"$1\" = bound ] && env > {}\nexit 0\n", told.display())).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    inside.command(&format!("busybox udhcpc -i eth0 -n -q -t 5 -T 1 -O mtu -O staticroutes -s {}", script.display()));
+    let told = std::fs::read_to_string(told).unwrap();
+    for expected in [
+        "ip=10.1.0.5",
+        "subnet=255.255.255.0",
+        "router=10.1.0.1",
+        "dns=10.1.0.2",
+        "mtu=1398",
+        "lease=86400",
+        "serverid=10.1.0.1",
+        "hostname=port-5",
+        "staticroutes=203.0.113.0/24 10.1.0.7 0.0.0.0/0 10.1.0.1",
+    ] {
+        assert!(told.lines().any(|line| line == expected), "{expected} in {told}");
+    }
+}

@@ -343,6 +343,11 @@ impl Planner {
         problems
     }
 
+    /// What a map entry should be, as of the last flush.
+    pub fn value(&self, key: &Key) -> Option<Value> {
+        in_force(&self.desired, key)
+    }
+
     /// Whether a map entry is desired and was written, as far as the executor told.
     pub fn is_in_force(&self, key: &Key) -> bool {
         self.desired.contains_key(key) && !self.failed.contains_key(key)

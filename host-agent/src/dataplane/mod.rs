@@ -12,6 +12,7 @@ mod raw;
 pub mod runtime;
 
 pub use pins::Pins;
+pub use raw::raw_event;
 
 use mizar_plan::{Key, Table, Value};
 use std::collections::BTreeSet;

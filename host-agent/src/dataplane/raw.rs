@@ -33,6 +33,7 @@ plain!(
     maps::Bucket,
     maps::DropKey,
     maps::DropCount,
+    maps::Event,
     u8,
     u32,
     u64,
@@ -46,3 +47,12 @@ pub struct Raw<T: Plain>(pub T);
 
 // SAFETY: transparent over a type that promises the same.
 unsafe impl<T: Plain> Pod for Raw<T> {}
+
+/// A record of the ring; `None` if it is of another size, and so of another version.
+pub fn raw_event(bytes: &[u8]) -> Option<maps::Event> {
+    if bytes.len() != size_of::<maps::Event>() {
+        return None;
+    }
+    // SAFETY: the bytes are as many as an `Event` has, which any bits make a valid one.
+    Some(unsafe { bytes.as_ptr().cast::<maps::Event>().read_unaligned() })
+}

@@ -164,6 +164,12 @@ impl Runtime {
         .collect()
     }
 
+    /// One flow.
+    pub fn flow(&self, key: &maps::FlowKey) -> Option<maps::Flow> {
+        let found = self.flow_new.get(&Raw(*key), 0).or_else(|_| self.flow_est.get(&Raw(*key), 0));
+        found.ok().map(|Raw(flow)| flow)
+    }
+
     /// Flows, for operators.
     pub fn flows(&self) -> Vec<(maps::FlowKey, maps::Flow)> {
         let tables = self.flow_est.iter().chain(self.flow_new.iter());

@@ -108,6 +108,12 @@ impl<S: StateSource> Follower<S> {
                 never = report(&self.core, &self.source), if wait_s > 0 => match never {},
             };
             match reply {
+                // Restored while it waited: the changes since are of another history.
+                Ok(reply) if request.epoch.as_ref() != Some(&reply.epoch) => {
+                    self.core.lock().answered(&request);
+                    self.snapshot().await?;
+                    wait_s = 0;
+                }
                 Ok(reply) => {
                     self.check_clock(&reply);
                     let mut core = self.core.lock();

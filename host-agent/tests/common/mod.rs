@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod host;
+pub mod links;
 pub mod world;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,210 @@
+//! The loop of the agent against an API and maps in memory, in no time at all.
+
+mod common;
+
+use common::api::Api;
+use common::links::FakeLinks;
+use common::world;
+use mizar_agent::attach::Attacher;
+use mizar_agent::core::{Core, Identity, Shared};
+use mizar_agent::dataplane::memory::Memory;
+use mizar_agent::keeper;
+use mizar_agent::ledger::{Found, Ledger};
+use mizar_agent::sync::follow::{Description, Follower};
+use mizar_agent::sync::source::SourceError;
+use mizar_plan::{Key, Table};
+use mizar_wire::local::AttachKind;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// An agent whose kernel is in memory.
+struct Agent {
+    core: Shared,
+    plane: Memory,
+    links: FakeLinks,
+    attacher: Attacher<FakeLinks>,
+    dir: tempfile::TempDir,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Agent {
+    fn start(api: &Api, plane: Memory, dir: tempfile::TempDir) -> Self {
+        let (ledger, found) = Ledger::open(dir.path()).unwrap();
+        let batches = match found {
+            Found::Batches(batches) => batches,
+            Found::Nothing => vec![],
+            Found::Unusable(reason) => panic!("{reason}"),
+        };
+        let (chores, inbox) = mpsc::unbounded_channel();
+        let identity =
+            Identity { host: "h9".into(), boot_id: "boot".into(), underlay: world::UNDERLAY, uplink: 2, mtu: 1500 };
+        let core = Shared::new(Core::new(identity, Box::new(plane.clone()), ledger, &batches, chores));
+        core.lock().take_over(vec![]).unwrap();
+        let links = FakeLinks::default();
+        let attacher = Attacher::new(core.clone(), links.clone());
+        let description = Description { az: "a".into(), rack: "r".into(), transit_hook: "tcx".into() };
+        let follower = Follower::new(core.clone(), api.clone(), description);
+        let (forget, _) = mpsc::unbounded_channel();
+        let tasks = vec![
+            tokio::spawn(async move { match follower.run().await {} }),
+            tokio::spawn(keeper::do_chores(inbox, attacher.clone(), forget)),
+        ];
+        Self { core, plane, links, attacher, dir, tasks }
+    }
+
+    fn new(api: &Api) -> Self {
+        Self::start(api, Memory::default(), tempfile::tempdir().unwrap())
+    }
+
+    /// Ends it without a word, and starts another over what it left.
+    fn restart(self, api: &Api) -> Self {
+        self.tasks.iter().for_each(|task| task.abort());
+        Self::start(api, self.plane, self.dir)
+    }
+
+    fn keys(&self, table: Table) -> Vec<Key> {
+        self.plane.content().maps.keys().filter(|k| k.table() == table).copied().collect()
+    }
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited two minutes: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_are_in_force_and_acknowledged_at_once() {
+    let api = Api::new();
+    api.put(world::cloud());
+    let agent = Agent::new(&api);
+    until("the snapshot is acknowledged", || api.state().acked == 1).await;
+    assert_eq!(agent.keys(Table::Hosts), [Key::Host(world::HOST)]);
+    let start = Instant::now();
+    let revision = api.put(world::port(5, 1));
+    until("the port's bouncer is programmed", || api.state().acked == revision).await;
+    assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
+    assert_eq!(agent.keys(Table::Bounce).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wiring_is_reported_while_a_poll_waits() {
+    let api = Api::new();
+    api.put(world::cloud());
+    let revision = api.put(world::port(5, 1));
+    let agent = Agent::new(&api);
+    until("the poll waits", || api.state().acked == revision).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let start = Instant::now();
+    agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
+    until("the report is there", || api.state().wired.get(&5) == Some(&1)).await;
+    assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
+    let content = agent.plane.content();
+    assert_eq!(content.attached.len(), 1);
+    assert!(content.maps.contains_key(&Key::Ep(5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_generation_of_a_wired_port_is_reported() {
+    let api = Api::new();
+    api.put(world::cloud());
+    api.put(world::port(5, 1));
+    let agent = Agent::new(&api);
+    agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
+    until("wired", || api.state().wired.get(&5) == Some(&1)).await;
+    api.put(world::port(5, 2));
+    until("wired again", || api.state().wired.get(&5) == Some(&2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_into_a_map_is_a_failure_until_it_does() {
+    let api = Api::new();
+    api.put(world::cloud());
+    let agent = Agent::new(&api);
+    agent.plane.content().full.insert(Table::Bounce);
+    let revision = api.put(world::port(5, 1));
+    until("the failure is acknowledged", || api.state().acked == revision && !api.state().failures.is_empty()).await;
+    assert!(api.state().failures[0].contains("full"), "{:?}", api.state().failures);
+    agent.plane.content().full.clear();
+    until("it is tried again with the next sync", || api.state().failures.is_empty()).await;
+    assert_eq!(agent.keys(Table::Bounce).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_the_api_answers_the_maps_stay_and_work_goes_on_afterwards() {
+    let refusals: [fn() -> SourceError; 6] = [
+        || SourceError::Refused { status: 403, detail: "certificate of another host".into() },
+        || SourceError::Refused { status: 404, detail: "no such host".into() },
+        || SourceError::Conflict { detail: "another boot".into() },
+        || SourceError::Unsupported { detail: "protocol 2".into() },
+        || SourceError::Busy { retry_after: Some(Duration::from_secs(3)) },
+        || SourceError::Unreachable("connection refused".into()),
+    ];
+    let api = Api::new();
+    api.put(world::cloud());
+    api.put(world::port(5, 1));
+    let agent = Agent::new(&api);
+    agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
+    for (n, refusal) in refusals.into_iter().enumerate() {
+        let maps = agent.plane.content().maps.clone();
+        api.state().outage = Some(refusal);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(agent.plane.content().maps, maps, "{}", refusal());
+        api.state().outage = None;
+        let revision = api.put(world::port(20 + n as u32, 1));
+        until("news after the outage", || api.state().acked == revision).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_database_leads_to_a_snapshot_that_prunes() {
+    let api = Api::new();
+    api.put(world::cloud());
+    api.put(world::port(5, 1));
+    api.put(world::port(6, 1));
+    let agent = Agent::new(&api);
+    until("both are there", || agent.keys(Table::Bounce).len() == 2).await;
+    api.restore(world::keys(world::port(5, 1)));
+    until("one is gone", || agent.keys(Table::Bounce).len() == 1).await;
+    let agent = agent.restart(&api);
+    assert_eq!(agent.keys(Table::Bounce).len(), 1);
+    assert_eq!(agent.core.lock().store().len(), 7, "from the ledger");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attach_that_fails_leaves_nothing_behind() {
+    let api = Api::new();
+    api.put(world::cloud());
+    api.put(world::port(5, 1));
+    let agent = Agent::new(&api);
+    until("the port is there", || agent.keys(Table::Bounce).len() == 1).await;
+    agent.links.0.lock().unwrap().broken = true;
+    let error = agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap_err();
+    assert!(mizar_agent::core::chain(&error).contains("no more addresses"));
+    assert!(agent.links.0.lock().unwrap().there.is_empty());
+    let start = Instant::now();
+    let error = agent.attacher.attach(world::port_id(6), AttachKind::Tap).await.unwrap_err();
+    assert!(error.to_string().contains("not bound to this host"), "{error}");
+    assert_eq!(start.elapsed().as_secs(), 10);
+    assert!(agent.links.0.lock().unwrap().there.is_empty());
+    assert!(agent.plane.content().attached.is_empty());
+    assert!(!agent.plane.content().maps.keys().any(|k| matches!(k.table(), Table::Ep | Table::Iface | Table::Addr)));
+    assert!(api.state().wired.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_goes_while_it_is_attached_takes_its_interface_along() {
+    let api = Api::new();
+    api.put(world::cloud());
+    api.put(world::port(5, 1));
+    let agent = Agent::new(&api);
+    agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
+    assert!(agent.links.0.lock().unwrap().there.values().all(|(_, raised)| *raised));
+    api.remove(world::keys(world::port(5, 1)));
+    until("the interface goes", || agent.links.0.lock().unwrap().there.is_empty()).await;
+    until("the link goes", || agent.plane.content().attached.is_empty()).await;
+    assert!(agent.keys(Table::Ep).is_empty());
+}
