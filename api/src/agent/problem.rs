@@ -3,6 +3,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use mizar_db::chain;
 use mizar_db::agents::register::RegisterError;
@@ -160,9 +161,16 @@ impl actix_web::Responder for Problem {
     }
 }
 
+/// A body, or why it was not read to its end.
+pub(super) type Body = Result<Bytes, actix_web::Error>;
+
 /// Reads a body strictly, whatever its content type says.
-pub(super) fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::malformed(error.to_string()))
+pub(super) fn decode<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, Problem> {
+    let body = body.map_err(|error| {
+        let status = error.as_response_error().status_code();
+        Problem::new(status, "unreadable", "The body cannot be read", error.to_string())
+    })?;
+    serde_json::from_slice(&body).map_err(|error| Problem::malformed(error.to_string()))
 }
 
 /// Refuses what this server does not speak.

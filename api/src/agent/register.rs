@@ -2,8 +2,8 @@
 
 use super::Shared;
 use super::identity::HostName;
-use super::problem::{Problem, decode, supported};
-use actix_web::web::{Bytes, Data, Json};
+use super::problem::{Body, Problem, decode, supported};
+use actix_web::web::{Data, Json};
 use chrono::TimeDelta;
 use mizar_db::agents::register::{self as db, Known, Registration};
 use mizar_wire::sync::{Register, Registered};
@@ -18,9 +18,9 @@ const LEAST_MTU: u32 = 1_382;
 pub(super) async fn register(
     HostName(name): HostName,
     shared: Data<Shared>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Registered>, Problem> {
-    let said = check(name, decode(&body)?)?;
+    let said = check(name, decode(body)?)?;
     let lease = TimeDelta::from_std(shared.lease).unwrap_or(TimeDelta::MAX);
     let number = db::register(&shared.pool, &said, lease).await?;
     tracing::info!(host = said.name, number, underlay = %said.underlay, "a host registered");

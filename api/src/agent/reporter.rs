@@ -216,8 +216,10 @@ impl Task {
                     tracing::info!(host, "another boot holds the host, or it is gone");
                     self.sessions.forget(host);
                 }
-                // Who does not wait any more was cut off, and reports again.
-                waiting.into_iter().for_each(|done| drop(done.send(())));
+                for done in waiting {
+                    // Who does not wait any more was cut off, and reports again.
+                    let _ = done.send(());
+                }
             }
             // Those who wait hear of it by the drop of their senders.
             Err(error) => tracing::error!(error = %chain(&error), "what agents reported could not be stored"),

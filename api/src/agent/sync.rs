@@ -2,9 +2,9 @@
 
 use super::Shared;
 use super::identity::HostName;
-use super::problem::{Problem, decode, supported};
+use super::problem::{Body, Problem, decode, supported};
 use super::reporter::Report;
-use actix_web::web::{Bytes, Data, Json};
+use actix_web::web::{Data, Json};
 use mizar_db::agents::register::{self, Known};
 use mizar_db::agents::report::{Acknowledged, Seen, Wiring};
 use mizar_db::feed::{Cursor, Gone, News};
@@ -23,10 +23,10 @@ const PORTS: usize = 20_000;
 pub(super) async fn sync(
     HostName(name): HostName,
     shared: Data<Shared>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<SyncReply>, Problem> {
     let arrived = Instant::now();
-    let asked = check(decode(&body)?)?;
+    let asked = check(decode(body)?)?;
     let known = holder(&shared, &name, &asked.boot_id).await?;
     let deadline = arrived + asked.wait;
     let poll = (asked.epoch.clone(), asked.cursor.clone());

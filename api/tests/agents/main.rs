@@ -1,0 +1,9 @@
+//! The agents' listener: real TLS, real PostgreSQL, real HTTP; only the data plane is missing.
+
+mod active;
+mod errors;
+mod pki;
+mod server;
+mod snapshots;
+mod syncs;
+mod tls;
