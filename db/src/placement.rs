@@ -6,6 +6,7 @@
 //! the fence before it does anything, and so waits for writes under way and outdates all later
 //! ones, even if its predecessor believes for a while that it still leads.
 
+pub mod auditor;
 pub mod changes;
 pub mod janitor;
 pub mod keys;
@@ -41,6 +42,9 @@ pub enum Error {
         /// What.
         value: String,
     },
+    /// What is stored could not be compared with what it should be.
+    #[error(transparent)]
+    Audit(#[from] crate::audit::AuditError),
     /// No connection.
     #[error("the database cannot be reached")]
     Pool(#[from] PoolError),
@@ -54,7 +58,10 @@ pub enum Error {
 
 impl Conflict for Error {
     fn is_conflict(&self) -> bool {
-        matches!(self, Self::Database(error) if is_conflict(error))
+        match self {
+            Self::Database(error) | Self::Audit(crate::audit::AuditError::Database(error)) => is_conflict(error),
+            _ => false,
+        }
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Settings {
     pub tombstones: Duration,
     /// How often tombstones are collected.
     pub collection: Duration,
+    /// How often everything is compared with what it should be.
+    pub audit: Duration,
 }
 
 impl Default for Settings {
@@ -60,6 +62,7 @@ impl Default for Settings {
             unused: Duration::from_secs(3600),
             tombstones: Duration::from_secs(24 * 3600),
             collection: Duration::from_secs(3600),
+            audit: Duration::from_secs(600),
         }
     }
 }

@@ -104,8 +104,13 @@ pub fn decide(world: &World, verdict: &Verdict, settings: &Settings, before: &De
     let view = View { world, verdict, settings };
     let hosts = view.hosts();
     let cuts: Vec<Cut> = world.subnets.values().map(|subnet| cut(&view, subnet, before)).collect();
-    let dividers: BTreeMap<u32, Held> =
-        world.networks.keys().map(|vni| (*vni, dividing(&view, *vni, &cuts, before))).collect();
+    // A divider holds each subnet and each shard of its map.
+    let mut entries: BTreeMap<u32, u64> = BTreeMap::new();
+    for cut in &cuts {
+        *entries.entry(cut.subnet.vni).or_default() += 1 + cut.units.len() as u64;
+    }
+    let held = |vni: &u32| (*vni, dividing(&view, *vni, entries.get(vni).copied().unwrap_or(0), before));
+    let dividers: BTreeMap<u32, Held> = world.networks.keys().map(held).collect();
 
     let units = || cuts.iter().flat_map(|cut| &cut.units).chain(dividers.values());
     let demands: Vec<Demand> = units().map(|held| held.demand.clone()).collect();
@@ -169,14 +174,11 @@ fn cut<'a>(view: &View<'a>, subnet: &'a SubnetState, before: &Desired) -> Cut<'a
     Cut { subnet, log2, units: units.collect(), split }
 }
 
-fn dividing(view: &View<'_>, vni: u32, cuts: &[Cut<'_>], before: &Desired) -> Held {
+fn dividing(view: &View<'_>, vni: u32, entries: u64, before: &Desired) -> Held {
     let scope = Scope::Dividers(vni);
     let unit = Unit { scope, lo: 0, hi: mizar_domain::model::SLOTS - 1, role: Role::Divider };
     let rows = view.world.roles.get(&scope).cloned().unwrap_or_default();
-    // A divider holds each subnet and each shard of its map.
-    let subnets = cuts.iter().filter(|cut| cut.subnet.vni == vni);
-    let load = ROLE_COST + subnets.map(|cut| 1 + cut.units.len() as u64).sum::<u64>();
-    let holders = holders(unit, &rows, before);
+    let (load, holders) = (ROLE_COST + entries, holders(unit, &rows, before));
     Held {
         unit,
         demand: Demand { key: DemandKey::Dividers { vni }, load, replicas: view.settings.dividers, holders },
@@ -265,4 +267,149 @@ pub fn written(writes: &[Write]) -> impl Iterator<Item = ((Scope, Vec<u8>), Opti
         Write::Remove(key) => Some(((key.scope, key.key.clone()), None)),
         Write::Include(_) => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mizar_db::placement::state::{HostState, NetworkState, RoleKey};
+    use std::time::{Duration, Instant};
+
+    const ID: Uuid = Uuid::from_u128(1);
+
+    fn world(hosts: u32, networks: u32, ports: u64) -> World {
+        let host = |number: u32| HostState {
+            number,
+            name: format!("h{number}"),
+            az: "az".into(),
+            rack: format!("r{}", number % 8),
+            transit: "yes".into(),
+            weight: 1,
+            seen: Some(Duration::from_secs(1000)),
+            cursor: "100:100:".parse().ok(),
+        };
+        let id = |n: u32| Uuid::from_u128(n.into());
+        World {
+            now: Duration::from_secs(1000),
+            hosts: (1..=hosts).map(|n| (n, host(n))).collect(),
+            networks: (1..=networks).map(|vni| (vni, NetworkState { id: id(vni), vni })).collect(),
+            subnets: (1..=networks).map(|n| (n, SubnetState { id: id(n), number: n, vni: n, ports })).collect(),
+            ..World::default()
+        }
+    }
+
+    fn look(world: &World, before: &Desired) -> Decision {
+        decide(world, &Verdict::default(), &Settings::default(), before)
+    }
+
+    /// Takes the changes over as if they had been written and acknowledged.
+    fn write(world: &mut World, decision: Decision) -> Desired {
+        for change in decision.changes {
+            for (key, change) in change.roles {
+                let rows = world.roles.entry(key.scope).or_default();
+                rows.retain(|row| row.key != key);
+                rows.extend(change.map(|(hi, phase)| RoleState { key, hi, phase, xid: 50, changed: Duration::ZERO }));
+            }
+            world.maps.extend(written(&change.writes));
+        }
+        decision.desired
+    }
+
+    fn settle(world: &mut World, mut before: Desired) -> Desired {
+        for _ in 0..10 {
+            let decision = look(world, &before);
+            if decision.changes.is_empty() {
+                return before;
+            }
+            before = write(world, decision);
+        }
+        panic!("ten rounds did not settle it");
+    }
+
+    #[test]
+    fn a_settled_world_yields_nothing_also_to_a_leader_that_remembers_nothing() {
+        let mut world = world(8, 5, 300);
+        settle(&mut world, Desired::new());
+        let fresh = look(&world, &Desired::new());
+        assert!(fresh.changes.is_empty(), "{:?}", fresh.changes);
+        assert_eq!(fresh.remains, None);
+    }
+
+    #[test]
+    fn only_the_network_that_changed_is_written() {
+        let mut world = world(8, 5, 240);
+        let before = settle(&mut world, Desired::new());
+        world.subnets.get_mut(&3).expect("it is there").ports = 260;
+        let decision = look(&world, &before);
+        assert_eq!(decision.changes.iter().map(|c| c.vni).collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn a_subnet_is_never_merged_even_if_its_roles_were_lost() {
+        let mut world = world(8, 1, 600);
+        settle(&mut world, Desired::new());
+        world.subnets.get_mut(&1).expect("it is there").ports = 0;
+        world.roles.clear();
+        settle(&mut world, Desired::new());
+        assert_eq!(world.roles[&Scope::Subnet(1)].len(), 8, "four shards of two holders");
+    }
+
+    #[test]
+    fn roles_and_maps_without_an_owner_are_buried() {
+        let mut world = world(4, 2, 0);
+        settle(&mut world, Desired::new());
+        world.subnets.remove(&2);
+        world.networks.remove(&2);
+        let remains = look(&world, &Desired::new()).remains.expect("what is left of subnet and network 2");
+        assert_eq!(remains.scopes, [Scope::Dividers(2), Scope::Subnet(2), Scope::Senders(2)]);
+        let gone: Vec<Kind> = remains
+            .writes
+            .iter()
+            .filter_map(|w| if let Write::Remove(key) = w { Some(key.kind) } else { None })
+            .collect();
+        assert_eq!(gone, [Kind::DividerSet, Kind::ShardMap]);
+    }
+
+    #[test]
+    fn the_map_of_a_former_network_with_the_same_vni_is_buried_alone() {
+        let mut world = world(4, 1, 0);
+        settle(&mut world, Desired::new());
+        let other = (Scope::Network(1), Uuid::from_u128(77).as_bytes().to_vec());
+        world.maps.insert(other.clone(), None);
+        let remains = look(&world, &Desired::new()).remains.expect("the former network's");
+        assert_eq!((remains.scopes.len(), remains.writes.len(), remains.ids), (0, 1, vec![Uuid::from_u128(77)]));
+    }
+
+    #[test]
+    fn a_map_that_was_damaged_is_written_again() {
+        let mut world = world(4, 1, 0);
+        let before = settle(&mut world, Desired::new());
+        *world.maps.get_mut(&(Scope::Senders(1), ID.as_bytes().to_vec())).expect("a shard map") = None;
+        let decision = look(&world, &before);
+        assert_eq!(decision.changes.iter().map(|c| (c.roles.len(), c.writes.len())).collect::<Vec<_>>(), [(0, 1)]);
+    }
+
+    #[test]
+    fn a_role_that_its_host_never_acknowledges_stays_pending() {
+        let mut world = world(2, 1, 0);
+        let key = RoleKey { scope: Scope::Subnet(1), lo: 0, host: 1, role: Role::Bouncer };
+        let late = RoleState { key, hi: 4095, phase: Phase::Pending, xid: 100, changed: Duration::ZERO };
+        world.roles.insert(Scope::Subnet(1), vec![late]);
+        let before = settle(&mut world, Desired::new());
+        let phase = world.roles[&Scope::Subnet(1)].iter().find(|r| r.key == key).map(|r| r.phase);
+        assert!(before.values().any(|holders| holders.contains(&1)));
+        assert_eq!(phase, Some(Phase::Pending));
+    }
+
+    /// No benchmark: it catches what is quadratic.
+    #[test]
+    fn thousands_of_networks_are_decided_on_in_no_time() {
+        let mut world = world(200, 3000, 100);
+        let before = settle(&mut world, Desired::new());
+        let started = Instant::now();
+        assert!(look(&world, &before).changes.is_empty());
+        let took = started.elapsed();
+        println!("decided on 3,000 networks and subnets on 200 hosts in {took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
 }

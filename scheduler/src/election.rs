@@ -2,7 +2,7 @@
 
 use crate::config::Settings;
 use crate::placer::Placer;
-use crate::{janitor, keys};
+use crate::{auditor, janitor, keys};
 use mizar_db::DbPool;
 use mizar_db::feed::position::check_history;
 use mizar_db::placement::Error;
@@ -10,6 +10,7 @@ use mizar_db::placement::leader::{Candidate, Leadership};
 use mizar_db::pool::Use;
 use std::convert::Infallible;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How often a standby tries.
 const TRY: Duration = Duration::from_millis(250);
@@ -70,11 +71,13 @@ async fn lead(url: &str, mut leadership: Leadership, settings: Settings) -> Erro
         })?;
         drop(conn);
         tracing::info!(fence, "leading");
-        let placer = Placer::new(reads, writes.clone(), fence, since, settings);
+        let (doubt, doubted) = watch::channel(true);
+        let placer = Placer::new(reads, writes.clone(), fence, since, settings, doubt);
         let never: Result<Infallible, Error> = tokio::select! {
             ended = placer.run() => ended,
-            ended = keys::run(writes.clone(), fence, settings) => ended,
+            ended = keys::run(writes.clone(), fence, since, settings, doubted) => ended,
             ended = janitor::run(writes.clone(), fence, settings) => ended,
+            ended = auditor::run(writes.clone(), fence, settings) => ended,
         };
         never
     };

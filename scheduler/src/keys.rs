@@ -5,6 +5,9 @@
 //! a live lease have acknowledged it. The former one then verifies on until the next rotation, for
 //! packets under way and hosts that come back. So there are two keys at most, as many as the data
 //! plane holds. The very first key signs at once: there is nobody yet whose packets it could fail.
+//!
+//! While too many leases are doubted at once no key begins to sign: the silent hosts probably
+//! forward well, and would understand nothing any more.
 
 use crate::config::Settings;
 use crate::pace::Pace;
@@ -15,12 +18,21 @@ use mizar_db::placement::state::{self, HostState};
 use mizar_domain::model::ClusterKey;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Looks after the cluster key until another one leads.
-pub async fn run(pool: DbPool, fence: i64, settings: Settings) -> Result<Infallible, Error> {
+///
+/// Lease clocks restart at leadership, `since`; `doubt` says that leases are not to be judged by.
+pub async fn run(
+    pool: DbPool,
+    fence: i64,
+    since: Duration,
+    settings: Settings,
+    doubt: watch::Receiver<bool>,
+) -> Result<Infallible, Error> {
     let mut ticks = tokio::time::interval(LOOK);
     let mut pace = Pace::new(LOOK);
     let mut failing = false;
@@ -30,7 +42,8 @@ pub async fn run(pool: DbPool, fence: i64, settings: Settings) -> Result<Infalli
             continue;
         }
         let started = Instant::now();
-        match round(&pool, fence, &settings).await {
+        let doubted = *doubt.borrow();
+        match round(&pool, fence, since, &settings, doubted).await {
             Ok(()) => failing = false,
             Err(error @ Error::Deposed { .. }) => return Err(error),
             Err(error) => {
@@ -44,7 +57,7 @@ pub async fn run(pool: DbPool, fence: i64, settings: Settings) -> Result<Infalli
     }
 }
 
-async fn round(pool: &DbPool, fence: i64, settings: &Settings) -> Result<(), Error> {
+async fn round(pool: &DbPool, fence: i64, since: Duration, settings: &Settings, doubt: bool) -> Result<(), Error> {
     let mut conn = pool.get().await?;
     let stored = read(&mut conn).await?;
     // Hosts are many; they count only while a key waits for them.
@@ -52,7 +65,11 @@ async fn round(pool: &DbPool, fence: i64, settings: &Settings) -> Result<(), Err
     let hosts = if waits { state::hosts(&mut conn).await? } else { Vec::new() };
     let now = state::clock(&mut conn).await?;
     drop(conn);
-    let Some(keys) = next(&stored, &hosts, now, settings, rand::random()) else { return Ok(()) };
+    // Who was silent before this leader came may only have been unheard.
+    let silent = |h: &HostState| h.seen.map_or(since, |seen| seen.max(since)) + settings.lease <= now;
+    let live: Vec<HostState> = hosts.into_iter().filter(|h| !silent(h)).collect();
+    let live = if doubt { &[][..] } else { &live };
+    let Some(keys) = next(&stored, live, settings.key_rotation, rand::random()) else { return Ok(()) };
     let signs = keys.iter().find(|k| k.signs).map(|k| k.id);
     let newest = keys.last().map(|k| k.id);
     write(pool, fence, stored.into_iter().map(|k| k.key).collect(), keys).await?;
@@ -60,14 +77,9 @@ async fn round(pool: &DbPool, fence: i64, settings: &Settings) -> Result<(), Err
     Ok(())
 }
 
-/// The keys that should be, oldest first; `None` if they are. `fresh` is the secret of a new one.
-fn next(
-    stored: &[StoredKey],
-    hosts: &[HostState],
-    now: Duration,
-    settings: &Settings,
-    fresh: [u8; 16],
-) -> Option<Vec<ClusterKey>> {
+/// The keys that should be, oldest first; `None` if they are. `live` are the hosts that a new key
+/// waits for, none if that is not known; `fresh` is the secret of a new one.
+fn next(stored: &[StoredKey], live: &[HostState], rotation: Duration, fresh: [u8; 16]) -> Option<Vec<ClusterKey>> {
     let keys = || stored.iter().map(|k| k.key.clone());
     let Some(newest) = stored.last() else {
         return Some(vec![ClusterKey { id: 1, key: fresh, signs: true }]);
@@ -78,16 +90,15 @@ fn next(
     }
     if !newest.key.signs {
         let holds = |h: &HostState| newest.xid.zip(h.cursor.as_ref()).is_some_and(|(xid, cursor)| cursor.sees(xid));
-        let silent = |h: &HostState| h.seen.is_none_or(|seen| seen + settings.lease <= now);
         // Nobody live is an outage, not an agreement; but the first key of all waits for nobody.
         let alone = stored.len() == 1;
-        let agreed = hosts.iter().any(|h| !silent(h)) && hosts.iter().all(|h| silent(h) || holds(h));
+        let agreed = !live.is_empty() && live.iter().all(holds);
         if !alone && !agreed {
             return None;
         }
         return Some(keys().map(|k| ClusterKey { signs: k.id == newest.key.id, ..k }).collect());
     }
-    if newest.age < settings.key_rotation {
+    if newest.age < rotation {
         return None;
     }
     let id = newest.key.id.checked_add(1).unwrap_or(1);
@@ -99,13 +110,11 @@ mod tests {
     use super::*;
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
-    const NOW: Duration = Duration::from_secs(1_000_000);
-
     fn key(id: u8, signs: bool, age: Duration) -> StoredKey {
         StoredKey { key: ClusterKey { id, key: [id; 16], signs }, age, xid: Some(50) }
     }
 
-    fn host(number: u32, seen: Duration, cursor: &str) -> HostState {
+    fn host(number: u32, cursor: &str) -> HostState {
         HostState {
             number,
             name: format!("host{number}"),
@@ -113,19 +122,19 @@ mod tests {
             rack: "r".into(),
             transit: "yes".into(),
             weight: 1,
-            seen: Some(seen),
+            seen: None,
             cursor: cursor.parse().ok(),
         }
     }
 
-    fn ids(stored: &[StoredKey], hosts: &[HostState]) -> Option<Vec<(u8, bool)>> {
-        let keys = next(stored, hosts, NOW, &Settings::default(), [9; 16]);
+    fn ids(stored: &[StoredKey], live: &[HostState]) -> Option<Vec<(u8, bool)>> {
+        let keys = next(stored, live, DAY, [9; 16]);
         keys.map(|keys| keys.iter().map(|k| (k.id, k.signs)).collect())
     }
 
     #[test]
     fn the_first_key_signs_at_once() {
-        assert_eq!(ids(&[], &[host(1, NOW, "10:10:")]), Some(vec![(1, true)]));
+        assert_eq!(ids(&[], &[host(1, "10:10:")]), Some(vec![(1, true)]));
     }
 
     #[test]
@@ -148,15 +157,14 @@ mod tests {
     fn a_new_key_signs_once_every_live_host_has_it() {
         let keys = [key(1, true, DAY), key(2, false, Duration::ZERO)];
         let (has, lacks) = ("60:60:", "40:40:");
-        assert_eq!(ids(&keys, &[host(1, NOW, has), host(2, NOW, lacks)]), None);
-        let silent = host(2, NOW - Duration::from_secs(31), lacks);
-        assert_eq!(ids(&keys, &[host(1, NOW, has), silent]), Some(vec![(1, false), (2, true)]));
+        assert_eq!(ids(&keys, &[host(1, has), host(2, lacks)]), None);
+        assert_eq!(ids(&keys, &[host(1, has)]), Some(vec![(1, false), (2, true)]));
     }
 
     #[test]
-    fn no_key_begins_to_sign_while_every_host_is_silent() {
+    fn no_key_begins_to_sign_while_nobody_is_known_to_live() {
         let keys = [key(1, true, DAY), key(2, false, Duration::ZERO)];
-        assert_eq!(ids(&keys, &[host(1, Duration::ZERO, "60:60:")]), None);
+        assert_eq!(ids(&keys, &[]), None);
     }
 
     #[test]

@@ -9,8 +9,10 @@
 //!   leases and decides ([`decide`], pure, over `mizar-placement`), writes one network at a time.
 //!   Roles come and go in phases ([`phases`], pure).
 //! - [`keys`]: the cluster key, drawn, distributed, rotated.
+//! - [`auditor`]: compares what is stored with what it should be.
 //! - [`janitor`]: tombstones, former paths of ports, includes that nothing needs.
 
+pub mod auditor;
 pub mod config;
 pub mod decide;
 pub mod election;

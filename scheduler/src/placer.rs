@@ -19,6 +19,7 @@ use mizar_wire::Scope;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 /// How often to look for new networks and subnets, and for acknowledgements that are waited for.
@@ -47,6 +48,8 @@ pub struct Placer {
     watch: Option<Watch>,
     hosts: Pace,
     everything: Pace,
+    /// Tells that leases are doubted, or not judged yet.
+    doubt: watch::Sender<bool>,
     /// What was said already.
     alarms: Alarms,
 }
@@ -60,7 +63,14 @@ struct Alarms {
 
 impl Placer {
     /// Of a leader with this fence, since then.
-    pub fn new(reads: DbPool, writes: DbPool, fence: i64, since: Duration, settings: Settings) -> Self {
+    pub fn new(
+        reads: DbPool,
+        writes: DbPool,
+        fence: i64,
+        since: Duration,
+        settings: Settings,
+        doubt: watch::Sender<bool>,
+    ) -> Self {
         Self {
             reads,
             writes,
@@ -74,6 +84,7 @@ impl Placer {
             watch: None,
             hosts: Pace::new(HOSTS),
             everything: Pace::new(EVERYTHING),
+            doubt,
             alarms: Alarms::default(),
         }
     }
@@ -161,6 +172,7 @@ impl Placer {
         let all: Vec<Lease> = self.world.hosts.values().map(lease).collect();
         let (now, lasts) = (self.world.now, self.settings.lease);
         let verdict = self.ledger.judge(&all, now, self.since, lasts);
+        self.doubt.send_replace(verdict.mass_failure());
         for host in &verdict.newly_lost {
             tracing::warn!(host = self.name(*host), lease_s = lasts.as_secs(), "host lost: its roles are replaced");
         }

@@ -42,7 +42,8 @@ pub struct HostState {
     pub weight: u32,
     /// When it was last heard of.
     pub seen: Option<Duration>,
-    /// What it has acknowledged; `None` also if that belongs to another epoch.
+    /// What it has acknowledged. One of another epoch, or one that cannot be read, acknowledges
+    /// nothing.
     pub cursor: Option<Cursor>,
 }
 
@@ -61,9 +62,6 @@ type HostTuple = (i32, String, String, String, String, i32, Option<i64>, Option<
 pub async fn hosts(conn: &mut AsyncPgConnection) -> Result<Vec<HostState>, Error> {
     let rows: Vec<HostTuple> = ReadHosts {}.load(conn).await?;
     let row = |(number, name, az, rack, transit, weight, seen, cursor): HostTuple| {
-        let cursor = cursor.map(|text| {
-            text.parse().map_err(|_| Error::Corrupt { table: "host_state", column: "cursor", value: text.clone() })
-        });
         Ok(HostState {
             number: unsigned("hosts", "number", number)?,
             name,
@@ -72,7 +70,7 @@ pub async fn hosts(conn: &mut AsyncPgConnection) -> Result<Vec<HostState>, Error
             transit,
             weight: unsigned("hosts", "weight", weight)?,
             seen: seen.map(since_epoch),
-            cursor: cursor.transpose()?,
+            cursor: cursor.and_then(|text| text.parse().ok()),
         })
     };
     rows.into_iter().map(row).collect()

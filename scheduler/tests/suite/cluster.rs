@@ -288,13 +288,13 @@ impl Cloud {
     /// Waits until the map of a subnet is as it should be; returns it.
     pub async fn mapped(&self, subnet: &SubnetState, wanted: impl Fn(&ShardMap) -> bool) -> Result<ShardMap> {
         let mut last = None;
-        let mapped = self.until("the shard map", async || {
-            last = self.shard_map(subnet).await?;
-            Ok(last.clone().filter(&wanted))
-        });
-        mapped
-            .await
-            .map_err(|error| error.context(format!("last seen: {:?}", self.agents.lock().map(|a| a.live.clone()))))
+        let mapped = self
+            .until("the shard map", async || {
+                last = self.shard_map(subnet).await?;
+                Ok(last.clone().filter(&wanted))
+            })
+            .await;
+        mapped.with_context(|| format!("last seen: {last:?}"))
     }
 
     /// Waits until every shard has two listed holders.

@@ -6,3 +6,4 @@ mod failure;
 mod housekeeping;
 mod leadership;
 mod placement;
+mod watch;
