@@ -10,7 +10,6 @@ use crate::sandbox::Sandbox;
 use crate::sandbox::progress::Progress;
 use crate::sandbox::secrets::Secrets;
 use anyhow::{Context, Result};
-use std::time::Instant;
 use tenant::Tenant;
 
 /// The demo's tenants.
@@ -26,15 +25,8 @@ pub fn run(sandbox: &Sandbox, progress: Progress) -> Result<Vec<matrix::Outcome>
             .flat_map(|t| &t.endpoints)
             .try_for_each(|endpoint| admin.wait_active(endpoint.port, std::time::Duration::from_secs(20)).map(drop))
     })?;
-    let start = Instant::now();
     let trials = matrix::plan(&tenants);
-    let outcomes = matrix::run(&tenants, &trials)?;
-    progress.say(&format!(
-        "  ok  {} exchanges ({})",
-        outcomes.len(),
-        crate::sandbox::progress::seconds(start.elapsed())
-    ));
-    Ok(outcomes)
+    progress.step(&format!("{} exchanges", trials.len()), || matrix::run(&tenants, &trials))
 }
 
 /// Users, projects, networks, ports and their containers; what exists stays.

@@ -56,14 +56,9 @@ impl Sandbox {
         claim(&layout)?;
         let existing = Settings::load(&layout)?;
         if let Some(existing) = &existing
-            && existing.hosts != wanted.hosts
+            && *existing != (Settings { api_port: existing.api_port, ..wanted.clone() })
         {
-            bail!(
-                "sandbox {} is up with {} hosts; `./dev down` first for {}",
-                layout.name(),
-                existing.hosts,
-                wanted.hosts
-            );
+            bail!("sandbox {} is up with other settings than these: `./dev down` first", layout.name());
         }
         let settings = match existing {
             Some(existing) => existing,

@@ -39,9 +39,11 @@ impl Progress {
     }
 }
 
-/// `1.23 s`, `45 ms`.
+/// `1.23 s`, `45 ms`, `60 us`.
 pub fn seconds(time: Duration) -> String {
-    if time < Duration::from_secs(1) {
+    if time < Duration::from_millis(1) {
+        format!("{} us", time.as_micros())
+    } else if time < Duration::from_secs(1) {
         format!("{:.0} ms", time.as_secs_f64() * 1e3)
     } else {
         format!("{:.2} s", time.as_secs_f64())
