@@ -14,7 +14,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_leads_at_a_time_and_each_has_a_higher_number() -> Result<()> {
@@ -119,6 +118,10 @@ impl Drop for Process {
     }
 }
 
+/// Roles and maps.
+const WRITES: &str = "SELECT (SELECT count(*) FROM subscriptions WHERE role > 1) \
+     + (SELECT count(*) FROM entries WHERE kind IN (5, 9))";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scheduler_killed_again_and_again_ends_up_with_a_sound_placement() -> Result<()> {
     let cloud = Cloud::of_four().await?;
@@ -127,15 +130,17 @@ async fn a_scheduler_killed_again_and_again_ends_up_with_a_sound_placement() -> 
     for n in 0..6u64 {
         let scheduler = Process::start(cloud.db.url())?;
         cloud.until_number("SELECT fence FROM leader", n as i64 + 1).await?;
+        let written = cloud.number(WRITES).await?;
         for _ in 0..3 {
             let network = cloud.network().await?;
             subnets.push(cloud.subnet(&network, 1).await?);
             cloud.ports(&network, 1 + (n % 4) as u32, 5).await?;
             networks.push(network);
         }
-        // Killed at a different point each time: some roles pending, some not yet thought of.
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(n * 17);
-        tokio::time::sleep_until(deadline).await;
+        // Killed at a different point each time: nothing thought of, some roles pending, some
+        // listed, some subnets split.
+        let enough = written + n as i64 * 9;
+        cloud.until("some writes", async || Ok((cloud.number(WRITES).await? >= enough).then_some(()))).await?;
         scheduler.signal(Signal::SIGKILL)?;
         drop(scheduler);
     }
