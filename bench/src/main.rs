@@ -5,7 +5,9 @@
 //! reports medians, and says what else the machine was doing.
 
 mod machine;
+mod ours;
 mod paths;
+mod prog;
 mod report;
 mod rr;
 mod shell;
@@ -13,11 +15,14 @@ mod tcp;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: mizar-bench tcp [--rounds N] [--seconds N]
+const USAGE: &str = "usage: mizar-bench [all]
+       mizar-bench prog
+       mizar-bench tcp [--rounds N] [--seconds N]
+       mizar-bench ports [COUNT]
        mizar-bench rr-server ADDRESS:PORT
        mizar-bench rr-client ADDRESS:PORT SECONDS
 
-tcp needs root, iperf3 and ethtool (./dev setup installs them).";
+Needs root; tcp also iperf3 and ethtool (./dev setup installs them).";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -25,7 +30,21 @@ fn main() -> Result<()> {
     match words.as_slice() {
         ["rr-server", address] => rr::serve(address.parse()?),
         ["rr-client", address, seconds] => rr::ask(address.parse()?, seconds.parse()?),
-        ["tcp", options @ ..] => tcp::run_peers(&tcp::Plan::from_options(options)?),
+        ["tcp", options @ ..] => tcp(options),
+        ["prog"] => prog::run(7),
+        ["ports"] => ours::provisioning(200),
+        ["ports", count] => ours::provisioning(count.parse()?),
+        [] | ["all"] => {
+            prog::run(7)?;
+            ours::provisioning(200)?;
+            tcp(&[])
+        }
         _ => bail!("{USAGE}"),
     }
+}
+
+fn tcp(options: &[&str]) -> Result<()> {
+    let plan = tcp::Plan::from_options(options)?;
+    let (tcx, xdp) = (ours::Ours::up("bench-t", 2, "tcx")?, ours::Ours::up("bench-x", 2, "xdp")?);
+    tcp::run(&[tcx.path("mizar")?, xdp.path("mizar, uplink with XDP")?], &plan)
 }

@@ -5,7 +5,7 @@ use crate::{
     machine,
     paths::{Join, Path, Peer},
     report::{median, spread, table},
-    shell::{Background, run, run_in},
+    shell::{self, Background, run_in},
 };
 use anyhow::{Context, Result, bail};
 
@@ -115,9 +115,9 @@ fn offloads(paths: &[Path], state: &str) -> Result<()> {
 }
 
 /// Makes the peers, measures, prints two tables. `ours` are paths through Mizar.
-pub fn run_with(ours: &[Path], plan: &Plan) -> Result<()> {
-    run("iperf3 --version").context("iperf3 is missing: run ./dev setup")?;
-    run("ethtool --version").context("ethtool is missing: run ./dev setup")?;
+pub fn run(ours: &[Path], plan: &Plan) -> Result<()> {
+    shell::run("iperf3 --version").context("iperf3 is missing: run ./dev setup")?;
+    shell::run("ethtool --version").context("ethtool is missing: run ./dev setup")?;
     let peers = [Peer::make(Join::Bridge)?, Peer::make(Join::Vxlan)?];
     let paths: Vec<Path> = peers.iter().map(|p| p.path.clone()).chain(ours.iter().cloned()).collect();
     let this = std::env::current_exe()?;
@@ -152,9 +152,4 @@ fn listening(ns: &str) -> Result<()> {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     bail!("the servers in {ns} do not listen")
-}
-
-/// The peers alone.
-pub fn run_peers(plan: &Plan) -> Result<()> {
-    run_with(&[], plan)
 }
