@@ -22,6 +22,10 @@ use std::time::Instant;
 use tokio::sync::{Notify, mpsc, watch};
 use uuid::Uuid;
 
+/// Failures that one acknowledgement names: the API refuses more than 5,000, and what is beyond
+/// says nothing new.
+const FAILURES: usize = 1_000;
+
 /// Work that follows from a step, for those who may wait.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Chore {
@@ -508,7 +512,12 @@ impl Core {
     pub fn request(&self, wait_s: u32) -> SyncRequest {
         let (ports, ports_complete) = self.reports.next();
         let cursor = self.store.cursor.clone();
-        let ack = cursor.clone().filter(|_| self.adopted).map(|cursor| Ack { cursor, failures: self.store.failures() });
+        let failures = || {
+            let mut failures = self.store.failures();
+            failures.truncate(FAILURES);
+            failures
+        };
+        let ack = cursor.clone().filter(|_| self.adopted).map(|cursor| Ack { cursor, failures: failures() });
         SyncRequest {
             protocol: PROTOCOL,
             abi: mizar_abi::ABI,

@@ -72,6 +72,8 @@ pub async fn run(config: Config, source: impl StateSource) -> anyhow::Result<()>
     let interfaces = attacher.survey().await.context("listing interfaces")?;
     core.lock().take_over(interfaces).context("adopting the maps")?;
 
+    give_back_memory();
+
     let listener =
         socket::bind(&config.socket).with_context(|| format!("--socket: binding {}", config.socket.display()))?;
     let (forget, forget_inbox) = mpsc::unbounded_channel();
@@ -101,4 +103,14 @@ pub async fn run(config: Config, source: impl StateSource) -> anyhow::Result<()>
 async fn ends(task: &'static str, work: impl Future<Output = std::io::Result<()>>) {
     let outcome = work.await;
     panic!("{task} has ended: {outcome:?}");
+}
+
+/// Loading the programs took some megabytes of heap for a moment: an idle host needs them for
+/// something else.
+fn give_back_memory() {
+    // SAFETY: touches nothing but free memory of the allocator.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

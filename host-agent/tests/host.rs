@@ -152,7 +152,7 @@ fn a_removed_port_takes_its_interface_and_everything_in_the_maps_along() {
     let rest = world::cloud().into_iter().filter(|(_, body)| !keep(body)).collect();
     host.api.remove([world::keys(world::port(6, 1)), world::keys(rest)].concat());
     let left = until("every map is empty but configuration, hosts and counters", || {
-        let left: Vec<_> = host.filled_maps().into_iter().filter(|m| m != "DROPS" && m != "PENDING").collect();
+        let left: Vec<_> = host.filled_maps().into_iter().filter(|m| m != "DROPS").collect();
         (left == ["CFG", "HOSTS"]).then_some(left)
     });
     assert_eq!(left.len(), 2);
@@ -326,4 +326,32 @@ fn a_guest_configures_itself_by_dhcp() {
     ] {
         assert!(told.lines().any(|line| line == expected), "{expected} in {told}");
     }
+}
+
+#[test]
+fn a_bouncer_that_does_not_answer_is_avoided_and_no_flow_is_lost() {
+    let mut host = cloud_with_ports(&[5, 6]);
+    // Host 8 is on the underlay's wire, but nobody is there.
+    host.api.put(world::bouncers([8, world::HOST]));
+    host.start();
+    let (five, six) = (Namespace::new(), Namespace::new());
+    host.container(world::port_id(5), &five);
+    host.container(world::port_id(6), &six);
+    echo(&six, 6);
+    // Flows spread over both bouncers by their ports: some of these ask host 8.
+    let asked = until("host 8 is asked", || {
+        ping(&client(&five, 5), 6, "hello");
+        host.status().maps.get("PENDING").filter(|n| **n > 0).copied()
+    });
+    assert_eq!(asked, 1);
+    until("host 8 is avoided", || (host.status().maps["DEAD"] == 1).then_some(()));
+    for n in 0..20 {
+        assert!(ping(&client(&five, 5), 6, &format!("flow {n}")), "drops: {:?}", host.status().drops);
+    }
+    // Its role goes elsewhere: nothing is remembered of it.
+    host.api.put(world::bouncers([world::HOST, 0]));
+    until("host 8 is forgotten", || {
+        let maps = host.status().maps;
+        (maps["DEAD"] == 0 && maps["PENDING"] == 0).then_some(())
+    });
 }

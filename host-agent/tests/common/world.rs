@@ -62,13 +62,19 @@ pub fn cloud() -> Vec<(EntryKey, Body)> {
                 }],
             }),
         ),
-        entry(
-            Scope::Senders(SUBNET),
-            0,
-            Uuid::from_u128(2).as_bytes(),
-            Body::ShardMap(body::ShardMap { subnet: SUBNET, log2: 0, shards: vec![[HOST, 0]] }),
-        ),
     ]
+    .into_iter()
+    .chain(bouncers([HOST, 0]))
+    .collect()
+}
+
+/// The subnet's bouncers. Host 8 is at an address where nobody answers.
+pub fn bouncers(hosts: [u32; 2]) -> Vec<(EntryKey, Body)> {
+    let absent = body::Host { number: 8, name: "h8".into(), underlay: Ipv4Addr::new(192, 0, 2, 8) };
+    let map = body::ShardMap { subnet: SUBNET, log2: 0, shards: vec![hosts] };
+    let map = entry(Scope::Senders(SUBNET), 0, Uuid::from_u128(2).as_bytes(), Body::ShardMap(map));
+    let absent = entry(Scope::Cluster, 0, &8u32.to_be_bytes(), Body::Host(absent));
+    std::iter::once(map).chain(hosts.contains(&8).then_some(absent)).collect()
 }
 
 /// A port bound to this host, with its bouncer's entry.
