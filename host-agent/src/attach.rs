@@ -58,7 +58,9 @@ impl<L: Links> Attacher<L> {
         let turn = self.turn(port);
         let _mine = turn.lock().await;
         let current = self.core.lock().attached().get(&port).map(|a| a.interface.clone());
-        if let Some(current) = current {
+        if let Some(current) = current
+            && self.is_sound(&current).await
+        {
             if current.kind != kind {
                 return Err(AttachError::Otherwise(format!("{:?}", current.kind)));
             }
@@ -74,6 +76,16 @@ impl<L: Links> Attacher<L> {
                 Err(error)
             }
         }
+    }
+
+    /// One that is not is taken for gone: the message of it may still be on its way.
+    async fn is_sound(&self, interface: &Interface) -> bool {
+        let sound = self.links.is_sound(interface).await;
+        if !sound {
+            tracing::info!(port = %interface.port, interface = interface.made.ifname, "the interface is not what it was");
+            self.undo(interface).await;
+        }
+        sound
     }
 
     async fn wire(&self, interface: &Interface) -> Result<Endpoint, AttachError> {

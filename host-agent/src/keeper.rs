@@ -33,12 +33,19 @@ pub async fn do_chores<L: Links>(
     }
 }
 
-/// Tells the core of interfaces that vanish, also of those whose message was lost.
+/// Tells the core of interfaces that vanish, also of those whose message was lost. Ends when the
+/// uplink does: nothing works without it, and the one that comes back is another.
 pub async fn watch_links<L: Links>(core: Shared, links: L, mut vanished: mpsc::UnboundedReceiver<u32>) {
+    let uplink = core.lock().identity().uplink;
     let mut survey = tokio::time::interval(Duration::from_secs(30));
     loop {
         tokio::select! {
-            Some(ifindex) = vanished.recv() => core.lock().interface_vanished(ifindex),
+            Some(ifindex) = vanished.recv() => {
+                if ifindex == uplink {
+                    return;
+                }
+                core.lock().interface_vanished(ifindex);
+            }
             _ = survey.tick() => {
                 let before: BTreeSet<u32> = core.lock().attached().values().map(|a| a.interface.made.ifindex).collect();
                 match links.survey().await {

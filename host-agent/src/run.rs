@@ -79,7 +79,7 @@ pub async fn run(config: Config, source: impl StateSource) -> anyhow::Result<()>
     let (forget, forget_inbox) = mpsc::unbounded_channel();
     tokio::spawn(keeper::do_chores(chores_inbox, attacher.clone(), forget));
     tokio::spawn(keeper::sweep(pins.clone(), forget_inbox));
-    tokio::spawn(keeper::watch_links(core.clone(), links, vanished));
+    let watch = tokio::spawn(keeper::watch_links(core.clone(), links, vanished));
     tokio::spawn(keeper::tick(core.clone()));
     let ring = runtime::events(&pins).context("opening the ring of events")?;
     let maps = || Runtime::open(&pins).context("opening the programs' maps");
@@ -94,6 +94,7 @@ pub async fn run(config: Config, source: impl StateSource) -> anyhow::Result<()>
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        _ = watch => anyhow::bail!("the uplink {} vanished: the next agent takes the new one", config.uplink),
     }
     tracing::info!("told to end; forwarding goes on");
     Ok(())

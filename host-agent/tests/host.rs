@@ -355,3 +355,21 @@ fn a_bouncer_that_does_not_answer_is_avoided_and_no_flow_is_lost() {
         (maps["DEAD"] == 0 && maps["PENDING"] == 0).then_some(())
     });
 }
+
+#[test]
+fn a_path_that_means_another_namespace_gets_an_interface_of_its_own() {
+    let mut host = cloud_with_ports(&[5]);
+    host.start();
+    let (old, new) = (Namespace::new(), Namespace::new());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("netns");
+    let kind = AttachKind::Container { netns: path.display().to_string(), ifname: "eth0".into() };
+    std::os::unix::fs::symlink(&old.path, &path).unwrap();
+    host.attach(world::port_id(5), kind.clone()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&new.path, &path).unwrap();
+    host.attach(world::port_id(5), kind).unwrap();
+    assert!(new.command("ip addr show eth0").contains("inet 10.1.0.5/24"));
+    assert!(!old.command("ip link").contains("eth0"));
+    until("reported", || host.api.state().wired.get(&5).copied());
+}

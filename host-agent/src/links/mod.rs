@@ -102,6 +102,9 @@ pub trait Links: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), LinkError>> + Send;
     /// Brings it up and marks it finished.
     fn raise(&self, interface: &Interface) -> impl Future<Output = Result<(), LinkError>> + Send;
+    /// Whether it is still there, both ends, where it was made: a namespace's path may have come
+    /// to mean another namespace.
+    fn is_sound(&self, interface: &Interface) -> impl Future<Output = bool> + Send;
     /// Removes it. One that is gone is no failure.
     fn remove(&self, made: &Made) -> impl Future<Output = Result<(), LinkError>> + Send;
 }

@@ -263,6 +263,18 @@ impl Links for Netlink {
         self.handle.link().set(message).execute().await.map_err(failed(format!("bringing up {ifname}")))
     }
 
+    async fn is_sound(&self, interface: &Interface) -> bool {
+        let made = &interface.made;
+        let outer = by_name(&self.handle, &made.ifname).await;
+        if !matches!(outer, Ok(Some(link)) if link.header.index == made.ifindex && group_of(&link) == GROUP) {
+            return false;
+        }
+        let AttachKind::Container { netns, ifname } = &interface.kind else { return true };
+        let Ok(inside) = self.visitor.connect(netns).await else { return false };
+        let peer = LinkAttribute::Link(made.ifindex);
+        matches!(by_name(&inside, ifname).await, Ok(Some(link)) if link.attributes.contains(&peer))
+    }
+
     async fn remove(&self, made: &Made) -> Result<(), LinkError> {
         // By index, and only if it is still ours: indexes are not reused soon, but names are.
         let mut links = self.handle.link().get().match_index(made.ifindex).execute();

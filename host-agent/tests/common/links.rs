@@ -44,6 +44,10 @@ impl Links for FakeLinks {
         Ok(())
     }
 
+    async fn is_sound(&self, interface: &Interface) -> bool {
+        self.0.lock().unwrap().there.contains_key(&interface.made.ifindex)
+    }
+
     async fn remove(&self, made: &Made) -> Result<(), LinkError> {
         self.0.lock().unwrap().there.remove(&made.ifindex);
         Ok(())
