@@ -7,7 +7,8 @@
 use crate::{Address, SLOTS};
 
 /// The running state of a SipHash over whole 64-bit words.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Sip<const C: usize, const D: usize> {
     v: [u64; 4],
 }

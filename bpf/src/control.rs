@@ -79,7 +79,7 @@ pub fn turn_around(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         && moved.until > walk.now.s
     {
         why = code::MOVED;
-        new_host = Maps.address(moved.host).unwrap_or_default();
+        new_host = (Maps { tick: walk.tick }).address(moved.host).unwrap_or_default();
     }
     let options = walk.seen.options & 0xff;
     let Some(eth) = skb.read::<ETH_LEN>(ETH_LEN + OUTER_LEN + options) else { return drop(Drop::BadGeneve) };
@@ -275,8 +275,11 @@ pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
     count(Counter::ReturnIn);
     let Some(route) = tables::route(vni, walk.inner.dst) else { return drop(Drop::NoRoute) };
     walk.hash = path::hash(&walk.inner);
-    let Some(shard) = shard_on(&Maps, route, walk.inner.dst, walk.hash >> 15) else { return drop(Drop::NoTransit) };
-    let Some((host, address)) = choose(&Maps, &shard, path::sender_replica(walk.hash, tries), 0) else {
+    let Some(shard) = shard_on(&Maps { tick: walk.tick }, route, walk.inner.dst, walk.hash >> 15) else {
+        return drop(Drop::NoTransit);
+    };
+    let Some((host, address)) = choose(&Maps { tick: walk.tick }, &shard, path::sender_replica(walk.hash, tries), 0)
+    else {
         return drop(Drop::NoTransit);
     };
     walk.flow.peer_vni = u32::from_ne_bytes(address);

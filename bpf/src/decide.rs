@@ -8,7 +8,7 @@ use crate::{tables::Maps, walk::Walk};
 /// Decides about the request in `walk.signed.body` (outer VNI and source port in `walk.seen`,
 /// inner destination in `walk.inner`), takes a hop, and writes `walk.decision`. Returns 0, or the
 /// number of the reason to drop it.
-#[inline(never)]
+#[inline(always)]
 pub fn decide(walk: &mut Walk, cfg: &Cfg) -> u32 {
     let body = &mut walk.signed.body;
     let hops = body.hops();
@@ -23,7 +23,7 @@ pub fn decide(walk: &mut Walk, cfg: &Cfg) -> u32 {
         tries: body.reason(),
         source_port: walk.seen.source_port,
     };
-    match transit::decide(&Maps, cfg.number, &request) {
+    match transit::decide(&Maps { tick: walk.tick }, cfg.number, &request) {
         Ok(decision) => {
             walk.decision = decision;
             0

@@ -19,9 +19,7 @@ use mizar_packet::{
 };
 
 use crate::{
-    decide, event, frag,
-    maps::IFACE,
-    reply, send,
+    decide, event, frag, reply, send,
     skb::Skb,
     tables::{self, Maps},
     walk::{Step, Walk, begin, count, drop, drop_number, finish, go, icmp},
@@ -104,10 +102,10 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
 /// Checks the packet, and sends it if its flow is established.
 #[inline(never)]
 fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
-    // SAFETY: see `tables::endpoint`.
-    let Some(ep_id) = (unsafe { IFACE.get(&skb.ifindex()) }).copied() else { return drop(Drop::NoPort) };
+    tables::clocks(walk, cfg);
+    let Some(sender) = tables::sender(skb.ifindex(), walk.tick) else { return drop(Drop::NoPort) };
+    let (ep_id, ep) = (sender.ep_id, &sender.ep);
     walk.ep_id = ep_id;
-    let Some(ep) = tables::endpoint(ep_id) else { return drop(Drop::NoPort) };
     if ep.flags & ep_flag::DOWN != 0 {
         return drop(Drop::AdminDown);
     }
@@ -126,7 +124,6 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         Err(reason) => return drop(reason),
     };
     let inner = &walk.inner;
-    walk.now = tables::now();
     if inner.proto == proto::UDP && inner.tuple.dport == 67 && inner.tuple.sport == 68 && !inner.is_fragment() {
         return DHCP;
     }
@@ -304,8 +301,12 @@ fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         _ => walk.flow = flow::request(ep_id, tables::random() | 1, routed, &walk.now),
     }
     walk.hash = path::hash(&walk.inner);
-    let Some(shard) = shard_on(&Maps, route, walk.inner.dst, walk.hash >> 15) else { return drop(Drop::NoTransit) };
-    let Some((host, address)) = choose(&Maps, &shard, path::sender_replica(walk.hash, walk.flow.tries), 0) else {
+    let Some(shard) = shard_on(&Maps { tick: walk.tick }, route, walk.inner.dst, walk.hash >> 15) else {
+        return drop(Drop::NoTransit);
+    };
+    let Some((host, address)) =
+        choose(&Maps { tick: walk.tick }, &shard, path::sender_replica(walk.hash, walk.flow.tries), 0)
+    else {
         return drop(Drop::NoTransit);
     };
     // While a flow waits, the field names the host that owes the answer.

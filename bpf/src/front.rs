@@ -23,7 +23,9 @@ use mizar_packet::{
 };
 
 use crate::{
-    decide, send, tables, transit,
+    decide,
+    maps::{CACHED, LINK_CACHE},
+    send, tables, transit,
     walk::{Walk, begin, count},
 };
 
@@ -85,6 +87,7 @@ fn read(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, len: usize) -> bool {
         Ok(seen) => walk.seen = seen,
         Err(_) => return false,
     }
+    tables::clocks(walk, cfg);
     // SAFETY: as in `classify`.
     let bytes = unsafe { (*ctx).data_end as usize - (*ctx).data as usize };
     // In several buffers, the first says nothing of the length; the helper reads any of them.
@@ -111,7 +114,7 @@ fn bounce(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg) -> u32 {
     }
     let (src, dst, proto) = (four_at(header, 12), four_at(header, 16), header[9]);
     let bound = Bound { receiver: cfg.host, vni: walk.seen.vni, src, dst, proto };
-    if walk.signed.body.verify(cfg, tables::utc(cfg), &bound).is_err() {
+    if walk.signed.body.verify_noting(cfg, walk.utc, &bound, &mut walk.midstate).is_err() {
         return PASS;
     }
     walk.inner.src = src;
@@ -135,8 +138,7 @@ fn bounce(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg) -> u32 {
         walk.to = origin;
         count(Counter::DeniedOut);
     } else if !matches!(walk.decision.action, Action::Admit) {
-        walk.now = tables::now();
-        tables::owes_answer(&walk.to, &walk.now);
+        tables::next_owes_answer(walk);
     }
     count(Counter::TransitXdp);
     let frame = (walk.seen.total_len as usize).saturating_sub(SIGNED_OUTER_LEN);
@@ -150,7 +152,7 @@ fn answer(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg) -> u32 {
         return PASS;
     }
     let bound = Bound { receiver: cfg.host, vni: walk.seen.vni, ..Bound::default() };
-    if walk.signed.body.verify(cfg, tables::utc(cfg), &bound).is_err() {
+    if walk.signed.body.verify_noting(cfg, walk.utc, &bound, &mut walk.midstate).is_err() {
         return PASS;
     }
     let to = walk.seen.src;
@@ -176,14 +178,47 @@ fn out(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, frame: usize, len: usize) -
     TX
 }
 
-/// Asks the kernel for the way to a host, and writes the Ethernet header for it. False unless it
-/// leads out of the interface that the packet came in by. The kernel answers only if forwarding
-/// is on for that interface.
+/// An Ethernet header that the kernel gave.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LinkSeen {
+    /// The coarse clock then.
+    tick: u64,
+    /// For this host,
+    host: [u8; 4],
+    /// by this interface;
+    interface: u32,
+    /// the header.
+    link: [u8; 14],
+    pad: [u8; 2],
+}
+
+/// Nanoseconds for which it is believed: asking costs as much as everything else together. (The
+/// tcx program asks for every packet.)
+const LINK_NS: u64 = 100_000_000;
+
+/// Writes the Ethernet header for a host. False unless the way leads out of the interface that the
+/// packet came in by.
 #[inline(always)]
 fn neighbour(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, to: [u8; 4]) -> bool {
-    // SAFETY: as in `classify`; zeros are a valid query, which the fields below complete.
+    let slot = (u32::from_be_bytes(to).wrapping_mul(0x9e37_79b1) >> 24) & (CACHED - 1);
+    let Some(seen) = LINK_CACHE.get_ptr_mut(slot) else { return false };
+    // SAFETY: per CPU; the context is valid as long as the program runs.
+    let (seen, interface) = unsafe { (&mut *seen, (*ctx).ingress_ifindex) };
+    let fresh = walk.tick.wrapping_sub(seen.tick) < LINK_NS;
+    if !fresh || seen.host != to || seen.interface != interface {
+        let Some(link) = ask(ctx, cfg, to, interface) else { return false };
+        *seen = LinkSeen { tick: walk.tick, host: to, interface, link, pad: [0; 2] };
+    }
+    walk.signed.link = seen.link;
+    true
+}
+
+/// Asks the kernel. It answers only if forwarding is on for the interface, and the neighbour known.
+#[inline(always)]
+fn ask(ctx: *mut xdp_md, cfg: &Cfg, to: [u8; 4], interface: u32) -> Option<[u8; 14]> {
+    // SAFETY: zeros are a valid query, which the fields below complete.
     unsafe {
-        let interface = (*ctx).ingress_ifindex;
         let mut query: FibLookup = core::mem::zeroed();
         query.family = INET;
         query.l4_protocol = 17;
@@ -191,11 +226,9 @@ fn neighbour(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, to: [u8; 4]) -> bool 
         query.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(cfg.host);
         query.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(to);
         if bpf_fib_lookup(ctx.cast(), &mut query, size_of::<FibLookup>() as i32, 0) != 0 || query.ifindex != interface {
-            return false;
+            return None;
         }
         let (d, s) = (query.dmac, query.smac);
-        walk.signed.link =
-            [d[0], d[1], d[2], d[3], d[4], d[5], s[0], s[1], s[2], s[3], s[4], s[5], 8, 0];
+        Some([d[0], d[1], d[2], d[3], d[4], d[5], s[0], s[1], s[2], s[3], s[4], s[5], 8, 0])
     }
-    true
 }

@@ -9,13 +9,20 @@ use aya_ebpf::{
 };
 use mizar_abi::{
     maps::{
-        Addr, Bounce, Bucket, Cfg, DropCount, DropKey, Ep, Flow, FlowKey, FragKey, HostAddress, Moved, Pending, Ports, Route,
-        Shard, ShardKey, VniAddress,
+        Addr, Bounce, Bucket, Cfg, DropCount, DropKey, Ep, Flow, FlowKey, FragKey, HostAddress, Moved, Pending, Ports,
+        Route, Shard, ShardKey, VniAddress,
     },
     reason::Counter,
 };
 
-use crate::walk::Walk;
+use crate::{
+    front::LinkSeen,
+    tables::{HostSeen, Sender},
+    walk::Walk,
+};
+
+/// Entries of the per-CPU caches; a power of two.
+pub const CACHED: u32 = 256;
 
 #[map]
 pub static CFG: Array<Cfg> = Array::with_max_entries(1, 0);
@@ -57,3 +64,12 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 /// can interrupt another on one CPU.
 #[map]
 pub static SCRATCH: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
+/// Endpoints that sent during the current tick, by interface.
+#[map]
+pub static IFACE_CACHE: PerCpuArray<Sender> = PerCpuArray::with_max_entries(CACHED, 0);
+/// Hosts looked up during the current tick.
+#[map]
+pub static HOST_CACHE: PerCpuArray<HostSeen> = PerCpuArray::with_max_entries(CACHED, 0);
+/// Ethernet headers that XDP got of the kernel a moment ago.
+#[map]
+pub static LINK_CACHE: PerCpuArray<LinkSeen> = PerCpuArray::with_max_entries(CACHED, 0);

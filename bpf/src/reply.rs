@@ -58,7 +58,10 @@ pub fn arp(skb: Skb, walk: &mut Walk) -> Step {
     {
         return drop(Drop::ArpIgnored);
     }
-    if message.target != ep.gateway && message.target != LINK_LOCAL_SERVER && tables::route(ep.vni, message.target).is_none() {
+    if message.target != ep.gateway
+        && message.target != LINK_LOCAL_SERVER
+        && tables::route(ep.vni, message.target).is_none()
+    {
         return drop(Drop::NoRoute);
     }
     if !skb.write(0, &message.answer()) {

@@ -96,7 +96,7 @@ pub fn seal(walk: &mut Walk, cfg: &Cfg, frame: usize) -> bool {
         frame,
     }
     .bytes();
-    signed.body.sign(cfg, tables::utc(cfg), &bound)
+    signed.body.sign_after(cfg, walk.utc, &bound, &walk.midstate)
 }
 
 /// An endpoint's packet to `walk.to` with the option that `walk.signed.body` holds: 102 bytes of
@@ -118,7 +118,7 @@ pub fn signed(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
 }
 
 /// A packet that came with room for the option, on to `walk.to`: headers are overwritten.
-#[inline(never)]
+#[inline(always)]
 pub fn in_place(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     let frame = (skb.len() as usize).saturating_sub(ETH_LEN + SIGNED_OUTER_LEN);
     if !seal(walk, cfg, frame) {

@@ -6,8 +6,8 @@ use aya_ebpf::{
         BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS,
     },
     helpers::{
-        bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_change_type,
-        bpf_skb_load_bytes, bpf_skb_store_bytes,
+        bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_adjust_room, bpf_skb_change_tail,
+        bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes,
     },
 };
 use core::mem::MaybeUninit;
@@ -33,8 +33,18 @@ const ENCAP: u64 = (BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
 pub struct Skb(pub *mut __sk_buff);
 
 impl Packet for Skb {
+    /// From the linear part, where headers nearly always are; a helper call fetches them from
+    /// elsewhere. Offsets are below 64 KB, which the verifier wants to see.
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let offset = offset & 0xffff;
+        // SAFETY: the context is valid as long as the program runs; the range is checked.
+        unsafe {
+            let start = (*self.0).data as usize + offset;
+            if start + N <= (*self.0).data_end as usize {
+                return Some((start as *const [u8; N]).read_unaligned());
+            }
+        }
         let mut bytes = MaybeUninit::<[u8; N]>::uninit();
         // SAFETY: the helper checks the range and fills all of `bytes` when it returns 0.
         unsafe {
@@ -102,10 +112,16 @@ impl Skb {
     }
 
     /// Makes room for outer headers.
+    ///
+    /// The kernel keeps one set of inner headers, so it refuses what is a tunnel's packet already
+    /// (an endpoint may run its own VXLAN). One such that needs no segmentation can do without.
     #[inline(always)]
     pub fn encapsulate(self, bytes: usize) -> bool {
         // SAFETY: a plain helper call.
-        unsafe { bpf_skb_adjust_room(self.0, bytes as i32, ROOM_MAC, ENCAP) == 0 }
+        unsafe {
+            bpf_skb_adjust_room(self.0, bytes as i32, ROOM_MAC, ENCAP) == 0
+                || (self.gso_size() == 0 && bpf_skb_adjust_room(self.0, bytes as i32, ROOM_MAC, FIXED_GSO) == 0)
+        }
     }
 
     /// Takes outer headers away, or makes room beside them (`bytes` > 0).

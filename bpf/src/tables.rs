@@ -13,7 +13,13 @@ use mizar_packet::{
     transit::Tables,
 };
 
-use crate::maps::{ADDR, BOUNCE, BUCKET, DEAD, EP, FLOW_EST, FLOW_NEW, HOSTS, PENDING, ROUTE, SHARD};
+use crate::{
+    maps::{
+        ADDR, BOUNCE, BUCKET, CACHED, DEAD, EP, FLOW_EST, FLOW_NEW, HOST_CACHE, HOSTS, IFACE, IFACE_CACHE, PENDING,
+        ROUTE, SHARD,
+    },
+    walk::Walk,
+};
 
 /// New flows a second of one port, in the long run.
 #[unsafe(no_mangle)]
@@ -29,19 +35,21 @@ fn setting(value: &'static u32) -> u32 {
     unsafe { core::ptr::read_volatile(value) }
 }
 
-/// The clock of flows: cheap, a few milliseconds coarse.
+/// Sets the clocks of the walk: `now` for flows, `utc` for stamps. The kernel's coarse clock moves
+/// every few milliseconds; until then what was computed from it stays, which saves a helper call
+/// and three divisions for nearly every packet.
 #[inline(always)]
-pub fn now() -> Now {
+pub fn clocks(walk: &mut Walk, cfg: &Cfg) {
     // SAFETY: a plain helper call.
-    Now::from_ns(unsafe { bpf_ktime_get_coarse_ns() })
-}
-
-/// Seconds of UTC, for stamps.
-#[inline(always)]
-pub fn utc(cfg: &Cfg) -> u32 {
+    let ns = unsafe { bpf_ktime_get_coarse_ns() };
+    if walk.tick == ns {
+        return;
+    }
+    walk.tick = ns;
+    walk.now = Now::from_ns(ns);
     // SAFETY: a plain helper call.
     let tai = unsafe { bpf_ktime_get_tai_ns() } / 1_000_000_000;
-    (tai as u32).wrapping_sub(cfg.tai_offset as u32)
+    walk.utc = (tai as u32).wrapping_sub(cfg.tai_offset as u32);
 }
 
 /// 32 random bits.
@@ -182,8 +190,87 @@ pub fn answered(host: &[u8; 4], now: &Now) -> u32 {
     0
 }
 
-/// The maps, as transit asks them.
-pub struct Maps;
+/// What IFACE and EP said of an interface.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Sender {
+    /// When: valid during one tick of the coarse clock, as for [`HostSeen`].
+    tick: u64,
+    ifindex: u32,
+    /// The port's number.
+    pub ep_id: u32,
+    /// The port.
+    pub ep: Ep,
+}
+
+/// The endpoint behind an interface, from this CPU's cache or from the maps.
+#[inline(always)]
+pub fn sender(ifindex: u32, tick: u64) -> Option<&'static Sender> {
+    // SAFETY: per CPU.
+    let seen = unsafe { &mut *IFACE_CACHE.get_ptr_mut(ifindex & (CACHED - 1))? };
+    if seen.tick != tick || seen.ifindex != ifindex {
+        // SAFETY: as for `endpoint`.
+        let ep_id = unsafe { IFACE.get(&ifindex) }.copied()?;
+        *seen = Sender { tick, ifindex, ep_id, ep: *endpoint(ep_id)? };
+    }
+    Some(seen)
+}
+
+/// What HOSTS and DEAD said of a host.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HostSeen {
+    /// When: valid during one tick of the coarse clock, so a change counts a few milliseconds later.
+    tick: u64,
+    number: u32,
+    address: [u8; 4],
+    known: u32,
+    dead: u32,
+    /// When it was noted in PENDING that this host owes an answer.
+    noted: u64,
+}
+
+/// A host's entry, from this CPU's cache or from the maps. A busy transit host asks for the same
+/// few hosts with every packet; the cache is an array, which costs a tenth of a hash map.
+#[inline(always)]
+fn host(number: u32, tick: u64) -> Option<&'static HostSeen> {
+    // SAFETY: per CPU.
+    let seen = unsafe { &mut *HOST_CACHE.get_ptr_mut(number & (CACHED - 1))? };
+    if seen.tick != tick || seen.number != number {
+        // SAFETY: as for `endpoint`.
+        let (address, dead) = unsafe { (HOSTS.get(&number).copied(), DEAD.get(&number).is_some()) };
+        seen.known = address.is_some() as u32;
+        seen.address = address.unwrap_or_default();
+        seen.dead = dead as u32;
+        if seen.number != number {
+            seen.noted = 0;
+        }
+        seen.number = number;
+        seen.tick = tick;
+    }
+    Some(seen)
+}
+
+/// The host of `walk.decision` owes an answer. Noted once a tick: this is for hosts that pass on
+/// what many others ask for.
+#[inline(always)]
+pub fn next_owes_answer(walk: &Walk) {
+    // SAFETY: per CPU.
+    let Some(seen) = (unsafe { HOST_CACHE.get_ptr_mut(walk.decision.number & (CACHED - 1)).and_then(|s| s.as_mut()) })
+    else {
+        return;
+    };
+    if seen.noted != walk.tick {
+        seen.noted = walk.tick;
+        owes_answer(&walk.to, &walk.now);
+    }
+}
+
+/// The maps, as transit asks them, during one tick.
+pub struct Maps {
+    /// `Walk::tick`
+    pub tick: u64,
+}
 
 impl Tables for Maps {
     #[inline(always)]
@@ -201,13 +288,12 @@ impl Tables for Maps {
         unsafe { SHARD.get(key) }.copied()
     }
     #[inline(always)]
-    fn address(&self, host: u32) -> Option<[u8; 4]> {
-        // SAFETY: as for `endpoint`.
-        unsafe { HOSTS.get(&host) }.copied()
+    fn address(&self, number: u32) -> Option<[u8; 4]> {
+        let host = host(number, self.tick)?;
+        (host.known != 0).then_some(host.address)
     }
     #[inline(always)]
-    fn is_dead(&self, host: u32) -> bool {
-        // SAFETY: as for `endpoint`.
-        unsafe { DEAD.get(&host) }.is_some()
+    fn is_dead(&self, number: u32) -> bool {
+        matches!(host(number, self.tick), Some(host) if host.dead != 0)
     }
 }

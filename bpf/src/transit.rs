@@ -15,12 +15,12 @@ use crate::{
     decide,
     maps::MOVED,
     tables::{self, Maps},
-    uplink::{ADMITTED, BACK, DENIED, IN_PLACE},
+    uplink::{BACK, IN_PLACE, PARSE},
     walk::{Step, Walk, count, drop, drop_number},
 };
 
 /// REQ: to the endpoint's host, to a bouncer, to the other replica, or back.
-#[inline(never)]
+#[inline(always)]
 pub fn request(walk: &mut Walk, cfg: &Cfg) -> Step {
     let error = decide::decide(walk, cfg);
     if error != 0 {
@@ -32,18 +32,18 @@ pub fn request(walk: &mut Walk, cfg: &Cfg) -> Step {
         Action::Admit => {
             if walk.to == cfg.host {
                 walk.seen.vni = walk.to_vni;
-                return ADMITTED;
+                return PARSE;
             }
         }
         Action::Deny(_) => {
             if walk.signed.body.origin() == cfg.host {
                 walk.seen.vni = walk.signed.body.origin_vni();
-                return DENIED;
+                return PARSE;
             }
             return BACK;
         }
         Action::Divide | Action::Sibling => {
-            tables::owes_answer(&walk.to, &walk.now);
+            tables::next_owes_answer(walk);
         }
     }
     IN_PLACE
@@ -88,7 +88,7 @@ pub fn not_here(walk: &mut Walk, cfg: &Cfg) -> Step {
     // SAFETY: see `tables::endpoint`.
     if let Some(moved) = unsafe { MOVED.get(&key) }
         && moved.until > walk.now.s
-        && let Some(host) = Maps.address(moved.host)
+        && let Some(host) = (Maps { tick: walk.tick }).address(moved.host)
         && host != cfg.host
     {
         walk.signed.body.set_ep_id(moved.ep_id);
@@ -104,9 +104,11 @@ pub fn not_here(walk: &mut Walk, cfg: &Cfg) -> Step {
     if route.kind != RouteKind::Bouncers as u32 {
         return drop(Drop::NoEndpoint);
     }
-    let Some(shard) = shard_on(&Maps, route, walk.inner.dst, 0) else { return drop(Drop::NoEndpoint) };
-    let first = Maps.address(shard.hosts[0]).unwrap_or_default();
-    let second = Maps.address(shard.hosts[1]).unwrap_or_default();
+    let Some(shard) = shard_on(&Maps { tick: walk.tick }, route, walk.inner.dst, 0) else {
+        return drop(Drop::NoEndpoint);
+    };
+    let first = (Maps { tick: walk.tick }).address(shard.hosts[0]).unwrap_or_default();
+    let second = (Maps { tick: walk.tick }).address(shard.hosts[1]).unwrap_or_default();
     // The replica that sent it here, or this host itself, knows no better.
     let sender = walk.seen.src;
     let useless = |host: [u8; 4]| host == [0; 4] || host == cfg.host || host == sender;

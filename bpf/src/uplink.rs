@@ -28,28 +28,30 @@ const OPTIONS: Step = go(20);
 const NOT_ESTABLISHED: Step = go(21);
 /// A control packet without a frame, verified.
 const CONTROL: Step = go(22);
-/// RETURN, verified; so are the next ones.
-const RETURN: Step = go(23);
-/// REQ
-pub const REQUEST: Step = go(24);
+/// REQ, verified; so are the next ones.
+pub const REQUEST: Step = go(23);
+/// The inner packet is to be read.
+pub const PARSE: Step = go(24);
+/// RETURN
+const RETURN: Step = go(25);
 /// ADMITTED
-pub const ADMITTED: Step = go(25);
+const ADMITTED: Step = go(26);
 /// The endpoint of an admission is not here.
-pub const NOT_HERE: Step = go(26);
+pub const NOT_HERE: Step = go(27);
 /// ACK
-const ACK: Step = go(27);
+const ACK: Step = go(28);
 /// A direct packet is turned around.
-pub const TURN: Step = go(28);
+pub const TURN: Step = go(29);
 /// A signed packet is turned around, with the kind and reason that its body says.
-pub const BACK: Step = go(29);
+pub const BACK: Step = go(30);
 /// DENIED
-pub const DENIED: Step = go(30);
+const DENIED: Step = go(31);
 /// An endpoint's packet, without outer headers now, was refused.
-pub const REFUSED: Step = go(31);
+pub const REFUSED: Step = go(32);
 /// Delivery to `walk.ep_id`, `walk.outer` bytes of headers taken off.
-pub const DELIVER: Step = go(32);
+pub const DELIVER: Step = go(33);
 /// On to `walk.to`, with the option that `walk.signed.body` holds.
-pub const IN_PLACE: Step = go(33);
+pub const IN_PLACE: Step = go(34);
 
 /// Where the options stand.
 const OPTIONS_AT: usize = ETH_LEN + OUTER_LEN;
@@ -79,11 +81,18 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
     if step == CONTROL {
         step = control::without_frame(walk, cfg);
     }
+    if step == PARSE {
+        step = parse(skb, walk);
+    }
     if step == RETURN {
         step = control::returned(walk, cfg);
     }
     if step == REQUEST {
         step = transit::request(walk, cfg);
+        if step == PARSE {
+            // It ends on this host.
+            step = parse(skb, walk);
+        }
     }
     if step == ADMITTED {
         step = control::admitted(skb, walk, cfg);
@@ -132,7 +141,7 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if skb.gso_size() == 0 && !walk.seen.lengths_agree((skb.len() as usize).wrapping_sub(ETH_LEN)) {
         return drop(Drop::BadGeneve);
     }
-    walk.now = tables::now();
+    tables::clocks(walk, cfg);
     if walk.seen.options != 0 || walk.seen.control {
         return OPTIONS;
     }
@@ -173,7 +182,8 @@ fn eth_type(skb: Skb, frame_at: usize) -> Option<u16> {
 fn with_options(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     let options = walk.seen.options & 0xff;
     let mut signed_at = 0;
-    if options == OPTION_LEN && skb.read::<4>(OPTIONS_AT) == Some(SIGNED_OPTION) {
+    let plain = options == OPTION_LEN && skb.read::<4>(OPTIONS_AT) == Some(SIGNED_OPTION);
+    if plain {
         signed_at = 1;
     } else if options != 0 {
         let found = match geneve::options(&skb, OPTIONS_AT, options) {
@@ -201,7 +211,7 @@ fn with_options(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         bound.dst = four_at(&signed.inner, 16);
         bound.proto = signed.inner[9];
     }
-    if let Err(reason) = signed.body.verify(cfg, tables::utc(cfg), &bound) {
+    if let Err(reason) = signed.body.verify_noting(cfg, walk.utc, &bound, &mut walk.midstate) {
         return drop(reason);
     }
     if !framed {
@@ -210,7 +220,19 @@ fn with_options(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if u16_at(&signed.eth, 12) != ETH_IPV4 {
         return drop(Drop::BadGeneve);
     }
-    let header = signed.inner;
+    if signed.inner[0] >> 4 != 4 {
+        return drop(Drop::Malformed);
+    }
+    walk.inner.src = bound.src;
+    walk.inner.dst = bound.dst;
+    walk.inner.proto = bound.proto;
+    if signed.body.kind() == Some(Kind::Req) { REQUEST } else { PARSE }
+}
+
+/// Reads the inner packet of a signed one, which transit need not, and tells the kinds apart.
+#[inline(never)]
+fn parse(skb: Skb, walk: &mut Walk) -> Step {
+    let header = walk.signed.inner;
     walk.inner = match ipv4::parse_with_header(&skb, SIGNED_FRAME_AT + ETH_LEN, &header) {
         Ok(inner) => inner,
         Err(reason) => return drop(reason),
@@ -220,7 +242,6 @@ fn with_options(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     walk.inner.tuple.dport = walk.signed.body.dport();
     walk.outer = (ENCAP_LEN + OPTION_LEN) as u32;
     match walk.signed.body.kind() {
-        Some(Kind::Req) => REQUEST,
         Some(Kind::Admitted) => ADMITTED,
         Some(Kind::Ack) => ACK,
         Some(Kind::Return) => RETURN,
@@ -266,7 +287,9 @@ fn read_signed(skb: Skb, walk: &mut Walk, options: usize, signed_at: usize) -> b
             return true;
         }
         // SAFETY: 34 bytes from `eth` on are `eth` and `inner`.
-        return unsafe { skb.read_into(SIGNED_FRAME_AT, (&raw mut signed.eth).cast(), (ETH_LEN + ipv4::HEADER_LEN) as u32) };
+        return unsafe {
+            skb.read_into(SIGNED_FRAME_AT, (&raw mut signed.eth).cast(), (ETH_LEN + ipv4::HEADER_LEN) as u32)
+        };
     }
     let len = if walk.seen.control { SIGNED_OUTER_LEN } else { SIGNED_READ_LEN };
     // SAFETY: `Signed` has SIGNED_READ_LEN bytes from `outer` on.

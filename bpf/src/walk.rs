@@ -9,6 +9,7 @@ use mizar_packet::{
     geneve::{Seen, Signed},
     icmp::QUOTE_MAX,
     ipv4::Inner,
+    option::Midstate,
     transit::Decision,
 };
 
@@ -72,10 +73,16 @@ pub struct Walk {
     pub key: FlowKey,
     /// Outer headers as they came.
     pub seen: Seen,
+    /// The coarse clock when `now` and `utc` were computed.
+    pub tick: u64,
     /// When.
     pub now: Now,
+    /// Seconds of UTC.
+    pub utc: u32,
     /// Path hash.
     pub hash: u32,
+    /// How far the next tag is that of the packet that came.
+    pub midstate: Midstate,
     /// What transit decided.
     pub decision: Decision,
     /// What an ICMP error quotes.

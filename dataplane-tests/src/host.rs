@@ -1,6 +1,6 @@
 //! One host: the object, its maps, and a way to push a frame through a program.
 
-use crate::pod::Plain;
+use crate::{links, pod::Plain};
 use anyhow::{Context, Result};
 use aya::{
     Ebpf, EbpfLoader,
@@ -11,7 +11,7 @@ use mizar_abi::{
     maps::{Cfg, DropCount, DropKey, Flow, FlowKey, VniAddress},
     reason::{Counter, Drop},
 };
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,9 @@ pub const XDP: &str = "uplink_xdp";
 /// A host.
 pub struct Host {
     ebpf: Ebpf,
+    /// The programs cache some look-ups for a tick of the coarse clock: a change of these tables
+    /// counts from the next one on.
+    changed: Cell<bool>,
     /// Its configuration, as the maps have it.
     pub cfg: Cfg,
 }
@@ -67,38 +70,51 @@ pub fn object() -> Result<Vec<u8>> {
 impl Host {
     /// Loads the object; small tables, so that many hosts fit.
     pub fn load(cfg: Cfg) -> Result<Self> {
-        Self::load_with(cfg, |loader| {
-            loader.map_max_entries("FLOW_EST", 4_096).map_max_entries("FLOW_NEW", 4_096);
-        })
+        Self::load_with(cfg, |_| {})
     }
 
-    /// Loads the object with settings.
+    /// The same with settings.
     pub fn load_with(cfg: Cfg, settings: impl FnOnce(&mut EbpfLoader<'_>)) -> Result<Self> {
         let mut loader = EbpfLoader::new();
+        loader.map_max_entries("FLOW_EST", 4_096).map_max_entries("FLOW_NEW", 4_096);
         settings(&mut loader);
         let mut ebpf = loader.load(&object()?).context("load the object")?;
+        let mut host = Self { ebpf, changed: Cell::new(false), cfg };
         for name in TCX {
-            let program: &mut SchedClassifier = ebpf.program_mut(name).context(name)?.try_into()?;
-            program.load().with_context(|| format!("the verifier refused {name}"))?;
+            host.load_tcx(name)?;
         }
-        if let Some(program) = ebpf.program_mut(XDP) {
-            let program: &mut Xdp = program.try_into()?;
-            program.load().with_context(|| format!("the verifier refused {XDP}"))?;
-        }
-        let mut host = Self { ebpf, cfg };
+        host.load_xdp(XDP)?;
         host.configure(cfg)?;
         Ok(host)
+    }
+
+    /// Loads a tcx program.
+    pub fn load_tcx(&mut self, name: &'static str) -> Result<()> {
+        let program: &mut SchedClassifier = self.ebpf.program_mut(name).context(name)?.try_into()?;
+        program.load().with_context(|| format!("the verifier refused {name}"))
+    }
+
+    /// Loads an XDP program.
+    pub fn load_xdp(&mut self, name: &'static str) -> Result<()> {
+        let program: &mut Xdp = self.ebpf.program_mut(name).context(name)?.try_into()?;
+        program.load().with_context(|| format!("the verifier refused {name}"))
+    }
+
+    /// Writes an entry of an array.
+    pub fn put_at<V: aya::Pod>(&mut self, map: &str, index: u32, value: V) -> Result<()> {
+        let mut map: Array<_, V> = self.ebpf.map_mut(map).context("no such map")?.try_into()?;
+        Ok(map.set(index, value, 0)?)
     }
 
     /// Writes CFG.
     pub fn configure(&mut self, cfg: Cfg) -> Result<()> {
         self.cfg = cfg;
-        let mut map: Array<_, Plain<Cfg>> = self.ebpf.map_mut("CFG").context("CFG")?.try_into()?;
-        Ok(map.set(0, Plain(cfg), 0)?)
+        self.put_at("CFG", 0, Plain(cfg))
     }
 
     /// Writes an entry of a hash or LRU map.
     pub fn put<K: Copy + 'static, V: Copy + 'static>(&mut self, map: &str, key: K, value: V) -> Result<()> {
+        self.note_change(map);
         let mut map: HashMap<_, Plain<K>, Plain<V>> = self.ebpf.map_mut(map).context("no such map")?.try_into()?;
         Ok(map.insert(Plain(key), Plain(value), 0)?)
     }
@@ -111,8 +127,15 @@ impl Host {
 
     /// Removes one.
     pub fn remove<K: Copy + 'static, V: Copy + 'static>(&mut self, map: &str, key: K) -> Result<()> {
+        self.note_change(map);
         let mut map: HashMap<_, Plain<K>, Plain<V>> = self.ebpf.map_mut(map).context("no such map")?.try_into()?;
         Ok(map.remove(&Plain(key))?)
+    }
+
+    fn note_change(&self, map: &str) {
+        if ["IFACE", "EP", "HOSTS", "DEAD"].contains(&map) {
+            self.changed.set(true);
+        }
     }
 
     /// All of a map.
@@ -123,13 +146,15 @@ impl Host {
 
     /// Writes a prefix of ADDR or ROUTE.
     pub fn put_prefix<V: Copy + 'static>(&mut self, map: &str, bits: u32, key: VniAddress, value: V) -> Result<()> {
-        let mut map: LpmTrie<_, Plain<VniAddress>, Plain<V>> = self.ebpf.map_mut(map).context("no such map")?.try_into()?;
+        let mut map: LpmTrie<_, Plain<VniAddress>, Plain<V>> =
+            self.ebpf.map_mut(map).context("no such map")?.try_into()?;
         Ok(map.insert(&Key::new(bits, Plain(key)), Plain(value), 0)?)
     }
 
     /// Removes one.
     pub fn remove_prefix<V: Copy + 'static>(&mut self, map: &str, bits: u32, key: VniAddress) -> Result<()> {
-        let mut map: LpmTrie<_, Plain<VniAddress>, Plain<V>> = self.ebpf.map_mut(map).context("no such map")?.try_into()?;
+        let mut map: LpmTrie<_, Plain<VniAddress>, Plain<V>> =
+            self.ebpf.map_mut(map).context("no such map")?.try_into()?;
         Ok(map.remove(&Key::new(bits, Plain(key)))?)
     }
 
@@ -212,9 +237,13 @@ impl Host {
 
     /// The same `repeat` times, on the frame that the last run left.
     pub fn run_often(&self, program: &str, frame: &[u8], ifindex: u32, gso_size: u32, repeat: u32) -> Result<Outcome> {
+        if self.changed.replace(false) {
+            links::next_tick();
+        }
         let mut out = vec![0; frame.len() + 512];
         let mut context = [0u8; 192];
-        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), repeat, ..TestRunOptions::new() };
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), repeat, ..TestRunOptions::new() };
         let result = match self.ebpf.program(program).context("no such program")? {
             Program::SchedClassifier(p) => {
                 // Offsets in `struct __sk_buff`: ifindex 40, gso_size 176.
@@ -230,4 +259,3 @@ impl Host {
         Ok(Outcome { verdict: result.return_value as i32, frame: out, nanoseconds: result.duration.as_nanos() as u32 })
     }
 }
-

@@ -40,9 +40,21 @@ pub fn utc() -> u32 {
     seconds(libc::CLOCK_REALTIME) as u32
 }
 
+/// Returns when the kernel's coarse clock has moved: within a few milliseconds.
+pub fn next_tick() {
+    let now = read(libc::CLOCK_MONOTONIC_COARSE);
+    while read(libc::CLOCK_MONOTONIC_COARSE) == now {
+        std::thread::yield_now();
+    }
+}
+
 fn seconds(clock: libc::clockid_t) -> i64 {
+    read(clock).0
+}
+
+fn read(clock: libc::clockid_t) -> (i64, i64) {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a plain system call; these clocks always exist.
     unsafe { libc::clock_gettime(clock, &mut time) };
-    time.tv_sec
+    (time.tv_sec, time.tv_nsec)
 }

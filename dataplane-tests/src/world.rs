@@ -7,6 +7,7 @@ use crate::{
     links,
 };
 use anyhow::{Context, Result, ensure};
+use aya::EbpfLoader;
 use mizar_abi::{
     hash::{shard_of, slot},
     mapped,
@@ -129,6 +130,11 @@ impl World {
     /// `hosts` hosts without anything. Must be called on the test's own thread, which moves into
     /// a network namespace of its own.
     pub fn new(hosts: u32) -> Result<Self> {
+        Self::new_with(hosts, |_| {})
+    }
+
+    /// The same, the object loaded with settings.
+    pub fn new_with(hosts: u32, settings: impl Fn(&mut EbpfLoader<'_>)) -> Result<Self> {
         links::private_namespace()?;
         let hosts = (1..=hosts)
             .map(|number| {
@@ -142,7 +148,7 @@ impl World {
                     keys: [KEY, [0; 16]],
                     ..Cfg::default()
                 };
-                Host::load(cfg)
+                Host::load_with(cfg, &settings)
             })
             .collect::<Result<Vec<_>>>()?;
         let mut world = Self {
@@ -253,7 +259,8 @@ impl World {
     /// The bouncers forget it.
     pub fn withdraw(&mut self, port: &Port) -> Result<()> {
         for bouncer in self.bouncers_of(port.subnet, port.address) {
-            self.host(bouncer).remove::<VniAddress, Bounce>("BOUNCE", VniAddress::new(port.vni, mapped(port.address)))?;
+            self.host(bouncer)
+                .remove::<VniAddress, Bounce>("BOUNCE", VniAddress::new(port.vni, mapped(port.address)))?;
         }
         Ok(())
     }
@@ -296,7 +303,11 @@ impl World {
                     out_vni: vni,
                     reserved: 0,
                 };
-                let pairs = if to_bouncers { subnet.bouncers.clone() } else { self.dividers.get(&vni).cloned().unwrap_or_default() };
+                let pairs = if to_bouncers {
+                    subnet.bouncers.clone()
+                } else {
+                    self.dividers.get(&vni).cloned().unwrap_or_default()
+                };
                 let held = if to_bouncers { 0 } else { pairs.len() as u32 };
                 if !to_bouncers && !self.ports.values().any(|p| on(&p)) {
                     continue;

@@ -1,7 +1,11 @@
 //! A flow from its first packet to the direct path.
 
 use mizar_abi::maps::State;
-use mizar_dataplane_tests::{World, frame::Ip, world::{End, Port, underlay}};
+use mizar_dataplane_tests::{
+    World,
+    frame::Ip,
+    world::{End, Port, underlay},
+};
 
 const VNI: u32 = 0x1234;
 
@@ -22,12 +26,7 @@ fn a_connection_takes_the_bouncer_once_and_is_direct_both_ways_after() {
     assert_eq!(there.hosts, [1, 3, 2]);
     let End::Delivered { ep_id: 12, frame, .. } = &there.end else { panic!("{there:?}") };
     assert_eq!(frame[14..], syn[14..], "the packet itself is untouched");
-    w.assert_counts(&[
-        ("h1 request_out", 1),
-        ("h2 admitted_in", 1),
-        ("h3 bounced", 1),
-        ("h3 transit_tcx", 1),
-    ]);
+    w.assert_counts(&[("h1 request_out", 1), ("h2 admitted_in", 1), ("h3 bounced", 1), ("h3 transit_tcx", 1)]);
     let key = a.flow(6, 1000, b.address, 80);
     assert_eq!(w.host(1).flow(key).unwrap().state, State::NewOut as u8);
     let reply = w.send(&b, &b.frame(Ip::tcp(b.address, a.address, 80, 1000, 0x12))).unwrap();

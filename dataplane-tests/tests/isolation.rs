@@ -1,7 +1,10 @@
 //! The first property: no frame of an endpoint ever reaches an endpoint of another network; nor
 //! does any frame from the underlay without a valid tag or an established flow of its sender.
 
-use mizar_abi::{mapped, maps::{Flow, FlowKey}};
+use mizar_abi::{
+    mapped,
+    maps::{Flow, FlowKey},
+};
 use mizar_dataplane_tests::{
     World,
     frame::{self, Ip},
@@ -187,7 +190,8 @@ fn signed_packets_with_arbitrary_fields_never_cross_networks() {
     let (mut w, ports) = world();
     let mut r = Random(4);
     let from = ports[0];
-    let template = w.send(&from, &from.frame(Ip::tcp(from.address, ports[1].address, 5000, 80, 2))).unwrap().wire[0].clone();
+    let template =
+        w.send(&from, &from.frame(Ip::tcp(from.address, ports[1].address, 5000, 80, 2))).unwrap().wire[0].clone();
     let mut delivered = 0;
     for round in 0..20_000 {
         w.xdp = round % 2 == 0;

@@ -165,7 +165,8 @@ fn ipv4_options_and_type_of_service_survive() {
 fn a_connection_through_options_that_nobody_knows_still_works() {
     // Another version's non-critical option beside ours is skipped; the answer has ours alone.
     let (mut w, a, b) = world();
-    let request = w.host(1).run("endpoint_egress", &a.frame(Ip::udp(a.address, b.address, 5, 6, b"x")), a.ifindex, 0).unwrap();
+    let request =
+        w.host(1).run("endpoint_egress", &a.frame(Ip::udp(a.address, b.address, 5, 6, b"x")), a.ifindex, 0).unwrap();
     let mut wider = request.frame.clone();
     wider.splice(50..50, [0x12, 0x34, 0x01, 1, 9, 9, 9, 9]);
     wider[42] += 2;

@@ -1,6 +1,10 @@
 //! Every placement of roles: who is asked, and that the way is direct afterwards.
 
-use mizar_dataplane_tests::{World, frame::Ip, world::{End, Port}};
+use mizar_dataplane_tests::{
+    World,
+    frame::Ip,
+    world::{End, Port},
+};
 
 const VNI: u32 = 0x1234;
 
@@ -17,13 +21,9 @@ fn world(bouncer: u32, b_on: u32, xdp: bool) -> (World, Port, Port) {
 #[test]
 fn the_bouncer_may_be_on_any_host() {
     for xdp in [false, true] {
-        for (bouncer, b_on, way) in [
-            (3, 2, vec![1, 3, 2]),
-            (1, 2, vec![1, 2]),
-            (2, 2, vec![1, 2]),
-            (3, 1, vec![1, 3, 1]),
-            (1, 1, vec![1]),
-        ] {
+        for (bouncer, b_on, way) in
+            [(3, 2, vec![1, 3, 2]), (1, 2, vec![1, 2]), (2, 2, vec![1, 2]), (3, 1, vec![1, 3, 1]), (1, 1, vec![1])]
+        {
             let (mut w, a, b) = world(bouncer, b_on, xdp);
             assert_eq!(w.connect(&a, &b, 1000), way, "bouncer on {bouncer}, peer on {b_on}, xdp {xdp}");
         }

@@ -26,7 +26,10 @@ fn a_flow_lost_by_either_end_or_both_goes_on_whoever_speaks_first() {
             for host in &lost {
                 w.host(*host).evict().unwrap();
             }
-            let data = [(a, b, Ip::tcp(a.address, b.address, 1000, 80, 0x18)), (b, a, Ip::tcp(b.address, a.address, 80, 1000, 0x18))];
+            let data = [
+                (a, b, Ip::tcp(a.address, b.address, 1000, 80, 0x18)),
+                (b, a, Ip::tcp(b.address, a.address, 80, 1000, 0x18)),
+            ];
             let order = if first_speaks { [0, 1, 0, 1] } else { [1, 0, 1, 0] };
             for i in order {
                 let (from, to, ip) = &data[i];
@@ -66,8 +69,7 @@ fn every_packet_of_a_burst_that_was_under_way_is_delivered() {
     w.connect(&a, &b, 1000);
     // Three packets leave before the first comes back.
     let data = a.frame(Ip::tcp(a.address, b.address, 1000, 80, 0x18));
-    let sent: Vec<_> =
-        (0..3).map(|_| w.host(1).run("endpoint_egress", &data, a.ifindex, 0).unwrap().frame).collect();
+    let sent: Vec<_> = (0..3).map(|_| w.host(1).run("endpoint_egress", &data, a.ifindex, 0).unwrap().frame).collect();
     w.host(2).evict().unwrap();
     let back: Vec<_> = sent.iter().map(|f| w.host(2).run("uplink_tcx", f, 9, 0).unwrap().frame).collect();
     for frame in back {
@@ -112,10 +114,12 @@ fn a_return_from_a_moved_port_names_its_new_host() {
 #[test]
 fn a_bouncer_that_does_not_know_asks_the_other_one() {
     let (mut w, a, b) = world();
-    w.host(3).remove::<mizar_abi::maps::VniAddress, Bounce>(
-        "BOUNCE",
-        mizar_abi::maps::VniAddress::new(VNI, mizar_abi::mapped(b.address)),
-    ).unwrap();
+    w.host(3)
+        .remove::<mizar_abi::maps::VniAddress, Bounce>(
+            "BOUNCE",
+            mizar_abi::maps::VniAddress::new(VNI, mizar_abi::mapped(b.address)),
+        )
+        .unwrap();
     let mut asked_wrong_one = 0;
     for sport in 1000..1020 {
         let way = w.deliver(&a, &b, Ip::udp(a.address, b.address, sport, 53, b"?"));
@@ -135,13 +139,21 @@ fn an_admission_for_a_port_that_never_was_here_goes_to_the_other_bouncer_once() 
     let (mut w, a, b) = world();
     // Bouncer 3 believes that b is on host 5; the truth is with 4.
     w.tell(3, &b, Bounce { host: 5, ep_id: b.ep_id, set: 0, generation: 1 }).unwrap();
-    w.host(5).put_prefix(
-        "ROUTE",
-        32 + 96 + 24,
-        mizar_abi::maps::VniAddress::new(VNI, mizar_abi::mapped([10, 0, 0, 0])),
-        mizar_abi::maps::Route { kind: 1, subnet: 7, shards: 7, ..Default::default() },
-    ).unwrap();
-    w.host(5).put("SHARD", mizar_abi::maps::ShardKey { set: 7, shard: 0 }, mizar_abi::maps::Shard { hosts: [3, 4], pairs: 0 }).unwrap();
+    w.host(5)
+        .put_prefix(
+            "ROUTE",
+            32 + 96 + 24,
+            mizar_abi::maps::VniAddress::new(VNI, mizar_abi::mapped([10, 0, 0, 0])),
+            mizar_abi::maps::Route { kind: 1, subnet: 7, shards: 7, ..Default::default() },
+        )
+        .unwrap();
+    w.host(5)
+        .put(
+            "SHARD",
+            mizar_abi::maps::ShardKey { set: 7, shard: 0 },
+            mizar_abi::maps::Shard { hosts: [3, 4], pairs: 0 },
+        )
+        .unwrap();
     let ways: Vec<_> = (1000..1020).map(|p| w.deliver(&a, &b, Ip::udp(a.address, b.address, p, 53, b"?"))).collect();
     assert!(ways.contains(&vec![1, 3, 5, 4, 2]), "{ways:?}");
     // If both are wrong, it ends.

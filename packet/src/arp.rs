@@ -64,8 +64,7 @@ impl Arp {
 mod tests {
     use super::*;
 
-    const REQUEST: [u8; LEN] =
-        [0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 9, 10, 0, 0, 9, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1];
+    const REQUEST: [u8; LEN] = [0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 9, 10, 0, 0, 9, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1];
 
     #[test]
     fn the_answer_comes_from_the_virtual_mac_and_the_address_asked_for() {

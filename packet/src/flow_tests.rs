@@ -1,1 +1,164 @@
+use super::*;
+use mizar_abi::maps::{Flow, State, flow_flag, tcp_seen};
 
+const AT: Now = Now { s: 1_000, ms: 1_000_000 };
+const US: Peer = Peer { host: [1, 1, 1, 1], vni: 9, identity: 5, generation: 3, ep: 0 };
+
+fn later(seconds: u32) -> Now {
+    Now { s: AT.s + seconds, ms: AT.ms + seconds * 1000 }
+}
+
+fn in_state(state: State) -> Flow {
+    Flow { state: state as u8, last_seen: AT.s, since_ms: AT.ms, cookie: 77, ..Flow::default() }
+}
+
+fn admission() -> Admission {
+    Admission { ep_id: 4, cookie: 88, epoch: 0, routed: true, opens: false }
+}
+
+#[test]
+fn every_state_lives_as_long_as_the_table_says() {
+    for (state, number, seconds) in [
+        (State::NewOut, proto::TCP, 60),
+        (State::NewOut, proto::UDP, 10),
+        (State::NewIn, proto::TCP, 30),
+        (State::Est, proto::TCP, 7_440),
+        (State::Est, proto::UDP, 180),
+        (State::Est, proto::ICMP, 30),
+        (State::Est, 47, 180),
+        (State::Closing, proto::TCP, 60),
+    ] {
+        let flow = in_state(state);
+        assert!(is_live(&flow, number, &later(seconds)), "{state:?} {number}");
+        assert!(!is_live(&flow, number, &later(seconds + 1)), "{state:?} {number}");
+    }
+    let reset = Flow { tcp: tcp_seen::RST, ..in_state(State::Closing) };
+    assert!(is_live(&reset, proto::TCP, &later(10)) && !is_live(&reset, proto::TCP, &later(11)));
+    let denied = in_state(State::Denied);
+    assert!(is_live(&denied, proto::TCP, &Now { ms: AT.ms + 999, ..AT }));
+    assert!(!is_live(&denied, proto::TCP, &later(1)));
+}
+
+#[test]
+fn a_write_of_another_cpu_a_moment_later_ends_no_flow() {
+    let flow = Flow { last_seen: AT.s + 1, ..in_state(State::Est) };
+    assert!(is_live(&flow, proto::TCP, &AT));
+}
+
+#[test]
+fn clocks_agree_after_years() {
+    for ns in [0, 999_999, 1_000_000, 86_400_000_000_000 * 400] {
+        let now = Now::from_ns(ns);
+        assert_eq!(now.s as u64, ns / 1_000_000_000);
+        assert_eq!(now.ms, (ns / 1_000_000) as u32);
+    }
+}
+
+#[test]
+fn fin_both_ways_or_rst_closes() {
+    for (steps, closing) in [
+        (&[(tcp::FIN, true)][..], false),
+        (&[(tcp::FIN, true), (tcp::FIN, true)][..], false),
+        (&[(tcp::FIN, true), (tcp::FIN, false)][..], true),
+        (&[(tcp::RST, false)][..], true),
+        (&[(tcp::ACK, false)][..], false),
+    ] {
+        let mut flow = in_state(State::Est);
+        for (flags, outgoing) in steps {
+            touch(&mut flow, *flags, *outgoing, &AT);
+        }
+        assert_eq!(flow.state == State::Closing as u8, closing, "{steps:?}");
+    }
+}
+
+#[test]
+fn only_an_opening_packet_reopens_and_only_what_was_closed() {
+    assert!(reopens(&in_state(State::Closing), true));
+    assert!(!reopens(&in_state(State::Closing), false));
+    assert!(!reopens(&in_state(State::Est), true));
+}
+
+/// The table of states under an admission.
+#[test]
+fn an_admission_makes_a_flow_or_joins_one() {
+    for (before, after, flags) in [
+        (None, State::NewIn, flow_flag::R_INIT | flow_flag::ROUTED),
+        (Some(State::Denied), State::NewIn, flow_flag::R_INIT | flow_flag::ROUTED),
+        (Some(State::NewIn), State::NewIn, flow_flag::R_INIT | flow_flag::ROUTED),
+        (Some(State::NewOut), State::Est, flow_flag::I_INIT | flow_flag::R_INIT | flow_flag::ROUTED),
+        (Some(State::Est), State::Est, flow_flag::I_INIT | flow_flag::R_INIT | flow_flag::ROUTED),
+    ] {
+        let mut flow = before.map_or(Flow::default(), in_state);
+        if matches!(before, Some(State::NewOut | State::Est)) {
+            flow.flags = flow_flag::I_INIT | flow_flag::CONFIRMED;
+        }
+        admitted(&mut flow, &admission(), &US, &AT);
+        assert_eq!((flow.state, flow.flags), (after as u8, flags), "{before:?}");
+        assert_eq!((flow.peer_host, flow.cookie, flow.ep_id, flow.peer_identity), (US.host, 88, 4, 5));
+        assert!(owes_ack(&flow));
+    }
+}
+
+#[test]
+fn a_closed_flow_is_joined_by_data_and_replaced_by_an_opening() {
+    let mut flow = Flow { tcp: tcp_seen::FIN_IN | tcp_seen::FIN_OUT, ..in_state(State::Closing) };
+    admitted(&mut flow, &admission(), &US, &AT);
+    assert_eq!(flow.state, State::Closing as u8);
+    admitted(&mut flow, &Admission { opens: true, ..admission() }, &US, &AT);
+    assert_eq!((flow.state, flow.tcp), (State::NewIn as u8, 0));
+}
+
+#[test]
+fn a_straggler_of_an_older_binding_does_not_move_a_path_back() {
+    let mut flow = Flow::default();
+    admitted(&mut flow, &admission(), &Peer { generation: 8, ..US }, &AT);
+    let old = Peer { host: [2, 2, 2, 2], generation: 7, ..US };
+    admitted(&mut flow, &admission(), &old, &later(1));
+    assert_eq!(flow.peer_host, US.host);
+    flow.state = State::Est as u8;
+    assert!(acknowledged(&mut flow, 88, &old, &later(1)));
+    assert_eq!(flow.peer_host, US.host);
+    // After ten seconds it is a new port of the same address.
+    admitted(&mut flow, &admission(), &old, &later(11));
+    assert_eq!(flow.peer_host, old.host);
+    // Newer and equal ones count at once.
+    admitted(&mut flow, &admission(), &Peer { generation: 9, ..US }, &later(11));
+    assert_eq!(flow.peer_host, US.host);
+}
+
+#[test]
+fn an_acknowledgement_needs_the_cookie_and_a_flow_that_may_have_one() {
+    for (state, cookie, learned) in [
+        (State::NewOut, 77, true),
+        (State::Est, 77, true),
+        (State::Closing, 77, true),
+        (State::NewOut, 78, false),
+        (State::Denied, 77, false),
+        (State::NewIn, 77, false),
+    ] {
+        let mut flow = in_state(state);
+        assert_eq!(acknowledged(&mut flow, cookie, &US, &AT), learned, "{state:?}");
+        assert_eq!(flow.peer_host == US.host, learned, "{state:?}");
+        if learned && state == State::NewOut {
+            assert_eq!(flow.state, State::Est as u8);
+        }
+    }
+}
+
+#[test]
+fn a_direct_packet_ends_the_debt_of_an_acknowledgement() {
+    let mut flow = Flow::default();
+    admitted(&mut flow, &admission(), &US, &AT);
+    confirm(&mut flow);
+    assert_eq!(flow.state, State::Est as u8);
+    assert!(!owes_ack(&flow));
+}
+
+#[test]
+fn asking_again_keeps_the_former_peer_and_who_opened() {
+    let mut flow = Flow { flags: flow_flag::I_INIT, peer_host: [1, 1, 1, 1], tries: 3, ..in_state(State::Est) };
+    ask_again(&mut flow, &later(5));
+    assert_eq!((flow.state, flow.flags, flow.tries), (State::NewOut as u8, flow_flag::I_INIT, 0));
+    assert_eq!((flow.peer_host, flow.cookie), ([1, 1, 1, 1], 77));
+    assert!(!knows_peer(&flow));
+}

@@ -58,9 +58,42 @@ impl Outer {
         let critical = if self.options == OPTION_LEN { 0x40 } else { 0 };
         let control = if self.frame == 0 { 0x80 } else { 0 };
         [
-            0x45, self.tos, l0, l1, 0, 0, 0x40, 0, 64, 17, c0, c1, s[0], s[1], s[2], s[3], d[0], d[1], d[2], d[3], // IPv4
-            p0, p1, g0, g1, u0, u1, 0, 0, // UDP
-            (self.options / 4) as u8, control | critical, 0x65, 0x58, v0, v1, v2, 0, // Geneve
+            0x45,
+            self.tos,
+            l0,
+            l1,
+            0,
+            0,
+            0x40,
+            0,
+            64,
+            17,
+            c0,
+            c1,
+            s[0],
+            s[1],
+            s[2],
+            s[3],
+            d[0],
+            d[1],
+            d[2],
+            d[3], // IPv4
+            p0,
+            p1,
+            g0,
+            g1,
+            u0,
+            u1,
+            0,
+            0, // UDP
+            (self.options / 4) as u8,
+            control | critical,
+            0x65,
+            0x58,
+            v0,
+            v1,
+            v2,
+            0, // Geneve
         ]
     }
 }
@@ -225,3 +258,7 @@ pub fn options<P: Packet + ?Sized>(packet: &P, offset: usize, len: usize) -> Res
     }
     if at == len { Ok(found) } else { Err(Drop::BadGeneve) }
 }
+
+#[cfg(test)]
+#[path = "geneve_tests.rs"]
+mod tests;

@@ -68,7 +68,11 @@ pub const fn error(error: Error, from: [u8; 4], to: [u8; 4], quote: &[u8; QUOTE_
     let icmp = checksum::sum(&[kind, code, 0, 0, 0, 0, m0, m1]) + checksum::sum(quote);
     let [c0, c1] = checksum::finish(icmp).to_be_bytes();
     [
-        0x45, 0xc0, l0, l1, 0, 0, 0x40, 0, 64, 1, i0, i1, from[0], from[1], from[2], from[3], to[0], to[1], to[2], to[3],
-        kind, code, c0, c1, 0, 0, m0, m1,
+        0x45, 0xc0, l0, l1, 0, 0, 0x40, 0, 64, 1, i0, i1, from[0], from[1], from[2], from[3], to[0], to[1], to[2],
+        to[3], kind, code, c0, c1, 0, 0, m0, m1,
     ]
 }
+
+#[cfg(test)]
+#[path = "icmp_tests.rs"]
+mod tests;

@@ -195,7 +195,11 @@ pub fn parse<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Inner, Dro
 
 /// The same, with the header's first 20 bytes read already.
 #[inline(always)]
-pub fn parse_with_header<P: Packet + ?Sized>(packet: &P, offset: usize, header: &[u8; HEADER_LEN]) -> Result<Inner, Drop> {
+pub fn parse_with_header<P: Packet + ?Sized>(
+    packet: &P,
+    offset: usize,
+    header: &[u8; HEADER_LEN],
+) -> Result<Inner, Drop> {
     let header_len = (header[0] & 0x0f) * 4;
     let total_len = u16_at(header, 2);
     if header[0] >> 4 != 4
@@ -269,7 +273,8 @@ fn quoted<P: Packet + ?Sized>(packet: &P, offset: usize, room: u16, mut inner: I
     let header: [u8; HEADER_LEN] = packet.read(offset).ok_or(Drop::Malformed)?;
     let header_len = (header[0] & 0x0f) * 4;
     let sender = four_at(&header, 12);
-    if header[0] >> 4 != 4 || (header_len as usize) < HEADER_LEN || room < header_len as u16 + 8 || sender != inner.dst {
+    if header[0] >> 4 != 4 || (header_len as usize) < HEADER_LEN || room < header_len as u16 + 8 || sender != inner.dst
+    {
         return Err(Drop::Malformed);
     }
     let mut tuple = Tuple { src: four_at(&header, 16), dst: sender, proto: header[9], sport: 0, dport: 0 };
@@ -282,3 +287,7 @@ fn quoted<P: Packet + ?Sized>(packet: &P, offset: usize, room: u16, mut inner: I
     inner.icmp_error = true;
     Ok(inner)
 }
+
+#[cfg(test)]
+#[path = "ipv4_tests.rs"]
+mod tests;

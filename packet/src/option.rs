@@ -114,33 +114,53 @@ impl Body {
         u64::from_le_bytes([b[at], b[at + 1], b[at + 2], b[at + 3], b[at + 4], b[at + 5], b[at + 6], b[at + 7]])
     }
 
+    /// The four words that transit passes on as they came: of the body, and the inner addresses.
+    #[inline(always)]
+    const fn constant_words(&self, bound: &Bound) -> [u64; 4] {
+        let addresses = u32::from_le_bytes(bound.src) as u64 | (u32::from_le_bytes(bound.dst) as u64) << 32;
+        [self.word(8), self.word(16), self.word(24), addresses]
+    }
+
     /// The tag under `key`, for a packet that `receiver` shall accept with this outer VNI and
     /// these inner addresses (zero in control packets without payload).
     ///
-    /// Message: body[0..40], then receiver, VNI << 8 | protocol, then source, destination; each a
-    /// little-endian word of the bytes on the wire, 56 bytes in all. IPv6 will add its longer
-    /// addresses, and differ by its length.
+    /// The message, 55 bytes, as SipHash pads it: body[8..32], inner source, destination,
+    /// body[0..8] with the protocol in place of the key's id (which the choice of key confirms),
+    /// body[32..40], receiver's host, VNI. So it fills six words and the last seven bytes; and
+    /// what transit changes comes last, so that it signs from where verification had come
+    /// ([`Midstate`]). IPv6 will add its longer addresses, and differ by its length.
     #[inline(always)]
     pub fn tag_for(&self, key: &[u8; 16], bound: &Bound) -> u64 {
-        Sip24::new(key)
-            .word(self.word(0))
-            .word(self.word(8))
-            .word(self.word(16))
-            .word(self.word(24))
+        self.tag_from(Midstate::begin(key, self.constant_words(bound)), bound)
+    }
+
+    #[inline(always)]
+    fn tag_from(&self, begun: Sip24, bound: &Bound) -> u64 {
+        const KEY_ID: u64 = 0xff << (8 * at::KEY_ID);
+        let receiver = u32::from_le_bytes(bound.receiver) as u64;
+        begun
+            .word(self.word(0) & !KEY_ID | (bound.proto as u64) << (8 * at::KEY_ID))
             .word(self.word(32))
-            .word(u32::from_le_bytes(bound.receiver) as u64 | ((bound.vni << 8 | bound.proto as u32) as u64) << 32)
-            .word(u32::from_le_bytes(bound.src) as u64 | (u32::from_le_bytes(bound.dst) as u64) << 32)
-            .finish(56, 0)
+            .finish(55, receiver | ((bound.vni << 8).swap_bytes() as u64) << 32)
     }
 
     /// Stamps and signs; false if there is no key.
     #[inline(always)]
     pub fn sign(&mut self, cfg: &Cfg, utc: u32, bound: &Bound) -> bool {
+        self.sign_after(cfg, utc, bound, &Midstate::default())
+    }
+
+    /// The same for a packet that came signed: what was computed then is used, as far as it fits.
+    #[inline(always)]
+    pub fn sign_after(&mut self, cfg: &Cfg, utc: u32, bound: &Bound, verified: &Midstate) -> bool {
         let second = cfg.sign & 1 == 1;
         let (id, key) = if second { (cfg.key_ids[1], &cfg.keys[1]) } else { (cfg.key_ids[0], &cfg.keys[0]) };
         self.set_key_id(id);
         self.set_stamp(utc);
-        let tag = self.tag_for(key, bound);
+        let words = self.constant_words(bound);
+        let fits = verified.key_id == id as u64 && verified.words == words;
+        let begun = if fits { verified.sip } else { Midstate::begin(key, words) };
+        let tag = self.tag_from(begun, bound);
         self.set_tag(tag);
         id != 0
     }
@@ -149,6 +169,12 @@ impl Body {
     /// it is off.
     #[inline(always)]
     pub fn verify(&self, cfg: &Cfg, utc: u32, bound: &Bound) -> Result<(), Drop> {
+        self.verify_noting(cfg, utc, bound, &mut Midstate::default())
+    }
+
+    /// The same, and notes how far the tag's computation is the same for the next receiver.
+    #[inline(always)]
+    pub fn verify_noting(&self, cfg: &Cfg, utc: u32, bound: &Bound, noted: &mut Midstate) -> Result<(), Drop> {
         let id = self.key_id();
         let key = if id == cfg.key_ids[0] {
             &cfg.keys[0]
@@ -157,11 +183,38 @@ impl Body {
         } else {
             return Err(Drop::BadTag);
         };
-        if id == 0 || self.tag_for(key, bound) != self.tag() {
+        let words = self.constant_words(bound);
+        *noted = Midstate { sip: Midstate::begin(key, words), words, key_id: id as u64 };
+        if id == 0 || self.tag_from(noted.sip, bound) != self.tag() {
             return Err(Drop::BadTag);
         }
         let ahead = self.stamp().wrapping_sub(utc).wrapping_add(STAMP_WINDOW);
         if ahead > 2 * STAMP_WINDOW { Err(Drop::BadStamp) } else { Ok(()) }
+    }
+}
+
+/// The hash after the words that do not change on a packet's way, and what it depends on. It is
+/// used only for exactly these words under this key, so a stale one is merely useless.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Midstate {
+    sip: Sip24,
+    words: [u64; 4],
+    /// 0 = none: no key has this id.
+    key_id: u64,
+}
+
+impl Default for Midstate {
+    fn default() -> Self {
+        Self { sip: Sip24::new(&[0; 16]), words: [0; 4], key_id: 0 }
+    }
+}
+
+impl Midstate {
+    #[inline(always)]
+    fn begin(key: &[u8; 16], words: [u64; 4]) -> Sip24 {
+        let [a, b, c, d] = words;
+        Sip24::new(key).word(a).word(b).word(c).word(d)
     }
 }
 
@@ -204,17 +257,20 @@ mod tests {
     }
 
     /// Hosts of different versions exchange these: a change needs a new option type. The value was
-    /// computed by a second implementation, in Python, over the 56 bytes of the message.
+    /// computed by a second implementation, in Python, over the 55 bytes of the message.
     #[test]
     fn tags_never_change() {
         assert_eq!(signed().tag(), VECTOR, "{:#x}", signed().tag());
     }
-    const VECTOR: u64 = 0xdc98_1fcb_2dd7_9a0f;
+    const VECTOR: u64 = 0xfd18_1085_acd5_0cbe;
 
     #[test]
     fn fields_stand_where_the_layout_says() {
         let body = signed();
-        assert_eq!(body.0[..20], [1, 0, 0, 7, 172, 16, 0, 1, 0x12, 0x34, 0x56, 0, 0xde, 0xad, 0xbe, 0xef, 4, 210, 0, 80]);
+        assert_eq!(
+            body.0[..20],
+            [1, 0, 0, 7, 172, 16, 0, 1, 0x12, 0x34, 0x56, 0, 0xde, 0xad, 0xbe, 0xef, 4, 210, 0, 80]
+        );
         assert_eq!((body.kind(), body.origin_vni(), body.stamp()), (Some(Kind::Req), 0x123456, 1_000_000));
     }
 
@@ -244,13 +300,31 @@ mod tests {
 
     #[test]
     fn a_stamp_counts_five_seconds_either_way() {
-        for (now, expected) in [
-            (1_000_005, Ok(())),
-            (999_995, Ok(())),
-            (1_000_006, Err(Drop::BadStamp)),
-            (999_994, Err(Drop::BadStamp)),
-        ] {
+        for (now, expected) in
+            [(1_000_005, Ok(())), (999_995, Ok(())), (1_000_006, Err(Drop::BadStamp)), (999_994, Err(Drop::BadStamp))]
+        {
             assert_eq!(signed().verify(&cfg(), now, &BOUND), expected, "at {now}");
+        }
+    }
+
+    /// Whatever transit changes, and whatever was noted of this or another packet.
+    #[test]
+    fn signing_from_a_midstate_equals_signing_from_nothing() {
+        let mut noted = Midstate::default();
+        assert_eq!(signed().verify_noting(&cfg(), 1_000_000, &BOUND, &mut noted), Ok(()));
+        for at in 0..40 {
+            for (cfg, bound) in [
+                (cfg(), BOUND),
+                (cfg(), Bound { receiver: [1; 4], ..BOUND }),
+                (cfg(), Bound { dst: [9; 4], vni: 9, ..BOUND }),
+                (Cfg { sign: 1, ..cfg() }, BOUND),
+            ] {
+                let (mut after, mut plain) = (signed(), signed());
+                after.0[at] ^= 0x55;
+                plain.0[at] ^= 0x55;
+                assert!(after.sign_after(&cfg, 1_000_003, &bound, &noted) && plain.sign(&cfg, 1_000_003, &bound));
+                assert_eq!(after, plain, "byte {at}");
+            }
         }
     }
 

@@ -12,8 +12,7 @@ pub const FIRST_PORT: u16 = 49_152;
 #[inline(always)]
 pub fn hash(inner: &Inner) -> u32 {
     let ports = if inner.is_fragment() { 0 } else { ((inner.tuple.sport as u64) << 16) | inner.tuple.dport as u64 };
-    let addresses =
-        ((u32::from_ne_bytes(inner.src) as u64) << 32) | u32::from_ne_bytes(inner.dst) as u64;
+    let addresses = ((u32::from_ne_bytes(inner.src) as u64) << 32) | u32::from_ne_bytes(inner.dst) as u64;
     let mut h = addresses ^ (ports << 8 | inner.proto as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     h = (h ^ (h >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);

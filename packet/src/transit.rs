@@ -45,6 +45,8 @@ pub struct Decision {
     pub action: Action,
     /// Underlay address of the next host; 0.0.0.0 for a denial.
     pub host: [u8; 4],
+    /// Its number; 0 for a denial.
+    pub number: u32,
     /// Outer VNI from here on.
     pub vni: u32,
     /// The endpoint (Admit).
@@ -88,7 +90,9 @@ pub fn choose<T: Tables + ?Sized>(tables: &T, shard: &Shard, preferred: usize, b
 #[inline(always)]
 pub fn shard_on<T: Tables + ?Sized>(tables: &T, route: &Route, dst: [u8; 4], spread: u32) -> Option<Shard> {
     if route.kind == RouteKind::Bouncers as u32 {
-        let shard = shard_of(slot(route.subnet, &mapped(dst)), route.log2 as u8) as u32;
+        // Most subnets are small: one shard, and nothing to hash.
+        let shard =
+            if route.log2 == 0 { 0 } else { shard_of(slot(route.subnet, &mapped(dst)), route.log2 as u8) as u32 };
         return tables.shard(&ShardKey { set: route.shards, shard });
     }
     let first = tables.shard(&ShardKey { set: route.shards, shard: 0 })?;
@@ -102,7 +106,8 @@ pub fn shard_on<T: Tables + ?Sized>(tables: &T, route: &Route, dst: [u8; 4], spr
 /// Decides. `me` is this host's number.
 #[inline(always)]
 pub fn decide<T: Tables + ?Sized>(tables: &T, me: u32, request: &Request) -> Result<Decision, Drop> {
-    let deny = Decision { action: Action::Deny(code::UNREACHABLE), host: [0; 4], vni: request.vni, ep_id: 0 };
+    let deny =
+        Decision { action: Action::Deny(code::UNREACHABLE), host: [0; 4], number: 0, vni: request.vni, ep_id: 0 };
     let mut vni = request.vni;
     let mut key = VniAddress::new(vni, mapped(request.dst));
     let mut bounce = tables.bounce(&key);
@@ -121,7 +126,7 @@ pub fn decide<T: Tables + ?Sized>(tables: &T, me: u32, request: &Request) -> Res
             return Ok(deny);
         }
         let host = tables.address(bounce.host).ok_or(Drop::NoHost)?;
-        return Ok(Decision { action: Action::Admit, host, vni, ep_id: bounce.ep_id });
+        return Ok(Decision { action: Action::Admit, host, number: bounce.host, vni, ep_id: bounce.ep_id });
     }
     let Some(route) = route else { return Ok(deny) };
     let Some(shard) = shard_on(tables, &route, request.dst, request.source_port as u32) else { return Ok(deny) };
@@ -131,13 +136,13 @@ pub fn decide<T: Tables + ?Sized>(tables: &T, me: u32, request: &Request) -> Res
             return Ok(deny);
         }
         return Ok(match choose(tables, &shard, 0, me) {
-            Some((_, host)) => Decision { action: Action::Sibling, host, vni, ep_id: 0 },
+            Some((number, host)) => Decision { action: Action::Sibling, host, number, vni, ep_id: 0 },
             None => deny,
         });
     }
     let preferred = path::divider_replica(request.source_port, request.tries);
     match choose(tables, &shard, preferred, 0) {
-        Some((_, host)) => Ok(Decision { action: Action::Divide, host, vni, ep_id: 0 }),
+        Some((number, host)) => Ok(Decision { action: Action::Divide, host, number, vni, ep_id: 0 }),
         None => Err(Drop::NoTransit),
     }
 }
