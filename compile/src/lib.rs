@@ -99,7 +99,9 @@ pub enum Write {
 pub fn change(old: &Compiled, new: &Compiled) -> Vec<Write> {
     let keys: BTreeSet<&EntryKey> = old.entries.keys().chain(new.entries.keys()).collect();
     let entries = keys.into_iter().filter_map(|key| match (old.entries.get(key), new.entries.get(key)) {
-        (before, Some(body)) if before != Some(body) => Some(Write::Put(Entry { key: key.clone(), body: body.clone() })),
+        (before, Some(body)) if before != Some(body) => {
+            Some(Write::Put(Entry { key: key.clone(), body: body.clone() }))
+        }
         (Some(_), None) => Some(Write::Remove(key.clone())),
         _ => None,
     });

@@ -102,10 +102,7 @@ pub(crate) fn port(port: &model::BoundPort) -> Compiled {
             name: name.clone(),
             vni,
             mac: mac.to_string(),
-            fixed_ips: fixed_ips
-                .iter()
-                .map(|ip| body::FixedIp { address: ip.address, subnet: ip.subnet })
-                .collect(),
+            fixed_ips: fixed_ips.iter().map(|ip| body::FixedIp { address: ip.address, subnet: ip.subnet }).collect(),
             pairs: pairs
                 .iter()
                 .map(|pair| body::AddressPair { cidr: pair.cidr, mac: pair.mac.map(|mac| mac.to_string()) })

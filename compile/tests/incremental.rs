@@ -72,8 +72,8 @@ fn host(n: u8, address: u8) -> Host {
 fn port() -> impl Strategy<Value = BoundPort> {
     let ips = proptest::collection::btree_set((0u32..3, 1u8..5), 0..3);
     let host = proptest::option::of(1u32..4);
-    (ips, host.clone(), host, 1u32..5, any::<bool>(), 0usize..2).prop_map(|(ips, host, moved_from, generation, admin_up, pairs)| {
-        BoundPort {
+    (ips, host.clone(), host, 1u32..5, any::<bool>(), 0usize..2).prop_map(
+        |(ips, host, moved_from, generation, admin_up, pairs)| BoundPort {
             id: PortId::from(Uuid::nil()),
             number: 0,
             generation,
@@ -90,8 +90,8 @@ fn port() -> impl Strategy<Value = BoundPort> {
             set: 0,
             host,
             moved_from,
-        }
-    })
+        },
+    )
 }
 
 fn command() -> impl Strategy<Value = Command> {

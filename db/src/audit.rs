@@ -148,7 +148,9 @@ async fn look(conn: &mut AsyncPgConnection, placed: Option<&Compiled>) -> Result
 /// All objects, compiled from nothing.
 async fn compile_all(conn: &mut AsyncPgConnection) -> Result<Compiled, AuditError> {
     let mut all = Compiled::default();
-    for (number, name, underlay) in hosts::table.select((hosts::number, hosts::name, hosts::underlay)).load::<(i32, String, IpNet)>(conn).await? {
+    for (number, name, underlay) in
+        hosts::table.select((hosts::number, hosts::name, hosts::underlay)).load::<(i32, String, IpNet)>(conn).await?
+    {
         let IpAddr::V4(underlay) = underlay.addr() else {
             return Err(AuditError::Corrupt { table: "hosts", column: "underlay" });
         };
@@ -187,15 +189,19 @@ struct Stored {
     includes: BTreeSet<Include>,
 }
 
+/// Scope, slot, kind, key, body.
+type EntryColumns = (i64, i16, i16, Vec<u8>, Vec<u8>);
+
 /// Of kinds and scopes that this version knows: others are another version's.
 async fn stored(conn: &mut AsyncPgConnection) -> Result<Stored, AuditError> {
-    let rows: Vec<(i64, i16, i16, Vec<u8>, Vec<u8>)> = entry::table
+    let rows: Vec<EntryColumns> = entry::table
         .filter(entry::deleted.eq(false))
         .select((entry::scope, entry::slot, entry::kind, entry::key, entry::body))
         .load(conn)
         .await?;
     let entries = rows.into_iter().filter_map(|(scope, slot, kind, key, body)| {
-        let key = EntryKey { scope: Scope::from_i64(scope)?, slot: slot.cast_unsigned(), kind: Kind::from_i16(kind)?, key };
+        let key =
+            EntryKey { scope: Scope::from_i64(scope)?, slot: slot.cast_unsigned(), kind: Kind::from_i16(kind)?, key };
         Some((key, body))
     });
     let entries = entries.collect();

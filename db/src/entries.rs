@@ -102,10 +102,7 @@ pub async fn apply(conn: &mut AsyncPgConnection, writes: &[Write]) -> QueryResul
     upsert_includes(conn, &includes).await
 }
 
-async fn upsert_entries(
-    conn: &mut AsyncPgConnection,
-    entries: &BTreeMap<&EntryKey, Option<&Body>>,
-) -> QueryResult<()> {
+async fn upsert_entries(conn: &mut AsyncPgConnection, entries: &BTreeMap<&EntryKey, Option<&Body>>) -> QueryResult<()> {
     if entries.is_empty() {
         return Ok(());
     }

@@ -55,10 +55,12 @@ impl FromRequest for HostName {
         let asked = request.match_info().get("host").unwrap_or_default();
         ready(match request.conn_data::<Peer>() {
             Some(Peer(Some(name))) if name == asked => Ok(Self(name.clone())),
-            Some(Peer(Some(name))) => Err(Problem::forbidden(format!("the certificate is host {name}'s, not {asked}'s"))),
-            Some(Peer(None)) | None => {
-                Err(Problem::forbidden(format!("the certificate names no host: it needs exactly one SAN URI {PREFIX}NAME")))
+            Some(Peer(Some(name))) => {
+                Err(Problem::forbidden(format!("the certificate is host {name}'s, not {asked}'s")))
             }
+            Some(Peer(None)) | None => Err(Problem::forbidden(format!(
+                "the certificate names no host: it needs exactly one SAN URI {PREFIX}NAME"
+            ))),
         })
     }
 }

@@ -153,8 +153,14 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(
             web::scope("/agent/v1/hosts/{host}")
                 .service(snapshot::resource())
-                .service(web::resource("/sync").route(web::post().to(sync::sync)).default_service(web::to(problem::method)))
-                .service(web::resource("").route(web::put().to(register::register)).default_service(web::to(problem::method))),
+                .service(
+                    web::resource("/sync").route(web::post().to(sync::sync)).default_service(web::to(problem::method)),
+                )
+                .service(
+                    web::resource("")
+                        .route(web::put().to(register::register))
+                        .default_service(web::to(problem::method)),
+                ),
         )
         .default_service(web::to(problem::nowhere));
 }

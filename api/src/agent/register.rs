@@ -35,11 +35,15 @@ fn check(name: String, register: Register) -> Result<Registration, Problem> {
         [("boot_id", &boot_id, false), ("az", &az, false), ("rack", &rack, false), ("version", &version, true)]
     {
         if text.len() > TEXT || (text.is_empty() && !may_be_empty) || text.chars().any(char::is_control) {
-            return Err(Problem::malformed(format!("'{field}' must be a text of 1 to {TEXT} bytes without control characters")));
+            return Err(Problem::malformed(format!(
+                "'{field}' must be a text of 1 to {TEXT} bytes without control characters"
+            )));
         }
     }
     if !usable(underlay) {
-        return Err(Problem::malformed(format!("'underlay' {underlay} is not an address that other hosts can send to")));
+        return Err(Problem::malformed(format!(
+            "'underlay' {underlay} is not an address that other hosts can send to"
+        )));
     }
     let mtu = u16::try_from(mtu).ok().filter(|&mtu| u32::from(mtu) >= LEAST_MTU);
     let mtu = mtu.ok_or_else(|| Problem::malformed(format!("'mtu' must be {LEAST_MTU} to {}", u16::MAX)))?;
@@ -79,7 +83,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(&str, fn(&mut Register)); 9] = [
+        type Spoil = fn(&mut Register);
+        let cases: [(&str, Spoil); 9] = [
             ("boot_id", |r| r.boot_id.clear()),
             ("az", |r| r.az.clear()),
             ("rack", |r| r.rack = "x".repeat(256)),

@@ -10,12 +10,12 @@
 
 use super::problem::Problem;
 use super::sessions::Sessions;
-use mizar_db::{DbPool, chain};
-use mizar_db::agents::report::{self, Seen, Wiring};
+use futures::FutureExt as _;
 use mizar_db::agents::promote::promote;
+use mizar_db::agents::report::{self, Seen, Wiring};
 use mizar_db::feed::follow::Feed;
 use mizar_db::pool::{Conflict, PoolError};
-use futures::FutureExt as _;
+use mizar_db::{DbPool, chain};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,7 +178,9 @@ impl Task {
                 _ = placements.changed() => {}
             }
             // Whatever came while the last batch was written.
-            while batch.seen.len() < BATCH && let Ok(message) = receiver.try_recv() {
+            while batch.seen.len() < BATCH
+                && let Ok(message) = receiver.try_recv()
+            {
                 act |= self.take(message, &mut batch, &mut waiting);
             }
             if !open {

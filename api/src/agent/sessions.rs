@@ -99,8 +99,9 @@ mod tests {
         sessions.put("a", Known { number: 1, boot_id: "b".into() });
         let at: Cursor = "5:5:".parse().expect("a cursor");
         let failures = |failing| sessions.acked("a", &at, failing).failures;
-        assert_eq!([failures(false), failures(false), failures(true), failures(true), failures(false), failures(false)], [
-            true, false, true, true, true, false
-        ]);
+        assert_eq!(
+            [failures(false), failures(false), failures(true), failures(true), failures(false), failures(false)],
+            [true, false, true, true, true, false]
+        );
     }
 }

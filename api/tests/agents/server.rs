@@ -70,7 +70,14 @@ impl Server {
     /// An agent with a certificate of its own, not registered.
     pub fn stranger(&self, name: &str) -> anyhow::Result<Agent> {
         let client = self.client(Some(&self.authority.host(name)?))?;
-        Ok(Agent { client, url: self.url(name), boot_id: format!("boot-of-{name}"), epoch: None, cursor: None, number: 0 })
+        Ok(Agent {
+            client,
+            url: self.url(name),
+            boot_id: format!("boot-of-{name}"),
+            epoch: None,
+            cursor: None,
+            number: 0,
+        })
     }
 
     pub fn url(&self, host: &str) -> String {
@@ -197,7 +204,10 @@ pub async fn expect(answer: Response, status: StatusCode) -> anyhow::Result<Resp
 }
 
 /// Asks until the answer is yes.
-pub async fn until<F: Future<Output = anyhow::Result<bool>>>(what: &str, mut ask: impl FnMut() -> F) -> anyhow::Result<()> {
+pub async fn until<F: Future<Output = anyhow::Result<bool>>>(
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !ask().await? {
         ensure!(Instant::now() < deadline, "in vain: {what}");

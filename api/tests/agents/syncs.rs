@@ -119,7 +119,8 @@ async fn stopping_answers_the_polls_that_wait() -> anyhow::Result<()> {
     let poll = tokio::spawn(async move { agent.sync(30).await });
     // Renewed only once the poll has arrived.
     until("the poll arrives", || async {
-        let seen: Option<String> = host_state::table.select(host_state::cursor).first(&mut server.db.connect().await?).await?;
+        let seen: Option<String> =
+            host_state::table.select(host_state::cursor).first(&mut server.db.connect().await?).await?;
         Ok(seen.is_some())
     })
     .await?;

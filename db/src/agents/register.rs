@@ -142,7 +142,11 @@ async fn store(conn: &mut AsyncPgConnection, said: &Registration, lease: TimeDel
         Some(known) => {
             renew(conn, known.number, said, lease).await?;
             diesel::update(hosts::table.filter(hosts::number.eq(known.number)))
-                .set((&row, hosts::updated_at.eq(diesel::dsl::now), hosts::revision_number.eq(hosts::revision_number + 1)))
+                .set((
+                    &row,
+                    hosts::updated_at.eq(diesel::dsl::now),
+                    hosts::revision_number.eq(hosts::revision_number + 1),
+                ))
                 .execute(conn)
                 .await
                 .map_err(|error| refused(error, said))?;
@@ -162,7 +166,9 @@ async fn store(conn: &mut AsyncPgConnection, said: &Registration, lease: TimeDel
     let host = |underlay| model::Host { number: number.cast_unsigned(), name: said.name.clone(), underlay };
     let now = host(said.underlay);
     let writes = match before.map(|before| before.underlay.addr()) {
-        Some(std::net::IpAddr::V4(underlay)) => mizar_compile::update(Object::Host(&host(underlay)), Object::Host(&now)),
+        Some(std::net::IpAddr::V4(underlay)) => {
+            mizar_compile::update(Object::Host(&host(underlay)), Object::Host(&now))
+        }
         _ => mizar_compile::create(Object::Host(&now)),
     };
     entries::apply(conn, &writes).await?;

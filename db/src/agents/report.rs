@@ -192,7 +192,9 @@ pub async fn store_failed(conn: &mut AsyncPgConnection, host: i32, failures: &[F
     let of_ports = failures.iter().filter(|failure| failure.kind == Kind::Port as i16);
     // Keys of port entries are the ports' ids; one reason each.
     let reasons: BTreeMap<Uuid, String> = of_ports
-        .filter_map(|failure| Some((Uuid::try_parse(&failure.key).ok()?, failure.reason.chars().take(REASON).collect())))
+        .filter_map(|failure| {
+            Some((Uuid::try_parse(&failure.key).ok()?, failure.reason.chars().take(REASON).collect()))
+        })
         .collect();
     let (port, reason) = reasons.into_iter().unzip();
     StoreFailed { host, port, reason }.execute(conn).await

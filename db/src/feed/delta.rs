@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn a_new_include_is_added_whole_and_an_old_one_is_sure() {
-        let got = Received::of(&[(1, 0, 4095, false, 5)], &[(1, -1, 2, false, 5), (1, -1, 3, false, 12)], Some(&cursor()));
+        let got =
+            Received::of(&[(1, 0, 4095, false, 5)], &[(1, -1, 2, false, 5), (1, -1, 3, false, 12)], Some(&cursor()));
         assert_eq!(ranges_of(&scopes::difference(&got.now, &got.sure)), [(3, 0, LAST)]);
         assert_eq!(ranges_of(&scopes::difference(&got.possible, &got.now)), []);
     }

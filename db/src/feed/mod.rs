@@ -29,9 +29,9 @@ pub mod tail;
 pub use cursor::Cursor;
 pub use position::{Gone, Position};
 
-use scopes::Effective;
 use mizar_wire::entry::Change;
 use mizar_wire::sync::ScopeRange;
+use scopes::Effective;
 
 /// Rows of a delta beyond which a snapshot is asked for.
 pub const MOST_CHANGES: usize = 5_000;
@@ -94,7 +94,8 @@ pub(crate) fn change(row: &tail::Row) -> Result<Change, FeedError> {
 }
 
 fn ranges(scopes: &Effective) -> Vec<ScopeRange> {
-    let all = scopes.iter().flat_map(|(&scope, slots)| slots.ranges().map(move |(lo, hi)| ScopeRange { scope, lo, hi }));
+    let all =
+        scopes.iter().flat_map(|(&scope, slots)| slots.ranges().map(move |(lo, hi)| ScopeRange { scope, lo, hi }));
     all.collect()
 }
 

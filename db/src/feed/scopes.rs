@@ -61,9 +61,9 @@ pub fn effective(ranges: impl IntoIterator<Item = (i64, u16, u16)>, includes: &I
 
 /// What is in `left` and not in `right`.
 pub fn difference(left: &Effective, right: &Effective) -> Effective {
-    let rest = left.iter().map(|(&scope, slots)| {
-        (scope, right.get(&scope).map_or_else(|| slots.clone(), |other| slots.without(other)))
-    });
+    let rest = left
+        .iter()
+        .map(|(&scope, slots)| (scope, right.get(&scope).map_or_else(|| slots.clone(), |other| slots.without(other))));
     rest.filter(|(_, slots)| !slots.is_empty()).collect()
 }
 
@@ -189,10 +189,17 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let subscription = (1i64..6, 0u16..4, 0u16..6, 1i16..3)
-            .prop_map(|(scope, lo, more, role)| Subscription { scope, lo, hi: lo + more, role });
-        let include = (1i64..6, proptest::option::of(0u16..8), 1i64..6)
-            .prop_map(|(scope, slot, target)| IncludeRow { scope, slot, target });
+        let subscription = (1i64..6, 0u16..4, 0u16..6, 1i16..3).prop_map(|(scope, lo, more, role)| Subscription {
+            scope,
+            lo,
+            hi: lo + more,
+            role,
+        });
+        let include = (1i64..6, proptest::option::of(0u16..8), 1i64..6).prop_map(|(scope, slot, target)| IncludeRow {
+            scope,
+            slot,
+            target,
+        });
         let host = 1i32..4;
         let step = prop_oneof![
             3 => (host.clone(), subscription.clone()).prop_map(|(host, row)| Step::Subscribe(host, row)),

@@ -128,8 +128,7 @@ pub async fn tail(conn: &mut AsyncPgConnection, since: &Cursor) -> Result<Batch,
         None => return Err(FeedError::Malformed("feed")),
     };
     let cursor = snapshot.map_err(|_| FeedError::Malformed("pg_current_snapshot"))?;
-    let mut batch =
-        Batch { cursor, epoch, entries: vec![], subscriptions: vec![], includes: vec![], overflow: false };
+    let mut batch = Batch { cursor, epoch, entries: vec![], subscriptions: vec![], includes: vec![], overflow: false };
     for row in rows {
         batch.add(row)?;
     }
@@ -140,17 +139,48 @@ pub async fn tail(conn: &mut AsyncPgConnection, since: &Cursor) -> Result<Batch,
 /// The statement, for a look at its plan: `xmax` and `running` three times each.
 pub fn text() -> String {
     let statement = Tail { xmax: 0, running: vec![] };
-    diesel::debug_query::<diesel::pg::Pg, _>(&statement).to_string().split(" -- binds").next().unwrap_or_default().to_owned()
+    diesel::debug_query::<diesel::pg::Pg, _>(&statement)
+        .to_string()
+        .split(" -- binds")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 impl Batch {
     fn add(&mut self, row: Columns) -> Result<(), FeedError> {
         match row {
-            (_, _, Some(1), Some(scope), Some(slot), None, Some(kind), Some(key), Some(deleted), Some(body), None, Some(xid)) => {
+            (
+                _,
+                _,
+                Some(1),
+                Some(scope),
+                Some(slot),
+                None,
+                Some(kind),
+                Some(key),
+                Some(deleted),
+                Some(body),
+                None,
+                Some(xid),
+            ) => {
                 let body = (!deleted).then_some(body);
                 self.entries.push(Arc::new(Row { scope, slot: slot.cast_unsigned(), kind, key, body, xid }));
             }
-            (_, _, Some(2), Some(scope), Some(lo), Some(hi), Some(role), None, Some(deleted), None, Some(host), Some(_)) => {
+            (
+                _,
+                _,
+                Some(2),
+                Some(scope),
+                Some(lo),
+                Some(hi),
+                Some(role),
+                None,
+                Some(deleted),
+                None,
+                Some(host),
+                Some(_),
+            ) => {
                 let host = i32::try_from(host).map_err(|_| FeedError::Malformed("subscriptions.host"))?;
                 let row = Subscription { scope, lo: lo.cast_unsigned(), hi: hi.cast_unsigned(), role };
                 self.subscriptions.push((host, row, !deleted));

@@ -115,7 +115,9 @@ fn unprivileged() -> anyhow::Result<Option<User>> {
         return Ok(None);
     }
     let user = User::from_name("postgres")?;
-    Ok(Some(user.context("PostgreSQL does not run as root, and there is no user `postgres`: apt-get install postgresql")?))
+    Ok(Some(
+        user.context("PostgreSQL does not run as root, and there is no user `postgres`: apt-get install postgresql")?,
+    ))
 }
 
 /// Debian's place of the server's binaries, newest version first.

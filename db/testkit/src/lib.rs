@@ -148,6 +148,9 @@ mod tests {
     fn the_database_of_a_url_is_replaced() {
         assert_eq!(with_database("postgres://u@h:1/a", "b"), "postgres://u@h:1/b");
         assert_eq!(with_database("postgres://u@h", "b"), "postgres://u@h/b");
-        assert_eq!(with_database("postgres://u@%2Ftmp%2Fx/a?sslmode=disable", "b"), "postgres://u@%2Ftmp%2Fx/b?sslmode=disable");
+        assert_eq!(
+            with_database("postgres://u@%2Ftmp%2Fx/a?sslmode=disable", "b"),
+            "postgres://u@%2Ftmp%2Fx/b?sslmode=disable"
+        );
     }
 }

@@ -93,7 +93,10 @@ async fn another_boot_waits_for_the_lease_and_another_host_for_its_own_address()
     conn.batch_execute("UPDATE host_state SET seen_at = now() - interval '31 s', cursor = '5:5:', epoch = 'e'").await?;
     assert_eq!(register(&pool, &said("h1", "b2", 1), lease).await?, number);
     assert_eq!(find(&mut conn, "h1").await?.context("found")?.boot_id, "b2");
-    assert!(holds(&mut conn, "SELECT cursor IS NULL AND epoch IS NULL FROM host_state").await?, "acknowledged by another boot");
+    assert!(
+        holds(&mut conn, "SELECT cursor IS NULL AND epoch IS NULL FROM host_state").await?,
+        "acknowledged by another boot"
+    );
     Ok(())
 }
 
@@ -226,7 +229,10 @@ async fn a_bouncer_without_a_lease_or_not_yet_active_holds_nobody_up() -> anyhow
     }
     let now = world.now().await?;
     world.ack(a, now).await?;
-    world.conn.batch_execute(&format!("UPDATE host_state SET seen_at = now() - interval '31 s' WHERE host = {b}")).await?;
+    world
+        .conn
+        .batch_execute(&format!("UPDATE host_state SET seen_at = now() - interval '31 s' WHERE host = {b}"))
+        .await?;
     assert_eq!(world.promoted().await?, [0u32; 0], "one is alive and has not acknowledged");
     world.conn.batch_execute(&format!("UPDATE subscriptions SET state = 1 WHERE host = {c} AND role = 2")).await?;
     assert_eq!(world.promoted().await?, [7]);
@@ -264,7 +270,9 @@ async fn a_port_that_is_administratively_down_is_never_active() -> anyhow::Resul
 async fn reports_of_another_binding_or_from_another_host_change_nothing() -> anyhow::Result<()> {
     let mut world = World::new().await?;
     let right = world.wiring();
-    for wrong in [Wiring { generation: 2, ..right }, Wiring { host: world.hosts[1], ..right }, Wiring { port: 8, ..right }] {
+    for wrong in
+        [Wiring { generation: 2, ..right }, Wiring { host: world.hosts[1], ..right }, Wiring { port: 8, ..right }]
+    {
         assert_eq!(store_wired(&mut world.conn, &[wrong]).await?, 0);
         assert_eq!(store_lost(&mut world.conn, &[wrong]).await?, 0);
     }

@@ -14,7 +14,7 @@ use mizar_wire::sync::ScopeRange;
 use std::time::{Duration, Instant};
 
 async fn hear(conn: &mut AsyncPgConnection, host: i32, at: &Position) -> anyhow::Result<News> {
-    Ok(delta::delta(conn, host, Some(&at.epoch), &at.cursor).await?.context("gone")?)
+    delta::delta(conn, host, Some(&at.epoch), &at.cursor).await?.context("gone")
 }
 
 fn whole(scope: Scope) -> ScopeRange {
@@ -31,7 +31,7 @@ async fn a_new_include_delivers_its_target_whole_and_an_old_one_only_what_change
     let at = Position::read(&mut conn).await?;
 
     let include = Write::Include(Include { scope: Scope::Host(1), slot: None, target: Scope::Network(5) });
-    commit(&mut conn, &[include.clone()]).await?;
+    commit(&mut conn, std::slice::from_ref(&include)).await?;
     let news = hear(&mut conn, host, &at).await?;
     assert_eq!((news.changes.len(), &news.added), (2, &vec![whole(Scope::Network(5))]));
 
@@ -69,7 +69,8 @@ async fn a_host_hears_its_slots_only() -> anyhow::Result<()> {
     let host = host(&mut conn, "a").await?;
     subscribe(&mut conn, host, Scope::Subnet(1), (1024, 2047), true).await?;
     let at = Position::read(&mut conn).await?;
-    let writes: Vec<Write> = [0, 1023, 1024, 2047, 2048].map(|slot| put(Scope::Subnet(1), slot, u32::from(slot), 1)).into();
+    let writes: Vec<Write> =
+        [0, 1023, 1024, 2047, 2048].map(|slot| put(Scope::Subnet(1), slot, u32::from(slot), 1)).into();
     commit(&mut conn, &writes).await?;
     let slots: Vec<u16> = hear(&mut conn, host, &at).await?.changes.iter().map(|change| change.slot).collect();
     assert_eq!(slots, [1024, 2047]);
@@ -211,9 +212,10 @@ async fn another_epoch_reaches_waiting_polls_as_gone() -> anyhow::Result<()> {
     let follower = Follower::start(db.url(), db.pool(2, Use::Feed)?).await?;
     let feed = follower.feed().clone();
     let (epoch, cursor) = (feed.epoch(), feed.latest());
-    let poll = tokio::spawn(async move {
-        feed.next(host, Some(&epoch), &cursor, Instant::now() + Duration::from_secs(20)).await
-    });
+    let poll =
+        tokio::spawn(
+            async move { feed.next(host, Some(&epoch), &cursor, Instant::now() + Duration::from_secs(20)).await },
+        );
     conn.batch_execute("UPDATE feed SET epoch = gen_random_uuid()").await?;
     assert_eq!(poll.await??, Err(Gone::Epoch));
     Ok(())

@@ -37,7 +37,7 @@ async fn the_tail_reads_by_transaction_and_never_a_whole_table() -> anyhow::Resu
     open.batch_execute("BEGIN; SELECT pg_current_xact_id()").await?;
     commit(&mut conn, &[put(Scope::Host(1), 0, 1, 1)]).await?;
     let at = Position::read(&mut conn).await?;
-    assert_eq!(at.cursor.running().len(), 1);
+    assert!(!at.cursor.running().is_empty());
     for n in 0..20 {
         commit(&mut conn, &[put(Scope::Host(1), 0, n, 1)]).await?;
     }

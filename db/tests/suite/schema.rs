@@ -52,7 +52,15 @@ async fn schema_module_equals_the_migrated_database() -> anyhow::Result<()> {
     .await?;
     let stored: BTreeSet<String> = stored.into_iter().map(|row| row.column).collect();
     let declared = declared();
-    assert_eq!(declared.difference(&stored).collect::<Vec<_>>(), Vec::<&String>::new(), "declared, not in the database");
-    assert_eq!(stored.difference(&declared).collect::<Vec<_>>(), Vec::<&String>::new(), "in the database, not declared");
+    assert_eq!(
+        declared.difference(&stored).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "declared, not in the database"
+    );
+    assert_eq!(
+        stored.difference(&declared).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "in the database, not declared"
+    );
     Ok(())
 }

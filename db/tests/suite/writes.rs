@@ -32,9 +32,9 @@ async fn a_removed_include_comes_back_to_life_and_a_live_one_is_left_alone() -> 
     let db = TestDb::create().await?;
     let mut conn = db.connect().await?;
     let include = Write::Include(Include { scope: Scope::Host(1), slot: Some(3), target: Scope::Network(5) });
-    commit(&mut conn, &[include.clone()]).await?;
+    commit(&mut conn, std::slice::from_ref(&include)).await?;
     let at = Position::read(&mut conn).await?;
-    commit(&mut conn, &[include.clone()]).await?;
+    commit(&mut conn, std::slice::from_ref(&include)).await?;
     assert!(since(&mut conn, &at).await?.includes.is_empty());
     conn.batch_execute("UPDATE includes SET deleted = true").await?;
     commit(&mut conn, &[include]).await?;
@@ -47,7 +47,11 @@ async fn a_removed_include_comes_back_to_life_and_a_live_one_is_left_alone() -> 
 async fn scopes_of_what_is_gone_are_tombstoned_once() -> anyhow::Result<()> {
     let db = TestDb::create().await?;
     let mut conn = db.connect().await?;
-    commit(&mut conn, &[put(Scope::Network(5), 0, 1, 1), put(Scope::Senders(6), 0, 2, 1), put(Scope::Network(7), 0, 3, 1)]).await?;
+    commit(
+        &mut conn,
+        &[put(Scope::Network(5), 0, 1, 1), put(Scope::Senders(6), 0, 2, 1), put(Scope::Network(7), 0, 3, 1)],
+    )
+    .await?;
     assert_eq!(tombstone_scopes(&mut conn, &[Scope::Network(5), Scope::Senders(6)]).await?, 2);
     assert_eq!(tombstone_scopes(&mut conn, &[Scope::Network(5), Scope::Senders(6)]).await?, 0);
     Ok(())
