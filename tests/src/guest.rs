@@ -133,7 +133,8 @@ pub fn dhclient(netns: &Netns, ifname: &str) -> Result<Lease> {
         .arg(files.dir.join("leases"))
         .arg("-pf")
         .arg(files.dir.join("pid"))
-        .env("GIVEN", files.dir.join("given"))
+        .arg("-e")
+        .arg(format!("GIVEN={}", files.dir.join("given").display()))
         .arg(ifname);
     let mut client =
         command.stderr(File::create(files.dir.join("log"))?).stdout(File::create(files.dir.join("out"))?).spawn()?;

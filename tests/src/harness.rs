@@ -24,7 +24,7 @@ pub fn run(name: &'static str, settings: Settings, scenarios: &[&[Scenario]]) ->
                 // A panic in a scenario fails that one; the sandbox is as usable as after an error.
                 let mut bed = bed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 match &mut *bed {
-                    Some(bed) => bed.run(scenario).map_err(|error| Failed::from(format!("{error:?}"))),
+                    Some(bed) => bed.run(scenario).map_err(|error| Failed::from(format!("{error:#}"))),
                     None => Err("the sandbox could not be started; the first test's output says why".into()),
                 }
             })

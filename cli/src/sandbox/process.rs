@@ -144,14 +144,16 @@ impl Process {
     }
 }
 
-/// The process as it is now; `None` when there is none, or only its zombie.
+/// The process as it is now; `None` when there is none, or only its zombie. A killed process
+/// whose first thread is a zombie while others still end holds its sockets yet: it is not gone.
 fn observe(pid: i32) -> Option<Record> {
     // A child of this process stays a zombie until it is asked for; others are init's.
     let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (state, started) = parse_stat(&stat)?;
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
-    (!matches!(state, 'Z' | 'X')).then_some(Record { pid, started, boot_id })
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    (!matches!(state, 'Z' | 'X') || threads > 1).then_some(Record { pid, started, boot_id })
 }
 
 /// State and start time of `/proc/PID/stat`; the name in it may hold blanks and brackets.

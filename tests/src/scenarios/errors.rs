@@ -2,9 +2,11 @@
 
 use crate::bed::Bed;
 use crate::exchange::common;
+use crate::guest::Guest;
 use crate::harness::Scenario;
-use crate::tenant::at;
+use crate::tenant::{At, at};
 use anyhow::{Result, ensure};
+use mizar::sandbox::endpoint::Kind;
 use mizar::sandbox::netns::run;
 use mizar::sandbox::traffic::{PingOptions, Pings, ping};
 use mizar_abi::reason::Drop;
@@ -54,16 +56,18 @@ fn ttl(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// The agent gives the interface its MTU, so the endpoint itself would refuse: it is told a wrong
-/// one, as a guest that ignores DHCP would have.
+/// A container's interface has the right MTU and its kernel refuses by itself; a guest may ignore
+/// what DHCP says.
 fn too_big(bed: &Bed) -> Result<()> {
     let tenant = bed.tenant()?;
     let net = tenant.network(&["10.1.0.0/24"])?;
-    let [a, b] = tenant.endpoints(&net, [at(0, 0), at(0, 1)])?;
-    a.netns.ip(&format!("link set {} mtu 1500\n", a.ifname))?;
-    let size = a.attached.mtu; // payload of that size: 28 bytes over
-    let whole = PingOptions { size, more: vec!["-M".into(), "do".into()], ..quiet() };
-    says(&ping(&a.netns, b.address()?, &whole)?, &format!("mtu = {}", a.attached.mtu))
+    let [tap, b] = tenant.endpoints(&net, [At { kind: Kind::Tap, ..at(0, 0) }, at(0, 1)])?;
+    let guest = Guest::plug(&tap)?;
+    guest.netns().ip(&format!("address add {}/24 dev eth0\n", tap.address()?))?;
+    let mtu = tap.attached.mtu;
+    // With its headers 28 bytes over.
+    let whole = PingOptions { size: mtu, more: vec!["-M".into(), "do".into()], ..quiet() };
+    says(&ping(guest.netns(), b.address()?, &whole)?, &format!("mtu = {mtu}"))
 }
 
 fn full_size(bed: &Bed) -> Result<()> {
