@@ -5,11 +5,12 @@ use crate::frame::handlers;
 use crate::frame::request_id::name_request;
 use crate::frame::resource::Context;
 use crate::identity::token::Tokens;
-use crate::{identity, neutron, operator, resources};
+use crate::{identity, neutron, openapi, operator, resources};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use mizar_db::DbPool;
 use std::time::Duration;
+use utoipa_swagger_ui::SwaggerUi;
 
 /// Properties of the cloud.
 #[derive(Clone, Debug)]
@@ -45,6 +46,11 @@ impl App {
     }
 }
 
+/// The document at /openapi.json and a page to try it at /swagger/, without any other server.
+fn swagger() -> SwaggerUi {
+    SwaggerUi::new("/swagger/{_:.*}").url("/openapi.json", openapi::document())
+}
+
 /// Every route.
 pub fn routes(config: &mut ServiceConfig) {
     let api = web::scope("")
@@ -58,5 +64,5 @@ pub fn routes(config: &mut ServiceConfig) {
         .configure(neutron::mount)
         .configure(identity::mount)
         .default_service(web::to(handlers::no_such_path));
-    config.service(api);
+    config.service(swagger()).service(api);
 }

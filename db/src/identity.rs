@@ -44,6 +44,7 @@ pub struct UserRow {
     pub name: String,
     pub password_hash: String,
     pub enabled: bool,
+    pub default_project_id: Option<Uuid>,
 }
 
 impl std::fmt::Debug for UserRow {
@@ -143,17 +144,6 @@ pub async fn projects_of(conn: &mut AsyncPgConnection, user: Uuid) -> QueryResul
         .await
 }
 
-/// Whether the account behind a token may still be used: the user and, if any, the project exist
-/// and are enabled.
-pub async fn is_enabled(conn: &mut AsyncPgConnection, user: Uuid, project: Option<Uuid>) -> QueryResult<bool> {
-    let user: Option<bool> = users::table.find(user).select(users::enabled).first(conn).await.optional()?;
-    let project = match project {
-        Some(id) => projects::table.find(id).select(projects::enabled).first(conn).await.optional()?,
-        None => Some(true),
-    };
-    Ok(user == Some(true) && project == Some(true))
-}
-
 /// Projects, all or of one name, by name.
 pub async fn list_projects(conn: &mut AsyncPgConnection, name: Option<&str>) -> QueryResult<Vec<ProjectRow>> {
     let mut all = projects::table.select(ProjectRow::as_select()).order(projects::name).into_boxed();
@@ -213,6 +203,28 @@ pub async fn delete_user(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<
     Ok(diesel::delete(users::table.find(id)).execute(conn).await? > 0)
 }
 
+/// Deletes a project; `false` if there is none. Its networks stay: operators delete them first.
+pub async fn delete_project(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<bool> {
+    Ok(diesel::delete(projects::table.find(id)).execute(conn).await? > 0)
+}
+
+/// New password or state of a user; `false` if there is none.
+pub async fn update_user(
+    conn: &mut AsyncPgConnection,
+    id: Uuid,
+    password_hash: Option<&str>,
+    enabled: Option<bool>,
+) -> QueryResult<bool> {
+    let mut found = false;
+    if let Some(hash) = password_hash {
+        found |= diesel::update(users::table.find(id)).set(users::password_hash.eq(hash)).execute(conn).await? > 0;
+    }
+    if let Some(enabled) = enabled {
+        found |= diesel::update(users::table.find(id)).set(users::enabled.eq(enabled)).execute(conn).await? > 0;
+    }
+    Ok(found)
+}
+
 /// Gives a user a role on a project, or on the whole system (`None`); doing it twice is doing it
 /// once.
 pub async fn assign_role(
@@ -250,21 +262,35 @@ pub async fn remove_role(
     Ok(diesel::delete(row).execute(conn).await? > 0)
 }
 
-/// Revokes a token until it would expire anyway.
-pub async fn revoke(conn: &mut AsyncPgConnection, audit_id: &str, expires_at: DateTime<Utc>) -> QueryResult<()> {
+/// What is not to count any more, until it would expire anyway.
+#[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = revoked_tokens, check_for_backend(Pg))]
+pub struct RevocationRow {
+    /// Audit id of a token; or `user:ID`, `project:ID` for all of an account.
+    pub audit_id: String,
+    /// Those issued before; `None`: whenever.
+    pub issued_before: Option<DateTime<Utc>>,
+    /// When the last of them would expire anyway.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Revokes tokens.
+pub async fn revoke(conn: &mut AsyncPgConnection, row: &RevocationRow) -> QueryResult<()> {
     diesel::insert_into(revoked_tokens::table)
-        .values((revoked_tokens::audit_id.eq(audit_id), revoked_tokens::expires_at.eq(expires_at)))
-        .on_conflict_do_nothing()
+        .values(row)
+        .on_conflict(revoked_tokens::audit_id)
+        .do_update()
+        .set(row)
         .execute(conn)
         .await?;
     Ok(())
 }
 
 /// Forgets what has expired, and lists the rest.
-pub async fn revoked(conn: &mut AsyncPgConnection) -> QueryResult<Vec<(String, DateTime<Utc>)>> {
+pub async fn revoked(conn: &mut AsyncPgConnection) -> QueryResult<Vec<RevocationRow>> {
     let gone = now.into_sql::<diesel::sql_types::Timestamptz>();
     diesel::delete(revoked_tokens::table.filter(revoked_tokens::expires_at.lt(gone))).execute(conn).await?;
-    revoked_tokens::table.select((revoked_tokens::audit_id, revoked_tokens::expires_at)).load(conn).await
+    revoked_tokens::table.select(RevocationRow::as_select()).load(conn).await
 }
 
 /// What a cloud starts with: the domain, a project and a user `admin` with the role admin on it
@@ -301,6 +327,7 @@ pub async fn bootstrap(conn: &mut AsyncPgConnection, password_hash: &str) -> Res
         name: "admin".into(),
         password_hash: password_hash.into(),
         enabled: true,
+        default_project_id: Some(project_id),
     };
     create_user(conn, &row).await?;
     assign_role(conn, row.id, Some(project_id), "admin").await?;

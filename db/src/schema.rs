@@ -27,6 +27,7 @@ table! {
         name -> Text,
         password_hash -> Text,
         enabled -> Bool,
+        default_project_id -> Nullable<Uuid>,
     }
 }
 
@@ -42,6 +43,7 @@ table! {
 table! {
     revoked_tokens (audit_id) {
         audit_id -> Text,
+        issued_before -> Nullable<Timestamptz>,
         expires_at -> Timestamptz,
     }
 }

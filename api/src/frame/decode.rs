@@ -8,7 +8,7 @@ use mizar_domain::mac::Mac;
 use mizar_domain::text::{Tag, Tags, Text};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
-use utoipa::openapi::schema::{Array, KnownFormat, Object, ObjectBuilder, OneOfBuilder, SchemaFormat, Type};
+use utoipa::openapi::schema::{Array, KnownFormat, Object, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
@@ -202,7 +202,7 @@ impl<T: Decode> Decode for Option<T> {
     }
 
     fn schema() -> RefOr<Schema> {
-        OneOfBuilder::new().item(T::schema()).item(plain(Type::Null)).into()
+        super::standard::nullable(T::schema())
     }
 }
 

@@ -71,10 +71,12 @@ fn may_read<R: Resource>(caller: &Caller) -> Result<(), Fault> {
     }
 }
 
-/// The id in a path. Clients look names up as if they were ids first, and expect 404.
-pub fn parse_id<R: Resource>(raw: &str) -> Result<Uuid, Fault> {
-    let id = raw.strip_suffix(".json").unwrap_or(raw);
-    Uuid::try_parse(id).map_err(|_| R::missing(raw))
+/// The object that a path means.
+pub async fn resolve<R: Resource>(conn: &mut AsyncPgConnection, raw: &str) -> Result<Uuid, Fault> {
+    let name = raw.strip_suffix(".json").unwrap_or(raw);
+    // PostgreSQL takes no NUL, and nothing has one in its name.
+    let id = if name.contains('\0') { None } else { R::resolve(conn, name).await? };
+    id.ok_or_else(|| R::missing(name))
 }
 
 fn answer(json: Json) -> HttpResponse {
@@ -110,7 +112,7 @@ fn plural<R: Resource>(items: &[R], selection: &[(&'static str, Show<R>)]) -> Js
 pub async fn find<R: Resource>(conn: &mut AsyncPgConnection, context: &Context, id: Uuid) -> Result<R, Fault> {
     let missing = || R::missing(&id.to_string());
     let row = listing::find::<R::Row>(conn, context.view, id).await?.ok_or_else(missing)?;
-    R::complete(conn, vec![row]).await?.pop().ok_or_else(missing)
+    R::complete(conn, context, vec![row]).await?.pop().ok_or_else(missing)
 }
 
 /// GET of the collection.
@@ -121,7 +123,8 @@ async fn index<R: Resource>(app: web::Data<App>, caller: Caller, request: HttpRe
     let marker = match &query.marker {
         None => None,
         Some(raw) => {
-            let row = listing::find::<R::Row>(&mut conn, caller.view(), parse_id::<R>(raw)?).await?;
+            let id = resolve::<R>(&mut conn, raw).await?;
+            let row = listing::find::<R::Row>(&mut conn, caller.view(), id).await?;
             Some(row.ok_or_else(|| R::missing(raw))?)
         }
     };
@@ -143,7 +146,7 @@ async fn index<R: Resource>(app: web::Data<App>, caller: Caller, request: HttpRe
         rows.reverse();
     }
     let ends = rows.first().zip(rows.last()).map(|(first, last)| (first.id(), last.id()));
-    let items = R::complete(&mut conn, rows).await?;
+    let items = R::complete(&mut conn, &app.context(&caller), rows).await?;
     drop(conn);
     let mut json = plural(&items, &R::map().selection(&caller, &query.fields));
     if query.limit.is_some()
@@ -189,9 +192,9 @@ async fn show<R: Resource>(
     request: HttpRequest,
 ) -> Result<HttpResponse, Fault> {
     may_read::<R>(&caller)?;
-    let id = parse_id::<R>(&path)?;
     let wanted = fields(&parameters(request.query_string())?);
     let mut conn = app.pool.get().await?;
+    let id = resolve::<R>(&mut conn, &path).await?;
     let item = find::<R>(&mut conn, &app.context(&caller), id).await?;
     Ok(answer(single(&item, &R::map().selection(&caller, &wanted))))
 }
@@ -250,11 +253,11 @@ pub async fn hold<R: Resource>(
     conn: &mut AsyncPgConnection,
     context: &Context,
     caller: &Caller,
-    id: Uuid,
-    access: Access,
-    rule: &str,
+    raw: &str,
+    (access, rule): (Access, &str),
     revision: Option<i64>,
 ) -> Result<(R::Held, R), Fault> {
+    let id = resolve::<R>(conn, raw).await?;
     let held = R::lock(conn, id).await?.ok_or_else(|| R::missing(&id.to_string()))?;
     let old = find::<R>(conn, context, id).await?;
     let owned = old.project().is_some() && old.project() == caller.project();
@@ -276,7 +279,7 @@ async fn update<R: Resource>(
     JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, Fault> {
     let access = R::OPERATIONS.update.ok_or_else(Fault::method_not_allowed)?;
-    let id = parse_id::<R>(&path)?;
+    let raw: Arc<str> = path.into_inner().into();
     let revision = if_match(&request)?;
     let body = open_update::<R>(body)?;
     let context = Arc::new(app.context(&caller));
@@ -288,9 +291,10 @@ async fn update<R: Resource>(
         let caller = Arc::clone(&caller);
         app.pool
             .transaction(move |conn| {
-                let (caller, context, body) = (Arc::clone(&caller), Arc::clone(&context), Arc::clone(&body));
+                let (caller, context) = (Arc::clone(&caller), Arc::clone(&context));
+                let (body, raw) = (Arc::clone(&body), Arc::clone(&raw));
                 async move {
-                    let (held, old) = hold::<R>(conn, &context, &caller, id, access, "update", revision).await?;
+                    let (held, old) = hold::<R>(conn, &context, &caller, &raw, (access, "update"), revision).await?;
                     let mut fields = Fields::new(R::map(), Purpose::Update, &caller, (*body).clone())?;
                     let command = R::decode_update(&mut fields)?;
                     fields.done()?;
@@ -311,15 +315,15 @@ async fn delete<R: Resource>(
     request: HttpRequest,
 ) -> Result<HttpResponse, Fault> {
     let access = R::OPERATIONS.delete.ok_or_else(Fault::method_not_allowed)?;
-    let id = parse_id::<R>(&path)?;
+    let raw: Arc<str> = path.into_inner().into();
     let revision = if_match(&request)?;
     let context = Arc::new(app.context(&caller));
     let caller = Arc::new(caller);
     app.pool
         .transaction(move |conn| {
-            let (caller, context) = (Arc::clone(&caller), Arc::clone(&context));
+            let (caller, context, raw) = (Arc::clone(&caller), Arc::clone(&context), Arc::clone(&raw));
             async move {
-                let (held, old) = hold::<R>(conn, &context, &caller, id, access, "delete", revision).await?;
+                let (held, old) = hold::<R>(conn, &context, &caller, &raw, (access, "delete"), revision).await?;
                 R::delete(conn, held, old).await
             }
             .boxed()

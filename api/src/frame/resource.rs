@@ -103,9 +103,18 @@ pub trait Resource: Sized + Send + Sync + 'static {
     /// An update, decoded.
     fn decode_update(fields: &mut Fields<'_>) -> Result<Self::Update, Fault>;
 
+    /// The id that a path means. Clients look names up as if they were ids first, and expect 404.
+    fn resolve(
+        _conn: &mut AsyncPgConnection,
+        raw: &str,
+    ) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send {
+        std::future::ready(Ok(Uuid::try_parse(raw).ok()))
+    }
+
     /// Adds what other tables say about rows: one query for all of them.
     fn complete(
         conn: &mut AsyncPgConnection,
+        context: &Context,
         rows: Vec<Self::Row>,
     ) -> impl Future<Output = QueryResult<Vec<Self>>> + Send;
 

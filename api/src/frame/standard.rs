@@ -2,7 +2,7 @@
 
 use super::decode::{Decode, plain};
 use chrono::{DateTime, SecondsFormat, Utc};
-use utoipa::openapi::schema::{KnownFormat, SchemaFormat, Type};
+use utoipa::openapi::schema::{KnownFormat, OneOfBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 
 /// As Neutron writes times: UTC, whole seconds, `Z`.
@@ -13,6 +13,11 @@ pub fn time(at: DateTime<Utc>) -> String {
 /// Schema of [`time`].
 pub fn time_schema() -> RefOr<Schema> {
     plain(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).into()
+}
+
+/// Schema of what may be null.
+pub fn nullable(schema: RefOr<Schema>) -> RefOr<Schema> {
+    OneOfBuilder::new().item(schema).item(plain(Type::Null)).into()
 }
 
 /// Schema of a project's id: Keystone's form, 32 hexadecimal digits.

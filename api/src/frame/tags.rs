@@ -4,7 +4,7 @@ use super::caller::{Access, Caller};
 use super::decode::Decode;
 use super::fault::Fault;
 use super::fields::JsonBody;
-use super::handlers::{find, hold, parse_id};
+use super::handlers::{find, hold, resolve};
 use super::resource::Resource;
 use crate::app::App;
 use actix_web::{HttpResponse, web};
@@ -50,14 +50,15 @@ impl Change {
 
 async fn change<R: Resource>(app: &App, caller: Caller, id: &str, change: Change) -> Result<Vec<String>, Fault> {
     let access = R::OPERATIONS.update.unwrap_or(Access::Admin);
-    let id = parse_id::<R>(id)?;
+    let raw: Arc<str> = id.into();
     let context = Arc::new(app.context(&caller));
     let caller = Arc::new(caller);
     app.pool
         .transaction(move |conn| {
-            let (caller, context, change) = (Arc::clone(&caller), Arc::clone(&context), change.clone());
+            let (caller, context) = (Arc::clone(&caller), Arc::clone(&context));
+            let (change, raw) = (change.clone(), Arc::clone(&raw));
             async move {
-                let (_held, old) = hold::<R>(conn, &context, &caller, id, access, "update", None).await?;
+                let (_held, old) = hold::<R>(conn, &context, &caller, &raw, (access, "update"), None).await?;
                 let tags = change.apply(old.tags())?;
                 if tags != old.tags() {
                     let statement = format!(
@@ -94,7 +95,8 @@ pub async fn list<R: Resource>(
     path: web::Path<String>,
 ) -> Result<HttpResponse, Fault> {
     let mut conn = app.pool.get().await?;
-    let item = find::<R>(&mut conn, &app.context(&caller), parse_id::<R>(&path)?).await?;
+    let id = resolve::<R>(&mut conn, &path).await?;
+    let item = find::<R>(&mut conn, &app.context(&caller), id).await?;
     Ok(HttpResponse::Ok().json(json!({"tags": item.tags()})))
 }
 
@@ -106,7 +108,8 @@ pub async fn check<R: Resource>(
 ) -> Result<HttpResponse, Fault> {
     let (id, tag) = path.into_inner();
     let mut conn = app.pool.get().await?;
-    let item = find::<R>(&mut conn, &app.context(&caller), parse_id::<R>(&id)?).await?;
+    let id = resolve::<R>(&mut conn, &id).await?;
+    let item = find::<R>(&mut conn, &app.context(&caller), id).await?;
     if item.tags().contains(&tag) { Ok(HttpResponse::NoContent().finish()) } else { Err(not_found(&tag)) }
 }
 

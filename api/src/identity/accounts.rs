@@ -1,6 +1,7 @@
 //! Accounts, by administrators: projects, users, role assignments.
 
 use super::password;
+use super::token::{of_project, of_user};
 use crate::app::{App, Settings};
 use crate::frame::caller::{Access, Caller, Role};
 use crate::frame::fault::Fault;
@@ -9,10 +10,13 @@ use crate::frame::handlers::method_not_allowed;
 use actix_web::http::StatusCode;
 use actix_web::web::ServiceConfig;
 use actix_web::{HttpResponse, web};
-use mizar_db::identity::{self, AccountError, DEFAULT_DOMAIN, DomainRow, Named, ProjectRow, UserRow};
+use chrono::Utc;
+use diesel_async::AsyncPgConnection;
+use mizar_db::identity::{self, AccountError, DEFAULT_DOMAIN, DomainRow, Named, ProjectRow, RevocationRow, UserRow};
 use mizar_domain::text::Text;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Routes.
@@ -24,9 +28,14 @@ pub fn mount(config: &mut ServiceConfig) {
         .service(resource("/v3/roles").route(web::get().to(list_roles)))
         .service(resource("/v3/roles/{id}").route(web::get().to(show_role)))
         .service(resource("/v3/projects").route(web::get().to(list_projects)).route(web::post().to(create_project)))
-        .service(resource("/v3/projects/{id}").route(web::get().to(show_project)))
+        .service(resource("/v3/projects/{id}").route(web::get().to(show_project)).route(web::delete().to(delete_project)))
         .service(resource("/v3/users").route(web::get().to(list_users)).route(web::post().to(create_user)))
-        .service(resource("/v3/users/{id}").route(web::get().to(show_user)).route(web::delete().to(delete_user)))
+        .service(
+            resource("/v3/users/{id}")
+                .route(web::get().to(show_user))
+                .route(web::patch().to(update_user))
+                .route(web::delete().to(delete_user)),
+        )
         .service(
             resource("/v3/projects/{project}/users/{user}/roles/{role}")
                 .route(web::put().to(assign_on_project))
@@ -109,6 +118,7 @@ fn user_view(row: &UserRow, settings: &Settings) -> Value {
         "name": row.name,
         "domain_id": row.domain_id,
         "enabled": row.enabled,
+        "default_project_id": row.default_project_id.map(|id| id.simple().to_string()),
         "password_expires_at": null,
         "options": {},
         "links": {"self": format!("{}/v3/users/{id}", settings.public_url)},
@@ -178,13 +188,14 @@ async fn show_project(app: web::Data<App>, caller: Caller, id: web::Path<String>
     Ok(HttpResponse::Ok().json(json!({"project": project_view(&row, &app.settings)})))
 }
 
-#[derive(Deserialize)]
+/// Body of POST /v3/projects.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CreateProject {
+pub struct CreateProject {
     project: NewProject,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewProject {
     name: String,
@@ -265,13 +276,14 @@ async fn show_user(app: web::Data<App>, caller: Caller, id: web::Path<String>) -
     Ok(HttpResponse::Ok().json(json!({"user": user_view(&row, &app.settings)})))
 }
 
-#[derive(Deserialize)]
+/// Body of POST /v3/users.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CreateUser {
+pub struct CreateUser {
     user: NewUser,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewUser {
     name: String,
@@ -294,21 +306,23 @@ async fn create_user(app: web::Data<App>, caller: Caller, JsonBody(body): JsonBo
     admin(&caller)?;
     let CreateUser { user } = serde_json::from_value(body).map_err(|error| bad(error.to_string()))?;
     let NewUser { name: user_name, password, domain_id, enabled, default_project_id, email, description, options } = user;
-    let ignored = [("default_project_id", &default_project_id), ("email", &email), ("description", &description)];
+    let ignored = [("email", &email), ("description", &description)];
     if let Some((field, _)) = ignored.iter().find(|(_, value)| value.as_ref().is_some_and(|text| !text.is_empty())) {
         return Err(bad(format!("'{field}' of users is not supported")));
     }
     if options.is_some_and(|options| !options.is_empty()) {
         return Err(bad("'options' of users are not supported"));
     }
-    if password.is_empty() || password.len() > password::PASSWORD_MAX {
-        return Err(bad(format!("Invalid input for field 'password': 1 to {} bytes", password::PASSWORD_MAX)));
-    }
+    let default_project_id = match default_project_id {
+        Some(id) => Some(Uuid::parse_str(&id).map_err(|_| bad("Invalid input for field 'default_project_id': no id"))?),
+        None => None,
+    };
     let row = UserRow {
+        default_project_id,
         id: Uuid::new_v4(),
         domain_id: name::<64>("domain_id", domain_id.unwrap_or_else(|| DEFAULT_DOMAIN.into()))?,
         name: name::<255>("name", user_name)?,
-        password_hash: password::hash(password).await.map_err(|error| Fault::internal(error).of_identity())?,
+        password_hash: hashed(password).await?,
         enabled: enabled.unwrap_or(true),
     };
     let mut conn = app.pool.get().await.map_err(identity_fault)?;
@@ -316,15 +330,83 @@ async fn create_user(app: web::Data<App>, caller: Caller, JsonBody(body): JsonBo
     Ok(HttpResponse::Created().json(json!({"user": user_view(&row, &app.settings)})))
 }
 
+/// Body of PATCH /v3/users/{id}.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateUser {
+    user: UserChange,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UserChange {
+    #[serde(default)]
+    password: Option<String>,
+    #[serde(default)]
+    enabled: Option<bool>,
+}
+
+async fn update_user(
+    app: web::Data<App>,
+    caller: Caller,
+    id: web::Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<HttpResponse, Fault> {
+    admin(&caller)?;
+    let user = parse("user", &id)?;
+    let UpdateUser { user: UserChange { password, enabled } } =
+        serde_json::from_value(body).map_err(|error| bad(error.to_string()))?;
+    let hash = match password {
+        Some(password) => Some(hashed(password).await?),
+        None => None,
+    };
+    let mut conn = app.pool.get().await.map_err(identity_fault)?;
+    let found = identity::update_user(&mut conn, user, hash.as_deref(), enabled).await.map_err(identity_fault)?;
+    if found {
+        revoke_all(&app, &mut conn, of_user(user)).await?;
+    }
+    let found = identity::user(&mut conn, &Named::Id(user)).await.map_err(identity_fault)?;
+    let (row, _) = found.ok_or_else(|| missing("user", &id))?;
+    Ok(HttpResponse::Ok().json(json!({"user": user_view(&row, &app.settings)})))
+}
+
+/// Checks and hashes a new password.
+async fn hashed(password: String) -> Result<String, Fault> {
+    if password.is_empty() || password.len() > password::PASSWORD_MAX {
+        return Err(bad(format!("Invalid input for field 'password': 1 to {} bytes", password::PASSWORD_MAX)));
+    }
+    password::hash(password).await.map_err(|error| Fault::internal(error).of_identity())
+}
+
+/// The tokens that an account has now carry what is not true any more.
+async fn revoke_all(app: &App, conn: &mut AsyncPgConnection, of: String) -> Result<(), Fault> {
+    let now = Utc::now();
+    let row = RevocationRow { audit_id: of, issued_before: Some(now), expires_at: now + app.settings.token_ttl };
+    identity::revoke(conn, &row).await.map_err(identity_fault)?;
+    app.tokens.revoke(row);
+    Ok(())
+}
+
 async fn delete_user(app: web::Data<App>, caller: Caller, id: web::Path<String>) -> Result<HttpResponse, Fault> {
     admin(&caller)?;
     let user = parse("user", &id)?;
     let mut conn = app.pool.get().await.map_err(identity_fault)?;
-    if identity::delete_user(&mut conn, user).await.map_err(identity_fault)? {
-        Ok(HttpResponse::NoContent().finish())
-    } else {
-        Err(missing("user", &id))
+    if !identity::delete_user(&mut conn, user).await.map_err(identity_fault)? {
+        return Err(missing("user", &id));
     }
+    revoke_all(&app, &mut conn, of_user(user)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn delete_project(app: web::Data<App>, caller: Caller, id: web::Path<String>) -> Result<HttpResponse, Fault> {
+    admin(&caller)?;
+    let project = parse("project", &id)?;
+    let mut conn = app.pool.get().await.map_err(identity_fault)?;
+    if !identity::delete_project(&mut conn, project).await.map_err(identity_fault)? {
+        return Err(missing("project", &id));
+    }
+    revoke_all(&app, &mut conn, of_project(project)).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 async fn assign(app: &App, caller: &Caller, project: Option<&str>, user: &str, role: &str) -> Result<HttpResponse, Fault> {
@@ -343,11 +425,11 @@ async fn unassign(app: &App, caller: &Caller, project: Option<&str>, user: &str,
     let user_id = parse("user", user)?;
     let named = Role::by_id(role).ok_or_else(|| missing("role", role))?;
     let mut conn = app.pool.get().await.map_err(identity_fault)?;
-    if identity::remove_role(&mut conn, user_id, project, named.as_str()).await.map_err(identity_fault)? {
-        Ok(HttpResponse::NoContent().finish())
-    } else {
-        Err(missing("role assignment", role))
+    if !identity::remove_role(&mut conn, user_id, project, named.as_str()).await.map_err(identity_fault)? {
+        return Err(missing("role assignment", role));
     }
+    revoke_all(app, &mut conn, of_user(user_id)).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 type OnProject = web::Path<(String, String, String)>;

@@ -13,9 +13,10 @@ use actix_web::web::ServiceConfig;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, SecondsFormat, Utc};
 use diesel_async::AsyncPgConnection;
-use mizar_db::identity::{self, DomainRef, DomainRow, Named, UserRow};
+use mizar_db::identity::{self, DomainRef, DomainRow, Named, RevocationRow, UserRow};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Routes.
@@ -41,13 +42,14 @@ pub fn mount(config: &mut ServiceConfig) {
         );
 }
 
-#[derive(Deserialize)]
+/// Body of POST /v3/auth/tokens.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Request {
+pub struct TokenRequest {
     auth: Auth,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Auth {
     identity: Identity,
@@ -55,7 +57,7 @@ struct Auth {
     scope: Option<Scope>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Identity {
     methods: Vec<String>,
@@ -65,13 +67,13 @@ struct Identity {
     token: Option<TokenMethod>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasswordMethod {
     user: UserCredentials,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UserCredentials {
     #[serde(default)]
@@ -83,14 +85,14 @@ struct UserCredentials {
     password: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TokenMethod {
     id: String,
 }
 
 /// Keystone takes a name or an id; clients send either, sometimes both.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DomainRequest {
     #[serde(default)]
@@ -99,7 +101,7 @@ struct DomainRequest {
     name: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ProjectRequest {
     #[serde(default)]
@@ -110,14 +112,14 @@ struct ProjectRequest {
     domain: Option<DomainRequest>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 enum Scope {
     Word(String),
     Object(ScopeObject),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ScopeObject {
     #[serde(default)]
@@ -128,7 +130,7 @@ struct ScopeObject {
     domain: Option<DomainRequest>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SystemRequest {
     all: bool,
@@ -167,7 +169,7 @@ struct Proven {
     /// Audit id of the first token of the chain, and when it ends: a token from a token does not
     /// live longer.
     parent: Option<(String, i64)>,
-    /// Scope of the token that was shown, kept where the request names none.
+    /// Where the request names no scope: that of the token shown, or the user's default project.
     scope: Option<Uuid>,
 }
 
@@ -187,7 +189,8 @@ async fn prove(app: &App, conn: &mut AsyncPgConnection, identity: Identity) -> R
             let fits = password::verify(password, stored).await.map_err(Fault::internal)?;
             match found {
                 Some((user, domain)) if fits && user.enabled && domain.enabled => {
-                    Ok(Proven { user, domain, methods: vec!["password".into()], parent: None, scope: None })
+                    let scope = default_scope(conn, &user).await?;
+                    Ok(Proven { user, domain, methods: vec!["password".into()], parent: None, scope })
                 }
                 _ => Err(refused()),
             }
@@ -210,6 +213,13 @@ async fn prove(app: &App, conn: &mut AsyncPgConnection, identity: Identity) -> R
         ([], ..) => Err(malformed("identity.methods is empty")),
         _ => Err(refused()),
     }
+}
+
+/// The default project counts only where the user has a role.
+async fn default_scope(conn: &mut AsyncPgConnection, user: &UserRow) -> Result<Option<Uuid>, Fault> {
+    let Some(project) = user.default_project_id else { return Ok(None) };
+    let roles = identity::roles(conn, user.id, Some(project)).await?;
+    Ok((!roles.is_empty()).then_some(project))
 }
 
 /// What the token will be for.
@@ -240,7 +250,7 @@ fn target(scope: Option<Scope>, kept: Option<Uuid>) -> Result<Target, Fault> {
 
 /// POST: a token for a password or for another token.
 async fn issue(app: web::Data<App>, JsonBody(body): JsonBody) -> Result<HttpResponse, Fault> {
-    let request: Request = serde_json::from_value(body).map_err(|error| malformed(format!("auth: {error}")))?;
+    let request: TokenRequest = serde_json::from_value(body).map_err(|error| malformed(format!("auth: {error}")))?;
     let mut conn = app.pool.get().await.map_err(|error| Fault::from(error).of_identity())?;
     let claims = claims(&app, &mut conn, request.auth).await.map_err(Fault::of_identity)?;
     drop(conn);
@@ -271,7 +281,8 @@ async fn claims(app: &App, conn: &mut AsyncPgConnection, auth: Auth) -> Result<C
     if (project.is_some() || system) && roles.is_empty() {
         return Err(refused());
     }
-    let now = Utc::now().timestamp();
+    let issued_ms = Utc::now().timestamp_millis();
+    let now = issued_ms / 1000;
     let ttl = i64::try_from(app.settings.token_ttl.as_secs()).unwrap_or(i64::MAX);
     let mut openstack_audit_ids = vec![Tokens::audit_id()];
     let mut exp = now.saturating_add(ttl);
@@ -291,6 +302,7 @@ async fn claims(app: &App, conn: &mut AsyncPgConnection, auth: Auth) -> Result<C
         project,
         system,
         roles,
+        issued_ms,
     })
 }
 
@@ -366,9 +378,13 @@ async fn check(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Res
 async fn revoke(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Fault> {
     let claims = subject(&app, &caller, &request)?;
     let mut conn = app.pool.get().await.map_err(|error| Fault::from(error).of_identity())?;
-    let stored = identity::revoke(&mut conn, claims.audit_id(), claims.expires_at()).await;
-    stored.map_err(|error| Fault::from(error).of_identity())?;
-    app.tokens.revoke(claims.audit_id(), claims.expires_at());
+    let row = RevocationRow {
+        audit_id: claims.audit_id().to_owned(),
+        issued_before: None,
+        expires_at: claims.expires_at(),
+    };
+    identity::revoke(&mut conn, &row).await.map_err(|error| Fault::from(error).of_identity())?;
+    app.tokens.revoke(row);
     Ok(HttpResponse::NoContent().finish())
 }
 

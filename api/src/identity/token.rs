@@ -5,6 +5,7 @@
 use super::keys::{ALGORITHM, Keys};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Header, TokenData, Validation};
+use mizar_db::identity::RevocationRow;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::RwLock;
@@ -61,6 +62,9 @@ pub struct Claims {
     pub system: bool,
     /// Names of roles.
     pub roles: Vec<String>,
+    /// Issued, Unix milliseconds: an account's tokens are revoked up to a moment, and the next
+    /// login may follow within the second.
+    pub issued_ms: i64,
 }
 
 impl Claims {
@@ -99,12 +103,28 @@ pub enum TokenError {
     Revoked,
 }
 
+/// Tokens issued before (`None`: whenever) do not count; of no use after `expires_at`.
+#[derive(Clone, Copy, Debug)]
+struct Revocation {
+    issued_before: Option<DateTime<Utc>>,
+    expires_at: DateTime<Utc>,
+}
+
+/// Key under which all tokens of a user are revoked.
+pub fn of_user(id: Uuid) -> String {
+    format!("user:{}", id.simple())
+}
+
+/// Key under which all tokens of a project are revoked.
+pub fn of_project(id: Uuid) -> String {
+    format!("project:{}", id.simple())
+}
+
 /// Signs and verifies.
 #[derive(Debug)]
 pub struct Tokens {
     keys: Keys,
-    /// Audit id, and when the token would have expired anyway.
-    revoked: RwLock<BTreeMap<String, DateTime<Utc>>>,
+    revoked: RwLock<BTreeMap<String, Revocation>>,
 }
 
 impl Tokens {
@@ -134,27 +154,45 @@ impl Tokens {
         validation.set_required_spec_claims(&["exp", "sub"]);
         validation.leeway = 0;
         let TokenData { claims, .. } = jsonwebtoken::decode::<Claims>(token, key, &validation)?;
-        if self.read().contains_key(claims.audit_id()) { Err(TokenError::Revoked) } else { Ok(claims) }
+        if self.is_revoked(&claims) { Err(TokenError::Revoked) } else { Ok(claims) }
     }
 
-    /// Revoked here and now; the caller stores it for the other replicas.
-    pub fn revoke(&self, audit_id: &str, expires_at: DateTime<Utc>) {
-        self.write().insert(audit_id.to_owned(), expires_at);
+    fn is_revoked(&self, claims: &Claims) -> bool {
+        let revoked = self.read();
+        if revoked.is_empty() {
+            return false;
+        }
+        let keys = [
+            Some(claims.audit_id().to_owned()),
+            claims.user_id().map(of_user),
+            claims.project_id().map(of_project),
+        ];
+        let hits = |revocation: &Revocation| {
+            revocation.issued_before.is_none_or(|before| claims.issued_ms <= before.timestamp_millis())
+        };
+        keys.iter().flatten().filter_map(|key| revoked.get(key)).any(hits)
+    }
+
+    /// Counts here and now; the caller has stored it for the other replicas.
+    pub fn revoke(&self, row: RevocationRow) {
+        self.refresh(vec![row]);
     }
 
     /// Adds what the database says is revoked, and forgets what has expired.
-    pub fn refresh(&self, stored: Vec<(String, DateTime<Utc>)>) {
+    pub fn refresh(&self, stored: Vec<RevocationRow>) {
         let now = Utc::now();
         let mut revoked = self.write();
-        revoked.extend(stored);
-        revoked.retain(|_, expires_at| *expires_at > now);
+        for RevocationRow { audit_id, issued_before, expires_at } in stored {
+            revoked.insert(audit_id, Revocation { issued_before, expires_at });
+        }
+        revoked.retain(|_, revocation| revocation.expires_at > now);
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, DateTime<Utc>>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Revocation>> {
         self.revoked.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, DateTime<Utc>>> {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Revocation>> {
         self.revoked.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -6,8 +6,10 @@ pub mod subnets;
 
 use crate::frame::handlers;
 use crate::frame::resource::Resource;
+use crate::openapi::document_resource;
+use crate::openapi::parts::Document;
 use actix_web::web::ServiceConfig;
-use mizar_db::resources::{network::Network, port::Port};
+use mizar_db::resources::{host::Host, network::Network, port::Port};
 
 /// What the frame does with a resource, whatever its type.
 #[derive(Clone, Copy)]
@@ -20,11 +22,19 @@ pub struct Registered {
     pub path: &'static str,
     /// Routes.
     pub mount: fn(&mut ServiceConfig),
+    /// Operations and schemas.
+    pub document: fn(&mut Document),
 }
 
 impl Registered {
     const fn of<R: Resource>() -> Self {
-        Self { plural: R::PLURAL, singular: R::SINGULAR, path: R::PATH, mount: handlers::mount::<R> }
+        Self {
+            plural: R::PLURAL,
+            singular: R::SINGULAR,
+            path: R::PATH,
+            mount: handlers::mount::<R>,
+            document: document_resource::<R>,
+        }
     }
 }
 
@@ -34,5 +44,6 @@ pub fn all() -> Vec<Registered> {
         Registered::of::<Network>(),
         Registered::of::<subnets::Subnet>(),
         Registered::of::<Port>(),
+        Registered::of::<Host>(),
     ]
 }

@@ -151,7 +151,7 @@ impl Resource for Network {
         })
     }
 
-    async fn complete(conn: &mut AsyncPgConnection, rows: Vec<NetworkRow>) -> QueryResult<Vec<Self>> {
+    async fn complete(conn: &mut AsyncPgConnection, _: &Context, rows: Vec<NetworkRow>) -> QueryResult<Vec<Self>> {
         network::complete(conn, rows).await
     }
 

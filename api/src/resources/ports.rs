@@ -252,7 +252,7 @@ impl Resource for Port {
         })
     }
 
-    async fn complete(conn: &mut AsyncPgConnection, rows: Vec<PortRow>) -> QueryResult<Vec<Self>> {
+    async fn complete(conn: &mut AsyncPgConnection, _: &Context, rows: Vec<PortRow>) -> QueryResult<Vec<Self>> {
         port::complete(conn, rows).await
     }
 

@@ -199,7 +199,7 @@ impl Resource for Subnet {
         })
     }
 
-    async fn complete(_: &mut AsyncPgConnection, rows: Vec<SubnetRow>) -> QueryResult<Vec<Self>> {
+    async fn complete(_: &mut AsyncPgConnection, _: &Context, rows: Vec<SubnetRow>) -> QueryResult<Vec<Self>> {
         Ok(rows.into_iter().map(|row| Self { row }).collect())
     }
 

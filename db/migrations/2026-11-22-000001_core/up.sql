@@ -29,19 +29,21 @@ CREATE TABLE users (
     name          text NOT NULL,
     password_hash text NOT NULL,           -- argon2id, PHC string
     enabled       boolean NOT NULL DEFAULT true,
+    default_project_id uuid REFERENCES projects ON DELETE SET NULL,   -- scope of a login that names none
     UNIQUE (domain_id, name)
 );
 
 CREATE TABLE role_assignments (
     user_id     uuid NOT NULL REFERENCES users ON DELETE CASCADE,
     project_id  uuid REFERENCES projects ON DELETE CASCADE,   -- null: the whole system
-    role        text NOT NULL CHECK (role IN ('admin', 'member', 'reader')),
+    role        text NOT NULL CHECK (role IN ('admin', 'member', 'reader', 'service')),
     UNIQUE NULLS NOT DISTINCT (user_id, project_id, role)
 );
 
 -- Tokens are signed and carry everything; only their revocation is stored, until they expire.
 CREATE TABLE revoked_tokens (
-    audit_id    text PRIMARY KEY,
+    audit_id    text PRIMARY KEY,          -- of one token; or user:ID, project:ID for all of an account
+    issued_before timestamptz,             -- those issued before; null: whenever
     expires_at  timestamptz NOT NULL
 );
 

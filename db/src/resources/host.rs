@@ -11,6 +11,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use ipnet::IpNet;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A host as stored.
@@ -79,12 +80,25 @@ pub struct Host {
     pub state: Option<HostStateRow>,
     /// Ports bound to it.
     pub ports: i64,
+    /// It was heard of within the lease.
+    pub alive: bool,
     /// When this was read, by the database's clock.
     pub read_at: DateTime<Utc>,
 }
 
+impl Host {
+    /// Seconds since it was heard of.
+    pub fn silent_s(&self) -> Option<i64> {
+        self.state.as_ref().map(|state| (self.read_at - state.seen_at).num_seconds())
+    }
+}
+
 /// Adds state and counts, for any number of hosts in three queries.
-pub async fn complete(conn: &mut AsyncPgConnection, rows: Vec<HostRow>) -> QueryResult<Vec<Host>> {
+pub async fn complete(
+    conn: &mut AsyncPgConnection,
+    lease: Duration,
+    rows: Vec<HostRow>,
+) -> QueryResult<Vec<Host>> {
     let numbers: Vec<i32> = rows.iter().map(|row| row.number).collect();
     let states: Vec<HostStateRow> =
         host_state::table.filter(host_state::host.eq_any(&numbers)).select(HostStateRow::as_select()).load(conn).await?;
@@ -98,11 +112,13 @@ pub async fn complete(conn: &mut AsyncPgConnection, rows: Vec<HostRow>) -> Query
         diesel::select(now.into_sql::<diesel::sql_types::Timestamptz>()).get_result(conn).await?;
     let mut states: BTreeMap<i32, HostStateRow> = states.into_iter().map(|state| (state.host, state)).collect();
     let counts: BTreeMap<i32, i64> = counts.into_iter().filter_map(|(host, n)| Some((host?, n))).collect();
-    let with_state = |row: HostRow| Host {
-        state: states.remove(&row.number),
-        ports: counts.get(&row.number).copied().unwrap_or(0),
-        read_at,
-        row,
+    let with_state = |row: HostRow| {
+        let state = states.remove(&row.number);
+        // A time ahead of ours, by a clock that was set back, is no age at all.
+        let silent = state.as_ref().map(|state| (read_at - state.seen_at).to_std().unwrap_or_default());
+        let alive = silent.is_some_and(|silent| silent < lease);
+        let ports = counts.get(&row.number).copied().unwrap_or(0);
+        Host { row, state, ports, alive, read_at }
     };
     Ok(rows.into_iter().map(with_state).collect())
 }
@@ -114,10 +130,6 @@ pub struct Labels {
     pub transit: Option<&'static str>,
     /// 1 to 1,000.
     pub weight: Option<i32>,
-    /// Availability zone.
-    pub az: Option<String>,
-    /// Rack.
-    pub rack: Option<String>,
 }
 
 /// Changes the labels of a host that the caller has locked. The scheduler reads them in its next
@@ -127,8 +139,6 @@ pub async fn label(conn: &mut AsyncPgConnection, old: &HostRow, labels: &Labels)
         .set((
             hosts::transit.eq(labels.transit.unwrap_or(old.transit.as_str())),
             hosts::weight.eq(labels.weight.unwrap_or(old.weight)),
-            hosts::az.eq(labels.az.as_deref().unwrap_or(&old.az)),
-            hosts::rack.eq(labels.rack.as_deref().unwrap_or(&old.rack)),
             hosts::revision_number.eq(hosts::revision_number + 1),
             hosts::updated_at.eq(now),
         ))
@@ -138,8 +148,16 @@ pub async fn label(conn: &mut AsyncPgConnection, old: &HostRow, labels: &Labels)
     Ok(row)
 }
 
-/// Locks a host's row.
-pub async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<()> {
-    hosts::table.find(id).select(hosts::id).for_update().first::<Uuid>(conn).await.optional()?;
-    Ok(())
+/// Locks a host's row. `None`: there is no such host.
+pub async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<Option<()>> {
+    let locked: Option<Uuid> = hosts::table.find(id).select(hosts::id).for_update().first(conn).await.optional()?;
+    Ok(locked.map(drop))
+}
+
+/// The id of a host that is named by id or by name.
+pub async fn resolve(conn: &mut AsyncPgConnection, raw: &str) -> QueryResult<Option<Uuid>> {
+    match Uuid::try_parse(raw) {
+        Ok(id) => Ok(Some(id)),
+        Err(_) => hosts::table.filter(hosts::name.eq(raw)).select(hosts::id).first(conn).await.optional(),
+    }
 }

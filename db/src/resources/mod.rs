@@ -9,6 +9,7 @@ pub mod host;
 pub mod network;
 pub mod port;
 pub mod port_commands;
+pub mod role;
 pub mod subnet;
 
 use crate::pool::{Conflict, PoolError, is_conflict};

@@ -1,0 +1,78 @@
+//! The operations of the network service that belong to no resource.
+
+use super::parts::{Document, answer, envelope, keystone, neutron, path, query};
+use crate::frame::decode::{Decode, plain};
+use crate::operator::roles;
+use utoipa::openapi::path::{HttpMethod, OperationBuilder};
+use utoipa::openapi::schema::{Array, ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Response, Schema};
+use uuid::Uuid;
+
+fn any_object() -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::Object).into()
+}
+
+fn open(id: &str, summary: &str, status: &str, response: Response) -> OperationBuilder {
+    keystone(id, summary, false, &[]).response(status, response)
+}
+
+/// Adds them.
+pub fn document(document: &mut Document) {
+    document.tag("discovery", "Versions, resources, extensions, health.");
+    let versions = open("list_versions", "Versions of both services", "300", answer("They", any_object()));
+    document.operation(HttpMethod::Get, "/", versions.build());
+    let health = open("healthz", "Whether the process answers", "200", answer("It does", any_object()));
+    document.operation(HttpMethod::Get, "/healthz", health.build());
+    let ready = open("readyz", "Whether requests can be served", "200", answer("They can", any_object()));
+    document.operation(HttpMethod::Get, "/readyz", ready.build());
+
+    let resources = neutron("discovery", "list_resources".into(), "The resources", &[])
+        .response("200", answer("They", envelope("resources", Array::new(any_object()))));
+    document.operation(HttpMethod::Get, "/v2.0/", resources.build());
+    document.schema("Extension", extension());
+    let extension = || super::parts::named("Extension");
+    let list = neutron("discovery", "list_extensions".into(), "The extensions that behave", &[])
+        .response("200", answer("They", envelope("extensions", Array::new(extension()))));
+    document.operation(HttpMethod::Get, "/v2.0/extensions", list.build());
+    let show = neutron("discovery", "show_extension".into(), "One extension", &[(404, "It is not announced")])
+        .parameter(path("alias", "Its alias"))
+        .response("200", answer("It", envelope("extension", extension())));
+    document.operation(HttpMethod::Get, "/v2.0/extensions/{alias}", show.build());
+
+    document.tag("roles", "Transit roles of hosts; administrators only.");
+    document.schema("Role", role());
+    let mut list = neutron("roles", "list_transit_roles".into(), "Who bounces which slots, who divides", &[
+        (400, "An unknown filter, or a value that is not possible"),
+        (403, "Not allowed"),
+    ])
+    .response("200", answer("They", envelope("roles", Array::new(super::parts::named("Role")))));
+    for name in roles::FILTERS {
+        list = list.parameter(query(name, plain(Type::String).into(), "Filter"));
+    }
+    document.operation(HttpMethod::Get, "/v2.0/mizar/roles", list.build());
+}
+
+fn extension() -> RefOr<Schema> {
+    let mut object = ObjectBuilder::new().schema_type(Type::Object);
+    for name in ["alias", "name", "description", "updated"] {
+        object = object.property(name, plain(Type::String)).required(name);
+    }
+    object.property("links", Array::new(any_object())).required("links").into()
+}
+
+fn role() -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("host", plain(Type::String))
+        .property("role", plain(Type::String).enum_values(Some(["bouncer", "divider"])))
+        .property("state", plain(Type::String).enum_values(Some(["pending", "active", "draining"])))
+        .property("network_id", Option::<Uuid>::schema())
+        .property("subnet_id", Option::<Uuid>::schema())
+        .property("first_slot", Option::<i64>::schema())
+        .property("last_slot", Option::<i64>::schema())
+        .property("since", crate::frame::standard::time_schema())
+        .required("host")
+        .required("role")
+        .required("state")
+        .into()
+}

@@ -1,0 +1,179 @@
+//! The operations of a resource, from its attribute map.
+
+use super::parts::{
+    Document, WRITE_FAILURES, answer, body, empty, envelope, header, named, neutron, path, query, rights,
+};
+use crate::frame::attribute::Attribute;
+use crate::frame::caller::Access;
+use crate::frame::decode::{Decode, plain};
+use crate::frame::resource::Resource;
+use mizar_domain::text::Tags;
+use utoipa::openapi::path::{HttpMethod, OperationBuilder};
+use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, Array, ObjectBuilder, Type};
+use utoipa::openapi::{AllOfBuilder, RefOr, Required, Schema};
+
+const READ_FAILURES: &[(u16, &str)] = &[(403, "Not allowed"), (404, "Not there, or not visible")];
+const LIST_FAILURES: &[(u16, &str)] =
+    &[(400, "An unknown filter, or a value that is not possible"), (403, "Not allowed"), (404, "No such marker")];
+
+/// Adds all operations and schemas of a resource.
+pub fn document<R: Resource>(document: &mut Document) {
+    let operations = R::OPERATIONS;
+    document.tag(R::PLURAL, rights(&operations));
+    schemas::<R>(document);
+    let collection = format!("/v2.0/{}", R::PATH);
+    let item = format!("{collection}/{{id}}");
+    document.operation(HttpMethod::Get, &collection, list::<R>().build());
+    let singular = || envelope(R::SINGULAR, named(R::KIND));
+    let show = neutron(R::PLURAL, format!("show_{}", R::SINGULAR), &format!("Show a {}", R::SINGULAR), READ_FAILURES)
+        .parameter(path("id", "Its id"))
+        .parameter(query("fields", Vec::<mizar_domain::text::Name>::schema(), "Only these attributes"))
+        .response("200", answer("It", singular()));
+    document.operation(HttpMethod::Get, &item, show.build());
+    if operations.create.is_some() {
+        let one = envelope(R::SINGULAR, named(&format!("{}Create", R::KIND)));
+        let many = envelope(R::PLURAL, Array::new(named(&format!("{}Create", R::KIND))));
+        let made = envelope(R::PLURAL, Array::new(named(R::KIND)));
+        let summary = format!("Create one {}, or several: all or none", R::SINGULAR);
+        let create = neutron(R::PLURAL, format!("create_{}", R::SINGULAR), &summary, WRITE_FAILURES)
+            .request_body(Some(body(AnyOfBuilder::new().item(one).item(many).into())))
+            .response("201", answer("Made", AnyOfBuilder::new().item(singular()).item(made).into()));
+        document.operation(HttpMethod::Post, &collection, create.build());
+    }
+    if operations.update.is_some() {
+        let update = write::<R>("update", "Update").request_body(Some(body(envelope(
+            R::SINGULAR,
+            named(&format!("{}Update", R::KIND)),
+        ))));
+        document.operation(HttpMethod::Put, &item, update.response("200", answer("Updated", singular())).build());
+    }
+    if operations.delete.is_some() {
+        let delete = write::<R>("delete", "Delete").response("204", empty("Gone"));
+        document.operation(HttpMethod::Delete, &item, delete.build());
+    }
+    if operations.tags {
+        tags::<R>(document, &item);
+    }
+}
+
+fn write<R: Resource>(verb: &str, title: &str) -> OperationBuilder {
+    neutron(R::PLURAL, format!("{verb}_{}", R::SINGULAR), &format!("{title} a {}", R::SINGULAR), WRITE_FAILURES)
+        .parameter(path("id", "Its id"))
+        .parameter(header("If-Match", Required::False, "revision_number=N: refused if the object changed since"))
+}
+
+fn list<R: Resource>() -> OperationBuilder {
+    let list = envelope(R::PLURAL, Array::new(named(R::KIND)));
+    let links = ObjectBuilder::new().schema_type(Type::Object).property(
+        format!("{}_links", R::PLURAL),
+        Array::new(
+            ObjectBuilder::new()
+                .schema_type(Type::Object)
+                .property("rel", plain(Type::String).enum_values(Some(["next", "previous"])))
+                .property("href", plain(Type::String))
+                .required("rel")
+                .required("href"),
+        ),
+    );
+    let mut operation = neutron(R::PLURAL, format!("list_{}", R::PLURAL), &format!("List {}", R::PLURAL), LIST_FAILURES)
+        .response("200", answer("Them", AllOfBuilder::new().item(list).item(links).into()));
+    for attribute in R::map().iter().filter(|attribute| attribute.filter.is_some()) {
+        let any: RefOr<Schema> = Array::new(plain(Type::String)).into();
+        operation = operation.parameter(query(attribute.name, any, "Filter; repeated: any of them"));
+    }
+    let sortable = R::map().iter().filter(|attribute| attribute.sort.is_some()).map(|attribute| attribute.name);
+    let keys = plain(Type::String).enum_values(Some(sortable.collect::<Vec<_>>()));
+    let dirs = plain(Type::String).enum_values(Some(["asc", "desc"]));
+    operation
+        .parameter(query("fields", Array::new(plain(Type::String)).into(), "Only these attributes"))
+        .parameter(query("sort_key", Array::new(keys).into(), "Sort by these, in order of weight"))
+        .parameter(query("sort_dir", Array::new(dirs).into(), "One for each sort_key"))
+        .parameter(query("limit", u32::schema(), "At most so many; 0: all"))
+        .parameter(query("marker", plain(Type::String).into(), "Id of the object before the page"))
+        .parameter(query("page_reverse", bool::schema(), "The page before the marker"))
+}
+
+/// In words, whom an attribute is for.
+const fn reserved(access: Access) -> &'static str {
+    match access {
+        Access::Reader | Access::Writer => "",
+        Access::Privileged => "For administrators and services.",
+        Access::Admin => "For administrators.",
+    }
+}
+
+fn about<R: Resource>(attribute: &Attribute<R>, access: Access, schema: RefOr<Schema>) -> RefOr<Schema> {
+    let about = [attribute.about, reserved(access)].into_iter().filter(|text| !text.is_empty());
+    let about = about.collect::<Vec<_>>().join(" ");
+    if about.is_empty() {
+        return schema;
+    }
+    match schema {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.description = Some(about);
+            RefOr::T(Schema::Object(object))
+        }
+        RefOr::T(Schema::Array(mut array)) => {
+            array.description = Some(about);
+            RefOr::T(Schema::Array(array))
+        }
+        other => AllOfBuilder::new().item(other).description(Some(about)).into(),
+    }
+}
+
+/// Nothing is required in an answer: `fields` may leave out any attribute.
+fn schemas<R: Resource>(document: &mut Document) {
+    let object = || ObjectBuilder::new().schema_type(Type::Object);
+    let closed = || object().additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    let (mut view, mut create, mut update) = (object(), closed(), closed());
+    for attribute in R::map().iter() {
+        if attribute.show.is_some() {
+            view = view.property(attribute.name, about(attribute, attribute.seen_by, (attribute.schema)()));
+        }
+        let input = |access| about(attribute, access, (attribute.input)());
+        if let Some(access) = attribute.post {
+            create = create.property(attribute.name, input(access));
+            if attribute.required {
+                create = create.required(attribute.name);
+            }
+        }
+        if let Some(access) = attribute.put {
+            update = update.property(attribute.name, input(access));
+        }
+    }
+    document.schema(R::KIND, view.into());
+    if R::OPERATIONS.create.is_some() {
+        document.schema(&format!("{}Create", R::KIND), create.into());
+    }
+    if R::OPERATIONS.update.is_some() {
+        document.schema(&format!("{}Update", R::KIND), update.into());
+    }
+}
+
+fn tags<R: Resource>(document: &mut Document, item: &str) {
+    let all = format!("{item}/tags");
+    let one = format!("{all}/{{tag}}");
+    let list = || envelope("tags", Tags::schema());
+    let operation = |verb: &str, summary: &str, failures| {
+        neutron(R::PLURAL, format!("{verb}_{}", R::SINGULAR), summary, failures).parameter(path("id", "Its id"))
+    };
+    let tag = || path("tag", "The tag");
+    let get = operation("list_tags_of", "List its tags", READ_FAILURES).response("200", answer("They", list()));
+    document.operation(HttpMethod::Get, &all, get.build());
+    let put = operation("replace_tags_of", "Replace its tags", WRITE_FAILURES)
+        .request_body(Some(body(list())))
+        .response("200", answer("They", list()));
+    document.operation(HttpMethod::Put, &all, put.build());
+    let post = operation("add_tags_to", "Add tags", WRITE_FAILURES)
+        .request_body(Some(body(list())))
+        .response("201", answer("They", list()));
+    document.operation(HttpMethod::Post, &all, post.build());
+    let clear = operation("clear_tags_of", "Remove its tags", WRITE_FAILURES).response("204", empty("None are left"));
+    document.operation(HttpMethod::Delete, &all, clear.build());
+    let check = operation("check_tag_of", "Whether it has a tag", READ_FAILURES).parameter(tag());
+    document.operation(HttpMethod::Get, &one, check.response("204", empty("It has")).build());
+    let add = operation("add_tag_to", "Add a tag", WRITE_FAILURES).parameter(tag());
+    document.operation(HttpMethod::Put, &one, add.response("201", empty("It has it now")).build());
+    let remove = operation("remove_tag_from", "Remove a tag", WRITE_FAILURES).parameter(tag());
+    document.operation(HttpMethod::Delete, &one, remove.response("204", empty("Gone")).build());
+}

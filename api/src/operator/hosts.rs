@@ -1,0 +1,186 @@
+//! Hosts: where they are, what they may be used for, whether they live. Agents register them and
+//! say where they are; operators say what they are for.
+
+use crate::frame::attribute::{Attribute, AttributeMap};
+use crate::frame::caller::Access;
+use crate::frame::decode::{Decode, Opaque, plain, shown};
+use crate::frame::fault::Fault;
+use crate::frame::fields::Fields;
+use crate::frame::resource::{Context, Operations, Resource};
+use crate::frame::standard::{nullable, text_schema, time, time_schema};
+use diesel::QueryResult;
+use diesel_async::AsyncPgConnection;
+use mizar_db::resources::host::{self, Host, HostRow, Labels};
+use mizar_db::schema::hosts;
+use mizar_db::{one_of, sort_key};
+use serde_json::Value;
+use std::sync::LazyLock;
+use utoipa::openapi::schema::{Array, Type};
+use utoipa::openapi::{RefOr, Schema};
+use uuid::Uuid;
+
+/// Whether and how gladly a host takes transit roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transit(&'static str);
+
+impl Transit {
+    const ALL: [&'static str; 3] = ["yes", "no", "prefer"];
+}
+
+impl Decode for Transit {
+    fn decode(value: &Value) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|word| value.as_str() == Some(word));
+        known.map(Self).ok_or_else(|| format!("'{}' is not in {:?}", shown(value), Self::ALL))
+    }
+
+    fn schema() -> RefOr<Schema> {
+        plain(Type::String).enum_values(Some(Self::ALL)).into()
+    }
+}
+
+/// A share of the load, 1 to 1,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight(i32);
+
+impl Decode for Weight {
+    fn decode(value: &Value) -> Result<Self, String> {
+        match i64::decode(value)? {
+            weight @ 1..=1000 => Ok(Self(weight as i32)),
+            other => Err(format!("'{other}' is not between 1 and 1000")),
+        }
+    }
+
+    fn schema() -> RefOr<Schema> {
+        plain(Type::Integer).minimum(Some(1)).maximum(Some(1000)).into()
+    }
+}
+
+type Attr = Attribute<Host>;
+
+fn attributes() -> Vec<Attr> {
+    vec![
+        Attr::shown("id", Uuid::schema, |h, out| out.put(&h.row.id))
+            .filter(one_of!(hosts::id: Uuid))
+            .sort(sort_key!(HostRow, hosts::id, |row| row.id)),
+        Attr::shown("name", text_schema, |h, out| out.put(&h.row.name))
+            .about("What binding:host_id names.")
+            .filter(one_of!(hosts::name: String)),
+        Attr::shown("number", i64::schema, |h, out| out.put(&h.row.number)),
+        Attr::shown("underlay", text_schema, |h, out| out.put(&h.row.underlay.addr())),
+        Attr::shown("mtu", u32::schema, |h, out| out.put(&h.row.mtu)),
+        Attr::shown("az", text_schema, |h, out| out.put(&h.row.az))
+            .about("Availability zone, as its agent says.")
+            .filter(one_of!(hosts::az: String)),
+        Attr::shown("rack", text_schema, |h, out| out.put(&h.row.rack))
+            .about("As its agent says.")
+            .filter(one_of!(hosts::rack: String)),
+        Attr::shown("transit", Transit::schema, |h, out| out.put(&h.row.transit))
+            .about("Whether it bounces and divides for others.")
+            .put()
+            .filter(one_of!(hosts::transit: String)),
+        Attr::shown("weight", Weight::schema, |h, out| out.put(&h.row.weight)).put(),
+        Attr::shown("transit_hook", text_schema, |h, out| out.put(&h.row.transit_hook)),
+        Attr::shown("version", text_schema, |h, out| out.put(&h.row.version)),
+        Attr::shown("abi", i64::schema, |h, out| out.put(&h.row.abi)),
+        Attr::shown("alive", bool::schema, |h, out| out.put(&h.alive))
+            .about("Its agent was heard of within the lease."),
+        Attr::shown("seen_at", || nullable(time_schema()), |h, out| out.put(&h.state.as_ref().map(|s| time(s.seen_at))))
+            .about("When its agent was last heard of."),
+        Attr::shown("silent_s", Option::<i64>::schema, |h, out| out.put(&h.silent_s()))
+            .about("Seconds since its agent was last heard of."),
+        Attr::shown("failures", || Array::new(Opaque::schema()).into(), |h, out| match &h.state {
+            Some(state) => out.put(&state.failures),
+            None => out.put::<[Value]>(&[]),
+        })
+        .about("Entries that its agent could not apply."),
+        Attr::shown("ports", i64::schema, |h, out| out.put(&h.ports)).about("Ports bound to it."),
+        Attr::shown("created_at", time_schema, |h, out| out.put(&time(h.row.created_at))),
+        Attr::shown("updated_at", time_schema, |h, out| out.put(&time(h.row.updated_at))),
+        Attr::shown("revision_number", i64::schema, |h, out| out.put(&h.row.revision_number)),
+    ]
+}
+
+impl Resource for Host {
+    type Row = HostRow;
+    /// Agents make hosts.
+    type Create = std::convert::Infallible;
+    type Update = Labels;
+    type Held = ();
+
+    const SINGULAR: &'static str = "host";
+    const PLURAL: &'static str = "hosts";
+    const PATH: &'static str = "mizar/hosts";
+    const KIND: &'static str = "Host";
+    const NOT_FOUND: &'static str = "HostNotFound";
+    const TABLE: &'static str = "hosts";
+    const OPERATIONS: Operations = Operations {
+        read: Access::Admin,
+        create: None,
+        update: Some(Access::Admin),
+        delete: None,
+        service: false,
+        tags: false,
+    };
+
+    fn map() -> &'static AttributeMap<Self> {
+        static MAP: LazyLock<AttributeMap<Host>> = LazyLock::new(|| AttributeMap::new(attributes()));
+        &MAP
+    }
+
+    fn row(&self) -> &HostRow {
+        &self.row
+    }
+
+    fn project(&self) -> Option<Uuid> {
+        None
+    }
+
+    fn revision(&self) -> i64 {
+        self.row.revision_number
+    }
+
+    fn tags(&self) -> &[String] {
+        &[]
+    }
+
+    fn decode_create(_: &mut Fields<'_>) -> Result<Self::Create, Fault> {
+        Err(Fault::method_not_allowed())
+    }
+
+    fn decode_update(fields: &mut Fields<'_>) -> Result<Labels, Fault> {
+        Ok(Labels {
+            transit: fields.optional::<Transit>("transit")?.map(|Transit(word)| word),
+            weight: fields.optional::<Weight>("weight")?.map(|Weight(weight)| weight),
+        })
+    }
+
+    async fn resolve(conn: &mut AsyncPgConnection, raw: &str) -> QueryResult<Option<Uuid>> {
+        host::resolve(conn, raw).await
+    }
+
+    async fn complete(conn: &mut AsyncPgConnection, context: &Context, rows: Vec<HostRow>) -> QueryResult<Vec<Self>> {
+        host::complete(conn, context.settings.lease, rows).await
+    }
+
+    async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<Option<()>, Fault> {
+        Ok(host::lock(conn, id).await?)
+    }
+
+    async fn create(_: &mut AsyncPgConnection, _: &Context, _: &[Self::Create]) -> Result<Vec<Self>, Fault> {
+        Err(Fault::method_not_allowed())
+    }
+
+    async fn update(
+        conn: &mut AsyncPgConnection,
+        _: &Context,
+        (): (),
+        old: Self,
+        command: &Labels,
+    ) -> Result<Self, Fault> {
+        Ok(Self { row: host::label(conn, &old.row, command).await?, ..old })
+    }
+
+    async fn delete(_: &mut AsyncPgConnection, (): (), _: Self) -> Result<(), Fault> {
+        Err(Fault::method_not_allowed())
+    }
+}

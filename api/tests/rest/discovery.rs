@@ -1,0 +1,76 @@
+use crate::support::Cloud;
+use reqwest::Method;
+use serde_json::json;
+
+#[tokio::test]
+async fn versions_are_shown_to_everyone() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let stranger = cloud.stranger();
+    let root = stranger.get("/").await?.ok(300)?;
+    assert_eq!(root["versions"]["values"][0]["id"], "v3.14");
+    assert_eq!(stranger.get("/v3").await?.ok(200)?["version"]["status"], "stable");
+    assert_eq!(stranger.get("/v3/").await?.ok(200)?["version"]["id"], "v3.14");
+    stranger.get("/healthz").await?.ok(200)?;
+    stranger.get("/readyz").await?.ok(200)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn resources_and_extensions_are_listed() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let resources = red.get("/v2.0/").await?.ok(200)?;
+    let names: Vec<_> = resources["resources"].as_array().into_iter().flatten().map(|r| r["collection"].clone()).collect();
+    assert_eq!(names, ["networks", "subnets", "ports", "hosts"]);
+    let list = red.get("/v2.0/extensions").await?.ok(200)?;
+    let aliases: Vec<_> = list["extensions"].as_array().into_iter().flatten().filter_map(|e| e["alias"].as_str()).collect();
+    for alias in ["mizar", "binding", "provider", "standard-attr-tag", "project-id"] {
+        assert!(aliases.contains(&alias), "{alias}");
+    }
+    for alias in ["security-group", "router", "quotas", "external-net", "trunk", "qos"] {
+        assert!(!aliases.contains(&alias), "{alias} is announced but does not behave");
+    }
+    assert_eq!(red.get("/v2.0/extensions/mizar").await?.ok(200)?["extension"]["alias"], "mizar");
+    assert_eq!(red.get("/v2.0/extensions/router").await?.fault(), (404, "ExtensionNotFound"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn methods_and_paths_that_do_not_exist_are_refused_in_neutrons_form() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    for (method, path) in [
+        (Method::PATCH, "/v2.0/networks"),
+        (Method::DELETE, "/v2.0/networks"),
+        (Method::PUT, "/v2.0/ports"),
+        (Method::POST, "/v2.0/ports/00000000-0000-0000-0000-000000000000"),
+        (Method::POST, "/v2.0/mizar/hosts"),
+        (Method::DELETE, "/v2.0/mizar/hosts/x"),
+        (Method::POST, "/v2.0/mizar/roles"),
+        (Method::PUT, "/v3/auth/tokens"),
+    ] {
+        let answer = red.send(method.clone(), path, Some(json!({}).to_string()), &[]).await?;
+        assert_eq!(answer.fault(), (405, "HTTPMethodNotAllowed"), "{method} {path}");
+    }
+    for path in ["/v2.0/routers", "/v2.0/networks/x/y", "/v1", "/v2.0/networks/../../etc/passwd"] {
+        assert_eq!(red.get(path).await?.status, 404, "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_page_to_try_the_api_comes_from_this_server_alone() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let http = reqwest::Client::new();
+    let page = http.get(format!("{}/swagger/", cloud.url)).send().await?;
+    assert_eq!(page.status(), 200);
+    let text = page.text().await?;
+    assert!(text.contains("swagger-ui"));
+    assert!(!text.contains("https://"), "the page loads from elsewhere: {text}");
+    for asset in ["swagger-ui-bundle.js", "swagger-ui.css", "swagger-initializer.js"] {
+        assert_eq!(http.get(format!("{}/swagger/{asset}", cloud.url)).send().await?.status(), 200, "{asset}");
+    }
+    let document: serde_json::Value = http.get(format!("{}/openapi.json", cloud.url)).send().await?.json().await?;
+    assert_eq!(document["openapi"], "3.1.0");
+    Ok(())
+}

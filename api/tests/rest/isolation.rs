@@ -1,0 +1,95 @@
+use crate::support::{Cloud, id};
+use serde_json::json;
+
+#[tokio::test]
+async fn what_belongs_to_another_project_is_not_there() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (red, blue) = (cloud.tenant("red", "member").await?, cloud.tenant("blue", "member").await?);
+    let (network, subnet) = red.network("10.0.0.0/24").await?;
+    let port = red.make("port", json!({"network_id": network["id"]})).await?;
+    for (kind, object, missing) in [
+        ("network", &network, "NetworkNotFound"),
+        ("subnet", &subnet, "SubnetNotFound"),
+        ("port", &port, "PortNotFound"),
+    ] {
+        let path = format!("/v2.0/{kind}s/{}", id(object));
+        assert_eq!(blue.get(&path).await?.fault(), (404, missing));
+        assert_eq!(blue.update(kind, object, json!({"name": "x"})).await?.fault(), (404, missing));
+        assert_eq!(blue.update(kind, object, json!({"no": "such"})).await?.fault(), (404, missing));
+        assert_eq!(blue.remove(kind, object).await?.fault(), (404, missing));
+        assert_eq!(blue.get(&format!("{path}/tags")).await?.fault(), (404, missing));
+        assert_eq!(blue.put(&format!("{path}/tags/a"), None).await?.fault(), (404, missing));
+        let list = blue.get(&format!("/v2.0/{kind}s?id={}", id(object))).await?.ok(200)?;
+        assert_eq!(list[format!("{kind}s")], json!([]));
+        assert_eq!(blue.get(&format!("/v2.0/{kind}s?marker={}", id(object))).await?.fault(), (404, missing));
+    }
+    let on_foreign = json!({"port": {"network_id": network["id"]}});
+    assert_eq!(blue.post("/v2.0/ports", &on_foreign).await?.fault(), (404, "NetworkNotFound"));
+    let on_foreign = json!({"subnet": {"network_id": network["id"], "cidr": "10.9.0.0/24", "ip_version": 4}});
+    assert_eq!(blue.post("/v2.0/subnets", &on_foreign).await?.fault(), (404, "NetworkNotFound"));
+    let theirs = json!({"network": {"project_id": red.project}});
+    assert_eq!(blue.post("/v2.0/networks", &theirs).await?.fault(), (400, "HTTPBadRequest"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reader_reads_and_writes_nothing() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let reader = cloud.colleague(&red, "reader", "reader").await?;
+    let (network, subnet) = red.network("10.0.0.0/24").await?;
+    let port = red.make("port", json!({"network_id": network["id"]})).await?;
+    let before = cloud.dump().await?;
+    for (kind, object) in [("network", &network), ("subnet", &subnet), ("port", &port)] {
+        assert_eq!(reader.show(kind, object).await?, red.show(kind, object).await?);
+        let path = format!("/v2.0/{kind}s");
+        assert_eq!(reader.post(&path, &json!({ kind: {} })).await?.fault(), (403, "PolicyNotAuthorized"));
+        assert_eq!(reader.update(kind, object, json!({"name": "x"})).await?.fault(), (403, "PolicyNotAuthorized"));
+        assert_eq!(reader.remove(kind, object).await?.fault(), (403, "PolicyNotAuthorized"));
+        let tag = format!("{path}/{}/tags/a", id(object));
+        assert_eq!(reader.put(&tag, None).await?.fault(), (403, "PolicyNotAuthorized"));
+    }
+    assert_eq!(cloud.dump().await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_administrator_sees_all_and_makes_objects_for_others() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (red, admin) = (cloud.tenant("red", "member").await?, cloud.admin().await?);
+    let network = admin.make("network", json!({"tenant_id": red.project})).await?;
+    assert_eq!(red.show("network", &network).await?["project_id"], json!(red.project));
+    let differ = json!({"network": {"tenant_id": red.project, "project_id": admin.project}});
+    assert_eq!(admin.post("/v2.0/networks", &differ).await?.fault(), (400, "HTTPBadRequest"));
+    admin.update("network", &network, json!({"name": "x"})).await?.ok(200)?;
+    admin.remove("network", &network).await?.ok(204)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_owner_of_a_network_sees_the_ports_on_it_but_does_not_change_them() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (red, blue, admin) =
+        (cloud.tenant("red", "member").await?, cloud.tenant("blue", "member").await?, cloud.admin().await?);
+    let (network, _) = red.network("10.0.0.0/24").await?;
+    admin.update("network", &network, json!({"shared": true})).await?.ok(200)?;
+    let port = blue.make("port", json!({"network_id": network["id"]})).await?;
+    red.show("port", &port).await?;
+    assert_eq!(red.update("port", &port, json!({"name": "x"})).await?.fault(), (403, "PolicyNotAuthorized"));
+    assert_eq!(red.remove("port", &port).await?.fault(), (403, "PolicyNotAuthorized"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_project_nothing_is_seen_or_made() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    cloud.tenant("red", "member").await?;
+    let unscoped = cloud.stranger().login_scoped("red", "secret", Some(json!("unscoped"))).await?;
+    assert_eq!(unscoped.get("/v2.0/networks").await?.fault(), (403, "PolicyNotAuthorized"));
+    assert_eq!(unscoped.post("/v2.0/networks", &json!({"network": {}})).await?.fault(), (403, "PolicyNotAuthorized"));
+    let system = json!({"system": {"all": true}});
+    let admin = cloud.stranger().login_scoped("admin", crate::support::ADMIN_PASSWORD, Some(system)).await?;
+    admin.get("/v2.0/networks").await?.ok(200)?;
+    assert_eq!(admin.post("/v2.0/networks", &json!({"network": {}})).await?.fault(), (400, "HTTPBadRequest"));
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! The REST surface, against a real server and a real database of each test's own.
+
+mod bindings;
+mod concurrency;
+mod discovery;
+mod hostile;
+mod identity;
+mod isolation;
+mod listing;
+mod networks;
+mod openapi;
+mod operator;
+mod ports;
+mod subnets;
+mod support;
+mod tags;

@@ -1,0 +1,88 @@
+use crate::support::Cloud;
+use mizar_wire::Scope;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn hosts_are_listed_shown_by_name_and_labelled() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let admin = cloud.admin().await?;
+    cloud.host("h1", 1500, 1).await?;
+    let h2 = cloud.host("h2", 1500, 2).await?;
+    cloud.sql(&format!("DELETE FROM host_state WHERE host = {h2}")).await?;
+    let (network, _) = admin.network("10.0.0.0/24").await?;
+    admin.make("port", json!({"network_id": network["id"], "binding:host_id": "h1"})).await?;
+
+    let h1 = admin.get("/v2.0/mizar/hosts/h1").await?.ok(200)?["host"].clone();
+    assert_eq!((&h1["alive"], &h1["ports"], &h1["underlay"]), (&json!(true), &json!(1), &json!("192.0.2.1")));
+    assert_eq!(h1["silent_s"], 0);
+    let h2 = admin.get("/v2.0/mizar/hosts?name=h2").await?.ok(200)?["hosts"][0].clone();
+    assert_eq!((&h2["alive"], &h2["seen_at"]), (&json!(false), &Value::Null));
+    cloud.sql("UPDATE host_state SET seen_at = now() - interval '31 s'").await?;
+    assert_eq!(admin.get("/v2.0/mizar/hosts/h1").await?.ok(200)?["host"]["alive"], false);
+
+    let labels = json!({"host": {"transit": "prefer", "weight": 8}});
+    let labelled = admin.put("/v2.0/mizar/hosts/h1", Some(&labels)).await?.ok(200)?["host"].clone();
+    assert_eq!((&labelled["transit"], &labelled["weight"]), (&json!("prefer"), &json!(8)));
+    assert_eq!((&labelled["az"], &labelled["rack"], &labelled["revision_number"]), (&json!("az1"), &json!("r1"), &json!(1)));
+    let before = cloud.dump().await?;
+    for body in [
+        json!({"transit": "maybe"}),
+        json!({"weight": 0}),
+        json!({"weight": 1001}),
+        json!({"az": "az2"}),
+        json!({"rack": "r7"}),
+        json!({"mtu": 9000}),
+        json!({"colour": "red"}),
+    ] {
+        let refused = admin.put("/v2.0/mizar/hosts/h1", Some(&json!({ "host": body }))).await?;
+        assert_eq!(refused.fault(), (400, "HTTPBadRequest"), "{body}");
+    }
+    assert_eq!(cloud.dump().await?, before);
+    assert_eq!(admin.get("/v2.0/mizar/hosts/h9").await?.fault(), (404, "HostNotFound"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn roles_say_who_bounces_and_divides() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let admin = cloud.admin().await?;
+    let (h1, h2) = (cloud.host("h1", 1500, 1).await?, cloud.host("h2", 1500, 2).await?);
+    let (network, subnet) = admin.network("10.0.0.0/24").await?;
+    let number: u32 = cloud.rows("SELECT number FROM subnets").await?[0].parse()?;
+    let vni: u32 = cloud.rows("SELECT vni FROM networks").await?[0].parse()?;
+    cloud
+        .sql(&format!(
+            "INSERT INTO subscriptions (host, scope, lo, hi, role, state) VALUES ({h1}, {}, 0, 2047, 2, 2); \
+             INSERT INTO subscriptions (host, scope, role, state) VALUES ({h2}, {}, 3, 1)",
+            Scope::Subnet(number).to_i64(),
+            Scope::Dividers(vni).to_i64(),
+        ))
+        .await?;
+    let all = admin.get("/v2.0/mizar/roles").await?.ok(200)?;
+    assert_eq!(all["roles"].as_array().map(Vec::len), Some(2), "{all}");
+    let bouncers = admin.get(&format!("/v2.0/mizar/roles?subnet_id={}", subnet["id"].as_str().unwrap_or(""))).await?.ok(200)?;
+    let bouncer = &bouncers["roles"][0];
+    assert_eq!((&bouncer["host"], &bouncer["role"], &bouncer["state"]), (&json!("h1"), &json!("bouncer"), &json!("active")));
+    assert_eq!((&bouncer["first_slot"], &bouncer["last_slot"]), (&json!(0), &json!(2047)));
+    assert_eq!(bouncer["network_id"], network["id"]);
+    let dividers = admin.get("/v2.0/mizar/roles?role=divider&state=pending&host=h2").await?.ok(200)?;
+    assert_eq!(dividers["roles"][0]["network_id"], network["id"]);
+    assert_eq!(dividers["roles"][0]["first_slot"], Value::Null);
+    for query in ["role=king", "state=gone", "subnet_id=x", "colour=red"] {
+        assert_eq!(admin.get(&format!("/v2.0/mizar/roles?{query}")).await?.status, 400, "{query}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn hosts_and_roles_are_for_administrators() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    cloud.host("h1", 1500, 1).await?;
+    for path in ["/v2.0/mizar/hosts", "/v2.0/mizar/hosts/h1", "/v2.0/mizar/roles"] {
+        assert_eq!(red.get(path).await?.fault(), (403, "PolicyNotAuthorized"), "{path}");
+    }
+    let labels = json!({"host": {"transit": "no"}});
+    assert_eq!(red.put("/v2.0/mizar/hosts/h1", Some(&labels)).await?.fault(), (404, "HostNotFound"));
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! A server with a database, and clients of it.
+
+use anyhow::{Context as _, ensure};
+use diesel::QueryableByName;
+use diesel::sql_types::{Nullable, Text};
+use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
+use mizar_api::app::{App, Settings};
+use mizar_api::identity::keys::Keys;
+use mizar_api::identity::token::Tokens;
+use mizar_api::server::{self, Server};
+use mizar_db::agents::register::{Registration, register};
+use mizar_db::pool::Use;
+use mizar_testkit::TestDb;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub const ADMIN_PASSWORD: &str = "correct horse battery staple";
+
+/// A running cloud; gone when dropped.
+pub struct Cloud {
+    pub url: String,
+    pub db: TestDb,
+    state: PathBuf,
+    server: Option<Server>,
+    http: reqwest::Client,
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.state);
+    }
+}
+
+impl Cloud {
+    pub async fn start() -> anyhow::Result<Self> {
+        let db = TestDb::create().await?;
+        let state = std::env::temp_dir().join(format!("mizar-api-test-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&state)?;
+        let mut cloud = Self { url: String::new(), db, state, server: None, http: reqwest::Client::new() };
+        let password = cloud.state.join("password");
+        std::fs::write(&password, ADMIN_PASSWORD)?;
+        server::bootstrap(&cloud.db.pool(1, Use::Commands)?, &password).await?;
+        let server = cloud.replica().await?;
+        cloud.url = format!("http://{}", server.address);
+        cloud.server = Some(server);
+        Ok(cloud)
+    }
+
+    /// Another server on the same database, with the same keys.
+    pub async fn replica(&self) -> anyhow::Result<Server> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let settings = Settings {
+            public_url: format!("http://{}", listener.local_addr()?),
+            region: "RegionOne".into(),
+            underlay_mtu: 1500,
+            lease: Duration::from_secs(30),
+            token_ttl: Duration::from_secs(3600),
+        };
+        let app = App {
+            pool: self.db.pool(16, Use::Commands)?,
+            tokens: Tokens::new(Keys::open(&self.state)?),
+            settings,
+            ready: Box::new(|| true),
+        };
+        server::start(app, listener, 2)
+    }
+
+    pub fn state_dir(&self) -> &std::path::Path {
+        &self.state
+    }
+
+    /// Somebody without token.
+    pub fn stranger(&self) -> Client {
+        Client { http: self.http.clone(), base: self.url.clone(), token: None, project: String::new(), user: String::new() }
+    }
+
+    /// Scoped to the project `admin`.
+    pub async fn admin(&self) -> anyhow::Result<Client> {
+        self.stranger().login("admin", ADMIN_PASSWORD, Some("admin")).await
+    }
+
+    /// A new project with a user of the same name who has a role on it.
+    pub async fn tenant(&self, name: &str, role: &str) -> anyhow::Result<Client> {
+        let admin = self.admin().await?;
+        let project = admin.post("/v3/projects", &json!({"project": {"name": name}})).await?.ok(201)?;
+        let project = project["project"]["id"].as_str().context("no id")?.to_owned();
+        self.user(name, &project, role).await?;
+        self.stranger().login(name, "secret", Some(name)).await
+    }
+
+    /// A new user with a role on a project.
+    pub async fn user(&self, name: &str, project: &str, role: &str) -> anyhow::Result<String> {
+        let admin = self.admin().await?;
+        let user = admin.post("/v3/users", &json!({"user": {"name": name, "password": "secret"}})).await?.ok(201)?;
+        let user = user["user"]["id"].as_str().context("no id")?.to_owned();
+        let role = mizar_api::frame::caller::Role::named(role).context("no such role")?.id().simple();
+        admin.put(&format!("/v3/projects/{project}/users/{user}/roles/{role}"), None).await?.ok(204)?;
+        Ok(user)
+    }
+
+    /// Another user on the project of a tenant.
+    pub async fn colleague(&self, of: &Client, name: &str, role: &str) -> anyhow::Result<Client> {
+        self.user(name, &of.project, role).await?;
+        let scope = json!({"project": {"id": of.project}});
+        self.stranger().login_scoped(name, "secret", Some(scope)).await
+    }
+
+    /// A host, registered as its agent would.
+    pub async fn host(&self, name: &str, mtu: u16, last_byte: u8) -> anyhow::Result<u32> {
+        let said = Registration {
+            name: name.into(),
+            boot_id: "boot".into(),
+            version: "test".into(),
+            abi: 1,
+            underlay: [192, 0, 2, last_byte].into(),
+            mtu,
+            az: "az1".into(),
+            rack: "r1".into(),
+            transit_hook: "tcx".into(),
+        };
+        Ok(register(&self.db.pool(1, Use::Commands)?, &said, chrono::TimeDelta::seconds(30)).await?)
+    }
+
+    pub async fn sql(&self, statements: &str) -> anyhow::Result<()> {
+        Ok(self.db.connect().await?.batch_execute(statements).await?)
+    }
+
+    /// One text per row.
+    pub async fn rows(&self, query: &str) -> anyhow::Result<Vec<String>> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = Nullable<Text>)]
+            text: Option<String>,
+        }
+        let query = format!("SELECT q.text::text AS text FROM ({query}) q (text)");
+        let rows: Vec<Row> = diesel::sql_query(query).load(&mut self.db.connect().await?).await?;
+        Ok(rows.into_iter().map(|row| row.text.unwrap_or_default()).collect())
+    }
+
+    /// Every row of every table.
+    pub async fn dump(&self) -> anyhow::Result<Vec<String>> {
+        let tables = self.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").await?;
+        ensure!(tables.len() > 10, "only {tables:?}");
+        let mut all = Vec::new();
+        for table in tables {
+            all.extend(self.rows(&format!("SELECT '{table} ' || t::text FROM {table} t ORDER BY 1")).await?);
+        }
+        Ok(all)
+    }
+
+    /// That desired state is what the tables say.
+    pub async fn assert_entries_are_right(&self) -> anyhow::Result<()> {
+        let findings = mizar_db::audit::audit(&mut self.db.connect().await?, None).await?;
+        ensure!(findings.is_empty(), "{findings:#?}");
+        Ok(())
+    }
+}
+
+/// Somebody who sends requests.
+#[derive(Clone)]
+pub struct Client {
+    pub http: reqwest::Client,
+    pub base: String,
+    pub token: Option<String>,
+    pub project: String,
+    pub user: String,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Value,
+    pub text: String,
+}
+
+impl Answer {
+    /// The body, if the status is as expected.
+    pub fn ok(self, status: u16) -> anyhow::Result<Value> {
+        ensure!(self.status.as_u16() == status, "expected {status}: {} {}", self.status, self.text);
+        Ok(self.body)
+    }
+
+    /// Status and type of a failure.
+    pub fn fault(&self) -> (u16, &str) {
+        let kind = self.body["NeutronError"]["type"].as_str();
+        let keystone = self.body["error"]["code"].as_u64().map(|_| "Keystone");
+        (self.status.as_u16(), kind.or(keystone).unwrap_or("no error body"))
+    }
+
+    pub fn message(&self) -> &str {
+        let neutron = self.body["NeutronError"]["message"].as_str();
+        neutron.or(self.body["error"]["message"].as_str()).unwrap_or_default()
+    }
+}
+
+impl Client {
+    pub async fn login(&self, user: &str, password: &str, project: Option<&str>) -> anyhow::Result<Self> {
+        let scope = project.map(|name| json!({"project": {"name": name, "domain": {"id": "default"}}}));
+        self.login_scoped(user, password, scope).await
+    }
+
+    pub async fn login_scoped(&self, user: &str, password: &str, scope: Option<Value>) -> anyhow::Result<Self> {
+        let answer = self.post("/v3/auth/tokens", &credentials(user, password, scope)).await?;
+        ensure!(answer.status == 201, "{}: {}", answer.status, answer.text);
+        let token = answer.headers["x-subject-token"].to_str()?.to_owned();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let project = text(&answer.body["token"]["project"]["id"]);
+        let user = text(&answer.body["token"]["user"]["id"]);
+        Ok(Self { token: Some(token), project, user, ..self.clone() })
+    }
+
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Answer> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("X-Auth-Token", token);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.header("Content-Type", "application/json").body(body);
+        }
+        let response = request.send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        ensure!(headers.contains_key("x-openstack-request-id"), "{path}: no request id");
+        Ok(Answer { status, headers, body, text })
+    }
+
+    pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.send(Method::GET, path, None, &[]).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        self.send(Method::POST, path, Some(body.to_string()), &[]).await
+    }
+
+    pub async fn put(&self, path: &str, body: Option<&Value>) -> anyhow::Result<Answer> {
+        self.send(Method::PUT, path, body.map(Value::to_string), &[]).await
+    }
+
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
+        self.send(Method::DELETE, path, None, &[]).await
+    }
+
+    /// Makes an object, and returns it.
+    pub async fn make(&self, kind: &str, attributes: Value) -> anyhow::Result<Value> {
+        let body = self.post(&format!("/v2.0/{kind}s"), &json!({ kind: attributes })).await?.ok(201)?;
+        Ok(body[kind].clone())
+    }
+
+    pub async fn update(&self, kind: &str, object: &Value, attributes: Value) -> anyhow::Result<Answer> {
+        self.put(&format!("/v2.0/{kind}s/{}", id(object)), Some(&json!({ kind: attributes }))).await
+    }
+
+    pub async fn show(&self, kind: &str, object: &Value) -> anyhow::Result<Value> {
+        let body = self.get(&format!("/v2.0/{kind}s/{}", id(object))).await?.ok(200)?;
+        Ok(body[kind].clone())
+    }
+
+    pub async fn remove(&self, kind: &str, object: &Value) -> anyhow::Result<Answer> {
+        self.delete(&format!("/v2.0/{kind}s/{}", id(object))).await
+    }
+
+    /// A network with one subnet.
+    pub async fn network(&self, cidr: &str) -> anyhow::Result<(Value, Value)> {
+        let network = self.make("network", json!({"name": "n"})).await?;
+        let subnet = json!({"network_id": network["id"], "cidr": cidr, "ip_version": 4});
+        let subnet = self.make("subnet", subnet).await?;
+        Ok((network, subnet))
+    }
+}
+
+pub fn credentials(user: &str, password: &str, scope: Option<Value>) -> Value {
+    let user = json!({"name": user, "password": password, "domain": {"id": "default"}});
+    let mut auth = json!({"identity": {"methods": ["password"], "password": {"user": user}}});
+    if let Some(scope) = scope {
+        auth["scope"] = scope;
+    }
+    json!({ "auth": auth })
+}
+
+pub fn id(object: &Value) -> &str {
+    object["id"].as_str().expect("an object of the API has an id")
+}
+
+/// The first address of a port.
+pub fn address(port: &Value) -> std::net::Ipv4Addr {
+    port["fixed_ips"][0]["ip_address"].as_str().expect("the port has an address").parse().expect("it is one")
+}
+
+/// Ids of a list.
+pub fn ids(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().map(id).collect()
+}
