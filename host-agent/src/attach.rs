@@ -1,6 +1,7 @@
 //! Attach and detach: the steps of an interface's life, in their order.
 
-use crate::core::Shared;
+use crate::core::{Shared, chain};
+use crate::dataplane::Guard;
 use crate::links::{Interface, LinkError, Links, Made};
 use mizar_plan::Endpoint;
 use mizar_wire::local::{AttachKind, Attached};
@@ -37,13 +38,14 @@ pub enum AttachError {
 pub struct Attacher<L> {
     core: Shared,
     links: L,
+    guard: Arc<dyn Guard>,
     busy: Arc<Mutex<BTreeMap<Uuid, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 impl<L: Links> Attacher<L> {
     /// Over these.
-    pub fn new(core: Shared, links: L) -> Self {
-        Self { core, links, busy: Arc::default() }
+    pub fn new(core: Shared, links: L, guard: Arc<dyn Guard>) -> Self {
+        Self { core, links, guard, busy: Arc::default() }
     }
 
     fn turn(&self, port: Uuid) -> Arc<tokio::sync::Mutex<()>> {
@@ -89,9 +91,14 @@ impl<L: Links> Attacher<L> {
     }
 
     async fn wire(&self, interface: &Interface) -> Result<Endpoint, AttachError> {
-        let endpoint = self.endpoint(interface.port).await?;
+        // The program needs a grace period, the entry its way here: at the same time.
+        let (guard, made) = (self.guard.clone(), interface.made.clone());
+        let guarded = tokio::task::spawn_blocking(move || guard.bind(&made.ifname, made.ifindex));
+        let endpoint = self.endpoint(interface.port).await;
+        let guarded = guarded.await.map_err(|e| AttachError::NotWired(e.to_string()))?;
+        guarded.map_err(|e| AttachError::NotWired(chain(&e)))?;
+        let endpoint = endpoint?;
         self.links.configure(interface, &endpoint).await.map_err(AttachError::Link)?;
-        self.core.lock().guard(&interface.made).map_err(AttachError::NotWired)?;
         self.links.raise(interface).await.map_err(AttachError::Link)?;
         self.core.lock().attach(interface.clone()).map_err(AttachError::NotWired)?;
         Ok(endpoint)
@@ -122,11 +129,7 @@ impl<L: Links> Attacher<L> {
     /// Removes an interface that serves no port any more.
     pub async fn remove(&self, made: &Made) {
         if let Err(error) = self.links.remove(made).await {
-            tracing::error!(
-                interface = made.ifname,
-                error = crate::core::chain(&error),
-                "an interface could not be removed"
-            );
+            tracing::error!(interface = made.ifname, error = chain(&error), "an interface could not be removed");
         }
         self.core.lock().release(made);
     }

@@ -361,7 +361,7 @@ impl Core {
             let Some(attached) = self.attached.get_mut(&id) else { continue };
             let made = &attached.interface.made;
             if attached.number != Some(number) {
-                if let Err(error) = self.plane.attach(&made.ifname, made.ifindex) {
+                if let Err(error) = self.plane.guard().bind(&made.ifname, made.ifindex) {
                     tracing::error!(port = %id, interface = made.ifname, error = chain(&error), "no program on the interface");
                     continue;
                 }
@@ -377,11 +377,6 @@ impl Core {
                 self.store.planner.wire(number, Some(wiring));
             }
         }
-    }
-
-    /// Puts the program on an interface before it is raised.
-    pub fn guard(&mut self, made: &Made) -> Result<(), String> {
-        self.plane.attach(&made.ifname, made.ifindex).map_err(|e| chain(&e))
     }
 
     /// A port has an interface now, ready but for the program and the maps.
@@ -422,7 +417,9 @@ impl Core {
         let id = self.attached.iter().find(|(_, a)| a.interface.made.ifindex == ifindex).map(|(id, _)| *id);
         if let Some(id) = id {
             tracing::warn!(port = %id, ifindex, "the port's interface vanished");
-            self.detach(id);
+            if let Some(interface) = self.detach(id) {
+                self.release(&interface.made);
+            }
         }
     }
 

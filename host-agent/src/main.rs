@@ -42,7 +42,7 @@ fn boot() -> anyhow::Result<()> {
     // One thread: the work is system calls of microseconds, and waiting.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(2)
+        .max_blocking_threads(8)
         .thread_stack_size(512 << 10)
         .build()
         .context("starting the runtime")?;

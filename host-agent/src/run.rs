@@ -3,9 +3,9 @@
 use crate::attach::Attacher;
 use crate::config::Config;
 use crate::core::{Core, Identity, Shared};
-use crate::dataplane::Pins;
 use crate::dataplane::kernel::{Kernel, Settings};
 use crate::dataplane::runtime::{self, Runtime};
+use crate::dataplane::{Dataplane as _, Pins};
 use crate::events::{self, Responder};
 use crate::keeper;
 use crate::ledger::{Found, Ledger};
@@ -64,11 +64,12 @@ pub async fn run(config: Config, source: impl StateSource) -> anyhow::Result<()>
     tracing::info!(host = config.host, uplink = config.uplink, underlay = %uplink.address, mtu = uplink.mtu, hook, "data plane loaded");
 
     let (chores, chores_inbox) = mpsc::unbounded_channel();
+    let guard = kernel.guard();
     let mut core = Core::new(identity, Box::new(kernel), ledger, &batches, chores);
     drop(batches);
     core.set_tai_offset(clock::tai_offset().context("reading the TAI offset")?);
     let core = Shared::new(core);
-    let attacher = Attacher::new(core.clone(), links.clone());
+    let attacher = Attacher::new(core.clone(), links.clone(), guard);
     let interfaces = attacher.survey().await.context("listing interfaces")?;
     core.lock().take_over(interfaces).context("adopting the maps")?;
 

@@ -7,6 +7,7 @@ use common::links::FakeLinks;
 use common::world;
 use mizar_agent::attach::Attacher;
 use mizar_agent::core::{Core, Identity, Shared};
+use mizar_agent::dataplane::Dataplane as _;
 use mizar_agent::dataplane::memory::Memory;
 use mizar_agent::keeper;
 use mizar_agent::ledger::{Found, Ledger};
@@ -42,7 +43,7 @@ impl Agent {
         let core = Shared::new(Core::new(identity, Box::new(plane.clone()), ledger, &batches, chores));
         core.lock().take_over(vec![]).unwrap();
         let links = FakeLinks::default();
-        let attacher = Attacher::new(core.clone(), links.clone());
+        let attacher = Attacher::new(core.clone(), links.clone(), plane.guard());
         let description = Description { az: "a".into(), rack: "r".into(), transit_hook: "tcx".into() };
         let follower = Follower::new(core.clone(), api.clone(), description);
         let (forget, _) = mpsc::unbounded_channel();

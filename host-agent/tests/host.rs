@@ -307,22 +307,37 @@ fn a_guest_configures_itself_by_dhcp() {
     host.container(world::port_id(5), &inside);
     inside.command("ip addr flush dev eth0");
     let dir = tempfile::tempdir().unwrap();
-    let script = dir.path().join("script");
-    let told = dir.path().join("told");
-    std::fs::write(&script, format!("#!/bin/sh\n[ \"$1\" = bound ] && env > {}\nexit 0\n", told.display())).unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    inside.command(&format!("busybox udhcpc -i eth0 -n -q -t 5 -T 1 -O mtu -O staticroutes -s {}", script.display()));
-    let told = std::fs::read_to_string(told).unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let request =
+        "subnet-mask, routers, domain-name-servers, interface-mtu, host-name, rfc3442-classless-static-routes";
+    std::fs::write(
+        at("dhclient.conf"),
+        format!("option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;\nrequest {request};\n"),
+    )
+    .unwrap();
+    let script = format!("#!/bin/sh\ncase $reason in BOUND) env > {};; esac\n", at("told").display());
+    std::fs::write(at("script"), script).unwrap();
+    std::fs::set_permissions(at("script"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    inside.command(&format!(
+        "dhclient -4 -1 -cf {} -sf {} -lf {} -pf {} eth0",
+        at("dhclient.conf").display(),
+        at("script").display(),
+        at("leases").display(),
+        at("pid").display(),
+    ));
+    let client = std::fs::read_to_string(at("pid")).unwrap().trim().parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(client), nix::sys::signal::Signal::SIGKILL).unwrap();
+    let told = std::fs::read_to_string(at("told")).unwrap();
     for expected in [
-        "ip=10.1.0.5",
-        "subnet=255.255.255.0",
-        "router=10.1.0.1",
-        "dns=10.1.0.2",
-        "mtu=1398",
-        "lease=86400",
-        "serverid=10.1.0.1",
-        "hostname=port-5",
-        "staticroutes=203.0.113.0/24 10.1.0.7 0.0.0.0/0 10.1.0.1",
+        "new_ip_address=10.1.0.5",
+        "new_subnet_mask=255.255.255.0",
+        "new_routers=10.1.0.1",
+        "new_domain_name_servers=10.1.0.2",
+        "new_interface_mtu=1398",
+        "new_dhcp_lease_time=86400",
+        "new_dhcp_server_identifier=10.1.0.1",
+        "new_host_name=port-5",
+        "new_rfc3442_classless_static_routes=24 203 0 113 10 1 0 7 0 10 1 0 1",
     ] {
         assert!(told.lines().any(|line| line == expected), "{expected} in {told}");
     }

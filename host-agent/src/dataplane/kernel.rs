@@ -5,7 +5,7 @@
 //! upgrade, and neither loses a packet. While the agent is away the pins keep everything going.
 
 use super::raw::{Plain, Raw};
-use super::{Dataplane, Pins, PlaneError};
+use super::{Dataplane, Guard, Pins, PlaneError};
 use crate::config::TransitHook;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, MapInfo, lpm_trie};
 use aya::programs::links::{FdLink, PinnedLink};
@@ -18,6 +18,7 @@ use mizar_plan::{Key, Prefix, Table, Value};
 use std::collections::BTreeSet;
 use std::mem::size_of;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The program at endpoints.
 const ENDPOINT: &str = "endpoint_egress";
@@ -73,7 +74,7 @@ pub(super) fn open<T: TryFrom<Map, Error = MapError>>(pins: &Pins, map: &'static
 /// Loaded programs and open maps.
 pub struct Kernel {
     pins: Pins,
-    endpoint: SchedClassifier,
+    endpoint: Arc<Endpoint>,
     hook: &'static str,
     cfg: Array<MapData, Raw<maps::Cfg>>,
     hosts: Hash<u32, [u8; 4]>,
@@ -84,6 +85,33 @@ pub struct Kernel {
     ep: Hash<u32, maps::Ep>,
     iface: Hash<u32, u32>,
     addr: Trie<maps::Addr>,
+}
+
+/// The pinned program of endpoints.
+struct Endpoint {
+    pins: Pins,
+    /// Interfaces whose link was made or turned by this process.
+    bound: Mutex<BTreeSet<u32>>,
+}
+
+impl Endpoint {
+    fn bound(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Guard for Endpoint {
+    fn bind(&self, ifname: &str, ifindex: u32) -> Result<(), PlaneError> {
+        if self.bound().contains(&ifindex) {
+            return Ok(());
+        }
+        // Opened each time, so that nobody waits for another's grace period.
+        let pin = self.pins.program(ENDPOINT);
+        let mut program = SchedClassifier::from_pin(pin).map_err(PlaneError::program(ENDPOINT))?;
+        bind(&self.pins.endpoint(ifindex), &mut program, ifname, ENDPOINT)?;
+        self.bound().insert(ifindex);
+        Ok(())
+    }
 }
 
 impl Kernel {
@@ -107,11 +135,10 @@ impl Kernel {
         bind(&pins.uplink("tcx"), classifier(&mut object, UPLINK_TCX)?, &settings.uplink, UPLINK_TCX)?;
         let hook = transit(&pins, &mut object, settings)?;
         pins.remove_other_abis()?;
-        let endpoint = SchedClassifier::from_pin(&pin).map_err(PlaneError::program(ENDPOINT))?;
         // The rest of the object, some megabytes of instructions and type information, goes here.
         drop(object);
         Ok(Self {
-            endpoint,
+            endpoint: Arc::new(Endpoint { pins: pins.clone(), bound: Mutex::default() }),
             hook,
             cfg: open(&pins, name::CFG)?,
             hosts: open(&pins, name::HOSTS)?,
@@ -300,11 +327,12 @@ impl Dataplane for Kernel {
         unless_absent(done).map_err(|source| PlaneError::Map { map: key.table().name(), source })
     }
 
-    fn attach(&mut self, ifname: &str, ifindex: u32) -> Result<(), PlaneError> {
-        bind(&self.pins.endpoint(ifindex), &mut self.endpoint, ifname, ENDPOINT)
+    fn guard(&self) -> Arc<dyn Guard> {
+        self.endpoint.clone()
     }
 
     fn detach(&mut self, ifindex: u32) -> Result<(), PlaneError> {
+        self.endpoint.bound().remove(&ifindex);
         Pins::remove(&self.pins.endpoint(ifindex))
     }
 

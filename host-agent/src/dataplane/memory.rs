@@ -1,6 +1,6 @@
 //! Maps in memory: for tests of everything above the kernel.
 
-use super::{Dataplane, PlaneError};
+use super::{Dataplane, Guard, PlaneError};
 use mizar_plan::{Key, Table, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,9 +46,8 @@ impl Dataplane for Memory {
         Ok(())
     }
 
-    fn attach(&mut self, _ifname: &str, ifindex: u32) -> Result<(), PlaneError> {
-        self.content().attached.insert(ifindex);
-        Ok(())
+    fn guard(&self) -> Arc<dyn Guard> {
+        Arc::new(self.clone())
     }
 
     fn detach(&mut self, ifindex: u32) -> Result<(), PlaneError> {
@@ -58,6 +57,13 @@ impl Dataplane for Memory {
 
     fn detach_others(&mut self, ifindexes: &BTreeSet<u32>) -> Result<(), PlaneError> {
         self.content().attached.retain(|i| ifindexes.contains(i));
+        Ok(())
+    }
+}
+
+impl Guard for Memory {
+    fn bind(&self, _ifname: &str, ifindex: u32) -> Result<(), PlaneError> {
+        self.content().attached.insert(ifindex);
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ pub use raw::raw_event;
 
 use mizar_plan::{Key, Table, Value};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Why the kernel refused something.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,14 @@ impl PlaneError {
     }
 }
 
+/// The endpoint program, for whoever may wait: putting it on an interface takes a grace period of
+/// RCU, some ten milliseconds, in which the planned maps must not stand still.
+pub trait Guard: Send + Sync {
+    /// Puts the endpoint program on an interface, or the current one in place of an older one,
+    /// without a packet passing unfiltered or being lost. Where that was done, does nothing.
+    fn bind(&self, ifname: &str, ifindex: u32) -> Result<(), PlaneError>;
+}
+
 /// Planned maps, and programs at endpoints.
 pub trait Dataplane: Send {
     /// Everything in a map.
@@ -71,9 +80,8 @@ pub trait Dataplane: Send {
     fn put(&mut self, key: &Key, value: &Value) -> Result<(), PlaneError>;
     /// Removes an entry; one that is not there is no failure.
     fn remove(&mut self, key: &Key) -> Result<(), PlaneError>;
-    /// Puts the endpoint program on an interface, or the current one in place of an older one,
-    /// without a packet passing unfiltered or being lost.
-    fn attach(&mut self, ifname: &str, ifindex: u32) -> Result<(), PlaneError>;
+    /// Who puts the endpoint program on interfaces.
+    fn guard(&self) -> Arc<dyn Guard>;
     /// Takes the program off. An interface that is gone, or has none, is no failure.
     fn detach(&mut self, ifindex: u32) -> Result<(), PlaneError>;
     /// Takes the program off every interface that is not listed.
