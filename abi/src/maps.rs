@@ -45,8 +45,9 @@ pub struct Cfg {
     pub key_ids: [u8; 2],
     /// Which of `keys` signs.
     pub sign: u8,
-    /// Reserved, 0.
-    pub pad: u8,
+    /// 1: XDP sends back out of the uplink by XDP_TX, best on a NIC. 0: by redirection, which also
+    /// works on a veth (its XDP_TX waits for ever in the ring of a peer without an XDP program).
+    pub xdp_tx: u8,
     /// Cluster keys: the current and the former one.
     pub keys: [[u8; 16]; 2],
     /// Reserved, 0.

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use mizar_dataplane_tests::{
     World,
     frame::{self, Ip},
-    host::{REDIRECT, XDP_TX},
+    host::{REDIRECT, XDP_REDIRECT},
     pod::Plain,
     world::Port,
 };
@@ -97,9 +97,9 @@ fn cases(w: &mut World, a: &Port, b: &Port, c: &Port) -> Result<Vec<Case>> {
         egress("endpoint egress, miss", udp(b, 3000), -102, true, None),
         uplink("delivery", 2, "bench_uplink_tcx", direct, 50, REDIRECT, Some(250)),
         uplink("bouncer, tcx", 3, "bench_uplink_tcx", near.clone(), 0, REDIRECT, Some(350)),
-        uplink("bouncer, XDP", 3, "bench_uplink_xdp", near, 0, XDP_TX, Some(350)),
+        uplink("bouncer, XDP", 3, "bench_uplink_xdp", near, 0, XDP_REDIRECT, Some(350)),
         uplink("divider, tcx", 4, "bench_uplink_tcx", far.clone(), 0, REDIRECT, Some(350)),
-        uplink("divider, XDP", 4, "bench_uplink_xdp", far, 0, XDP_TX, Some(350)),
+        uplink("divider, XDP", 4, "bench_uplink_xdp", far, 0, XDP_REDIRECT, Some(350)),
     ])
 }
 

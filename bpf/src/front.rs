@@ -6,7 +6,7 @@
 
 use aya_ebpf::{
     bindings::{bpf_fib_lookup as FibLookup, xdp_md},
-    helpers::{bpf_fib_lookup, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
+    helpers::{bpf_fib_lookup, bpf_redirect, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
 };
 use mizar_abi::{
     GENEVE_PORT,
@@ -175,7 +175,11 @@ fn out(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, frame: usize, len: usize) -
     if unsafe { bpf_xdp_store_bytes(ctx, 0, (&raw mut walk.signed.link).cast(), len as u32) } != 0 {
         return PASS;
     }
-    TX
+    if cfg.xdp_tx != 0 {
+        return TX;
+    }
+    // SAFETY: the context is valid as long as the program runs; a plain helper call.
+    unsafe { bpf_redirect((*ctx).ingress_ifindex, 0) as u32 }
 }
 
 /// An Ethernet header that the kernel gave.

@@ -34,6 +34,8 @@ pub const NEXT: i32 = -1;
 pub const XDP_PASS: i32 = 2;
 /// XDP: sent out where it came from.
 pub const XDP_TX: i32 = 3;
+/// XDP: sent out of an interface, in our case the same one.
+pub const XDP_REDIRECT: i32 = 4;
 
 /// Names of the tcx programs.
 pub const TCX: [&str; 2] = ["endpoint_egress", "uplink_tcx"];
@@ -78,7 +80,7 @@ impl Host {
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("FLOW_EST", 4_096).map_max_entries("FLOW_NEW", 4_096);
         settings(&mut loader);
-        let mut ebpf = loader.load(&object()?).context("load the object")?;
+        let ebpf = loader.load(&object()?).context("load the object")?;
         let mut host = Self { ebpf, changed: Cell::new(false), cfg };
         for name in TCX {
             host.load_tcx(name)?;

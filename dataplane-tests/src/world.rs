@@ -3,7 +3,7 @@
 
 use crate::{
     frame::{Ip, assert_outer_is_sound, is_encapsulated, split},
-    host::{Host, NEXT, Outcome, REDIRECT, SHOT, XDP_PASS, XDP_TX},
+    host::{Host, NEXT, Outcome, REDIRECT, SHOT, XDP_PASS, XDP_REDIRECT, XDP_TX},
     links,
 };
 use anyhow::{Context, Result, ensure};
@@ -347,7 +347,7 @@ impl World {
         if self.xdp {
             let outcome = self.host(host).run(crate::host::XDP, frame, 0, 0)?;
             match outcome.verdict {
-                XDP_TX => return Ok(Outcome { verdict: REDIRECT, ..outcome }),
+                XDP_TX | XDP_REDIRECT => return Ok(Outcome { verdict: REDIRECT, ..outcome }),
                 XDP_PASS => ensure!(outcome.frame == frame, "XDP passed a packet on that it had changed"),
                 other => return Ok(Outcome { verdict: if other == 1 { SHOT } else { other }, ..outcome }),
             }

@@ -4,7 +4,7 @@ use mizar_abi::{maps::Pending, option::Kind};
 use mizar_dataplane_tests::{
     World,
     frame::{self, Ip},
-    host::{REDIRECT, SHOT, XDP_TX},
+    host::{REDIRECT, SHOT, XDP_REDIRECT, XDP_TX},
     links::utc,
     world::{Port, underlay},
 };
@@ -47,7 +47,7 @@ fn a_probe_is_answered_in_xdp_and_in_tcx_and_the_reply_is_noted() {
     w.deliver(&a, &b, Ip::udp(a.address, b.address, 5, 6, b"x"));
     w.counts().unwrap();
     let probe = frame::control(Kind::Probe, underlay(1), underlay(3), 0xabcd, utc());
-    for (program, verdict) in [("uplink_xdp", XDP_TX), ("uplink_tcx", REDIRECT)] {
+    for (program, verdict) in [("uplink_xdp", XDP_REDIRECT), ("uplink_tcx", REDIRECT)] {
         let outcome = w.host(3).run(program, &probe, if program == "uplink_tcx" { 9 } else { 0 }, 0).unwrap();
         assert_eq!(outcome.verdict, verdict, "{program}");
         frame::assert_outer_is_sound(&outcome.frame);
@@ -59,6 +59,10 @@ fn a_probe_is_answered_in_xdp_and_in_tcx_and_the_reply_is_noted() {
         assert_eq!(reply.verdict, SHOT, "consumed");
         w.assert_counts(&[("h1 probe_reply", 1)]);
     }
+    // On a NIC by XDP_TX.
+    let cfg = w.host(3).cfg;
+    w.host(3).configure(mizar_abi::maps::Cfg { xdp_tx: 1, ..cfg }).unwrap();
+    assert_eq!(w.host(3).run("uplink_xdp", &probe, 0, 0).unwrap().verdict, XDP_TX);
     let pending: Pending = w.host(1).get("PENDING", underlay(3)).unwrap();
     assert_eq!(pending.since_ms, 0);
     assert_ne!(pending.answered_ms, 0);
