@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use mizar_dataplane_tests::{
     World,
     frame::{self, Ip},
-    host::{REDIRECT, XDP_REDIRECT},
+    host::{REDIRECT, UPLINK, XDP_REDIRECT},
     pod::Plain,
     world::Port,
 };
@@ -86,7 +86,7 @@ fn cases(w: &mut World, a: &Port, b: &Port, c: &Port) -> Result<Vec<Case>> {
         aim,
         host,
         program,
-        ifindex: if program == "bench_uplink_xdp" { 0 } else { 9 },
+        ifindex: if program == "bench_uplink_xdp" { 0 } else { UPLINK },
         frame,
         room,
         forget: false,
@@ -115,7 +115,7 @@ fn measure(w: &mut World, case: &Case) -> Result<(f64, f64)> {
     head.copy_from_slice(&frame[..HEAD]);
     let host = w.host(case.host);
     host.put_at("BENCH", 0, Plain(Undo { room: case.room, forget: u32::from(case.forget), head }))?;
-    let mut run = |program: &str, expected: Option<i32>| -> Result<f64> {
+    let run = |program: &str, expected: Option<i32>| -> Result<f64> {
         let outcome = host.run_often(program, &frame, case.ifindex, 0, REPEAT)?;
         if let Some(expected) = expected
             && outcome.verdict != expected

@@ -37,6 +37,9 @@ pub const XDP_TX: i32 = 3;
 /// XDP: sent out of an interface, in our case the same one.
 pub const XDP_REDIRECT: i32 = 4;
 
+/// Interface number of every host's uplink.
+pub const UPLINK: u32 = *links::IFINDEXES.end();
+
 /// Names of the tcx programs.
 pub const TCX: [&str; 2] = ["endpoint_egress", "uplink_tcx"];
 /// Name of the XDP program.

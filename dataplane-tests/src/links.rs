@@ -2,10 +2,13 @@
 //! network namespace of the calling thread.
 
 use anyhow::{Context, Result, ensure};
-use std::process::Command;
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
 
 /// First and last interface number that [`private_namespace`] makes. 1 is `lo`.
-pub const IFINDEXES: std::ops::RangeInclusive<u32> = 2..=9;
+pub const IFINDEXES: std::ops::RangeInclusive<u32> = 2..=31;
 
 /// Moves this thread into a network namespace of its own, which ends with the thread, and makes
 /// interfaces there.
@@ -13,20 +16,24 @@ pub fn private_namespace() -> Result<()> {
     // SAFETY: a plain system call; it concerns this thread alone.
     let code = unsafe { libc::unshare(libc::CLONE_NEWNET) };
     ensure!(code == 0, "unshare: {} (root is needed)", std::io::Error::last_os_error());
+    let mut batch = String::new();
     for i in IFINDEXES.step_by(2) {
-        ip(&format!("link add name a{i} index {i} type veth peer name b{i} index {}", i + 1))?;
+        batch += &format!("link add name a{i} index {i} type veth peer name b{i} index {}\n", i + 1);
     }
     // XDP test runs come in by `lo`, and ask the kernel for the way to another host: all of the
     // underlay is there, with one neighbour.
-    ip("link set lo up")?;
+    batch += "link set lo up\nroute add 172.16.0.0/24 dev lo\n";
+    batch += "neigh add 172.16.0.1 lladdr 02:00:00:00:00:77 dev lo nud permanent\n";
     std::fs::write("/proc/sys/net/ipv4/conf/lo/forwarding", "1").context("forwarding on lo")?;
-    ip("route add 172.16.0.0/24 dev lo")?;
-    ip("neigh add 172.16.0.1 lladdr 02:00:00:00:00:77 dev lo nud permanent")
-}
-
-fn ip(line: &str) -> Result<()> {
-    let output = Command::new("ip").args(line.split(' ')).output().context("start ip")?;
-    ensure!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
+    let mut child = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("start ip")?;
+    child.stdin.take().context("a pipe to ip")?.write_all(batch.as_bytes())?;
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "ip: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 

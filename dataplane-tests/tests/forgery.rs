@@ -7,7 +7,7 @@ use mizar_abi::{
 use mizar_dataplane_tests::{
     World,
     frame::{self, Ip, at},
-    host::{NEXT, SHOT},
+    host::{NEXT, SHOT, UPLINK},
     links::utc,
     world::{End, Port, underlay},
 };
@@ -104,7 +104,7 @@ fn a_direct_packet_from_another_host_than_the_peers_is_not_delivered() {
     for src in [underlay(3), underlay(4), [0, 0, 0, 0], [192, 0, 2, 1]] {
         frame::set_outer(&mut forged, src, underlay(2));
         let before = flows(&mut w);
-        let outcome = w.host(2).run("uplink_tcx", &forged, 9, 0).unwrap();
+        let outcome = w.host(2).run("uplink_tcx", &forged, UPLINK, 0).unwrap();
         // It is turned around to where it claims to come from, which knows no such flow.
         assert!(frame::is_encapsulated(&outcome.frame));
         assert_eq!(frame::split(&outcome.frame).0, src);
@@ -134,7 +134,7 @@ fn a_direct_packet_for_a_waiting_flow_without_a_peer_is_not_delivered() {
     };
     let inner = forged.split_off(0);
     let mut forged = [&[0; 12][..], &[8, 0], &outer.bytes(), &inner].concat();
-    let outcome = w.host(1).run("uplink_tcx", &forged, 9, 0).unwrap();
+    let outcome = w.host(1).run("uplink_tcx", &forged, UPLINK, 0).unwrap();
     assert!(frame::is_encapsulated(&outcome.frame), "turned around, not delivered");
     frame::set_outer(&mut forged, underlay(4), underlay(1));
     let journey = w.arrive(1, &forged).unwrap();
@@ -174,7 +174,7 @@ fn a_return_counts_from_the_peer_or_with_the_cookie_only() {
     let direct = w.send(&a, &data).unwrap().wire[0].clone();
     let saved = flows(&mut w);
     w.host(2).evict().unwrap();
-    let genuine = w.host(2).run("uplink_tcx", &direct, 9, 0).unwrap().frame;
+    let genuine = w.host(2).run("uplink_tcx", &direct, UPLINK, 0).unwrap().frame;
     for (key, flow) in &saved[1] {
         w.host(2).put("FLOW_EST", *key, *flow).unwrap();
     }
@@ -276,7 +276,7 @@ fn malformed_geneve_is_dropped_by_name_and_what_is_not_ours_is_left_alone() {
         let mut other = direct.clone();
         other[at] = value;
         for program in ["uplink_tcx", "uplink_xdp"] {
-            let outcome = w.host(2).run(program, &other, 9, 0).unwrap();
+            let outcome = w.host(2).run(program, &other, if program == "uplink_tcx" { UPLINK } else { 0 }, 0).unwrap();
             assert_eq!(outcome.verdict, if program == "uplink_tcx" { NEXT } else { 2 }, "byte {at}");
             assert_eq!(outcome.frame, other, "untouched");
         }
@@ -291,7 +291,7 @@ fn every_truncated_length_is_survived() {
     for whole in [&first.wire[0], &first.wire[1]] {
         for len in 34..whole.len() {
             for host in [2, 3] {
-                for (program, ifindex) in [("uplink_xdp", 0), ("uplink_tcx", 9)] {
+                for (program, ifindex) in [("uplink_xdp", 0), ("uplink_tcx", UPLINK)] {
                     let outcome = w.host(host).run(program, &whole[..len], ifindex, 0).unwrap();
                     assert!([NEXT, SHOT, 2].contains(&outcome.verdict), "{len} bytes: {}", outcome.verdict);
                 }

@@ -8,7 +8,7 @@ use mizar_abi::{
 use mizar_dataplane_tests::{
     World,
     frame::{self, Ip},
-    host::is_runnable,
+    host::{UPLINK, is_runnable},
     links::utc,
     world::{End, Port, underlay},
 };
@@ -178,7 +178,7 @@ fn well_formed_direct_packets_of_strangers_are_never_delivered() {
             frame: inner.len(),
         };
         let forged = [&[0; 12][..], &[8, 0], &outer.bytes(), &inner].concat();
-        let outcome = w.host(victim.host).run("uplink_tcx", &forged, 9, 0).unwrap();
+        let outcome = w.host(victim.host).run("uplink_tcx", &forged, UPLINK, 0).unwrap();
         assert!(outcome.verdict == 2 || frame::is_encapsulated(&outcome.frame), "delivered: {inner:02x?}");
     }
 }

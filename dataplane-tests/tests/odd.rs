@@ -4,6 +4,7 @@ use mizar_abi::maps::State;
 use mizar_dataplane_tests::{
     World,
     frame::{self, Ip},
+    host::UPLINK,
     world::{End, Port},
 };
 
@@ -19,8 +20,8 @@ fn world() -> (World, Port, Port) {
 
 #[test]
 fn equal_echo_ids_in_both_directions_are_two_flows() {
+    let (mut w, a, b) = world();
     for id in [0, 1, 7, 0xffff] {
-        let (mut w, a, b) = world();
         assert_eq!(w.deliver(&a, &b, Ip::echo(a.address, b.address, 8, id)), [1, 3, 2]);
         // b's own question with the same id does not ride on a's flow: it is asked for.
         assert_eq!(w.deliver(&b, &a, Ip::echo(b.address, a.address, 8, id)), [2, 3, 1], "id {id}");
@@ -36,7 +37,7 @@ fn equal_echo_ids_in_both_directions_are_two_flows() {
 #[test]
 fn both_sides_may_open_at_once() {
     let (mut w, a, b) = world();
-    let hop = |w: &mut World, host, frame: &[u8]| w.host(host).run("uplink_tcx", frame, 9, 0).unwrap().frame;
+    let hop = |w: &mut World, host, frame: &[u8]| w.host(host).run("uplink_tcx", frame, UPLINK, 0).unwrap().frame;
     let ntp = |x: &Port, y: &Port| x.frame(Ip::udp(x.address, y.address, 123, 123, b"ntp"));
     // Both requests are on their way before either arrives.
     let from_a = w.host(1).run("endpoint_egress", &ntp(&a, &b), a.ifindex, 0).unwrap().frame;

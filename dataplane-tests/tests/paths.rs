@@ -8,11 +8,10 @@ use mizar_dataplane_tests::{
 
 const VNI: u32 = 0x1234;
 
-/// a on host 1, b on host 2 (or 1), one bouncer.
-fn world(bouncer: u32, b_on: u32, xdp: bool) -> (World, Port, Port) {
+/// a on host 1, b on host 2 or 1, the bouncer on 3.
+fn world(b_on: u32) -> (World, Port, Port) {
     let mut w = World::new(3).unwrap();
-    w.xdp = xdp;
-    w.subnet(VNI, 7, [10, 0, 0, 0], &[[bouncer, 0]]).unwrap();
+    w.subnet(VNI, 7, [10, 0, 0, 0], &[[3, 0]]).unwrap();
     let a = w.port(1, 11, 7, 5).unwrap();
     let b = w.port(b_on, 12, 7, 6).unwrap();
     (w, a, b)
@@ -20,11 +19,18 @@ fn world(bouncer: u32, b_on: u32, xdp: bool) -> (World, Port, Port) {
 
 #[test]
 fn the_bouncer_may_be_on_any_host() {
+    let mut w = World::new(3).unwrap();
+    let mut n = 0;
     for xdp in [false, true] {
+        w.xdp = xdp;
         for (bouncer, b_on, way) in
             [(3, 2, vec![1, 3, 2]), (1, 2, vec![1, 2]), (2, 2, vec![1, 2]), (3, 1, vec![1, 3, 1]), (1, 1, vec![1])]
         {
-            let (mut w, a, b) = world(bouncer, b_on, xdp);
+            // A network of its own for each placement.
+            n += 1;
+            w.subnet(VNI + n, n, [10, 0, 0, 0], &[[bouncer, 0]]).unwrap();
+            let a = w.port(1, n * 10 + 1, n, 5).unwrap();
+            let b = w.port(b_on, n * 10 + 2, n, 6).unwrap();
             assert_eq!(w.connect(&a, &b, 1000), way, "bouncer on {bouncer}, peer on {b_on}, xdp {xdp}");
         }
     }
@@ -32,7 +38,8 @@ fn the_bouncer_may_be_on_any_host() {
 
 #[test]
 fn xdp_does_transit_and_leaves_everything_else_to_tcx() {
-    let (mut w, a, b) = world(3, 2, true);
+    let (mut w, a, b) = world(2);
+    w.xdp = true;
     w.deliver(&a, &b, Ip::udp(a.address, b.address, 5, 6, b"x"));
     w.assert_counts(&[("h1 request_out", 1), ("h3 transit_xdp", 1), ("h3 bounced", 1), ("h2 admitted_in", 1)]);
     let nowhere = a.frame(Ip::udp(a.address, [10, 0, 0, 77], 5, 6, b"x"));
@@ -50,7 +57,7 @@ fn xdp_does_transit_and_leaves_everything_else_to_tcx() {
 
 #[test]
 fn two_neighbours_cross_the_wire_once_and_never_again() {
-    let (mut w, a, b) = world(3, 1, false);
+    let (mut w, a, b) = world(1);
     assert_eq!(w.deliver(&a, &b, Ip::udp(a.address, b.address, 5, 6, b"x")), [1, 3, 1]);
     w.assert_counts(&[("h1 request_out", 1), ("h3 bounced", 1), ("h3 transit_tcx", 1), ("h1 admitted_in", 1)]);
     assert_eq!(w.deliver(&b, &a, Ip::udp(b.address, a.address, 6, 5, b"y")), [1]);
@@ -59,9 +66,8 @@ fn two_neighbours_cross_the_wire_once_and_never_again() {
 }
 
 /// Two subnets, dividers and bouncers by choice; a in the first on host 1, b in the second on 2.
-fn routed(dividers: &[[u32; 2]], bouncers_b: &[[u32; 2]], xdp: bool) -> (World, Port, Port) {
+fn routed(dividers: &[[u32; 2]], bouncers_b: &[[u32; 2]]) -> (World, Port, Port) {
     let mut w = World::new(5).unwrap();
-    w.xdp = xdp;
     w.subnet(VNI, 7, [10, 0, 0, 0], &[[3, 0]]).unwrap();
     w.subnet(VNI, 8, [10, 0, 1, 0], bouncers_b).unwrap();
     w.dividers(VNI, dividers).unwrap();
@@ -72,7 +78,10 @@ fn routed(dividers: &[[u32; 2]], bouncers_b: &[[u32; 2]], xdp: bool) -> (World, 
 
 #[test]
 fn another_subnet_is_reached_by_a_divider_and_then_directly() {
+    let mut w = World::new(5).unwrap();
+    let mut n = 0;
     for xdp in [false, true] {
+        w.xdp = xdp;
         for (divider, bouncer, way) in [
             (4, 5, vec![1, 4, 5, 2]),
             (4, 4, vec![1, 4, 2]),
@@ -80,20 +89,24 @@ fn another_subnet_is_reached_by_a_divider_and_then_directly() {
             (1, 1, vec![1, 2]),
             (2, 5, vec![1, 2, 5, 2]),
             (2, 2, vec![1, 2]),
-            (4, 1, vec![1, 4, 1, 2]),
-        ] {
-            let (mut w, a, b) = routed(&[[divider, 0]], &[[bouncer, 0]], xdp);
-            let first = w.connect(&a, &b, 1000);
             // Who is a bouncer of the other subnet holds its shards, and asks it without a divider.
-            let way = if bouncer == 1 { vec![1, 2] } else { way };
-            assert_eq!(first, way, "divider on {divider}, bouncer on {bouncer}, xdp {xdp}");
+            (4, 1, vec![1, 2]),
+        ] {
+            n += 2;
+            let vni = VNI + n;
+            w.subnet(vni, n, [10, 0, 0, 0], &[[3, 0]]).unwrap();
+            w.subnet(vni, n + 1, [10, 0, 1, 0], &[[bouncer, 0]]).unwrap();
+            w.dividers(vni, &[[divider, 0]]).unwrap();
+            let a = w.port(1, n * 10 + 1, n, 5).unwrap();
+            let b = w.port(2, n * 10 + 2, n + 1, 6).unwrap();
+            assert_eq!(w.connect(&a, &b, 1000), way, "divider on {divider}, bouncer on {bouncer}, xdp {xdp}");
         }
     }
 }
 
 #[test]
 fn a_routed_packet_loses_one_ttl_each_way_first_and_direct() {
-    let (mut w, a, b) = routed(&[[4, 0]], &[[5, 0]], false);
+    let (mut w, a, b) = routed(&[[4, 0]], &[[5, 0]]);
     for _ in 0..3 {
         for (x, y, flags) in [(a, b, 2), (b, a, 0x12)] {
             let (sport, dport) = if x == a { (1000, 80) } else { (80, 1000) };
@@ -108,7 +121,7 @@ fn a_routed_packet_loses_one_ttl_each_way_first_and_direct() {
 
 #[test]
 fn flows_spread_over_both_replicas_and_all_pairs_of_dividers() {
-    let (mut w, a, b) = routed(&[[3, 4], [5, 0]], &[[4, 5]], false);
+    let (mut w, a, b) = routed(&[[3, 4], [5, 0]], &[[4, 5]]);
     let (mut dividers, mut bouncers) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
     for sport in 1000..1200 {
         let way = w.deliver(&a, &b, Ip::udp(a.address, b.address, sport, 53, b"?"));

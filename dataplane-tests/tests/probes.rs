@@ -4,7 +4,7 @@ use mizar_abi::{maps::Pending, option::Kind};
 use mizar_dataplane_tests::{
     World,
     frame::{self, Ip},
-    host::{REDIRECT, SHOT, XDP_REDIRECT, XDP_TX},
+    host::{REDIRECT, SHOT, UPLINK, XDP_REDIRECT, XDP_TX},
     links::utc,
     world::{Port, underlay},
 };
@@ -48,14 +48,14 @@ fn a_probe_is_answered_in_xdp_and_in_tcx_and_the_reply_is_noted() {
     w.counts().unwrap();
     let probe = frame::control(Kind::Probe, underlay(1), underlay(3), 0xabcd, utc());
     for (program, verdict) in [("uplink_xdp", XDP_REDIRECT), ("uplink_tcx", REDIRECT)] {
-        let outcome = w.host(3).run(program, &probe, if program == "uplink_tcx" { 9 } else { 0 }, 0).unwrap();
+        let outcome = w.host(3).run(program, &probe, if program == "uplink_tcx" { UPLINK } else { 0 }, 0).unwrap();
         assert_eq!(outcome.verdict, verdict, "{program}");
         frame::assert_outer_is_sound(&outcome.frame);
         let body = frame::body(&outcome.frame);
         assert_eq!((body.kind(), body.cookie()), (Some(Kind::ProbeReply), 0xabcd));
         assert_eq!(frame::split(&outcome.frame).0, underlay(1));
         w.assert_counts(&[("h3 probe", 1)]);
-        let reply = w.host(1).run("uplink_tcx", &outcome.frame, 9, 0).unwrap();
+        let reply = w.host(1).run("uplink_tcx", &outcome.frame, UPLINK, 0).unwrap();
         assert_eq!(reply.verdict, SHOT, "consumed");
         w.assert_counts(&[("h1 probe_reply", 1)]);
     }
