@@ -99,7 +99,7 @@ impl<L: Links> Attacher<L> {
         guarded.map_err(|e| AttachError::NotWired(chain(&e)))?;
         let endpoint = endpoint?;
         self.links.configure(interface, &endpoint).await.map_err(AttachError::Link)?;
-        self.links.raise(interface).await.map_err(AttachError::Link)?;
+        self.links.finish(interface).await.map_err(AttachError::Link)?;
         self.core.lock().attach(interface.clone()).map_err(AttachError::NotWired)?;
         Ok(endpoint)
     }

@@ -203,7 +203,7 @@ async fn a_port_that_goes_while_it_is_attached_takes_its_interface_along() {
     api.put(world::port(5, 1));
     let agent = Agent::new(&api);
     agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
-    assert!(agent.links.0.lock().unwrap().there.values().all(|(_, raised)| *raised));
+    assert!(agent.links.0.lock().unwrap().there.values().all(|(_, finished)| *finished));
     api.remove(world::keys(world::port(5, 1)));
     until("the interface goes", || agent.links.0.lock().unwrap().there.is_empty()).await;
     until("the link goes", || agent.plane.content().attached.is_empty()).await;

@@ -6,8 +6,10 @@
 //! it was made. So the kernel itself keeps the list of attachments: nothing on disk can disagree
 //! with it, and a restart adopts what is finished and removes what is not.
 //!
-//! Order: made (down) - configured - guarded by the program - raised. No frame of an endpoint
-//! ever meets the host's own stack.
+//! Order: made (down) - guarded by the program - host's end up - inner end configured and up -
+//! marked as finished. So no frame of an endpoint ever meets the host's own stack; and the inner
+//! end finds its carrier when it comes up, and sends at once: the end that is up first gets its
+//! queue from a work queue of the kernel, some milliseconds or a second later.
 
 mod describe;
 pub mod netlink;
@@ -94,14 +96,14 @@ pub trait Links: Clone + Send + Sync + 'static {
     fn survey(&self) -> impl Future<Output = Result<Survey, LinkError>> + Send;
     /// Makes an interface, down and bare. Remains of the same port are replaced.
     fn make(&self, port: Uuid, kind: &AttachKind) -> impl Future<Output = Result<Made, LinkError>> + Send;
-    /// Gives it MAC, MTU, addresses and routes, and brings its inner end up.
+    /// Brings it up, and gives its inner end MAC, MTU, addresses and routes.
     fn configure(
         &self,
         interface: &Interface,
         endpoint: &Endpoint,
     ) -> impl Future<Output = Result<(), LinkError>> + Send;
-    /// Brings it up and marks it finished.
-    fn raise(&self, interface: &Interface) -> impl Future<Output = Result<(), LinkError>> + Send;
+    /// Marks it finished.
+    fn finish(&self, interface: &Interface) -> impl Future<Output = Result<(), LinkError>> + Send;
     /// Whether it is still there, both ends, where it was made: a namespace's path may have come
     /// to mean another namespace.
     fn is_sound(&self, interface: &Interface) -> impl Future<Output = bool> + Send;

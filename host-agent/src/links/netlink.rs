@@ -234,8 +234,8 @@ impl Links for Netlink {
 
     async fn configure(&self, interface: &Interface, endpoint: &Endpoint) -> Result<(), LinkError> {
         let made = &interface.made;
-        let outer = LinkUnspec::new_with_index(made.ifindex).mtu(endpoint.mtu).build();
-        self.handle.link().set(outer).execute().await.map_err(failed(format!("setting the MTU of {}", made.ifname)))?;
+        let outer = LinkUnspec::new_with_index(made.ifindex).mtu(endpoint.mtu).up().build();
+        self.handle.link().set(outer).execute().await.map_err(failed(format!("bringing up {}", made.ifname)))?;
         match &interface.kind {
             AttachKind::Tap => Ok(()),
             AttachKind::Container { netns, ifname } => {
@@ -256,11 +256,11 @@ impl Links for Netlink {
         }
     }
 
-    async fn raise(&self, interface: &Interface) -> Result<(), LinkError> {
+    async fn finish(&self, interface: &Interface) -> Result<(), LinkError> {
         let alias = write_alias(interface.port, &interface.kind).map_err(LinkError::Refused)?;
-        let message = LinkUnspec::new_with_index(interface.made.ifindex).up().alias(alias).build();
+        let message = LinkUnspec::new_with_index(interface.made.ifindex).alias(alias).build();
         let ifname = &interface.made.ifname;
-        self.handle.link().set(message).execute().await.map_err(failed(format!("bringing up {ifname}")))
+        self.handle.link().set(message).execute().await.map_err(failed(format!("marking {ifname}")))
     }
 
     async fn is_sound(&self, interface: &Interface) -> bool {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 #[derive(Default)]
 pub struct State {
     next: u32,
-    /// Interfaces by index, and whether they were raised.
+    /// Interfaces by index, and whether they were finished.
     pub there: BTreeMap<u32, (String, bool)>,
     /// Configuring fails.
     pub broken: bool,
@@ -39,7 +39,7 @@ impl Links for FakeLinks {
         Ok(())
     }
 
-    async fn raise(&self, interface: &Interface) -> Result<(), LinkError> {
+    async fn finish(&self, interface: &Interface) -> Result<(), LinkError> {
         self.0.lock().unwrap().there.get_mut(&interface.made.ifindex).unwrap().1 = true;
         Ok(())
     }
