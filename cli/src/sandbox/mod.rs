@@ -82,7 +82,7 @@ impl Sandbox {
     fn start_all(&self, progress: Progress) -> Result<()> {
         let layout = &self.layout;
         progress.step(&format!("{} hosts and their underlay", self.hosts.len()), || {
-            topology::up(layout, &self.hosts, self.settings.mtu)
+            topology::up(layout, &self.hosts, self.settings.mtu, self.settings.transit_hook == "xdp")
         })?;
         progress.step("certificates", || pki::up(layout, &self.hosts))?;
         if self.settings.database_url.is_none() {

@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 /// Name of a host's interface to the underlay.
 pub const UPLINK: &str = "uplink";
 
-/// Makes what is missing.
-pub fn up(layout: &Layout, hosts: &[HostPlan], mtu: u32) -> Result<()> {
+/// Makes what is missing. `xdp` says that hosts run XDP on their uplinks.
+pub fn up(layout: &Layout, hosts: &[HostPlan], mtu: u32, xdp: bool) -> Result<()> {
     let underlay = Netns::named(layout.underlay_netns());
     if !underlay.exists() {
         underlay.create()?;
@@ -26,13 +26,13 @@ pub fn up(layout: &Layout, hosts: &[HostPlan], mtu: u32) -> Result<()> {
     for host in hosts {
         let namespace = Netns::named(layout.host_netns(&host.name));
         if !namespace.exists() {
-            wire(&underlay, &namespace, host, mtu).with_context(|| format!("cannot wire {}", host.name))?;
+            wire(&underlay, &namespace, host, mtu, xdp).with_context(|| format!("cannot wire {}", host.name))?;
         }
     }
     Ok(())
 }
 
-fn wire(underlay: &Netns, namespace: &Netns, host: &HostPlan, mtu: u32) -> Result<()> {
+fn wire(underlay: &Netns, namespace: &Netns, host: &HostPlan, mtu: u32, xdp: bool) -> Result<()> {
     let bridge_end = format!("up{}", host.index);
     namespace.create()?;
     namespace.ip(&format!(
@@ -43,7 +43,18 @@ fn wire(underlay: &Netns, namespace: &Netns, host: &HostPlan, mtu: u32) -> Resul
         underlay.name(),
         host.underlay,
     ))?;
+    // XDP asks the kernel for the way to the next host, and the kernel answers only on an interface
+    // that forwards.
+    namespace
+        .enter(|| std::fs::write(format!("/proc/sys/net/ipv4/conf/{UPLINK}/forwarding"), "1"))?
+        .context("cannot turn forwarding on")?;
     underlay.ip(&format!("link set {bridge_end} master br0 up\n"))?;
+    if xdp {
+        // What comes off a wire has its checksums; between veths they are left out, and a frame that
+        // passed XDP no longer says so.
+        run(namespace.command("ethtool")?.args(["-K", UPLINK, "tx", "off"]))
+            .context("ethtool (package ethtool) failed")?;
+    }
     // A frame that XDP sends out of a veth (XDP_TX) reaches the peer only if the peer has NAPI,
     // and GRO is what gives it one. Without it every bounced packet is lost, silently.
     run(underlay.command("ethtool")?.args(["-K", &bridge_end, "gro", "on"]))
