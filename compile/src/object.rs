@@ -48,7 +48,8 @@ pub(crate) fn network(network: &model::Network) -> Compiled {
 }
 
 /// Dividers send to every subnet's bouncers; bouncers of one name each other as siblings. Both
-/// need its shard map.
+/// need its shard map. A bouncer also needs the network's subnets: an address is known to be of
+/// this subnet, and so its sibling found, by its route, also on a host without a port of it.
 pub(crate) fn subnet(subnet: &model::Subnet) -> Compiled {
     let model::Subnet { id, number, vni, cidr, gateway, dhcp, dns, routes } = subnet;
     let mut out = Compiled::default();
@@ -68,6 +69,7 @@ pub(crate) fn subnet(subnet: &model::Subnet) -> Compiled {
     out.put(Scope::Network(*vni), 0, id_key(*id), Body::Subnet(body));
     out.include(Scope::Dividers(*vni), Scope::Senders(*number));
     out.include(Scope::Subnet(*number), Scope::Senders(*number));
+    out.include(Scope::Subnet(*number), Scope::Network(*vni));
     out
 }
 

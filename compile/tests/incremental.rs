@@ -240,3 +240,13 @@ fn the_key_of_a_cluster_key_is_hidden_from_debug_output() {
         other => panic!("{other:?}"),
     }
 }
+
+/// The bouncer without a port of its own: what its sibling is found by reaches it by includes.
+#[test]
+fn a_bouncer_is_told_the_subnets_and_the_shard_map() {
+    let subnet = subnet(4, 1, true);
+    let compiled = compile(Object::Subnet(&subnet));
+    let needed: Vec<Scope> =
+        compiled.includes.iter().filter(|i| i.scope == Scope::Subnet(subnet.number)).map(|i| i.target).collect();
+    assert_eq!(needed, [Scope::Network(subnet.vni), Scope::Senders(subnet.number)]);
+}
