@@ -243,7 +243,9 @@ pub async fn assign_role(
         .execute(conn)
         .await;
     match inserted {
-        Err(Error::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _)) => Err(AccountError::NoSuch("user or project")),
+        Err(Error::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _)) => {
+            Err(AccountError::NoSuch("user or project"))
+        }
         other => other.map(drop).map_err(AccountError::Database),
     }
 }

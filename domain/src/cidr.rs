@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn ranges_that_no_endpoint_can_use_are_refused() {
-        for text in ["0.0.0.0/8", "127.1.0.0/16", "169.254.169.0/24", "224.0.0.0/3", "255.255.255.0/24", "128.0.0.0/1"] {
+        for text in ["0.0.0.0/8", "127.1.0.0/16", "169.254.169.0/24", "224.0.0.0/3", "255.255.255.0/24", "128.0.0.0/1"]
+        {
             assert!(matches!(text.parse::<Cidr>(), Err(CidrError::Unusable(..))), "{text}");
         }
         assert_eq!("0.0.0.0/0".parse::<Cidr>(), Err(CidrError::ZeroPrefix));

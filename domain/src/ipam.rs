@@ -125,9 +125,9 @@ pub fn resolve(
                     .position(|space| space.subnet == subnet)
                     .ok_or(IpamError::ForeignSubnet { network, subnet })?;
                 // Keep an address of that subnet unless another element names it.
-                let held = held.iter().find(|lease| {
-                    lease.subnet == subnet && !named.contains(&lease.address) && !kept.contains(*lease)
-                });
+                let held = held
+                    .iter()
+                    .find(|lease| lease.subnet == subnet && !named.contains(&lease.address) && !kept.contains(*lease));
                 match held {
                     Some(lease) => {
                         kept.insert(*lease);
@@ -299,7 +299,10 @@ mod tests {
     fn an_address_finds_its_subnet() {
         let spaces = [space("10.0.0.0/24"), space("10.0.1.0/24")];
         let lease = Lease { subnet: spaces[1].subnet, address: [10, 0, 1, 7].into() };
-        assert_eq!(resolve(NetworkId::random(), &spaces, Some(&[by_address("10.0.1.7")]), &[]), Ok(vec![Want::Exact(lease)]));
+        assert_eq!(
+            resolve(NetworkId::random(), &spaces, Some(&[by_address("10.0.1.7")]), &[]),
+            Ok(vec![Want::Exact(lease)])
+        );
     }
 
     #[test]
@@ -331,6 +334,9 @@ mod tests {
         let resolved = |requests: &[FixedIpRequest]| resolve(NetworkId::random(), &spaces, Some(requests), &[held]);
         assert_eq!(resolved(&[by_subnet(&spaces[0])]), Ok(vec![Want::Held(held)]));
         assert_eq!(resolved(&[by_subnet(&spaces[0]); 2]), Ok(vec![Want::Held(held), Want::Any(vec![0])]));
-        assert_eq!(resolved(&[by_subnet(&spaces[0]), by_address("10.0.0.9")]), Ok(vec![Want::Any(vec![0]), Want::Held(held)]));
+        assert_eq!(
+            resolved(&[by_subnet(&spaces[0]), by_address("10.0.0.9")]),
+            Ok(vec![Want::Any(vec![0]), Want::Held(held)])
+        );
     }
 }

@@ -79,7 +79,14 @@ mod tests {
 
     #[test]
     fn what_is_not_a_mac_is_refused() {
-        for text in ["", "fa:16:3e:00:00", "fa:16:3e:00:00:00:00", "fa-16-3e-00-00-00", "fa:16:3e:00:00:+f", "fa:16:3e:00:00:0g"] {
+        for text in [
+            "",
+            "fa:16:3e:00:00",
+            "fa:16:3e:00:00:00:00",
+            "fa-16-3e-00-00-00",
+            "fa:16:3e:00:00:+f",
+            "fa:16:3e:00:00:0g",
+        ] {
             assert_eq!(text.parse::<Mac>(), Err(MacError(text.into())));
         }
     }

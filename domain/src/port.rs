@@ -307,7 +307,9 @@ mod tests {
         assert_eq!(check_pairs(&[pair(None)], Some(own), false), Err(PortError::PairsWithoutSecurity));
         let twice = check_pairs(&[pair(None), pair(Some(own))], Some(own), true);
         assert!(matches!(twice, Err(PortError::DuplicatePair { .. })));
-        let many: Vec<AddressPair> = (0..11).map(|n| AddressPair { cidr: ipnet::IpNet::new([10, 0, 0, n].into(), 32).unwrap(), mac: None }).collect();
+        let many: Vec<AddressPair> = (0..11)
+            .map(|n| AddressPair { cidr: ipnet::IpNet::new([10, 0, 0, n].into(), 32).unwrap(), mac: None })
+            .collect();
         assert_eq!(check_pairs(&many, Some(own), true), Err(PortError::TooManyPairs));
     }
 

@@ -65,7 +65,9 @@ pub const ROUTES_MAX: usize = 20;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubnetError {
     /// Another subnet of the network has some of the addresses.
-    #[error("Invalid input for operation: Requested subnet with cidr: {cidr} for network: {network} overlaps with another subnet.")]
+    #[error(
+        "Invalid input for operation: Requested subnet with cidr: {cidr} for network: {network} overlaps with another subnet."
+    )]
     Overlap {
         /// Asked for.
         cidr: Cidr,
@@ -233,7 +235,8 @@ mod tests {
         assert_eq!(layout.pools, [pool([10, 0, 0, 2], [10, 0, 0, 254])]);
         let none = CreateSubnet { gateway: Patch::Clear, ..subnet("10.0.0.0/24") }.layout().unwrap();
         assert_eq!((none.gateway, none.pools), (None, vec![pool([10, 0, 0, 1], [10, 0, 0, 254])]));
-        let named = CreateSubnet { gateway: Patch::Set([10, 0, 0, 9].into()), ..subnet("10.0.0.0/24") }.layout().unwrap();
+        let named =
+            CreateSubnet { gateway: Patch::Set([10, 0, 0, 9].into()), ..subnet("10.0.0.0/24") }.layout().unwrap();
         assert_eq!(named.pools, [pool([10, 0, 0, 1], [10, 0, 0, 8]), pool([10, 0, 0, 10], [10, 0, 0, 254])]);
     }
 

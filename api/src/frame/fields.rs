@@ -59,7 +59,10 @@ pub fn open_create<R: Resource>(body: Value) -> Result<Envelope, Fault> {
             return Err(Fault::bad_request("Resources required"));
         }
         if items.len() > BULK_MAX {
-            return Err(Fault::bad_request(format!("{} resources exceed the {BULK_MAX} of a bulk create", items.len())));
+            return Err(Fault::bad_request(format!(
+                "{} resources exceed the {BULK_MAX} of a bulk create",
+                items.len()
+            )));
         }
         return items.into_iter().map(object).collect::<Result<_, _>>().map(Envelope::Many);
     }

@@ -157,10 +157,14 @@ async fn index<R: Resource>(app: web::Data<App>, caller: Caller, request: HttpRe
         let mut links = Vec::new();
         let base = format!("{}{}", app.settings.public_url, request.path());
         if after {
-            links.push(serde_json::json!({"rel": "next", "href": page_link(&base, request.query_string(), last, false)}));
+            links.push(
+                serde_json::json!({"rel": "next", "href": page_link(&base, request.query_string(), last, false)}),
+            );
         }
         if before {
-            links.push(serde_json::json!({"rel": "previous", "href": page_link(&base, request.query_string(), first, true)}));
+            links.push(
+                serde_json::json!({"rel": "previous", "href": page_link(&base, request.query_string(), first, true)}),
+            );
         }
         if !links.is_empty() {
             json.raw(&format!(",\"{}_links\":", R::PLURAL));

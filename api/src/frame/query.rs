@@ -10,6 +10,9 @@ use mizar_db::listing::{Dir, Listed, Predicate, SortKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+/// Sort keys in order of weight.
+type Sorts<R> = Vec<(SortKey<<R as Resource>::Row>, Dir)>;
+
 /// A list request, checked against the map.
 pub struct ListQuery<R: Resource> {
     /// Predicates of the filters.
@@ -17,7 +20,7 @@ pub struct ListQuery<R: Resource> {
     /// Attributes wanted; empty: all.
     pub fields: BTreeSet<String>,
     /// With the id as the last.
-    pub sorts: Vec<(SortKey<R::Row>, Dir)>,
+    pub sorts: Sorts<R>,
     /// Rows of a page; none: all in one.
     pub limit: Option<usize>,
     /// Id of the object before the page.
@@ -53,7 +56,11 @@ impl<R: Resource> ListQuery<R> {
         let limit = match last("limit") {
             None => None,
             Some(text) => {
-                let message = || Fault::bad_query(format!("Bad limit request: Limit must be an integer 0 or greater and not '{text}'"));
+                let message = || {
+                    Fault::bad_query(format!(
+                        "Bad limit request: Limit must be an integer 0 or greater and not '{text}'"
+                    ))
+                };
                 // 0 asks for no limit, as in Neutron.
                 Some(text.parse::<u32>().map_err(|_| message())? as usize).filter(|limit| *limit > 0)
             }
@@ -92,11 +99,7 @@ fn filters<R: Resource>(
     by_name.into_iter().filter_map(predicate).collect()
 }
 
-fn sorts<R: Resource>(
-    map: &AttributeMap<R>,
-    keys: &[&str],
-    dirs: &[&str],
-) -> Result<Vec<(SortKey<R::Row>, Dir)>, Fault> {
+fn sorts<R: Resource>(map: &AttributeMap<R>, keys: &[&str], dirs: &[&str]) -> Result<Sorts<R>, Fault> {
     if !dirs.is_empty() && keys.len() != dirs.len() {
         return Err(Fault::bad_request("The number of sort_keys and sort_dirs must be same"));
     }

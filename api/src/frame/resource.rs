@@ -104,10 +104,7 @@ pub trait Resource: Sized + Send + Sync + 'static {
     fn decode_update(fields: &mut Fields<'_>) -> Result<Self::Update, Fault>;
 
     /// The id that a path means. Clients look names up as if they were ids first, and expect 404.
-    fn resolve(
-        _conn: &mut AsyncPgConnection,
-        raw: &str,
-    ) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send {
+    fn resolve(_conn: &mut AsyncPgConnection, raw: &str) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send {
         std::future::ready(Ok(Uuid::try_parse(raw).ok()))
     }
 

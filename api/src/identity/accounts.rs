@@ -28,7 +28,9 @@ pub fn mount(config: &mut ServiceConfig) {
         .service(resource("/v3/roles").route(web::get().to(list_roles)))
         .service(resource("/v3/roles/{id}").route(web::get().to(show_role)))
         .service(resource("/v3/projects").route(web::get().to(list_projects)).route(web::post().to(create_project)))
-        .service(resource("/v3/projects/{id}").route(web::get().to(show_project)).route(web::delete().to(delete_project)))
+        .service(
+            resource("/v3/projects/{id}").route(web::get().to(show_project)).route(web::delete().to(delete_project)),
+        )
         .service(resource("/v3/users").route(web::get().to(list_users)).route(web::post().to(create_user)))
         .service(
             resource("/v3/users/{id}")
@@ -154,7 +156,8 @@ async fn list_domains(app: web::Data<App>, caller: Caller, query: web::Query<ByN
 async fn show_domain(app: web::Data<App>, _: Caller, id: web::Path<String>) -> Result<HttpResponse, Fault> {
     let mut conn = app.pool.get().await.map_err(identity_fault)?;
     let named = identity::DomainRef::Id(id.clone());
-    let row = if id.contains('\0') { None } else { identity::domain(&mut conn, &named).await.map_err(identity_fault)? };
+    let row =
+        if id.contains('\0') { None } else { identity::domain(&mut conn, &named).await.map_err(identity_fault)? };
     let row = row.ok_or_else(|| missing("domain", &id))?;
     Ok(HttpResponse::Ok().json(json!({"domain": domain_view(&row, &app.settings)})))
 }
@@ -228,14 +231,11 @@ fn name<const MAX: usize>(field: &str, text: String) -> Result<String, Fault> {
     Ok(checked.into_string())
 }
 
-async fn create_project(
-    app: web::Data<App>,
-    caller: Caller,
-    JsonBody(body): JsonBody,
-) -> Result<HttpResponse, Fault> {
+async fn create_project(app: web::Data<App>, caller: Caller, JsonBody(body): JsonBody) -> Result<HttpResponse, Fault> {
     admin(&caller)?;
     let CreateProject { project } = serde_json::from_value(body).map_err(|error| bad(error.to_string()))?;
-    let NewProject { name: project_name, description, domain_id, parent_id, enabled, is_domain, tags, options } = project;
+    let NewProject { name: project_name, description, domain_id, parent_id, enabled, is_domain, tags, options } =
+        project;
     let domain_id = domain_id.unwrap_or_else(|| DEFAULT_DOMAIN.into());
     if is_domain == Some(true) || parent_id.is_some_and(|parent| parent != domain_id) {
         return Err(bad("projects are not nested here: 'is_domain' must be false and 'parent_id' the domain's"));
@@ -305,7 +305,8 @@ struct NewUser {
 async fn create_user(app: web::Data<App>, caller: Caller, JsonBody(body): JsonBody) -> Result<HttpResponse, Fault> {
     admin(&caller)?;
     let CreateUser { user } = serde_json::from_value(body).map_err(|error| bad(error.to_string()))?;
-    let NewUser { name: user_name, password, domain_id, enabled, default_project_id, email, description, options } = user;
+    let NewUser { name: user_name, password, domain_id, enabled, default_project_id, email, description, options } =
+        user;
     let ignored = [("email", &email), ("description", &description)];
     if let Some((field, _)) = ignored.iter().find(|(_, value)| value.as_ref().is_some_and(|text| !text.is_empty())) {
         return Err(bad(format!("'{field}' of users is not supported")));
@@ -409,7 +410,13 @@ async fn delete_project(app: web::Data<App>, caller: Caller, id: web::Path<Strin
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn assign(app: &App, caller: &Caller, project: Option<&str>, user: &str, role: &str) -> Result<HttpResponse, Fault> {
+async fn assign(
+    app: &App,
+    caller: &Caller,
+    project: Option<&str>,
+    user: &str,
+    role: &str,
+) -> Result<HttpResponse, Fault> {
     admin(caller)?;
     let project = project.map(|id| parse("project", id)).transpose()?;
     let user = parse("user", user)?;
@@ -419,7 +426,13 @@ async fn assign(app: &App, caller: &Caller, project: Option<&str>, user: &str, r
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn unassign(app: &App, caller: &Caller, project: Option<&str>, user: &str, role: &str) -> Result<HttpResponse, Fault> {
+async fn unassign(
+    app: &App,
+    caller: &Caller,
+    project: Option<&str>,
+    user: &str,
+    role: &str,
+) -> Result<HttpResponse, Fault> {
     admin(caller)?;
     let project = project.map(|id| parse("project", id)).transpose()?;
     let user_id = parse("user", user)?;

@@ -378,11 +378,8 @@ async fn check(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Res
 async fn revoke(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Fault> {
     let claims = subject(&app, &caller, &request)?;
     let mut conn = app.pool.get().await.map_err(|error| Fault::from(error).of_identity())?;
-    let row = RevocationRow {
-        audit_id: claims.audit_id().to_owned(),
-        issued_before: None,
-        expires_at: claims.expires_at(),
-    };
+    let row =
+        RevocationRow { audit_id: claims.audit_id().to_owned(), issued_before: None, expires_at: claims.expires_at() };
     identity::revoke(&mut conn, &row).await.map_err(|error| Fault::from(error).of_identity())?;
     app.tokens.revoke(row);
     Ok(HttpResponse::NoContent().finish())

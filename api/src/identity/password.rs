@@ -41,8 +41,8 @@ pub async fn verify(password: String, stored: Option<String>) -> Result<bool, Pa
     let check = move || {
         let exists = stored.is_some();
         let Some(hash) = stored.or_else(|| NOBODY.clone()) else { return false };
-        let fits = PasswordHash::new(&hash)
-            .is_ok_and(|parsed| argon2().verify_password(password.as_bytes(), &parsed).is_ok());
+        let fits =
+            PasswordHash::new(&hash).is_ok_and(|parsed| argon2().verify_password(password.as_bytes(), &parsed).is_ok());
         fits && exists
     };
     tokio::task::spawn_blocking(check).await.map_err(|_| PasswordError::Interrupted)

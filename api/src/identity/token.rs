@@ -162,11 +162,8 @@ impl Tokens {
         if revoked.is_empty() {
             return false;
         }
-        let keys = [
-            Some(claims.audit_id().to_owned()),
-            claims.user_id().map(of_user),
-            claims.project_id().map(of_project),
-        ];
+        let keys =
+            [Some(claims.audit_id().to_owned()), claims.user_id().map(of_user), claims.project_id().map(of_project)];
         let hits = |revocation: &Revocation| {
             revocation.issued_before.is_none_or(|before| claims.issued_ms <= before.timestamp_millis())
         };

@@ -25,7 +25,11 @@ pub fn document(document: &mut Document) {
     document.schema_of::<UpdateUser>();
 
     let version = keystone("show_identity_version", "The version", false, &[]);
-    document.operation(HttpMethod::Get, "/v3", version.response("200", answer("It", envelope("version", object()))).build());
+    document.operation(
+        HttpMethod::Get,
+        "/v3",
+        version.response("200", answer("It", envelope("version", object()))).build(),
+    );
     tokens(document);
     let mut list = |path: &str, plural: &str, filtered: bool, failures: &[(u16, &str)]| {
         let id = format!("list_{}", path.trim_start_matches("/v3/").replace('/', "_"));
@@ -50,15 +54,19 @@ pub fn document(document: &mut Document) {
     }
     for (singular, schema) in [("project", "CreateProject"), ("user", "CreateUser")] {
         let taken = (409, "The name is taken");
-        let create = keystone(&format!("create_{singular}"), &format!("Create a {singular}"), true, &[
-            MALFORMED, FORBIDDEN, MISSING, taken,
-        ])
+        let create = keystone(
+            &format!("create_{singular}"),
+            &format!("Create a {singular}"),
+            true,
+            &[MALFORMED, FORBIDDEN, MISSING, taken],
+        )
         .request_body(Some(body(named(schema))))
         .response("201", answer("Made", envelope(singular, object())));
         document.operation(HttpMethod::Post, &format!("/v3/{singular}s"), create.build());
-        let delete = keystone(&format!("delete_{singular}"), &format!("Delete a {singular}"), true, &[FORBIDDEN, MISSING])
-            .parameter(path("id", "Its id"))
-            .response("204", empty("Gone; its tokens count no more"));
+        let delete =
+            keystone(&format!("delete_{singular}"), &format!("Delete a {singular}"), true, &[FORBIDDEN, MISSING])
+                .parameter(path("id", "Its id"))
+                .response("204", empty("Gone; its tokens count no more"));
         document.operation(HttpMethod::Delete, &format!("/v3/{singular}s/{{id}}"), delete.build());
     }
     let update = keystone("update_user", "Set a user's password or state", true, &[MALFORMED, FORBIDDEN, MISSING])
@@ -66,11 +74,15 @@ pub fn document(document: &mut Document) {
         .request_body(Some(body(named("UpdateUser"))))
         .response("200", answer("Updated; older tokens count no more", envelope("user", object())));
     document.operation(HttpMethod::Patch, "/v3/users/{id}", update.build());
-    for (target, on) in [("/v3/projects/{project}/users/{user}/roles/{role}", "project"), ("/v3/system/users/{user}/roles/{role}", "system")] {
-        for (method, verb, done) in [(HttpMethod::Put, "assign", "Given"), (HttpMethod::Delete, "remove", "Taken away")] {
+    for (target, on) in [
+        ("/v3/projects/{project}/users/{user}/roles/{role}", "project"),
+        ("/v3/system/users/{user}/roles/{role}", "system"),
+    ] {
+        for (method, verb, done) in [(HttpMethod::Put, "assign", "Given"), (HttpMethod::Delete, "remove", "Taken away")]
+        {
             let summary = format!("{} a role on the {on}", if verb == "assign" { "Give" } else { "Take away" });
-            let mut operation =
-                keystone(&format!("{verb}_role_on_{on}"), &summary, true, &[FORBIDDEN, MISSING]).response("204", empty(done));
+            let mut operation = keystone(&format!("{verb}_role_on_{on}"), &summary, true, &[FORBIDDEN, MISSING])
+                .response("204", empty(done));
             for name in ["project", "user", "role"].into_iter().filter(|name| target.contains(&format!("{{{name}}}"))) {
                 operation = operation.parameter(path(name, "Its id"));
             }
@@ -81,11 +93,12 @@ pub fn document(document: &mut Document) {
 
 fn tokens(document: &mut Document) {
     let at = "/v3/auth/tokens";
-    let issue = keystone("issue_token", "Get a token; it is in the header X-Subject-Token of the answer", false, &[
-        MALFORMED,
-        (401, "Wrong name, password, token or scope"),
-        (413, "The body is too large"),
-    ])
+    let issue = keystone(
+        "issue_token",
+        "Get a token; it is in the header X-Subject-Token of the answer",
+        false,
+        &[MALFORMED, (401, "Wrong name, password, token or scope"), (413, "The body is too large")],
+    )
     .request_body(Some(body(named("TokenRequest"))))
     .response("201", answer("What the token says", envelope("token", object())));
     document.operation(HttpMethod::Post, at, issue.build());

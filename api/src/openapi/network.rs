@@ -41,10 +41,12 @@ pub fn document(document: &mut Document) {
 
     document.tag("roles", "Transit roles of hosts; administrators only.");
     document.schema("Role", role());
-    let mut list = neutron("roles", "list_transit_roles".into(), "Who bounces which slots, who divides", &[
-        (400, "An unknown filter, or a value that is not possible"),
-        (403, "Not allowed"),
-    ])
+    let mut list = neutron(
+        "roles",
+        "list_transit_roles".into(),
+        "Who bounces which slots, who divides",
+        &[(400, "An unknown filter, or a value that is not possible"), (403, "Not allowed")],
+    )
     .response("200", answer("They", envelope("roles", Array::new(super::parts::named("Role")))));
     for name in roles::FILTERS {
         list = list.parameter(query(name, plain(Type::String).into(), "Filter"));

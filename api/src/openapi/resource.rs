@@ -41,10 +41,8 @@ pub fn document<R: Resource>(document: &mut Document) {
         document.operation(HttpMethod::Post, &collection, create.build());
     }
     if operations.update.is_some() {
-        let update = write::<R>("update", "Update").request_body(Some(body(envelope(
-            R::SINGULAR,
-            named(&format!("{}Update", R::KIND)),
-        ))));
+        let update = write::<R>("update", "Update")
+            .request_body(Some(body(envelope(R::SINGULAR, named(&format!("{}Update", R::KIND))))));
         document.operation(HttpMethod::Put, &item, update.response("200", answer("Updated", singular())).build());
     }
     if operations.delete.is_some() {
@@ -75,8 +73,9 @@ fn list<R: Resource>() -> OperationBuilder {
                 .required("href"),
         ),
     );
-    let mut operation = neutron(R::PLURAL, format!("list_{}", R::PLURAL), &format!("List {}", R::PLURAL), LIST_FAILURES)
-        .response("200", answer("Them", AllOfBuilder::new().item(list).item(links).into()));
+    let mut operation =
+        neutron(R::PLURAL, format!("list_{}", R::PLURAL), &format!("List {}", R::PLURAL), LIST_FAILURES)
+            .response("200", answer("Them", AllOfBuilder::new().item(list).item(links).into()));
     for attribute in R::map().iter().filter(|attribute| attribute.filter.is_some()) {
         let any: RefOr<Schema> = Array::new(plain(Type::String)).into();
         operation = operation.parameter(query(attribute.name, any, "Filter; repeated: any of them"));

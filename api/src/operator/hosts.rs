@@ -59,9 +59,11 @@ type Attr = Attribute<Host>;
 
 fn attributes() -> Vec<Attr> {
     vec![
-        Attr::shown("id", Uuid::schema, |h, out| out.put(&h.row.id))
-            .filter(one_of!(hosts::id: Uuid))
-            .sort(sort_key!(HostRow, hosts::id, |row| row.id)),
+        Attr::shown("id", Uuid::schema, |h, out| out.put(&h.row.id)).filter(one_of!(hosts::id: Uuid)).sort(sort_key!(
+            HostRow,
+            hosts::id,
+            |row| row.id
+        )),
         Attr::shown("name", text_schema, |h, out| out.put(&h.row.name))
             .about("What binding:host_id names.")
             .filter(one_of!(hosts::name: String)),
@@ -84,14 +86,22 @@ fn attributes() -> Vec<Attr> {
         Attr::shown("abi", i64::schema, |h, out| out.put(&h.row.abi)),
         Attr::shown("alive", bool::schema, |h, out| out.put(&h.alive))
             .about("Its agent was heard of within the lease."),
-        Attr::shown("seen_at", || nullable(time_schema()), |h, out| out.put(&h.state.as_ref().map(|s| time(s.seen_at))))
-            .about("When its agent was last heard of."),
+        Attr::shown(
+            "seen_at",
+            || nullable(time_schema()),
+            |h, out| out.put(&h.state.as_ref().map(|s| time(s.seen_at))),
+        )
+        .about("When its agent was last heard of."),
         Attr::shown("silent_s", Option::<i64>::schema, |h, out| out.put(&h.silent_s()))
             .about("Seconds since its agent was last heard of."),
-        Attr::shown("failures", || Array::new(Opaque::schema()).into(), |h, out| match &h.state {
-            Some(state) => out.put(&state.failures),
-            None => out.put::<[Value]>(&[]),
-        })
+        Attr::shown(
+            "failures",
+            || Array::new(Opaque::schema()).into(),
+            |h, out| match &h.state {
+                Some(state) => out.put(&state.failures),
+                None => out.put::<[Value]>(&[]),
+            },
+        )
         .about("Entries that its agent could not apply."),
         Attr::shown("ports", i64::schema, |h, out| out.put(&h.ports)).about("Ports bound to it."),
         Attr::shown("created_at", time_schema, |h, out| out.put(&time(h.row.created_at))),

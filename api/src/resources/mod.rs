@@ -47,3 +47,27 @@ pub fn all() -> Vec<Registered> {
         Registered::of::<Host>(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn check<R: Resource>() {
+        let mut names = BTreeSet::new();
+        for attribute in R::map().iter() {
+            assert!(names.insert(attribute.name), "{} has {} twice", R::PLURAL, attribute.name);
+            assert!(!attribute.required || attribute.post.is_some(), "{} requires what nobody may send", R::PLURAL);
+        }
+        let id = R::map().get("id");
+        assert!(id.is_some_and(|id| id.filter.is_some() && id.sort.is_some()), "{} is not paged by id", R::PLURAL);
+    }
+
+    #[test]
+    fn every_attribute_map_has_each_name_once_and_sorts_by_id() {
+        check::<Network>();
+        check::<subnets::Subnet>();
+        check::<Port>();
+        check::<Host>();
+    }
+}

@@ -185,4 +185,3 @@ impl Resource for Network {
 fn refuse_external(fields: &mut Fields<'_>) -> Result<(), Fault> {
     fields.only("router:external", &[json!(false)], "external networks are not supported yet")
 }
-

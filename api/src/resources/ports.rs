@@ -55,7 +55,11 @@ impl Decode for AddressPair {
 
     fn schema() -> RefOr<Schema> {
         let object = ObjectBuilder::new().schema_type(Type::Object);
-        object.property("ip_address", text_schema()).property("mac_address", Mac::schema()).required("ip_address").into()
+        object
+            .property("ip_address", text_schema())
+            .property("mac_address", Mac::schema())
+            .required("ip_address")
+            .into()
     }
 }
 
@@ -124,22 +128,18 @@ fn attributes() -> Vec<Attr> {
             .filter(one_of!(ports::device_owner: String))
             .sort(sort_key!(PortRow, ports::device_owner, |row| row.device_owner.clone())),
         Attr::shown("allowed_address_pairs", Vec::<AddressPair>::schema, put_pairs).writable(),
-        Attr::shown("port_security_enabled", bool::schema, |p, out| out.put(&p.row.port_security_enabled))
-            .writable(),
+        Attr::shown("port_security_enabled", bool::schema, |p, out| out.put(&p.row.port_security_enabled)).writable(),
         Attr::shown("security_groups", none_schema, |_, out| out.put::<[Value]>(&[]))
             .about("Always empty until there are security groups.")
             .writable(),
-        Attr::shown("extra_dhcp_opts", none_schema, |_, out| out.put::<[Value]>(&[]))
-            .about("Always empty.")
-            .writable(),
+        Attr::shown("extra_dhcp_opts", none_schema, |_, out| out.put::<[Value]>(&[])).about("Always empty.").writable(),
         Attr::shown("binding:vnic_type", VnicType::schema, |p, out| out.put(&p.row.vnic_type)).writable(),
         Attr::shown("binding:host_id", Name::schema, |p, out| out.put(&p.row.host_name))
             .writable()
             .sent_by(Access::Privileged)
             .seen_by(Access::Privileged)
             .filter(one_of!(ports::host_name: String)),
-        Attr::shown("binding:vif_type", text_schema, |p, out| out.put(&p.row.vif_type))
-            .seen_by(Access::Privileged),
+        Attr::shown("binding:vif_type", text_schema, |p, out| out.put(&p.row.vif_type)).seen_by(Access::Privileged),
         Attr::shown("binding:vif_details", Opaque::schema, |p, out| out.put(&p.row.vif_details))
             .seen_by(Access::Privileged),
         Attr::shown("binding:profile", Opaque::schema, |p, out| out.put(&p.row.profile))
@@ -294,6 +294,14 @@ fn host_name(host: Patch<Name>) -> Patch<String> {
 
 /// What clients send out of habit, and what nothing acts on yet.
 fn refuse_later(fields: &mut Fields<'_>) -> Result<(), Fault> {
-    fields.only("security_groups", &[json!([]), Value::Null], "security groups are not supported yet: only [] is accepted")?;
-    fields.only("extra_dhcp_opts", &[json!([]), Value::Null], "extra DHCP options are not supported yet: only [] is accepted")
+    fields.only(
+        "security_groups",
+        &[json!([]), Value::Null],
+        "security groups are not supported yet: only [] is accepted",
+    )?;
+    fields.only(
+        "extra_dhcp_opts",
+        &[json!([]), Value::Null],
+        "extra DHCP options are not supported yet: only [] is accepted",
+    )
 }

@@ -119,7 +119,8 @@ async fn binding_is_for_administrators_and_services() -> anyhow::Result<()> {
     for attributes in [json!({"binding:host_id": "h1"}), json!({"binding:profile": {}})] {
         assert_eq!(red.update("port", &port, attributes).await?.fault(), (403, "PolicyNotAuthorized"));
     }
-    let bound = nova.update("port", &port, json!({"binding:host_id": "h1", "binding:profile": {"a": 1}})).await?.ok(200)?;
+    let bound =
+        nova.update("port", &port, json!({"binding:host_id": "h1", "binding:profile": {"a": 1}})).await?.ok(200)?;
     assert_eq!(bound["port"]["binding:profile"], json!({"a": 1}));
     assert_eq!(red.show("port", &port).await?["binding:host_id"], Value::Null);
     let refused = nova.update("network", &network, json!({"name": "x"})).await?;

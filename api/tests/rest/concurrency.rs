@@ -59,9 +59,7 @@ async fn bulk_creates_that_cross_each_other_all_end() -> anyhow::Result<()> {
     let (one, _) = red.network("10.0.0.0/24").await?;
     let (two, _) = red.network("10.0.0.0/24").await?;
     let bulk = |first: &Value, second: &Value| {
-        let port = |network: &Value, last: u8| {
-            json!({"network_id": network["id"], "fixed_ips": [{"ip_address": format!("10.0.0.{last}")}]})
-        };
+        let port = |network: &Value, last: u8| json!({"network_id": network["id"], "fixed_ips": [{"ip_address": format!("10.0.0.{last}")}]});
         json!({"ports": (10..30).flat_map(|n| [port(first, n), port(second, 40 - n + 10)]).collect::<Vec<_>>()})
     };
     let (ab, ba) = (bulk(&one, &two), bulk(&two, &one));
@@ -84,7 +82,7 @@ async fn ports_subnets_and_their_network_may_be_changed_at_once() -> anyhow::Res
         let (admin, network) = (admin.clone(), network.clone());
         async move {
             for round in 0..4 {
-                let host = |n: usize| if n % 2 == 0 { "h1" } else { "h2" };
+                let host = |n: usize| if n.is_multiple_of(2) { "h1" } else { "h2" };
                 let port = admin.make("port", json!({"network_id": network["id"], "binding:host_id": host(n)})).await?;
                 admin.update("port", &port, json!({"binding:host_id": host(n + 1)})).await?.ok(200)?;
                 if round % 2 == 0 {

@@ -20,10 +20,12 @@ async fn resources_and_extensions_are_listed() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let red = cloud.tenant("red", "member").await?;
     let resources = red.get("/v2.0/").await?.ok(200)?;
-    let names: Vec<_> = resources["resources"].as_array().into_iter().flatten().map(|r| r["collection"].clone()).collect();
+    let names: Vec<_> =
+        resources["resources"].as_array().into_iter().flatten().map(|r| r["collection"].clone()).collect();
     assert_eq!(names, ["networks", "subnets", "ports", "hosts"]);
     let list = red.get("/v2.0/extensions").await?.ok(200)?;
-    let aliases: Vec<_> = list["extensions"].as_array().into_iter().flatten().filter_map(|e| e["alias"].as_str()).collect();
+    let aliases: Vec<_> =
+        list["extensions"].as_array().into_iter().flatten().filter_map(|e| e["alias"].as_str()).collect();
     for alias in ["mizar", "binding", "provider", "standard-attr-tag", "project-id"] {
         assert!(aliases.contains(&alias), "{alias}");
     }

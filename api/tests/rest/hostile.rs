@@ -39,7 +39,8 @@ async fn world() -> anyhow::Result<World> {
 type Case = (&'static str, Method, String, String, (u16, &'static str));
 
 fn network_cases(w: &World) -> Vec<Case> {
-    let post = |name, body: Value, expected| (name, Method::POST, "/v2.0/networks".to_owned(), body.to_string(), expected);
+    let post =
+        |name, body: Value, expected| (name, Method::POST, "/v2.0/networks".to_owned(), body.to_string(), expected);
     let raw = |name, body: &str, expected| (name, Method::POST, "/v2.0/networks".to_owned(), body.to_owned(), expected);
     let put = |name, body: Value, expected| {
         (name, Method::PUT, format!("/v2.0/networks/{}", w.network), json!({ "network": body }).to_string(), expected)
@@ -94,9 +95,7 @@ fn subnet_cases(w: &World) -> Vec<Case> {
         body.as_object_mut().expect("made as one").extend(more.as_object().cloned().unwrap_or_default());
         (name, Method::POST, "/v2.0/subnets".to_owned(), json!({ "subnet": body }).to_string(), expected)
     };
-    let pools = |pools: &[(&str, &str)]| {
-        json!({"allocation_pools": pools.iter().map(|(start, end)| json!({"start": start, "end": end})).collect::<Vec<_>>()})
-    };
+    let pools = |pools: &[(&str, &str)]| json!({"allocation_pools": pools.iter().map(|(start, end)| json!({"start": start, "end": end})).collect::<Vec<_>>()});
     let servers: Vec<String> = (0..6).map(|n| format!("9.9.9.{n}")).collect();
     let routes: Vec<Value> =
         (0..21).map(|n| json!({"destination": format!("172.16.{n}.0/24"), "nexthop": "10.5.0.9"})).collect();
@@ -124,8 +123,16 @@ fn subnet_cases(w: &World) -> Vec<Case> {
         with("gateway of IPv6", json!({"gateway_ip": "fd00::1"}), BAD),
         with("pool reversed", pools(&[("10.5.0.20", "10.5.0.10")]), (400, "InvalidAllocationPool")),
         with("pool outside", pools(&[("10.5.0.20", "10.5.1.10")]), (400, "OutOfBoundsAllocationPool")),
-        with("pools overlap", pools(&[("10.5.0.9", "10.5.0.20"), ("10.5.0.20", "10.5.0.30")]), (409, "OverlappingAllocationPools")),
-        with("pool holds the gateway", pools(&[("10.5.0.1", "10.5.0.20")]), (409, "GatewayConflictWithAllocationPools")),
+        with(
+            "pools overlap",
+            pools(&[("10.5.0.9", "10.5.0.20"), ("10.5.0.20", "10.5.0.30")]),
+            (409, "OverlappingAllocationPools"),
+        ),
+        with(
+            "pool holds the gateway",
+            pools(&[("10.5.0.1", "10.5.0.20")]),
+            (409, "GatewayConflictWithAllocationPools"),
+        ),
         with("pool without end", json!({"allocation_pools": [{"start": "10.5.0.2"}]}), BAD),
         with("pool with more", json!({"allocation_pools": [{"start": "10.5.0.2", "end": "10.5.0.3", "x": 1}]}), BAD),
         with("dhcp without room", json!({"cidr": "10.5.0.0/31"}), INPUT),
@@ -133,13 +140,29 @@ fn subnet_cases(w: &World) -> Vec<Case> {
         with("server twice", json!({"dns_nameservers": ["9.9.9.9", "9.9.9.9"]}), BAD),
         with("server of a word", json!({"dns_nameservers": ["dns"]}), BAD),
         with("too many routes", json!({"host_routes": routes}), (400, "HostRoutesExhausted")),
-        with("route with host bits", json!({"host_routes": [{"destination": "172.16.0.1/24", "nexthop": "10.5.0.9"}]}), BAD),
+        with(
+            "route with host bits",
+            json!({"host_routes": [{"destination": "172.16.0.1/24", "nexthop": "10.5.0.9"}]}),
+            BAD,
+        ),
         with("route to nowhere", json!({"host_routes": [{"destination": "172.16.0.0/24"}]}), BAD),
         with("a subnet pool", json!({"subnetpool_id": w.network}), BAD),
         with("service types", json!({"service_types": ["compute:nova"]}), BAD),
         ("in use", Method::DELETE, format!("/v2.0/subnets/{}", w.subnet), String::new(), (409, "SubnetInUse")),
-        ("another's", Method::DELETE, format!("/v2.0/subnets/{}", w.foreign_subnet), String::new(), (404, "SubnetNotFound")),
-        ("its range", Method::PUT, format!("/v2.0/subnets/{}", w.subnet), json!({"subnet": {"cidr": "10.7.0.0/24"}}).to_string(), BAD),
+        (
+            "another's",
+            Method::DELETE,
+            format!("/v2.0/subnets/{}", w.foreign_subnet),
+            String::new(),
+            (404, "SubnetNotFound"),
+        ),
+        (
+            "its range",
+            Method::PUT,
+            format!("/v2.0/subnets/{}", w.subnet),
+            json!({"subnet": {"cidr": "10.7.0.0/24"}}).to_string(),
+            BAD,
+        ),
     ]
 }
 
@@ -161,7 +184,11 @@ fn port_cases(w: &World) -> Vec<Case> {
         with("address taken", json!({"fixed_ips": [{"ip_address": "10.0.0.9"}]}), (409, "IpAddressInUse")),
         with("address of the gateway", json!({"fixed_ips": [{"ip_address": "10.0.0.1"}]}), (409, "IpAddressInUse")),
         with("address outside", json!({"fixed_ips": [{"ip_address": "10.1.0.9"}]}), (400, "InvalidIpForNetwork")),
-        with("broadcast address", json!({"fixed_ips": [{"ip_address": "10.0.0.255", "subnet_id": w.subnet}]}), (400, "InvalidIpForSubnet")),
+        with(
+            "broadcast address",
+            json!({"fixed_ips": [{"ip_address": "10.0.0.255", "subnet_id": w.subnet}]}),
+            (400, "InvalidIpForSubnet"),
+        ),
         with("address twice", json!({"fixed_ips": [{"ip_address": "10.0.0.7"}, {"ip_address": "10.0.0.7"}]}), INPUT),
         with("address of IPv6", json!({"fixed_ips": [{"ip_address": "fd00::7"}]}), BAD),
         with("address of a word", json!({"fixed_ips": [{"ip_address": "seven"}]}), BAD),
@@ -175,7 +202,11 @@ fn port_cases(w: &World) -> Vec<Case> {
         with("MAC zero", json!({"mac_address": "00:00:00:00:00:00"}), BAD),
         with("too many pairs", json!({"allowed_address_pairs": pairs}), (400, "AllowedAddressPairExhausted")),
         with("pair without address", json!({"allowed_address_pairs": [{"mac_address": "fa:16:3e:00:00:01"}]}), BAD),
-        with("pair without security", json!({"port_security_enabled": false, "allowed_address_pairs": [{"ip_address": "10.0.0.7"}]}), (409, "AddressPairAndPortSecurityRequired")),
+        with(
+            "pair without security",
+            json!({"port_security_enabled": false, "allowed_address_pairs": [{"ip_address": "10.0.0.7"}]}),
+            (409, "AddressPairAndPortSecurityRequired"),
+        ),
         with("security groups", json!({"security_groups": [w.port]}), BAD),
         with("DHCP options", json!({"extra_dhcp_opts": [{"opt_name": "router", "opt_value": "10.0.0.7"}]}), BAD),
         with("SR-IOV", json!({"binding:vnic_type": "direct"}), BAD),
@@ -183,16 +214,38 @@ fn port_cases(w: &World) -> Vec<Case> {
         with("device id too long", json!({"device_id": "x".repeat(256)}), BAD),
         with("status", json!({"status": "ACTIVE"}), BAD),
         put("network", json!({"network_id": w.network}), BAD),
-        put("address taken by the gateway", json!({"fixed_ips": [{"ip_address": "10.0.0.1"}]}), (409, "IpAddressInUse")),
+        put(
+            "address taken by the gateway",
+            json!({"fixed_ips": [{"ip_address": "10.0.0.1"}]}),
+            (409, "IpAddressInUse"),
+        ),
         put("MAC by a member", json!({"mac_address": "fa:16:3e:00:00:01"}), (403, "PolicyNotAuthorized")),
         put("profile by a member", json!({"binding:profile": {}}), (403, "PolicyNotAuthorized")),
-        ("another's", Method::PUT, format!("/v2.0/ports/{}", w.foreign_port), json!({"port": {"name": "x"}}).to_string(), (404, "PortNotFound")),
+        (
+            "another's",
+            Method::PUT,
+            format!("/v2.0/ports/{}", w.foreign_port),
+            json!({"port": {"name": "x"}}).to_string(),
+            (404, "PortNotFound"),
+        ),
         ("another's", Method::DELETE, format!("/v2.0/ports/{}", w.foreign_port), String::new(), (404, "PortNotFound")),
         ("no id", Method::DELETE, "/v2.0/ports/x".into(), String::new(), (404, "PortNotFound")),
         ("NUL in the path", Method::GET, "/v2.0/ports/%00".into(), String::new(), (404, "PortNotFound")),
         ("SQL in the path", Method::DELETE, "/v2.0/ports/'%20OR%201=1".into(), String::new(), (404, "PortNotFound")),
-        ("another's network", Method::DELETE, format!("/v2.0/networks/{}", w.foreign_network), String::new(), (404, "NetworkNotFound")),
-        ("a network with ports", Method::DELETE, format!("/v2.0/networks/{}", w.network), String::new(), (409, "NetworkInUse")),
+        (
+            "another's network",
+            Method::DELETE,
+            format!("/v2.0/networks/{}", w.foreign_network),
+            String::new(),
+            (404, "NetworkNotFound"),
+        ),
+        (
+            "a network with ports",
+            Method::DELETE,
+            format!("/v2.0/networks/{}", w.network),
+            String::new(),
+            (409, "NetworkInUse"),
+        ),
     ]
 }
 
@@ -238,8 +291,10 @@ async fn forged_tokens_are_worth_nothing() -> anyhow::Result<()> {
     let real = admin.token.clone().unwrap_or_default();
     let mine = w.red.token.clone().unwrap_or_default();
     let split = |token: &str| token.split('.').map(str::to_owned).collect::<Vec<_>>();
-    let ([header, claims, signature], [_, my_claims, my_signature]) =
-        (<[String; 3]>::try_from(split(&real)).unwrap_or_default(), <[String; 3]>::try_from(split(&mine)).unwrap_or_default());
+    let ([header, claims, signature], [_, my_claims, my_signature]) = (
+        <[String; 3]>::try_from(split(&real)).unwrap_or_default(),
+        <[String; 3]>::try_from(split(&mine)).unwrap_or_default(),
+    );
     let decoded: Value = serde_json::from_slice(&BASE64.decode(&header)?)?;
     let kid = &decoded["kid"];
     let none = part(&json!({"typ": "JWT", "alg": "none", "kid": kid}));

@@ -23,7 +23,8 @@ async fn a_password_gets_a_token_with_project_roles_and_catalog() -> anyhow::Res
     assert_eq!(said["project"]["name"], "admin");
     assert_eq!(said["roles"][0]["name"], "admin");
     assert_eq!(said["methods"], json!(["password"]));
-    let catalog: Vec<&str> = said["catalog"].as_array().into_iter().flatten().filter_map(|s| s["type"].as_str()).collect();
+    let catalog: Vec<&str> =
+        said["catalog"].as_array().into_iter().flatten().filter_map(|s| s["type"].as_str()).collect();
     assert_eq!(catalog, ["identity", "network"]);
     assert_eq!(said["catalog"][1]["endpoints"][0]["url"], json!(cloud.url));
     assert_eq!(said["catalog"][0]["endpoints"][0]["url"], json!(format!("{}/v3", cloud.url)));
@@ -67,7 +68,11 @@ async fn wrong_credentials_and_foreign_scopes_get_401_and_do_not_say_why() -> an
         credentials("red", "secret", Some(json!({"project": {"name": "red"}}))),
     ] {
         let answer = cloud.stranger().post("/v3/auth/tokens", &body).await?;
-        assert!([400, 401].contains(&answer.status.as_u16()) && answer.fault().1 == "Keystone", "{body}: {}", answer.text);
+        assert!(
+            [400, 401].contains(&answer.status.as_u16()) && answer.fault().1 == "Keystone",
+            "{body}: {}",
+            answer.text
+        );
     }
     Ok(())
 }

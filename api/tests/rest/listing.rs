@@ -53,7 +53,13 @@ async fn every_filter_and_sort_key_of_every_resource_works() -> anyhow::Result<(
                 "limit" => vec!["limit=1".into()],
                 "page_reverse" => vec!["page_reverse=true".into()],
                 "fixed_ips" => vec!["fixed_ips=ip_address_substr=0.0".into(), "fixed_ips=subnet_id=x".into()],
-                name => match admin.get(path).await?.ok(200)?.as_object().and_then(|body| body.values().next()?[0].get(name).cloned()) {
+                name => match admin
+                    .get(path)
+                    .await?
+                    .ok(200)?
+                    .as_object()
+                    .and_then(|body| body.values().next()?[0].get(name).cloned())
+                {
                     Some(Value::String(text)) => vec![format!("{name}={text}")],
                     Some(value @ (Value::Bool(_) | Value::Number(_))) => vec![format!("{name}={value}")],
                     _ => vec![format!("{name}=x")],
@@ -140,7 +146,8 @@ async fn pages_cover_a_sorted_list_exactly_forwards_and_backwards() -> anyhow::R
         assert_eq!(pages.concat(), whole, "{sort}");
         assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [5, 5, 5, 5, 3]);
         let last = &whole[22];
-        let back = walk(&red, &format!("/v2.0/networks?limit=5{sort}&marker={last}&page_reverse=True"), "previous").await?;
+        let back =
+            walk(&red, &format!("/v2.0/networks?limit=5{sort}&marker={last}&page_reverse=True"), "previous").await?;
         let backwards: Vec<String> = back.into_iter().rev().flatten().collect();
         assert_eq!(backwards, whole[..22], "{sort}");
     }

@@ -1,6 +1,7 @@
 //! The REST surface, against a real server and a real database of each test's own.
 
 mod bindings;
+mod boot;
 mod concurrency;
 mod discovery;
 mod hostile;
@@ -9,6 +10,7 @@ mod isolation;
 mod listing;
 mod networks;
 mod openapi;
+mod openstack_client;
 mod operator;
 mod ports;
 mod subnets;

@@ -63,7 +63,7 @@ async fn every_operation_of_the_openapi_document_is_routed_and_asks_for_a_token(
     let nobody = cloud.stranger();
     for (path, item) in document["paths"].as_object().into_iter().flatten() {
         for (method, operation) in item.as_object().into_iter().flatten() {
-            let target = path.replace('{', "").replace('}', "");
+            let target = path.replace(['{', '}'], "");
             let method = method.to_uppercase().parse()?;
             let answer = nobody.send(method, &target, Some("{}".into()), &[]).await?;
             let status = answer.status.as_u16();

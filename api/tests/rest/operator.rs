@@ -23,7 +23,10 @@ async fn hosts_are_listed_shown_by_name_and_labelled() -> anyhow::Result<()> {
     let labels = json!({"host": {"transit": "prefer", "weight": 8}});
     let labelled = admin.put("/v2.0/mizar/hosts/h1", Some(&labels)).await?.ok(200)?["host"].clone();
     assert_eq!((&labelled["transit"], &labelled["weight"]), (&json!("prefer"), &json!(8)));
-    assert_eq!((&labelled["az"], &labelled["rack"], &labelled["revision_number"]), (&json!("az1"), &json!("r1"), &json!(1)));
+    assert_eq!(
+        (&labelled["az"], &labelled["rack"], &labelled["revision_number"]),
+        (&json!("az1"), &json!("r1"), &json!(1))
+    );
     let before = cloud.dump().await?;
     for body in [
         json!({"transit": "maybe"}),
@@ -60,9 +63,13 @@ async fn roles_say_who_bounces_and_divides() -> anyhow::Result<()> {
         .await?;
     let all = admin.get("/v2.0/mizar/roles").await?.ok(200)?;
     assert_eq!(all["roles"].as_array().map(Vec::len), Some(2), "{all}");
-    let bouncers = admin.get(&format!("/v2.0/mizar/roles?subnet_id={}", subnet["id"].as_str().unwrap_or(""))).await?.ok(200)?;
+    let bouncers =
+        admin.get(&format!("/v2.0/mizar/roles?subnet_id={}", subnet["id"].as_str().unwrap_or(""))).await?.ok(200)?;
     let bouncer = &bouncers["roles"][0];
-    assert_eq!((&bouncer["host"], &bouncer["role"], &bouncer["state"]), (&json!("h1"), &json!("bouncer"), &json!("active")));
+    assert_eq!(
+        (&bouncer["host"], &bouncer["role"], &bouncer["state"]),
+        (&json!("h1"), &json!("bouncer"), &json!("active"))
+    );
     assert_eq!((&bouncer["first_slot"], &bouncer["last_slot"]), (&json!(0), &json!(2047)));
     assert_eq!(bouncer["network_id"], network["id"]);
     let dividers = admin.get("/v2.0/mizar/roles?role=divider&state=pending&host=h2").await?.ok(200)?;

@@ -176,7 +176,8 @@ async fn address_pairs_are_kept_shown_and_need_port_security() -> anyhow::Result
     let cloud = Cloud::start().await?;
     let red = cloud.tenant("red", "member").await?;
     let (network, _) = red.network("10.0.0.0/24").await?;
-    let pairs = json!([{"ip_address": "10.0.0.200"}, {"ip_address": "10.9.0.0/16", "mac_address": "fa:16:3e:aa:00:01"}]);
+    let pairs =
+        json!([{"ip_address": "10.0.0.200"}, {"ip_address": "10.9.0.0/16", "mac_address": "fa:16:3e:aa:00:01"}]);
     let port = red.make("port", json!({"network_id": network["id"], "allowed_address_pairs": pairs})).await?;
     let own = port["mac_address"].clone();
     assert_eq!(port["allowed_address_pairs"][0], json!({"ip_address": "10.0.0.200", "mac_address": own}));

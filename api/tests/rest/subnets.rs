@@ -88,7 +88,8 @@ async fn a_gateway_cannot_take_the_address_of_a_port() -> anyhow::Result<()> {
     let red = cloud.tenant("red", "member").await?;
     let network = red.make("network", json!({})).await?;
     let pools = json!([{"start": "10.0.0.10", "end": "10.0.0.20"}]);
-    let subnet = json!({"network_id": network["id"], "cidr": "10.0.0.0/24", "ip_version": 4, "allocation_pools": pools});
+    let subnet =
+        json!({"network_id": network["id"], "cidr": "10.0.0.0/24", "ip_version": 4, "allocation_pools": pools});
     let subnet = red.make("subnet", subnet).await?;
     let fixed = json!([{"ip_address": "10.0.0.5"}]);
     let port = red.make("port", json!({"network_id": network["id"], "fixed_ips": fixed})).await?;

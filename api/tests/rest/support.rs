@@ -74,7 +74,13 @@ impl Cloud {
 
     /// Somebody without token.
     pub fn stranger(&self) -> Client {
-        Client { http: self.http.clone(), base: self.url.clone(), token: None, project: String::new(), user: String::new() }
+        Client {
+            http: self.http.clone(),
+            base: self.url.clone(),
+            token: None,
+            project: String::new(),
+            user: String::new(),
+        }
     }
 
     /// Scoped to the project `admin`.

@@ -94,14 +94,13 @@ impl Host {
 }
 
 /// Adds state and counts, for any number of hosts in three queries.
-pub async fn complete(
-    conn: &mut AsyncPgConnection,
-    lease: Duration,
-    rows: Vec<HostRow>,
-) -> QueryResult<Vec<Host>> {
+pub async fn complete(conn: &mut AsyncPgConnection, lease: Duration, rows: Vec<HostRow>) -> QueryResult<Vec<Host>> {
     let numbers: Vec<i32> = rows.iter().map(|row| row.number).collect();
-    let states: Vec<HostStateRow> =
-        host_state::table.filter(host_state::host.eq_any(&numbers)).select(HostStateRow::as_select()).load(conn).await?;
+    let states: Vec<HostStateRow> = host_state::table
+        .filter(host_state::host.eq_any(&numbers))
+        .select(HostStateRow::as_select())
+        .load(conn)
+        .await?;
     let counts: Vec<(Option<i32>, i64)> = ports::table
         .filter(ports::host.eq_any(&numbers))
         .group_by(ports::host)

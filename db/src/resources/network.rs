@@ -115,15 +115,13 @@ pub async fn lock(
     hold: Hold,
 ) -> QueryResult<BTreeMap<Uuid, NetworkRow>> {
     let ids = ids.to_vec();
-    let vnis: Vec<i32> =
-        networks::table.filter(networks::id.eq_any(&ids)).select(networks::vni).load(conn).await?;
+    let vnis: Vec<i32> = networks::table.filter(networks::id.eq_any(&ids)).select(networks::vni).load(conn).await?;
     let vnis: Vec<u32> = vnis.into_iter().map(i32::cast_unsigned).collect();
     match hold {
         Hold::Shared => entries::lock_networks_shared(conn, &vnis).await?,
         Hold::Alone => entries::lock_networks(conn, &vnis).await?,
     }
-    let rows: Vec<NetworkRow> =
-        NetworkRow::visible_to(view).filter(networks::id.eq_any(ids)).load(conn).await?;
+    let rows: Vec<NetworkRow> = NetworkRow::visible_to(view).filter(networks::id.eq_any(ids)).load(conn).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 

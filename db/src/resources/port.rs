@@ -76,9 +76,8 @@ impl Listed for PortRow {
         match view {
             Visibility::All => all,
             Visibility::Project(project) => {
-                let own_network = networks::table
-                    .filter(networks::id.eq(ports::network_id))
-                    .filter(networks::project_id.eq(project));
+                let own_network =
+                    networks::table.filter(networks::id.eq(ports::network_id)).filter(networks::project_id.eq(project));
                 all.filter(ports::project_id.eq(project).or(exists(own_network)))
             }
             Visibility::Nothing => all.filter(false.into_sql::<diesel::sql_types::Bool>()),
@@ -169,7 +168,8 @@ pub fn with_address(subnets: &[String], addresses: &[String], parts: &[String]) 
         matching = matching.filter(port_ips::address.eq_any(addresses.collect::<Vec<_>>()));
     }
     if !parts.is_empty() {
-        let escaped = |part: &String| format!("%{}%", part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+        let escaped =
+            |part: &String| format!("%{}%", part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
         let like = |part: &String| -> Predicate<port_ips::table> {
             Box::new(host(port_ips::address).like(escaped(part)).nullable())
         };

@@ -83,10 +83,7 @@ async fn surroundings(
     Ok(all)
 }
 
-async fn host_facts(
-    conn: &mut AsyncPgConnection,
-    names: BTreeSet<&str>,
-) -> QueryResult<BTreeMap<String, HostFacts>> {
+async fn host_facts(conn: &mut AsyncPgConnection, names: BTreeSet<&str>) -> QueryResult<BTreeMap<String, HostFacts>> {
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -392,11 +389,7 @@ async fn rebind(
 }
 
 /// Replaces the addresses of a port: gives back what is not wanted any more, then takes the new.
-async fn exchange(
-    conn: &mut AsyncPgConnection,
-    old: &Port,
-    wanted: Wanted<'_>,
-) -> Result<Vec<FixedIpRow>, Failure> {
+async fn exchange(conn: &mut AsyncPgConnection, old: &Port, wanted: Wanted<'_>) -> Result<Vec<FixedIpRow>, Failure> {
     let mut kept = Vec::new();
     for (position, want) in (0i16..).zip(&wanted.wants) {
         if let Want::Held(lease) = want {

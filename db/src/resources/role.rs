@@ -72,5 +72,7 @@ statement! {
 /// Roles, by network, subnet, slot and host.
 pub async fn list(conn: &mut AsyncPgConnection, filter: RoleFilter) -> QueryResult<Vec<RoleRow>> {
     let RoleFilter { host, network_id, subnet_id, role, state } = filter;
-    SelectRoles { host, network: network_id, subnet: subnet_id, role, state, mask: i64::from(u32::MAX) }.load(conn).await
+    SelectRoles { host, network: network_id, subnet: subnet_id, role, state, mask: i64::from(u32::MAX) }
+        .load(conn)
+        .await
 }

@@ -103,8 +103,8 @@ impl SubnetRow {
             Some(gateway) => Some(ipv4(gateway).ok_or_else(|| self.corrupt("gateway_ip"))?),
             None => None,
         };
-        let pools: Vec<StoredPool> = serde_json::from_value(self.allocation_pools.clone())
-            .map_err(|_| self.corrupt("allocation_pools"))?;
+        let pools: Vec<StoredPool> =
+            serde_json::from_value(self.allocation_pools.clone()).map_err(|_| self.corrupt("allocation_pools"))?;
         let routes: Vec<StoredRoute> =
             serde_json::from_value(self.host_routes.clone()).map_err(|_| self.corrupt("host_routes"))?;
         Ok(Layout {
@@ -229,8 +229,7 @@ async fn insert(conn: &mut AsyncPgConnection, command: &CreateSubnet) -> Result<
 
 /// Locks the network of a subnet ([`Hold::Alone`]); `None` if there is no such subnet.
 pub async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<Option<NetworkRow>> {
-    let network: Option<Uuid> =
-        subnets::table.find(id).select(subnets::network_id).first(conn).await.optional()?;
+    let network: Option<Uuid> = subnets::table.find(id).select(subnets::network_id).first(conn).await.optional()?;
     let Some(network) = network else { return Ok(None) };
     Ok(network::lock(conn, Visibility::All, &[network], Hold::Alone).await?.remove(&network))
 }
