@@ -101,7 +101,7 @@ pub const fn shard_of(slot: u16, log2: u8) -> u16 {
 
 /// First and last slot of a shard.
 pub const fn slots_of(shard: u16, log2: u8) -> (u16, u16) {
-    let shift = if log2 >= 12 { 0 } else { 12 - log2 };
+    let shift = 12u8.saturating_sub(log2);
     (shard << shift, (shard << shift) | ((1 << shift) - 1))
 }
 

@@ -3,7 +3,7 @@
 /// The sum of `N` bytes as 16-bit words, not folded. `N` must be even.
 #[inline(always)]
 pub const fn sum<const N: usize>(bytes: &[u8; N]) -> u32 {
-    const { assert!(N % 2 == 0) };
+    const { assert!(N.is_multiple_of(2)) };
     let mut total = 0u32;
     let mut i = 0;
     while i < N {

@@ -45,7 +45,7 @@ proptest! {
             prop_assert!(u16::from(inner.header_len) + u16::from(inner.l4_len) <= inner.total_len);
             prop_assert_eq!(&inner.src[..], &bytes[12..16]);
             let quote = icmp::quote_len(&inner);
-            prop_assert!(quote <= bytes.len() && quote <= icmp::QUOTE_MAX && quote >= 20);
+            prop_assert!(quote <= bytes.len() && (20..=icmp::QUOTE_MAX).contains(&quote));
             if inner.icmp_error {
                 prop_assert_eq!(inner.tuple.dst, inner.dst);
             } else {
