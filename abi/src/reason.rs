@@ -61,7 +61,7 @@ numbered! {
         BadCookie = 19 "bad_cookie",
         /// No such endpoint here, and nobody to send the packet on to.
         NoEndpoint = 20 "no_endpoint",
-        /// More than 100 returns a second of one flow.
+        /// Packets of the port come back faster than its token bucket for new flows.
         ReturnRate = 21 "return_rate",
         /// The port makes new flows faster than its token bucket.
         FlowRate = 22 "flow_rate",

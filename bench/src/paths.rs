@@ -47,11 +47,7 @@ impl Peer {
         let ns = |role: &str| format!("{prefix}-{role}");
         let peer = Self {
             prefix,
-            path: Path {
-                name,
-                client: (ns("c1"), "e0".into()),
-                server: (ns("c2"), "10.77.0.2".into()),
-            },
+            path: Path { name, client: (ns("c1"), "e0".into()), server: (ns("c2"), "10.77.0.2".into()) },
         };
         peer.remove();
         for role in ROLES {
@@ -80,7 +76,9 @@ impl Peer {
                 Join::Vxlan => {
                     run(&format!("ip -n {h} addr add 172.31.0.{i}/24 dev u0"))?;
                     let remote = format!("172.31.0.{}", 3 - i);
-                    run(&format!("ip -n {h} link add vx0 mtu {mtu} type vxlan id 5 local 172.31.0.{i} remote {remote} dstport 4789"))?;
+                    run(&format!(
+                        "ip -n {h} link add vx0 mtu {mtu} type vxlan id 5 local 172.31.0.{i} remote {remote} dstport 4789"
+                    ))?;
                     run(&format!("ip -n {h} link set vx0 master br0 up"))?;
                 }
             }

@@ -45,11 +45,8 @@ enum Figure {
     RoundTrip,
 }
 
-const FIGURES: [(Figure, &str); 3] = [
-    (Figure::Bulk(1), "1 stream, Gbit/s"),
-    (Figure::Bulk(8), "8 streams, Gbit/s"),
-    (Figure::RoundTrip, "TCP_RR, us"),
-];
+const FIGURES: [(Figure, &str); 3] =
+    [(Figure::Bulk(1), "1 stream, Gbit/s"), (Figure::Bulk(8), "8 streams, Gbit/s"), (Figure::RoundTrip, "TCP_RR, us")];
 
 fn measure(path: &Path, figure: Figure, seconds: u64) -> Result<f64> {
     let (client, _) = &path.client;

@@ -9,7 +9,7 @@ use mizar_abi::{
 };
 use mizar_packet::{
     ETH_LEN, Packet,
-    flow::{self, Admission, MAX_RETURNS, Peer},
+    flow::{self, Admission, Peer},
     geneve::OUTER_LEN,
     option::Body,
     path,
@@ -225,9 +225,13 @@ pub fn acknowledged(walk: &mut Walk) -> Step {
             if !tables::keep(&walk.key, &walk.flow) {
                 return drop(Drop::Helper);
             }
-            return DELIVER;
+            // The agent's own carries nothing.
+            return if walk.seen.control { SHOT } else { DELIVER };
         }
         walk.ep_id = 0;
+    }
+    if walk.seen.control {
+        return drop(Drop::NoFlow);
     }
     // A flow that this side lost, or another of the same key: its sender asks again.
     if walk.inner.icmp_error {
@@ -250,7 +254,8 @@ pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
     walk.ep_id = found.ep_id;
     let flow = &mut walk.flow;
     // A direct packet shows no cookie, so neither does its return: it must come from the peer.
-    let from_peer = flow.peer_host == walk.seen.src && flow.peer_host != [0; 4];
+    // `origin` is signed, the outer source is not.
+    let from_peer = flow.peer_host == walk.signed.body.origin() && flow.peer_host != [0; 4];
     let genuine = if cookie != 0 { flow.cookie == cookie } else { from_peer };
     if !genuine || flow.state == State::Denied as u8 {
         return drop(Drop::BadCookie);
@@ -265,11 +270,10 @@ pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
     }
     if flow.state != State::NewOut as u8 {
         flow::ask_again(flow, &walk.now);
+    } else if tables::take_token(flow.ep_id) {
+        flow::try_again(flow, &walk.now);
     } else {
-        if flow.tries >= MAX_RETURNS {
-            return drop(Drop::ReturnRate);
-        }
-        flow.tries += 1;
+        return drop(Drop::ReturnRate);
     }
     let (cookie, tries, routed) = (flow.cookie, flow.tries, flow.flags & flow_flag::ROUTED != 0);
     count(Counter::ReturnIn);

@@ -10,7 +10,7 @@ use mizar_abi::{
 };
 use mizar_packet::{
     ETH_ARP, ETH_IPV4, ETH_LEN, Packet,
-    flow::{self, Admission, MAX_RETURNS, Peer, RETRY_MS},
+    flow::{self, Admission, Peer},
     ipv4::{self, proto},
     option::Body,
     path,
@@ -198,11 +198,15 @@ fn known_slowly(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
 fn unknown(walk: &mut Walk) -> Step {
     let ep_id = walk.ep_id;
     let Some(ep) = tables::endpoint(ep_id) else { return drop(Drop::NoPort) };
+    let owner = tables::owner(ep.vni, walk.inner.src);
     if ep.flags & ep_flag::ANY_SOURCE == 0 {
-        match tables::owner(ep.vni, walk.inner.src) {
+        match owner {
             Some(owner) if owner.ep_id == ep_id && owner.flags & (addr_flag::OWN | addr_flag::PAIR) != 0 => {}
             _ => return drop(Drop::Spoof),
         }
+    } else if matches!(owner, Some(owner) if owner.ep_id != ep_id && owner.flags & addr_flag::OWN != 0) {
+        // Flows are kept by address: it would take over those of its neighbour.
+        return drop(Drop::Spoof);
     }
     if let Some(flow) = tables::find(&walk.key, &walk.now)
         && flow.ep_id == ep_id
@@ -290,10 +294,7 @@ fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         Some(old) if old.ep_id == ep_id && old.state == State::NewOut as u8 => {
             walk.flow = *old;
             let flow = &mut walk.flow;
-            if walk.now.ms.wrapping_sub(flow.since_ms) > RETRY_MS {
-                flow.tries = flow.tries.wrapping_add(1) % MAX_RETURNS;
-                flow.since_ms = walk.now.ms;
-            }
+            flow::try_again(flow, &walk.now);
             flow.last_seen = walk.now.s;
             flow.flags = flow.flags & !flow_flag::ROUTED | if routed { flow_flag::ROUTED } else { 0 };
         }

@@ -6,7 +6,7 @@ use mizar_abi::{
 };
 use mizar_packet::ipv4::Fragment;
 
-use crate::{maps::FRAG, walk::Walk};
+use crate::{maps::FRAG, tables, walk::Walk};
 
 /// Puts the ports of an endpoint's fragment into `walk.inner`; 0 if no first fragment was seen.
 #[inline(never)]
@@ -21,6 +21,10 @@ pub fn resolve(walk: &mut Walk) -> u32 {
         proto: inner.proto as u32,
     };
     if matches!(inner.fragment, Fragment::First) {
+        // The table is shared: a port that floods it with heads must not evict those of others.
+        if !tables::take_token(ep_id) {
+            return 0;
+        }
         let ports = Ports { sport: inner.tuple.sport, dport: inner.tuple.dport };
         return FRAG.insert(&key, &ports, 0).is_ok() as u32;
     }

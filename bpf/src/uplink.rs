@@ -10,7 +10,7 @@ use mizar_abi::{
 use mizar_packet::{
     ETH_IPV4, ETH_LEN, Packet, flow, four_at,
     geneve::{self, OUTER_LEN, SIGNED_OPTION, SIGNED_OUTER_LEN, SIGNED_READ_LEN},
-    ipv4::{self, Fragment},
+    ipv4::{self, Fragment, Tuple},
     option::Bound,
     u16_at,
 };
@@ -202,10 +202,18 @@ fn with_options(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if !read_signed(skb, walk, options, signed_at) {
         return drop(Drop::BadGeneve);
     }
-    let signed = &walk.signed;
     let mut bound = Bound { receiver: cfg.host, vni: walk.seen.vni, ..Bound::default() };
-    // Acknowledgements by the agent name their flow by headers, though they carry nothing.
-    let framed = !walk.seen.control;
+    // An acknowledgement by the agent names its flow by headers, though it carries nothing.
+    let mut framed = !walk.seen.control;
+    if !framed && walk.signed.body.kind() == Some(Kind::Ack) {
+        let headers = (&raw mut walk.signed.eth).cast();
+        // SAFETY: 34 bytes from `eth` on are `eth` and `inner`.
+        if !unsafe { skb.read_into(SIGNED_FRAME_AT, headers, (ETH_LEN + ipv4::HEADER_LEN) as u32) } {
+            return drop(Drop::BadGeneve);
+        }
+        framed = true;
+    }
+    let signed = &walk.signed;
     if framed {
         bound.src = four_at(&signed.inner, 12);
         bound.dst = four_at(&signed.inner, 16);
@@ -226,6 +234,13 @@ fn with_options(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     walk.inner.src = bound.src;
     walk.inner.dst = bound.dst;
     walk.inner.proto = bound.proto;
+    if walk.seen.control {
+        let (sport, dport) = (signed.body.sport(), signed.body.dport());
+        walk.inner.tuple = Tuple { src: bound.src, dst: bound.dst, sport, dport, proto: bound.proto };
+        walk.inner.tcp_flags = 0;
+        walk.inner.icmp_error = false;
+        return ACK;
+    }
     if signed.body.kind() == Some(Kind::Req) { REQUEST } else { PARSE }
 }
 

@@ -5,8 +5,10 @@ use mizar_dataplane_tests::{
     World,
     frame::{self, Ip},
     host::UPLINK,
+    links,
     world::{End, Port, underlay},
 };
+use mizar_packet::option::Body;
 
 const VNI: u32 = 0x1234;
 
@@ -242,4 +244,52 @@ fn a_one_way_stream_raises_an_event_for_an_acknowledgement() {
     let kind = u32::from_ne_bytes(events[0][..4].try_into().unwrap());
     let ep_id = u32::from_ne_bytes(events[0][4..8].try_into().unwrap());
     assert_eq!((kind, ep_id), (mizar_abi::maps::EventKind::NeedAck as u32, b.ep_id));
+}
+
+#[test]
+fn the_agents_acknowledgement_makes_a_one_way_stream_direct_and_reaches_no_endpoint() {
+    let (mut w, a, b) = world();
+    let ip = || Ip::udp(a.address, b.address, 5, 6, b"x");
+    w.deliver(&a, &b, ip());
+    let asked = w.host(1).flow(a.flow(17, 5, b.address, 6)).unwrap();
+    let mut body = Body::default();
+    body.set_hops(6);
+    body.set_origin_vni(VNI);
+    body.set_cookie(asked.cookie);
+    (body.set_sport(6), body.set_dport(5));
+    let back = Ip::udp(b.address, a.address, 6, 5, b"");
+    w.counts().unwrap();
+    for forged in [asked.cookie ^ 1, asked.cookie] {
+        body.set_cookie(forged);
+        let ack = frame::acknowledgement(underlay(2), underlay(1), VNI, &back, body, links::utc());
+        assert_eq!(w.arrive(1, &ack).unwrap().end, End::Dropped(1), "nothing is delivered");
+        let learned = w.host(1).flow(a.flow(17, 5, b.address, 6)).unwrap().state == State::Est as u8;
+        assert_eq!(learned, forged == asked.cookie);
+    }
+    w.assert_counts(&[("h1 ack_in", 1), ("h1 p0 dropped no_flow", 1)]);
+    assert_eq!(w.deliver(&a, &b, ip()), [1, 2], "direct from now on");
+}
+
+#[test]
+fn a_thousand_packets_under_way_come_back_and_none_is_lost() {
+    let (mut w, a, b) = world();
+    w.connect(&a, &b, 1000);
+    let frame = a.frame(Ip::tcp(a.address, b.address, 1000, 80, 0x18));
+    let sent: Vec<Vec<u8>> =
+        (0..1000).map(|_| w.host(1).run("endpoint_egress", &frame, a.ifindex, 0).unwrap().frame).collect();
+    w.host(2).evict().unwrap();
+    let mut direct = sent.into_iter();
+    // The first ones come back before any of them has taught host 2 anything.
+    let returned: Vec<Vec<u8>> = direct
+        .by_ref()
+        .take(500)
+        .map(|packet| {
+            w.host(2).run("uplink_tcx", &packet, UPLINK, 0).unwrap().frame
+        })
+        .collect();
+    for packet in returned.iter().chain(direct.as_slice()) {
+        let at = if frame::split(packet).0[3] == 1 { 1 } else { 2 };
+        let journey = w.arrive(at, packet).unwrap();
+        assert!(matches!(journey.end, End::Delivered { ep_id, .. } if ep_id == b.ep_id), "{journey:?}");
+    }
 }

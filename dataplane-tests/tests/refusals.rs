@@ -66,6 +66,10 @@ fn a_port_without_port_security_may_send_anything_but_not_as_another_flow() {
     let frame = Ip { mac: [2; 6], ..Ip::udp([192, 168, 9, 9], b.address, 5, 6, b"x") }.frame();
     let journey = w.send(&a, &frame).unwrap();
     assert!(matches!(journey.end, End::Delivered { ep_id: 12, .. }), "{journey:?}");
+    // Flows are kept by address: with that of a neighbour on its host it would take them over.
+    let neighbour = w.port(1, 13, a.subnet, 7).unwrap();
+    let frame = a.frame(Ip::udp(neighbour.address, b.address, 5, 6, b"x"));
+    assert_dropped(&mut w, &a, &frame, "spoof");
 }
 
 #[test]

@@ -30,8 +30,6 @@ impl Now {
 pub const RETRY_MS: u32 = 100;
 /// Milliseconds that a denial lasts.
 pub const DENIED_MS: u32 = 1_000;
-/// Returns that one request may take before they are dropped.
-pub const MAX_RETURNS: u8 = 100;
 /// Milliseconds during which a path learned from a lower generation is not taken.
 const GENERATION_MS: u32 = 10_000;
 
@@ -40,6 +38,16 @@ const NEW_IN: u8 = State::NewIn as u8;
 const EST: u8 = State::Est as u8;
 const CLOSING: u8 = State::Closing as u8;
 const DENIED: u8 = State::Denied as u8;
+
+/// A request, or one that came back, is sent again: to the other replica once the first had its
+/// time. By time alone, so that packets on the way together keep their order.
+#[inline(always)]
+pub fn try_again(flow: &mut Flow, now: &Now) {
+    if now.ms.wrapping_sub(flow.since_ms) > RETRY_MS {
+        flow.tries = flow.tries.wrapping_add(1);
+        flow.since_ms = now.ms;
+    }
+}
 
 /// Seconds that an entry lives without a packet.
 #[inline(always)]

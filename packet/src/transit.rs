@@ -68,22 +68,19 @@ pub struct Request {
     pub source_port: u16,
 }
 
-/// One of two replicas: the preferred unless it is dead or none; never `but`, when that is not 0.
+/// One of two replicas: the preferred unless it is dead, none, or of no known address; never `but`, when that is not 0.
 /// Two dead ones are as good as two live ones: the preferred (never eject all).
 #[inline(always)]
 pub fn choose<T: Tables + ?Sized>(tables: &T, shard: &Shard, preferred: usize, but: u32) -> Option<(u32, [u8; 4])> {
     let (first, second) =
         if preferred & 1 == 0 { (shard.hosts[0], shard.hosts[1]) } else { (shard.hosts[1], shard.hosts[0]) };
-    let usable = |host: u32| host != 0 && host != but;
-    let host = if !usable(first) || (usable(second) && tables.is_dead(first) && !tables.is_dead(second)) {
-        second
-    } else {
-        first
-    };
-    if !usable(host) {
-        return None;
+    let address = |host: u32| if host != 0 && host != but { tables.address(host) } else { None };
+    match (address(first), address(second)) {
+        (Some(_), Some(there)) if tables.is_dead(first) && !tables.is_dead(second) => Some((second, there)),
+        (Some(here), _) => Some((first, here)),
+        (None, Some(there)) => Some((second, there)),
+        (None, None) => None,
     }
-    Some((host, tables.address(host)?))
 }
 
 /// The shard of SHARD that a route and a destination lead to; for dividers, the pair by `spread`.

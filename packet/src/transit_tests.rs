@@ -130,3 +130,14 @@ fn pairs_of_dividers_share_the_flows() {
     let seen: BTreeSet<u32> = (0..64).map(|spread| shard_on(&t, &route, DST, spread).unwrap().hosts[0]).collect();
     assert_eq!(seen, BTreeSet::from([1, 3, 5]));
 }
+
+#[test]
+fn a_replica_without_an_address_is_none() {
+    let mut t = tables();
+    t.shards.insert(ShardKey { set: 5, shard: 0 }, Shard { hosts: [100, 2], pairs: 0 });
+    let shard = t.shards[&ShardKey { set: 5, shard: 0 }];
+    for preferred in [0, 1] {
+        assert_eq!(choose(&t, &shard, preferred, 0), Some((2, [172, 16, 0, 2])));
+    }
+    assert_eq!(choose(&t, &shard, 0, 2), None);
+}
