@@ -283,9 +283,7 @@ fn a_thousand_packets_under_way_come_back_and_none_is_lost() {
     let returned: Vec<Vec<u8>> = direct
         .by_ref()
         .take(500)
-        .map(|packet| {
-            w.host(2).run("uplink_tcx", &packet, UPLINK, 0).unwrap().frame
-        })
+        .map(|packet| w.host(2).run("uplink_tcx", &packet, UPLINK, 0).unwrap().frame)
         .collect();
     for packet in returned.iter().chain(direct.as_slice()) {
         let at = if frame::split(packet).0[3] == 1 { 1 } else { 2 };
