@@ -1,10 +1,11 @@
 //! BUILD to ACTIVE.
 //!
-//! A port is ACTIVE when packets reach it: its host reports this binding's interface wired, and
-//! every active bouncer of each of its addresses that has a live lease has acknowledged the
-//! address's entry, at least one of them (CONTROLPLANE C5). An acknowledged cursor is a snapshot,
-//! so "has acknowledged" is "the snapshot sees the entry's transaction". A bouncer without a
-//! lease does not hold anybody up: senders have ejected it.
+//! A port is ACTIVE when packets reach it: its host lives and reports this binding's interface
+//! wired, and every active bouncer of each of its addresses that has a live lease has acknowledged
+//! the address's entry, at least one of them (CONTROLPLANE C5). An acknowledged cursor is a
+//! snapshot, so "has acknowledged" is "the snapshot sees the entry's transaction, and the entry is
+//! not among the failures that came with it". A bouncer without a lease does not hold anybody up:
+//! senders have ejected it.
 
 use crate::statement::statement;
 use diesel::QueryResult;
@@ -20,18 +21,21 @@ statement! {
     /// do, and checked again by the update: a command may have come first.
     Promote { lease_ms: i64 as BigInt, epoch: String as Text, kind: i32 as Integer } -> Integer
     {
-        "WITH live AS MATERIALIZED (SELECT host, cursor, epoch FROM host_state \
+        "WITH live AS MATERIALIZED (SELECT host, cursor, epoch, failures FROM host_state \
            WHERE seen_at > clock_timestamp() - " lease_ms " * interval '1 ms'), \
          now_at AS MATERIALIZED (SELECT " epoch "::text AS epoch, " kind "::smallint AS kind), \
          ready AS MATERIALIZED (SELECT p.id FROM ports p WHERE p.status = 'BUILD' \
-           AND p.wired_generation = p.generation AND p.admin_state_up AND p.host IS NOT NULL \
+           AND p.wired_generation = p.generation AND p.admin_state_up \
+           AND EXISTS (SELECT FROM live h WHERE h.host = p.host) \
            AND NOT EXISTS (SELECT FROM port_ips i JOIN subnets s ON s.id = i.subnet_id CROSS JOIN now_at \
              CROSS JOIN LATERAL (SELECT (5::bigint << 32) | s.number AS scope, uuid_send(p.id) || CASE family(i.address) \
                WHEN 4 THEN '\\x00000000000000000000ffff'::bytea ELSE ''::bytea END || substring(inet_send(i.address) FROM 5) AS key) k \
              LEFT JOIN entries e ON e.scope = k.scope AND e.slot = i.slot AND e.kind = now_at.kind AND e.key = k.key \
                AND NOT e.deleted \
              CROSS JOIN LATERAL (SELECT count(*) AS bouncers, count(*) FILTER (WHERE l.epoch = now_at.epoch \
-                 AND l.cursor IS NOT NULL AND pg_visible_in_snapshot(e.xid::text::xid8, l.cursor::pg_snapshot)) AS told \
+                 AND l.cursor IS NOT NULL AND pg_visible_in_snapshot(e.xid::text::xid8, l.cursor::pg_snapshot) \
+                 AND (l.failures = '[]' OR NOT l.failures @> jsonb_build_array(jsonb_build_object( \
+                   'scope', k.scope, 'kind', now_at.kind, 'key', encode(k.key, 'hex'))))) AS told \
                FROM subscriptions b JOIN live l ON l.host = b.host \
                WHERE b.scope = k.scope AND i.slot BETWEEN b.lo AND b.hi AND b.role = 2 AND b.state = 2 \
                  AND NOT b.deleted) b \

@@ -51,7 +51,7 @@ statement! {
     ReadHosts {} -> (Integer, Text, Text, Text, Text, Integer, Nullable<BigInt>, Nullable<Text>)
     {
         "SELECT h.number, h.name, h.az, h.rack, h.transit, h.weight, \
-         (extract(epoch FROM s.seen_at) * 1000000)::bigint, CASE WHEN s.epoch = feed_epoch() THEN s.cursor END \
+         (extract(epoch FROM s.seen_at) * 1000000)::bigint, CASE WHEN s.epoch = (SELECT feed_epoch()) THEN s.cursor END \
          FROM hosts h LEFT JOIN host_state s ON s.host = h.number ORDER BY h.number"
     }
 }

@@ -156,7 +156,11 @@ impl World {
     }
 
     async fn ack(&mut self, host: i32, cursor: Cursor) -> anyhow::Result<()> {
-        let ack = Acknowledged { epoch: self.epoch.clone(), cursor, failures: vec![] };
+        self.ack_but(host, cursor, vec![]).await
+    }
+
+    async fn ack_but(&mut self, host: i32, cursor: Cursor, failures: Vec<Failure>) -> anyhow::Result<()> {
+        let ack = Acknowledged { epoch: self.epoch.clone(), cursor, failures };
         let seen = Seen { boot_id: "b".into(), at: Instant::now(), ack: Some(ack) };
         assert_eq!(store_seen(&mut self.conn, &BTreeMap::from([(host, seen)])).await?, HashSet::new());
         Ok(())
@@ -236,6 +240,40 @@ async fn a_bouncer_without_a_lease_or_not_yet_active_holds_nobody_up() -> anyhow
     assert_eq!(world.promoted().await?, [0u32; 0], "one is alive and has not acknowledged");
     world.conn.batch_execute(&format!("UPDATE subscriptions SET state = 1 WHERE host = {c} AND role = 2")).await?;
     assert_eq!(world.promoted().await?, [7]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_waits_while_its_own_host_has_no_lease() -> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    let [a, b, _] = world.hosts;
+    world.wire().await?;
+    world.bouncer(b).await?;
+    let now = world.now().await?;
+    world.ack(b, now).await?;
+    let seen = |ago: &str| format!("UPDATE host_state SET seen_at = now() - interval '{ago}' WHERE host = {a}");
+    world.conn.batch_execute(&seen("31 s")).await?;
+    assert_eq!(world.promoted().await?, [0u32; 0], "its host is silent");
+    world.conn.batch_execute(&seen("1 s")).await?;
+    assert_eq!(world.promoted().await?, [7]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bouncer_that_could_not_apply_the_entry_counts_as_not_told() -> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    let b = world.hosts[1];
+    world.wire().await?;
+    world.bouncer(b).await?;
+    let now = world.now().await?;
+    let key = format!("{}00000000000000000000ffff0a000005", world.port.id.uuid().simple());
+    let scope = Scope::Subnet(SUBNET).to_i64();
+    let failure = Failure { scope, kind: Kind::Bounce as i16, key, reason: "the map is full".into() };
+    let another = Failure { key: failure.key.replace("0a000005", "0a000006"), ..failure.clone() };
+    world.ack_but(b, now.clone(), vec![another.clone(), failure]).await?;
+    assert_eq!(world.promoted().await?, [0u32; 0], "it failed there");
+    world.ack_but(b, now, vec![another]).await?;
+    assert_eq!(world.promoted().await?, [7], "another entry's failure");
     Ok(())
 }
 
