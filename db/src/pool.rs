@@ -4,7 +4,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AnsiTransactionManager, TransactionManager};
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::time::Duration;
@@ -129,13 +129,46 @@ where
 
 /// A connection of its own, outside any pool, with the same settings.
 pub async fn connect(url: String, used_for: Use) -> diesel::ConnectionResult<AsyncPgConnection> {
-    let mut conn = AsyncPgConnection::establish(&url).await?;
+    let unreachable = |error: String| diesel::ConnectionError::BadConnection(error);
+    let opened = tokio::time::timeout(WAIT, open(&url)).await;
+    let mut conn = opened.map_err(|_| unreachable(format!("no answer within {} s", WAIT.as_secs())))??;
     let settings = match used_for {
         Use::Commands => SETTINGS.to_owned(),
         Use::Feed => format!("{SETTINGS} {FEED_SETTINGS}"),
     };
     conn.batch_execute(&settings).await.map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)
+}
+
+/// A primary that vanishes without a word (its machine lost power) must cost seconds: the kernel by
+/// itself goes on for two hours where nothing is sent, and for a quarter of an hour where nothing is
+/// acknowledged. What the URL says about it counts.
+async fn open(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
+    let config = bounded(url)?;
+    let failed = |error: tokio_postgres::Error| diesel::ConnectionError::BadConnection(crate::chain(&error));
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(failed)?;
+    AsyncPgConnection::try_from_client_and_connection(client, connection).await
+}
+
+fn bounded(url: &str) -> diesel::ConnectionResult<tokio_postgres::Config> {
+    let malformed = |error: tokio_postgres::Error| diesel::ConnectionError::InvalidConnectionUrl(crate::chain(&error));
+    let mut config: tokio_postgres::Config = url.parse().map_err(malformed)?;
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(Duration::from_secs(3));
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(Duration::from_secs(5));
+    }
+    if config.get_keepalives_idle() == tokio_postgres::Config::new().get_keepalives_idle() {
+        config.keepalives_idle(Duration::from_secs(5));
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(Duration::from_secs(2));
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(3);
+    }
+    Ok(config)
 }
 
 /// Whether the transaction was the victim of a conflict (40001, 40P01) and may succeed if it is
@@ -177,3 +210,31 @@ impl Conflict for Error {
 
 /// How often a transaction is tried.
 const TRIES: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn connections_are_bounded_unless_the_url_says_how() {
+        let config = bounded("postgres://mizar@127.0.0.1/mizar").expect("a URL");
+        assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(3)));
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(5)));
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(5));
+        let config = bounded("host=127.0.0.1 connect_timeout=9 tcp_user_timeout=8 keepalives_idle=7").expect("a URL");
+        assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(9)));
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(8)));
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(7));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up() -> std::io::Result<()> {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("postgres://mizar@{}/mizar", silent.local_addr()?);
+        let (asked, start) = (connect(url, Use::Feed), Instant::now());
+        let answer = tokio::time::timeout(Duration::from_secs(30), asked).await.expect("it gives up");
+        assert!(answer.is_err() && start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+        Ok(())
+    }
+}

@@ -7,7 +7,7 @@ use mizar_db::DbPool;
 use mizar_db::feed::position::check_history;
 use mizar_db::placement::Error;
 use mizar_db::placement::leader::{Candidate, Leadership};
-use mizar_db::pool::Use;
+use mizar_db::pool::{PoolError, Use};
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -45,7 +45,8 @@ async fn stand(url: &str) -> Result<Leadership, Error> {
     let mut candidate = Candidate::connect(url).await?;
     let mut waits = false;
     loop {
-        candidate = match candidate.try_lead().await? {
+        let tried = tokio::time::timeout(SILENCE, candidate.try_lead()).await;
+        candidate = match tried.map_err(|_| Error::Pool(PoolError::Timeout))?? {
             Ok(leadership) => return Ok(leadership),
             Err(candidate) => candidate,
         };
@@ -96,7 +97,7 @@ async fn confirm(leadership: &mut Leadership) -> Result<Infallible, Error> {
         tokio::time::sleep(CONFIRM).await;
         match tokio::time::timeout(SILENCE, leadership.confirm()).await {
             Ok(confirmed) => confirmed?,
-            Err(_) => return Err(Error::Pool(mizar_db::pool::PoolError::Timeout)),
+            Err(_) => return Err(Error::Pool(PoolError::Timeout)),
         }
     }
 }

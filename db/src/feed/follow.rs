@@ -27,6 +27,10 @@ pub const TICK: Duration = Duration::from_millis(5);
 /// After how long without a read the follower counts as cut off.
 const STALE: Duration = Duration::from_secs(5);
 
+/// A read of the tail that takes longer will not end: a proxy may hold a connection open to a
+/// server that is gone, where no timeout of TCP sees it.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// Between attempts to connect again.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -127,6 +131,11 @@ async fn follow(feed: Arc<Feed>, url: String, mut conn: AsyncPgConnection) {
     }
 }
 
+/// Fails after [`SILENCE`]; the connection is then of no more use.
+async fn bounded<T>(read: impl Future<Output = Result<T, FeedError>>) -> Result<T, FeedError> {
+    tokio::time::timeout(SILENCE, read).await.map_err(|_| FeedError::Silent(SILENCE))?
+}
+
 /// Until it fails.
 async fn read_on(feed: &Feed, conn: &mut AsyncPgConnection) -> Result<std::convert::Infallible, FeedError> {
     let mut ticks = tokio::time::interval(TICK);
@@ -134,11 +143,11 @@ async fn read_on(feed: &Feed, conn: &mut AsyncPgConnection) -> Result<std::conve
     loop {
         ticks.tick().await;
         let (since, epoch) = feed.position();
-        if !moved(conn, &since, &epoch).await? {
+        if !bounded(moved(conn, &since, &epoch)).await? {
             feed.state().read_at = Instant::now();
             continue;
         }
-        let batch = tail(conn, &since).await?;
+        let batch = bounded(tail(conn, &since)).await?;
         // Another UUID in the table, or more rows than one read holds: the ring is worth nothing.
         if batch.overflow || !epoch.ends_with(&batch.epoch) {
             let ring = load(conn).await?;
@@ -160,7 +169,7 @@ async fn reconnect(feed: &Feed, url: &str) -> AsyncPgConnection {
         tokio::time::sleep(RETRY).await;
         let attempt = async {
             let mut conn = pool::connect(url.to_owned(), Use::Feed).await?;
-            if Position::read(&mut conn).await?.epoch != feed.state().ring.epoch() {
+            if bounded(Position::read(&mut conn)).await?.epoch != feed.state().ring.epoch() {
                 check_history(&mut conn).await?;
                 let ring = load(&mut conn).await?;
                 feed.replace(ring);

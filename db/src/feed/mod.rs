@@ -48,6 +48,9 @@ pub enum FeedError {
     /// A statement failed.
     #[error("the feed cannot be read")]
     Database(#[from] diesel::result::Error),
+    /// A read did not end.
+    #[error("the database has not answered within {} s", .0.as_secs())]
+    Silent(std::time::Duration),
     /// A stored value is not what the schema promises.
     #[error("the database holds a malformed {0}")]
     Malformed(&'static str),
