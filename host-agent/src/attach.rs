@@ -126,12 +126,15 @@ impl<L: Links> Attacher<L> {
         self.remove(&interface.made).await;
     }
 
-    /// Removes an interface that serves no port any more.
+    /// Removes an interface that serves no port any more. One that stays keeps its program,
+    /// which drops its packets: the next agent tries again.
     pub async fn remove(&self, made: &Made) {
-        if let Err(error) = self.links.remove(made).await {
-            tracing::error!(interface = made.ifname, error = chain(&error), "an interface could not be removed");
+        match self.links.remove(made).await {
+            Ok(()) => self.core.lock().release(made),
+            Err(error) => {
+                tracing::error!(interface = made.ifname, error = chain(&error), "an interface could not be removed");
+            }
         }
-        self.core.lock().release(made);
     }
 
     /// Detaches a port. One that is not attached is no failure.

@@ -105,6 +105,11 @@ pub async fn tick(core: Shared) {
     loop {
         tokio::select! {
             _ = flush.tick() => {
+                // Signatures are off by it from the moment that somebody tells the kernel.
+                match clock::tai_offset() {
+                    Ok(offset) => core.lock().set_tai_offset(offset),
+                    Err(error) => tracing::warn!(%error, "the TAI offset could not be read"),
+                }
                 let (size, file) = {
                     let core = core.lock();
                     (core.ledger_size(), core.ledger_flusher())
@@ -122,10 +127,6 @@ pub async fn tick(core: Shared) {
                 }
             }
             _ = audit.tick() => {
-                match clock::tai_offset() {
-                    Ok(offset) => core.lock().set_tai_offset(offset),
-                    Err(error) => tracing::warn!(%error, "the TAI offset could not be read"),
-                }
                 match core.lock().audit() {
                     Ok(0) => {}
                     Ok(repairs) => tracing::error!(repairs, "the maps were not as they should be, and were repaired"),

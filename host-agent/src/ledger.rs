@@ -9,7 +9,8 @@
 //! ([`Ledger::flusher`]), and rewritten (with fsync and rename) when it has outgrown its content.
 //!
 //! A record that was written whole (its checksum is right) but does not decode is another
-//! version's or a bug's: then the ledger counts for nothing, the agent starts over with a
+//! version's or a bug's, and one that is damaged *before* whole ones was not torn by a crash but
+//! by the disk: then the ledger counts for nothing, the agent starts over with a
 //! snapshot, and the maps stay as they are until it is complete.
 
 use mizar_abi::hash::Sip13;
@@ -97,7 +98,18 @@ fn encode(batch: &Batch, out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// The records of a file up to the first that is not whole, and the bytes they take.
+/// The payload of the record that these bytes begin with, if it is whole.
+fn whole(bytes: &[u8]) -> Option<&[u8]> {
+    let (head, tail) = bytes.split_first_chunk::<12>()?;
+    let [l0, l1, l2, l3, sum @ ..] = *head;
+    let len = u32::from_le_bytes([l0, l1, l2, l3]);
+    let payload = (len <= MAX_RECORD).then(|| tail.get(..len as usize)).flatten()?;
+    // Payloads are JSON objects: only what looks like one is worth a checksum.
+    let plausible = payload.first() == Some(&b'{') && payload.last() == Some(&b'}');
+    (plausible && checksum(payload) == u64::from_le_bytes(sum)).then_some(payload)
+}
+
+/// The records of a file up to a torn one at its end, and the bytes they take.
 fn decode(bytes: &[u8]) -> Result<(Vec<Batch>, u64), String> {
     let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
         // A file cut within its first line was being made when the host went down.
@@ -108,17 +120,16 @@ fn decode(bytes: &[u8]) -> Result<(Vec<Batch>, u64), String> {
         };
     };
     let mut batches = Vec::new();
-    while let Some((head, tail)) = rest.split_first_chunk::<12>() {
-        let [l0, l1, l2, l3, sum @ ..] = *head;
-        let len = u32::from_le_bytes([l0, l1, l2, l3]);
-        let Some(payload) = (len <= MAX_RECORD).then(|| tail.get(..len as usize)).flatten() else { break };
-        if checksum(payload) != u64::from_le_bytes(sum) {
-            break;
-        }
+    while let Some(payload) = whole(rest) {
         let batch = serde_json::from_slice(payload)
             .map_err(|e| format!("record {} does not decode: {e}", batches.len() + 1))?;
         batches.push(batch);
-        rest = &tail[len as usize..];
+        rest = &rest[12 + payload.len()..];
+    }
+    // A crash tears the last record; what has whole ones behind it was damaged later, and a prefix
+    // of it would be an old state with a cursor whose answer may lack removals.
+    if (1..rest.len()).any(|at| whole(&rest[at..]).is_some()) {
+        return Err(format!("record {} is damaged", batches.len() + 1));
     }
     Ok((batches, (bytes.len() - rest.len()) as u64))
 }
@@ -265,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_ends_the_ledger_before_its_record() {
+    fn a_flipped_bit_before_whole_records_makes_the_ledger_unusable_and_in_the_last_ends_it() {
         let dir = scratch();
         let (mut ledger, _) = Ledger::open(dir.path()).unwrap();
         ledger.append(&batch(0)).unwrap();
@@ -279,7 +290,15 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x10;
             std::fs::write(&path, &bytes).unwrap();
-            assert_eq!(Ledger::open(dir.path()).unwrap().1, Found::Batches(vec![batch(0)]), "byte {at}");
+            let (_, found) = Ledger::open(dir.path()).unwrap();
+            assert!(matches!(&found, Found::Unusable(why) if why.contains("record 2")), "byte {at}: {found:?}");
+        }
+        for at in second_end..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            std::fs::write(&path, &bytes).unwrap();
+            let found = Ledger::open(dir.path()).unwrap().1;
+            assert_eq!(found, Found::Batches(vec![batch(0), batch(1)]), "byte {at}");
         }
     }
 

@@ -198,13 +198,10 @@ pub fn names(changes: &[Change]) -> impl Iterator<Item = (i64, u16, i16, String)
     changes.iter().map(raw)
 }
 
-/// The port of a change that removes a port of this host.
-pub fn removed_port(store: &Store, change: &Change) -> Option<Uuid> {
+/// What a change removes, if it removes something that was understood.
+pub fn removed<'a>(store: &'a Store, change: &Change) -> Option<&'a Body> {
     match decode(change) {
-        Ok((key, None)) => match store.planner.entry(&key) {
-            Some(Body::Port(port)) => Some(port.id),
-            _ => None,
-        },
+        Ok((key, None)) => store.planner.entry(&key),
         _ => None,
     }
 }

@@ -35,7 +35,7 @@ impl Agent {
         let batches = match found {
             Found::Batches(batches) => batches,
             Found::Nothing => vec![],
-            Found::Unusable(reason) => panic!("{reason}"),
+            Found::Unusable(_) => vec![],
         };
         let (chores, inbox) = mpsc::unbounded_channel();
         let identity =
@@ -208,4 +208,100 @@ async fn a_port_that_goes_while_it_is_attached_takes_its_interface_along() {
     until("the interface goes", || agent.links.0.lock().unwrap().there.is_empty()).await;
     until("the link goes", || agent.plane.content().attached.is_empty()).await;
     assert!(agent.keys(Table::Ep).is_empty());
+}
+
+/// A host that holds roles for others, and no port.
+fn transit_only(api: &Api) -> Vec<mizar_wire::EntryKey> {
+    api.put(world::cloud());
+    let bounces = (20..40).map(|n| world::port(n, 1).into_iter().nth(1).expect("a port has a bounce"));
+    api.put(bounces.collect::<Vec<_>>());
+    world::keys(world::cloud()).into_iter().chain((20..40).map(|n| world::keys(world::port(n, 1))[1].clone())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_without_the_networks_of_attached_ports_takes_nothing_until_it_is_confirmed() {
+    let api = Api::new();
+    api.put(world::cloud());
+    api.put(world::port(5, 1));
+    let agent = Agent::new(&api);
+    agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
+    until("wired", || api.state().wired.get(&5) == Some(&1)).await;
+    let maps = agent.plane.content().maps.clone();
+    // What includes bring is gone; the port's own entry is still there.
+    let lost = world::keys(world::cloud()).into_iter().filter(|k| !matches!(k.scope, mizar_wire::Scope::Cluster));
+    api.restore(lost);
+    let revision = api.put(world::port(6, 1));
+    until("the snapshot is acknowledged", || api.state().acked == revision).await;
+    assert!(agent.core.lock().is_in_doubt());
+    for (key, value) in &maps {
+        assert_eq!(agent.plane.content().maps.get(key), Some(value), "{key:?}");
+    }
+    assert_eq!(agent.plane.content().maps.len(), maps.len() + 1, "and the new port's bounce");
+    api.state().confirmed = true;
+    until("the port is not in force", || agent.keys(Table::Ep).is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transit_host_without_ports_keeps_its_roles_when_a_snapshot_lacks_most_of_them() {
+    let api = Api::new();
+    let lost = transit_only(&api);
+    let agent = Agent::new(&api);
+    until("the roles are there", || agent.keys(Table::Bounce).len() == 20).await;
+    let maps = agent.plane.content().maps.clone();
+    api.restore(lost);
+    until("the snapshot is doubted", || agent.core.lock().is_in_doubt()).await;
+    assert_eq!(agent.plane.content().maps, maps);
+    assert_eq!(agent.core.lock().audit().unwrap(), 0);
+    let agent = agent.restart(&api);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(agent.plane.content().maps, maps, "nor does a restart lose them");
+    // Without a ledger the maps tell what there was.
+    std::fs::write(agent.dir.path().join("ledger"), "nonsense").unwrap();
+    let agent = agent.restart(&api);
+    until("the snapshot is doubted again", || agent.core.lock().is_in_doubt()).await;
+    assert_eq!(agent.plane.content().maps, maps, "nor does a lost ledger");
+    api.state().confirmed = true;
+    until("the roles go", || agent.keys(Table::Bounce).is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn from_a_stale_ledger_nothing_is_removed_until_the_api_answers() {
+    let api = Api::new();
+    api.put(world::cloud());
+    let agent = Agent::new(&api);
+    until("the snapshot is acknowledged", || api.state().acked == 1).await;
+    let stale = std::fs::read(agent.dir.path().join("ledger")).unwrap();
+    let revision = api.put(world::port(5, 1));
+    until("news", || api.state().acked == revision).await;
+    agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
+    let mut foreign = agent.plane.content().maps.clone();
+    std::fs::write(agent.dir.path().join("ledger"), stale).unwrap();
+    api.state().outage = Some(|| SourceError::Unreachable("the cable is cut".into()));
+    // Something is missing, and something is there that nobody wants.
+    let host = Key::Host(77);
+    agent.plane.content().maps.insert(host, mizar_plan::Value::Host([192, 0, 2, 77]));
+    agent.plane.content().maps.remove(&Key::Host(world::HOST));
+    foreign.insert(host, mizar_plan::Value::Host([192, 0, 2, 77]));
+    let agent = agent.restart(&api);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    agent.core.lock().audit().unwrap();
+    assert_eq!(agent.plane.content().maps, foreign, "added, and nothing removed");
+    assert_eq!(agent.plane.content().attached.len(), 0, "its interface was not found: its program is of no use");
+    api.state().outage = None;
+    until("what is not wanted goes", || !agent.plane.content().maps.contains_key(&host)).await;
+    assert_eq!(agent.keys(Table::Bounce).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interface_that_cannot_be_removed_keeps_its_program() {
+    let api = Api::new();
+    api.put(world::cloud());
+    api.put(world::port(5, 1));
+    let agent = Agent::new(&api);
+    agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
+    agent.links.0.lock().unwrap().stuck = true;
+    agent.attacher.detach(world::port_id(5)).await;
+    assert!(agent.keys(Table::Iface).is_empty(), "its packets belong to nobody");
+    assert_eq!(agent.plane.content().attached.len(), 1, "and are dropped by the program");
+    assert_eq!(agent.links.0.lock().unwrap().there.len(), 1);
 }

@@ -7,14 +7,18 @@
 //! Until the desired state is known to be complete (from the ledger, or after the first
 //! snapshot), nothing is written to the maps at all: an agent that has lost its ledger forwards
 //! what its predecessor programmed until it knows better.
+//!
+//! What is only in the ledger may be stale: from it alone entries are added and updated. Interfaces
+//! and map entries that it does not know go once the API has answered this process.
 
+mod doubt;
 mod ports;
 
 use crate::dataplane::{Dataplane, PlaneError};
 use crate::ledger::{Batch, Ledger};
 use crate::links::Interface;
 use crate::reports::Reports;
-use crate::store::{Store, names, removed_port};
+use crate::store::{Store, names};
 use mizar_plan::{Facts, Key, Op, Table};
 use mizar_wire::sync::{Ack, PROTOCOL, SnapshotPage, SyncReply, SyncRequest};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +70,8 @@ pub struct AttachedPort {
 pub struct Snapshot {
     seen: BTreeSet<(i64, u16, i16, String)>,
     start: Option<(String, String)>,
+    /// Entries that there were before its first page.
+    before: usize,
 }
 
 /// A page of a snapshot is of another epoch than the first: the database was restored between.
@@ -84,9 +90,13 @@ pub struct Core {
     tai_offset: i32,
     attached: BTreeMap<Uuid, AttachedPort>,
     reports: Reports,
-    /// The maps are ours: what is not desired was removed.
+    /// The maps are ours: what is desired is in them.
     adopted: bool,
-    /// A snapshot would have taken over half of the ports: they stay until one confirms it.
+    /// The API has answered this process: what the ledger knows is no longer all there is.
+    trusted: bool,
+    /// Since it did, what is not desired was removed from the maps.
+    settled: bool,
+    /// A snapshot would have taken too much: nothing goes until one confirms it.
     doubt: bool,
     /// Keys whose last write failed, to log each failure once.
     failing: BTreeSet<Key>,
@@ -137,6 +147,8 @@ impl Core {
             attached: BTreeMap::new(),
             reports: Reports::default(),
             adopted: false,
+            trusted: false,
+            settled: false,
             doubt: false,
             failing: BTreeSet::new(),
             chores,
@@ -152,6 +164,10 @@ impl Core {
         for interface in interfaces {
             self.attached.insert(interface.port, AttachedPort { interface, number: None });
         }
+        // An interface keeps its program for as long as it is there, whoever its port belongs to:
+        // without one its packets would go wherever the host routes them.
+        let live = self.attached.values().map(|a| a.interface.made.ifindex).collect();
+        self.plane.detach_others(&live)?;
         if self.store.complete { self.adopt() } else { Ok(()) }
     }
 
@@ -159,18 +175,39 @@ impl Core {
     fn adopt(&mut self) -> Result<(), PlaneError> {
         self.update_facts();
         self.reconcile_ports(None);
-        let mut observed = Vec::new();
-        for table in Table::ALL {
-            observed.extend(self.plane.dump(table)?);
-        }
-        let ops = self.store.planner.adopt(&observed);
-        tracing::info!(entries = self.store.len(), observed = observed.len(), operations = ops.len(), "maps adopted");
+        let ops = self.difference()?;
+        tracing::info!(entries = self.store.len(), operations = ops.len(), trusted = self.trusted, "maps adopted");
         self.adopted = true;
+        self.settled = self.may_remove();
         self.execute(ops);
-        let live = self.attached.values().map(|a| a.interface.made.ifindex).collect();
-        self.plane.detach_others(&live)?;
         self.report();
         Ok(())
+    }
+
+    /// What makes the maps, as they are, what they should be.
+    fn difference(&mut self) -> Result<Vec<Op>, PlaneError> {
+        let observed = self.dump()?;
+        let mut ops = self.store.planner.adopt(&observed);
+        if !self.may_remove() {
+            ops.retain(|op| matches!(op, Op::Put(..)));
+        }
+        Ok(ops)
+    }
+
+    /// Whether what the desired state lacks may go, rather than only what was expressly removed.
+    fn may_remove(&self) -> bool {
+        self.trusted && !self.doubt
+    }
+
+    /// Removes what no answer of the API wants, once there is one.
+    fn settle(&mut self) {
+        if self.adopted
+            && !self.settled
+            && self.may_remove()
+            && let Err(error) = self.adopt()
+        {
+            tracing::error!(error = chain(&error), "the maps could not be cleaned; it is tried again with every sync");
+        }
     }
 
     /// Compares the maps with what they should hold and repairs them. Only a bug or a foreign
@@ -180,11 +217,7 @@ impl Core {
             return Ok(0);
         }
         self.flush();
-        let mut observed = Vec::new();
-        for table in Table::ALL {
-            observed.extend(self.plane.dump(table)?);
-        }
-        let ops = self.store.planner.adopt(&observed);
+        let ops = self.difference()?;
         let repairs = ops.len();
         self.execute(ops);
         Ok(repairs)
@@ -278,9 +311,11 @@ impl Core {
             added: reply.scopes_added,
             changes: reply.changes,
         });
-        self.reconcile_ports(Some(&ports));
+        self.trusted = true;
+        self.reconcile_ports(Some(&ports).filter(|_| self.settled));
         // Without news too: operations that failed are repeated.
         self.flush();
+        self.settle();
         self.report();
         if news {
             self.changed.send_modify(|n| *n += 1);
@@ -290,6 +325,9 @@ impl Core {
 
     /// A page of a snapshot: additions only.
     pub fn page(&mut self, snapshot: &mut Snapshot, page: SnapshotPage) -> Result<(), OtherEpoch> {
+        if snapshot.start.is_none() {
+            snapshot.before = self.store.len();
+        }
         let start = snapshot.start.get_or_insert_with(|| (page.epoch.clone(), page.cursor.clone()));
         if start.0 != page.epoch {
             return Err(OtherEpoch);
@@ -307,39 +345,31 @@ impl Core {
         Ok(())
     }
 
-    /// After the last page: everything that the snapshot did not bring goes, unless that is over
-    /// half of the attached ports and nobody confirmed it.
+    /// After the last page: everything that the snapshot did not bring goes, unless that is too
+    /// much to be believed and nobody confirmed it.
     pub fn prune(&mut self, snapshot: Snapshot, confirmed: bool) -> Result<(), PlaneError> {
-        let Some((epoch, cursor)) = snapshot.start else { return Ok(()) };
+        let Some((epoch, cursor)) = snapshot.start.clone() else { return Ok(()) };
         let mut prune = self.store.prune(&snapshot.seen);
-        let going: BTreeSet<Uuid> = prune.iter().filter_map(|c| removed_port(&self.store, c)).collect();
-        let planner = &self.store.planner;
-        let gone = self.attached.keys().filter(|id| going.contains(id) || planner.port(**id).is_none()).count();
-        let doubt = gone * 2 > self.attached.len() && !confirmed;
-        if doubt {
-            tracing::error!(
-                gone,
-                attached = self.attached.len(),
-                "the snapshot lacks over half of this host's ports: they stay until it is confirmed"
-            );
-            prune.retain(|change| removed_port(&self.store, change).is_none());
+        self.doubt = self.doubts(&snapshot, &prune, confirmed)?;
+        if self.doubt {
+            prune.clear();
         }
-        self.doubt = doubt;
-        let batch =
-            Batch { epoch: Some(epoch), cursor: Some(cursor), complete: true, changes: prune, ..Batch::default() };
-        let ports = self.apply(batch);
+        self.trusted = true;
+        let complete = self.store.complete || !self.doubt;
+        self.apply(Batch { epoch: Some(epoch), cursor: Some(cursor), complete, changes: prune, ..Batch::default() });
         if self.adopted {
-            self.reconcile_ports(Some(&ports));
+            self.reconcile_ports(None);
             self.flush();
+            self.settle();
             self.report();
-        } else if !doubt {
+        } else if !self.doubt {
             self.adopt()?;
         }
         self.changed.send_modify(|n| *n += 1);
         Ok(())
     }
 
-    /// Whether ports are kept that the last snapshot did not have.
+    /// Whether entries are kept that the last snapshot did not have.
     pub fn is_in_doubt(&self) -> bool {
         self.doubt
     }

@@ -14,7 +14,7 @@ impl Core {
             self.attached.keys().filter(|id| touched.is_none_or(|touched| touched.contains(id))).copied().collect();
         for id in ids {
             let Some(number) = self.store.planner.port(id).map(|port| port.number) else {
-                if self.store.complete && !self.doubt {
+                if self.store.complete && self.may_remove() {
                     self.unattach(id, true);
                 }
                 continue;
@@ -101,7 +101,7 @@ impl Core {
         Some(interface)
     }
 
-    /// The interface is gone for good, or about to go: its program's link is no longer needed.
+    /// The interface is gone: its program's link is no longer needed.
     pub fn release(&mut self, made: &Made) {
         if let Err(error) = self.plane.detach(made.ifindex) {
             tracing::warn!(interface = made.ifname, error = chain(&error), "a program's link could not be removed");

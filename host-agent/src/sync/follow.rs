@@ -8,7 +8,8 @@ use super::source::{SourceError, StateSource};
 use crate::core::{Shared, Snapshot, chain};
 use mizar_wire::sync::{PROTOCOL, Register, SyncReply, SyncRequest};
 use std::convert::Infallible;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 /// A clock that is off by more than this raises an alarm: signed packets allow 5 s.
 const MOST_SKEW_MS: i64 = 2_000;

@@ -14,6 +14,8 @@ pub struct State {
     pub there: BTreeMap<u32, (String, bool)>,
     /// Configuring fails.
     pub broken: bool,
+    /// Removing fails.
+    pub stuck: bool,
 }
 
 #[derive(Clone, Default)]
@@ -49,7 +51,11 @@ impl Links for FakeLinks {
     }
 
     async fn remove(&self, made: &Made) -> Result<(), LinkError> {
-        self.0.lock().unwrap().there.remove(&made.ifindex);
+        let mut state = self.0.lock().unwrap();
+        if state.stuck {
+            return Err(LinkError::Refused("busy, says the kernel".into()));
+        }
+        state.there.remove(&made.ifindex);
         Ok(())
     }
 }
