@@ -10,7 +10,7 @@ use rcgen::{
     SanType,
 };
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A certificate and its key, as files.
@@ -104,6 +104,7 @@ fn issue(
 /// Writes a file that only its owner can read, from its first byte.
 pub fn write_private(path: &Path, content: &str) -> Result<()> {
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     file.write_all(content.as_bytes())?;
     Ok(())
 }

@@ -11,6 +11,8 @@ use super::process::{Process, wait_until};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use nix::unistd::User;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -102,7 +104,47 @@ pub fn down(layout: &Layout) -> Result<()> {
 
 /// Runs SQL, for tests and `status`: one line a row, columns separated by `|`.
 pub fn query(url: &str, sql: &str) -> Result<String> {
-    run(Command::new(binaries()?.join("psql")).args(["-XAtv", "ON_ERROR_STOP=1", "-c", sql, url]))
+    let (url, password) = without_password(url);
+    let mut psql = Command::new(binaries()?.join("psql"));
+    if let Some(password) = password {
+        psql.env("PGPASSWORD", password);
+    }
+    run(psql.args(["-XAtv", "ON_ERROR_STOP=1", "-c", sql, &url]))
+}
+
+/// A URL's password apart from the rest: everybody on the machine can read a process's arguments.
+fn without_password(url: &str) -> (String, Option<OsString>) {
+    let split = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
+        let (user_info, _) = authority.rsplit_once('@')?;
+        let (user, password) = user_info.split_once(':')?;
+        Some((format!("{scheme}://{user}{}", &rest[user_info.len()..]), decoded(password)))
+    };
+    match split() {
+        Some((url, password)) => (url, Some(password)),
+        None => (url.to_owned(), None),
+    }
+}
+
+/// `%41` is A.
+fn decoded(text: &str) -> OsString {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(bytes)
 }
 
 fn remove_stale(path: &Path) -> Result<()> {
@@ -134,5 +176,22 @@ fn binaries() -> Result<PathBuf> {
     match std::env::split_paths(&path).find(|dir| dir.join("initdb").exists()) {
         Some(bin) => Ok(bin),
         None => bail!("PostgreSQL's server is not installed: run `./dev setup`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_taken_out_of_a_url() {
+        let parts = |url| without_password(url);
+        assert_eq!(
+            parts("postgres://me:p%40ss%3a%@db:5433/mizar?sslmode=disable"),
+            ("postgres://me@db:5433/mizar?sslmode=disable".into(), Some("p@ss:%".into()))
+        );
+        for without in ["postgres://me@db/mizar", "postgres://db/mizar?x=a:b@c", "host=db user=me"] {
+            assert_eq!(parts(without), (without.into(), None));
+        }
     }
 }

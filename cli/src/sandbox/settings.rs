@@ -1,6 +1,7 @@
 //! Settings of a sandbox; kept beside it, so that later commands and restarts use the same.
 
 use super::layout::{self, HostPlan, Layout};
+use super::pki::write_private;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -66,10 +67,10 @@ impl Settings {
         }
     }
 
-    /// Writes them beside the sandbox.
+    /// Writes them beside the sandbox, for its owner only: a URL may hold a password.
     pub fn store(&self, layout: &Layout) -> Result<()> {
         std::fs::create_dir_all(layout.dir())?;
-        Ok(std::fs::write(layout.settings(), serde_json::to_vec_pretty(self)?)?)
+        write_private(&layout.settings(), &serde_json::to_string_pretty(self)?)
     }
 
     /// The hosts.
