@@ -2,7 +2,7 @@
 
 use super::TENANTS;
 use crate::sandbox::Sandbox;
-use crate::sandbox::give_to_invoker;
+use crate::sandbox::give_to_owner;
 use crate::sandbox::pki::write_private;
 use crate::sandbox::secrets::Secrets;
 use anyhow::Result;
@@ -18,8 +18,8 @@ pub fn write(sandbox: &Sandbox, secrets: &mut Secrets) -> Result<()> {
     let layout = sandbox.layout();
     write_private(&layout.clouds(), &clouds)?;
     write_private(&layout.openrc(), &openrc("admin", &secrets.of("admin")?, &url))?;
-    give_to_invoker(&layout.clouds())?;
-    give_to_invoker(&layout.openrc())
+    give_to_owner(layout, &layout.clouds())?;
+    give_to_owner(layout, &layout.openrc())
 }
 
 /// Passwords are alphanumeric, so no value needs quoting.

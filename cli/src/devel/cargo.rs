@@ -1,7 +1,9 @@
-//! Builds. Under sudo they run as the person who called, so that `target/` stays theirs.
+//! Builds. Under sudo they run as the owner of the checkout, so that `target/` stays theirs, whoever
+//! called.
 
+use crate::sandbox::owner_under_sudo;
 use anyhow::{Context, Result, bail};
-use nix::unistd::{Uid, User, geteuid};
+use nix::unistd::{Uid, User};
 use serde::Deserialize;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -12,16 +14,15 @@ use std::process::{Command, ExitCode, Stdio};
 /// Programs of a deployment.
 const SERVICES: [&str; 3] = ["mizar-api", "mizar-scheduler", "mizar-agent"];
 
-/// A command in the checkout that runs as whoever called `./dev`.
-pub fn as_invoker(root: &Path, program: &str) -> Result<Command> {
+/// A command in the checkout that runs as its owner.
+pub fn as_owner(root: &Path, program: &str) -> Result<Command> {
     let mut command = Command::new(program);
     command.current_dir(root);
-    let invoker = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()).map(Uid::from_raw);
-    if let Some(uid) = invoker
-        && geteuid().is_root()
-        && !uid.is_root()
+    if let Some((uid, _)) = owner_under_sudo(root)?
+        && uid != 0
     {
-        let user = User::from_uid(uid)?.with_context(|| format!("SUDO_UID: there is no user {uid}"))?;
+        let user = User::from_uid(Uid::from_raw(uid))?
+            .with_context(|| format!("{} belongs to user {uid}, who does not exist", root.display()))?;
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).env("HOME", user.dir).env("USER", user.name);
     }
     Ok(command)
@@ -30,7 +31,7 @@ pub fn as_invoker(root: &Path, program: &str) -> Result<Command> {
 /// `cargo`, the one that built this program where known.
 pub fn cargo(root: &Path) -> Result<Command> {
     let program = std::env::var("MIZAR_CARGO").unwrap_or_else(|_| "cargo".into());
-    as_invoker(root, &program)
+    as_owner(root, &program)
 }
 
 /// Runs a command with its output shown.
@@ -51,7 +52,7 @@ pub fn build_services(root: &Path) -> Result<()> {
 
 /// Builds the eBPF object.
 pub fn build_bpf(root: &Path) -> Result<()> {
-    shown(&mut as_invoker(root, "bpf/build.sh")?)
+    shown(&mut as_owner(root, "bpf/build.sh")?)
 }
 
 /// Builds for speed and measures.

@@ -11,10 +11,17 @@ use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 /// The package of end-to-end tests.
 const END_TO_END: &str = "mizar-tests";
+
+/// The package of the API, whose tests use the clients too.
+const API: &str = "mizar-api";
+
+/// A program that takes longer is taken to hang: one deadlock must not hold up everything.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A part of the tests that has its own time in the summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +70,7 @@ pub fn test(root: &Path, name: Option<&str>) -> Result<ExitCode> {
     progress.step("programs built", || cargo::build_services(root))?;
     let programs = progress.step("tests built", || cargo::build_tests(root, &[]))?;
     let (chosen, filter) = choose(&programs, name);
-    if chosen.iter().any(|program| Phase::of(program) == Phase::EndToEnd) {
+    if chosen.iter().any(|program| uses_clients(program)) {
         progress.step("Python clients (openstack, scapy)", || clients(root))?;
     }
     let mut total = Tally::default();
@@ -73,7 +80,7 @@ pub fn test(root: &Path, name: Option<&str>) -> Result<ExitCode> {
         let phase_start = Instant::now();
         let mut tally = Tally::default();
         for program in chosen.iter().filter(|program| Phase::of(program) == phase) {
-            let said = run(root, program, filter)?;
+            let said = run(root, program, filter, PATIENCE)?;
             if said.failed > 0 {
                 broken.push(format!("{}::{}", program.package, program.target));
             }
@@ -98,6 +105,11 @@ pub fn test(root: &Path, name: Option<&str>) -> Result<ExitCode> {
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Whether tests of the program run the Python clients.
+fn uses_clients(program: &TestProgram) -> bool {
+    program.package == END_TO_END || program.package == API
+}
+
 /// The programs that `name` means, and the part of a test's name to hand them: a phase, a package
 /// or a target is taken whole.
 fn choose<'a>(programs: &'a [TestProgram], name: Option<&'a str>) -> (Vec<&'a TestProgram>, Option<&'a str>) {
@@ -110,8 +122,9 @@ fn choose<'a>(programs: &'a [TestProgram], name: Option<&'a str>) -> (Vec<&'a Te
     if whole.is_empty() { (all, Some(name)) } else { (whole, None) }
 }
 
-/// Runs one program as cargo would, shows what it prints, and adds up its result lines.
-fn run(root: &Path, program: &TestProgram, filter: Option<&str>) -> Result<Tally> {
+/// Runs one program as cargo would, shows what it prints, and adds up its result lines. One that
+/// has not ended after `patience` is killed and has failed.
+fn run(root: &Path, program: &TestProgram, filter: Option<&str>, patience: Duration) -> Result<Tally> {
     println!("\n== {} {}", program.package, program.target);
     let mut child = Command::new(&program.executable)
         .args(filter)
@@ -122,11 +135,26 @@ fn run(root: &Path, program: &TestProgram, filter: Option<&str>) -> Result<Tally
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot run {}", program.executable.display()))?;
-    let mut said = None;
-    for line in BufReader::new(child.stdout.take().expect("piped above")).lines() {
-        let line = line?;
-        println!("{line}");
-        said = parse_result(&line).or(said);
+    let (sender, lines) = channel();
+    let output = BufReader::new(child.stdout.take().expect("piped above"));
+    // Ends with the last holder of the pipe, which may be a process that a killed test left.
+    std::thread::spawn(move || output.lines().try_for_each(|line| sender.send(line)));
+    let (mut said, deadline) = (None, Instant::now() + patience);
+    loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                let line = line?;
+                println!("{line}");
+                said = parse_result(&line).or(said);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill()?;
+                child.wait()?;
+                println!("{}::{} has not ended within {}: killed", program.package, program.target, seconds(patience));
+                return Ok(Tally { passed: said.unwrap_or_default().passed, failed: 1 });
+            }
+        }
     }
     let status = child.wait()?;
     Ok(match said {
@@ -155,10 +183,10 @@ fn clients(root: &Path) -> Result<()> {
         return Ok(());
     }
     let run = |command: &mut Command| crate::sandbox::netns::run(command).map(drop);
-    run(cargo::as_invoker(root, "python3")?.args(["-m", "venv", "--clear"]).arg(&venv))
+    run(cargo::as_owner(root, "python3")?.args(["-m", "venv", "--clear"]).arg(&venv))
         .context("python3-venv is needed: `./dev setup`")?;
     let pip = venv.join("bin/pip");
-    run(cargo::as_invoker(root, pip.to_str().context("the checkout's path is not text")?)?.args([
+    run(cargo::as_owner(root, pip.to_str().context("the checkout's path is not text")?)?.args([
         "install",
         "--quiet",
         "-r",
@@ -187,6 +215,21 @@ mod tests {
         let line = "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s";
         assert_eq!(parse_result(line), Some(Tally { passed: 3, failed: 2 }));
         assert_eq!(parse_result("test some::test ... ok"), None);
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_and_has_failed() {
+        let sleep = TestProgram { executable: "/bin/sleep".into(), ..program("mizar-domain", "sleep", true) };
+        let start = Instant::now();
+        let tally = run(Path::new("/"), &sleep, Some("300"), Duration::from_millis(50)).expect("it was run");
+        assert_eq!(tally, Tally { passed: 0, failed: 1 });
+        assert!(start.elapsed() < Duration::from_secs(60), "it was waited for");
+    }
+
+    #[test]
+    fn tests_of_the_api_and_of_whole_sandboxes_have_the_clients() {
+        let uses = |package| uses_clients(&program(package, "x", true));
+        assert_eq!([uses(END_TO_END), uses("mizar-api"), uses("mizar-domain")], [true, true, false]);
     }
 
     #[test]

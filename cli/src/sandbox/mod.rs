@@ -32,7 +32,7 @@ use progress::Progress;
 use secrets::Secrets;
 use services::{Binaries, Service, Starter, free_port};
 use settings::Settings;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ impl Sandbox {
             }
         })?;
         for path in [layout.dev(), layout.dir(), layout.logs()] {
-            give_to_invoker(&path)?;
+            give_to_owner(layout, &path)?;
         }
         Ok(())
     }
@@ -199,7 +199,8 @@ impl Sandbox {
 }
 
 /// Leaves nothing of the sandbox: no process, namespace, mount or pin; and no file, except logs
-/// where `keep_logs`.
+/// where `keep_logs`, and the passwords of a database that is not the sandbox's own: that lives on,
+/// and its users with it.
 pub fn down(layout: &Layout, keep_logs: bool, progress: Progress) -> Result<()> {
     need_root()?;
     check_owner(layout)?;
@@ -232,16 +233,7 @@ pub fn down(layout: &Layout, keep_logs: bool, progress: Progress) -> Result<()> 
         if let Some(shared) = layout.runtime().parent() {
             let _ = std::fs::remove_dir(shared);
         }
-        if keep_logs {
-            for entry in std::fs::read_dir(layout.dir()).into_iter().flatten() {
-                let path = entry?.path();
-                if path != layout.logs() {
-                    if path.is_dir() { remove_dir(&path)? } else { std::fs::remove_file(&path)? }
-                }
-            }
-        } else {
-            remove_dir(&layout.dir())?;
-        }
+        remove_files(layout, keep_logs)?;
         for file in [layout.clouds(), layout.openrc()] {
             if file.exists() {
                 std::fs::remove_file(file)?;
@@ -249,6 +241,24 @@ pub fn down(layout: &Layout, keep_logs: bool, progress: Progress) -> Result<()> 
         }
         Ok(())
     })
+}
+
+fn remove_files(layout: &Layout, keep_logs: bool) -> Result<()> {
+    let mut kept = Vec::new();
+    kept.extend(keep_logs.then(|| layout.logs()));
+    kept.extend((!layout.database().exists()).then(|| layout.secrets()));
+    let mut left = false;
+    for entry in std::fs::read_dir(layout.dir()).into_iter().flatten() {
+        let path = entry?.path();
+        if kept.contains(&path) {
+            left = true;
+        } else if path.is_dir() {
+            remove_dir(&path)?;
+        } else {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    if left { Ok(()) } else { remove_dir(&layout.dir()) }
 }
 
 /// What was started with `./dev exec` and still runs: the namespace is the sandbox's, and so is
@@ -299,13 +309,84 @@ fn check_owner(layout: &Layout) -> Result<()> {
     }
 }
 
-/// Under sudo, files for people belong to the person.
-pub fn give_to_invoker(path: &Path) -> Result<()> {
-    let id = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u32>().ok());
-    if let (Some(uid), Some(gid)) = (id("SUDO_UID"), id("SUDO_GID"))
+/// User and group of the checkout, if this is root by sudo. Root by itself (a container) stays root:
+/// its tools may be where nobody else can read.
+pub fn owner_under_sudo(root: &Path) -> Result<Option<(u32, u32)>> {
+    if std::env::var_os("SUDO_UID").is_none() || !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    owner(root).map(Some)
+}
+
+fn owner(root: &Path) -> Result<(u32, u32)> {
+    let of = std::fs::metadata(root).with_context(|| format!("cannot look at {}", root.display()))?;
+    Ok((of.uid(), of.gid()))
+}
+
+/// Under sudo, files for people belong to the owner of the checkout.
+pub fn give_to_owner(layout: &Layout, path: &Path) -> Result<()> {
+    if let Some((uid, gid)) = owner_under_sudo(layout.root())?
         && path.exists()
     {
         chown(path, Some(uid), Some(gid))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(name: &str) -> Result<Layout> {
+        let root = std::env::temp_dir().join(format!("mz-{name}-{}", std::process::id()));
+        let layout = Layout::new(&root, name)?;
+        Secrets::load(&layout)?.of("admin")?;
+        Settings::default().store(&layout)?;
+        std::fs::create_dir_all(layout.logs())?;
+        Ok(layout)
+    }
+
+    fn left(layout: &Layout, keep_logs: bool) -> Result<Vec<std::path::PathBuf>> {
+        remove_files(layout, keep_logs)?;
+        let mut left: Vec<_> =
+            std::fs::read_dir(layout.dir()).into_iter().flatten().map(|e| Ok(e?.path())).collect::<Result<_>>()?;
+        left.sort();
+        Ok(left)
+    }
+
+    #[test]
+    fn passwords_go_with_the_database_that_knows_them() -> Result<()> {
+        let layout = files("foreign")?;
+        let mut both = vec![layout.logs(), layout.secrets()];
+        both.sort();
+        assert_eq!(left(&layout, true)?, both);
+        assert_eq!(left(&layout, false)?, [layout.secrets()]);
+        assert_eq!(left(&layout, false)?, [layout.secrets()], "however often");
+        std::fs::create_dir_all(layout.database())?;
+        assert_eq!(left(&layout, false)?, [""; 0].map(std::path::PathBuf::from));
+        assert!(!layout.dir().exists());
+        remove_dir(layout.root())
+    }
+
+    #[test]
+    fn settings_may_hold_a_password_so_nobody_else_reads_them() -> Result<()> {
+        let layout = files("private")?;
+        let mode = || Ok::<_, anyhow::Error>(std::fs::metadata(layout.settings())?.mode() & 0o777);
+        assert_eq!(mode()?, 0o600);
+        std::fs::set_permissions(layout.settings(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        Settings::default().store(&layout)?;
+        assert_eq!(mode()?, 0o600, "also where an older file was open");
+        remove_dir(layout.root())
+    }
+
+    #[test]
+    fn the_owner_is_the_checkouts_whoever_calls() -> Result<()> {
+        let root = std::env::temp_dir().join(format!("mz-owner-{}", std::process::id()));
+        std::fs::create_dir_all(&root)?;
+        if nix::unistd::geteuid().is_root() {
+            chown(&root, Some(4711), Some(4712))?;
+            assert_eq!(owner(&root)?, (4711, 4712));
+        }
+        remove_dir(&root)
+    }
 }
