@@ -61,6 +61,10 @@ pub struct AgentConfig {
 /// Connections of the feed's readers: for [`SNAPSHOTS`] and some deltas.
 const FEED_CONNECTIONS: usize = 12;
 
+/// Connections of the reporter: one task, and one to spare while a broken one is replaced. Its own,
+/// so that commands, however many, cannot keep leases from being renewed.
+const REPORT_CONNECTIONS: usize = 2;
+
 /// Snapshots that are read at once; more would take the database from the commands.
 const SNAPSHOTS: usize = 8;
 
@@ -115,7 +119,7 @@ impl Agents {
 }
 
 /// Opens the listener and follows the feed; returns once both work. `pool` is that of the
-/// commands: registrations and reports are written through it.
+/// commands: registrations are written through it, reports through a small one of their own.
 pub async fn start(config: AgentConfig, pool: DbPool) -> anyhow::Result<Agents> {
     let tls = config.tls.load()?;
     let listener = config.listen.open()?;
@@ -124,7 +128,8 @@ pub async fn start(config: AgentConfig, pool: DbPool) -> anyhow::Result<Agents> 
     let follower = Follower::start(&config.database_url, feed_pool).await.context("cannot follow the feed")?;
     let feed = Arc::clone(follower.feed());
     let sessions = Arc::new(Sessions::default());
-    let (reporter, reports) = reporter::start(pool.clone(), Arc::clone(&feed), Arc::clone(&sessions), config.lease);
+    let reports_pool = DbPool::new(&config.database_url, REPORT_CONNECTIONS, Use::Commands)?;
+    let (reporter, reports) = reporter::start(reports_pool, Arc::clone(&feed), Arc::clone(&sessions), config.lease);
     let shared = web::Data::new(Shared {
         pool,
         feed,

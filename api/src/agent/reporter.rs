@@ -16,7 +16,7 @@ use mizar_db::agents::report::{self, Seen, Wiring};
 use mizar_db::feed::follow::Feed;
 use mizar_db::pool::{Conflict, PoolError};
 use mizar_db::{DbPool, chain};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +28,10 @@ const RENEWAL: Duration = Duration::from_secs(1);
 
 /// Reports that are stored in one transaction at most.
 const BATCH: usize = 1_000;
+
+/// A transaction that takes longer will not end, and leases wait behind it. Its connection, in the
+/// midst of a transaction, is thrown away.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// What one sync reported.
 #[derive(Clone, Debug)]
@@ -107,8 +111,8 @@ struct Task {
 #[derive(Clone, Debug, Default)]
 struct Batch {
     seen: BTreeMap<i32, Seen>,
-    wired: Vec<Wiring>,
-    lost: Vec<Wiring>,
+    wired: BTreeSet<Wiring>,
+    lost: BTreeSet<Wiring>,
     complete: BTreeMap<i32, Vec<i32>>,
     failures: HashSet<i32>,
 }
@@ -129,13 +133,22 @@ fn merge(into: &mut BTreeMap<i32, Seen>, host: i32, seen: Seen) {
 }
 
 impl Batch {
+    /// Of what was said about one binding the later word counts: the statements know no order.
     fn add(&mut self, report: Report) {
         let Report { host, seen, wired, lost, complete, failures } = report;
         if complete {
             self.complete.insert(host, wired.iter().map(|wiring| wiring.port).collect());
+            // Whatever this one does not name is gone.
+            self.wired.retain(|wiring| wiring.host != host);
         }
-        self.wired.extend(wired);
-        self.lost.extend(lost);
+        for wiring in lost {
+            self.wired.remove(&wiring);
+            self.lost.insert(wiring);
+        }
+        for wiring in wired {
+            self.lost.remove(&wiring);
+            self.wired.insert(wiring);
+        }
         if failures {
             self.failures.insert(host);
         }
@@ -150,6 +163,8 @@ enum StoreError {
     Pool(#[from] PoolError),
     #[error(transparent)]
     Database(#[from] diesel::result::Error),
+    #[error("the database has not answered within {} s", SILENCE.as_secs())]
+    Silent,
 }
 
 impl Conflict for StoreError {
@@ -212,7 +227,9 @@ impl Task {
     }
 
     async fn act(&self, batch: Batch, waiting: Vec<oneshot::Sender<()>>) {
-        match self.write(Arc::new(batch)).await {
+        let batch = Arc::new(batch);
+        let written = tokio::time::timeout(SILENCE, self.write(Arc::clone(&batch))).await;
+        match written.unwrap_or(Err(StoreError::Silent)) {
             Ok(lost) => {
                 for host in lost {
                     tracing::info!(host, "another boot holds the host, or it is gone");
@@ -224,7 +241,10 @@ impl Task {
                 }
             }
             // Those who wait hear of it by the drop of their senders.
-            Err(error) => tracing::error!(error = %chain(&error), "what agents reported could not be stored"),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "what agents reported could not be stored");
+                self.sessions.doubt(batch.seen.keys());
+            }
         }
     }
 
@@ -258,5 +278,37 @@ impl Task {
                 .boxed()
             })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    fn report(wired: &[i32], lost: &[i32], complete: bool) -> Report {
+        let wirings =
+            |ports: &[i32]| ports.iter().map(|&port| Wiring { host: 1, port, generation: 1 }).collect::<Vec<_>>();
+        let seen = Seen { boot_id: "b".into(), at: Instant::now(), ack: None };
+        Report { host: 1, seen, wired: wirings(wired), lost: wirings(lost), complete, failures: false }
+    }
+
+    /// Ports that are stored as wired, and as lost.
+    fn stored(reports: impl IntoIterator<Item = Report>) -> (Vec<i32>, Vec<i32>) {
+        let mut batch = Batch::default();
+        reports.into_iter().for_each(|report| batch.add(report));
+        let ports = |wirings: &BTreeSet<Wiring>| wirings.iter().map(|wiring| wiring.port).collect();
+        (ports(&batch.wired), ports(&batch.lost))
+    }
+
+    #[test]
+    fn of_two_words_about_a_binding_in_one_batch_the_later_counts() {
+        assert_eq!(stored([report(&[7, 8], &[], false), report(&[], &[7], false)]), (vec![8], vec![7]));
+        assert_eq!(stored([report(&[], &[7], false), report(&[7], &[], false)]), (vec![7], vec![]));
+    }
+
+    #[test]
+    fn what_a_complete_report_does_not_name_is_not_wired_by_an_earlier_one() {
+        assert_eq!(stored([report(&[7, 8], &[], false), report(&[8], &[], true)]), (vec![8], vec![]));
     }
 }

@@ -3,7 +3,7 @@
 
 use mizar_db::agents::register::Known;
 use mizar_db::feed::Cursor;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug)]
@@ -52,6 +52,16 @@ impl Sessions {
         self.lock().retain(|_, session| session.known.number != number);
     }
 
+    /// What these hosts acknowledged was not stored: the next acknowledgement, even of the same,
+    /// matters, and so do its failures or their absence.
+    pub fn doubt<'a>(&self, numbers: impl IntoIterator<Item = &'a i32>) {
+        let numbers: HashSet<i32> = numbers.into_iter().copied().collect();
+        let mut sessions = self.lock();
+        for session in sessions.values_mut().filter(|session| numbers.contains(&session.known.number)) {
+            (session.acked, session.owes, session.failing) = (None, true, None);
+        }
+    }
+
     /// Something was sent: its acknowledgement will matter.
     pub fn sent(&self, name: &str) {
         if let Some(session) = self.lock().get_mut(name) {
@@ -91,6 +101,20 @@ mod tests {
         sessions.sent("a");
         assert!(!matters("6:6:"), "not yet applied");
         assert!(matters("7:7:"));
+    }
+
+    #[test]
+    fn what_could_not_be_stored_matters_again_and_nothing_else() {
+        let sessions = Sessions::default();
+        let at: Cursor = "5:5:".parse().expect("a cursor");
+        let ack = |name| sessions.acked(name, &at, false);
+        for (name, number) in [("a", 1), ("b", 2)] {
+            sessions.put(name, Known { number, boot_id: "b".into() });
+            ack(name);
+        }
+        sessions.doubt(&[1]);
+        assert_eq!(ack("a"), Weight { matters: true, failures: true });
+        assert_eq!(ack("b"), Weight { matters: false, failures: false });
     }
 
     #[test]
