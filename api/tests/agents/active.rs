@@ -1,6 +1,6 @@
 //! From a bound port to ACTIVE, by what agents say.
 
-use crate::server::{Agent, Server, until};
+use crate::server::{Agent, Server, expect, until};
 use diesel::sql_types::Text;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
@@ -10,6 +10,7 @@ use mizar_domain::mac::Mac;
 use mizar_domain::model::{BoundPort, FixedIp, slot};
 use mizar_wire::sync::{Failure, PortWiring};
 use mizar_wire::{Kind, Scope};
+use reqwest::StatusCode;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -180,6 +181,35 @@ async fn a_failure_is_what_the_tenant_reads_until_it_is_gone() -> anyhow::Result
     a.sync_with(&request).await?;
     becomes(&server, 7, "ERROR").await?;
     assert_eq!(status(&mut conn, 7).await?.1, "the map is full");
+    a.sync(0).await?;
+    becomes(&server, 7, "BUILD").await
+}
+
+#[tokio::test]
+async fn a_failure_that_ended_while_nothing_could_be_stored_is_taken_back_afterwards() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let (mut a, _b) = world(&server).await?;
+    let mut conn = server.db.connect().await?;
+    let id = create_port(&mut conn, a.number, 7).await?;
+    a.sync(5).await?;
+    let mut request = a.request(0);
+    let failure = Failure {
+        scope: Scope::Host(a.number).to_i64(),
+        kind: Kind::Port as i16,
+        key: id.uuid().simple().to_string(),
+        reason: "the map is full".into(),
+    };
+    request.ack.as_mut().expect("an acknowledgement").failures.push(failure);
+    a.sync_with(&request).await?;
+    becomes(&server, 7, "ERROR").await?;
+
+    server.sql("ALTER TABLE host_state RENAME TO away").await?;
+    let mut request = a.request(0);
+    // A report that is answered when it is stored.
+    request.ports.lost.push(PortWiring { port: 8, generation: 1 });
+    expect(a.post(&request).await?, StatusCode::SERVICE_UNAVAILABLE).await?;
+    server.sql("ALTER TABLE away RENAME TO host_state").await?;
+    assert_eq!(status(&mut conn, 7).await?.0, "ERROR");
     a.sync(0).await?;
     becomes(&server, 7, "BUILD").await
 }
