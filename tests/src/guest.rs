@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -122,23 +122,21 @@ impl Lease {
 /// Runs ISC's client on an interface until it has configured it.
 pub fn dhclient(netns: &Netns, ifname: &str) -> Result<Lease> {
     let files = Files::new(netns)?;
+    let given = files.dir.join("given");
     let mut command = netns.command("dhclient")?;
     command
         .args(["-4", "-1", "-d", "-v"])
         .arg("-cf")
         .arg(files.write("dhclient.conf", CONFIGURATION, 0o644)?)
         .arg("-sf")
-        .arg(files.write("script", SCRIPT, 0o755)?)
+        .arg(files.write("script", &script(&given)?, 0o755)?)
         .arg("-lf")
         .arg(files.dir.join("leases"))
         .arg("-pf")
         .arg(files.dir.join("pid"))
-        .arg("-e")
-        .arg(format!("GIVEN={}", files.dir.join("given").display()))
         .arg(ifname);
     let mut client =
         command.stderr(File::create(files.dir.join("log"))?).stdout(File::create(files.dir.join("out"))?).spawn()?;
-    let given = files.dir.join("given");
     let waited = mizar::sandbox::process::wait_until(std::time::Duration::from_secs(20), || {
         given.exists() || client.try_wait().is_ok_and(|ended| ended.is_some())
     });
@@ -157,8 +155,16 @@ timeout 15;
 retry 1;
 ";
 
-/// Configures the interface and writes down what was given; the last step names the file.
-const SCRIPT: &str = r#"#!/bin/sh
+/// Configures the interface and writes down what was given; the last step names the file. The path
+/// stands in the script: what the client hands on of the environment is its own affair, and without
+/// the path the script would write wherever it was started.
+fn script(given: &Path) -> Result<String> {
+    let given = given.to_str().context("the temporary directory's path is not text")?;
+    ensure!(!given.contains('\''), "the temporary directory's path holds a quote: {given}");
+    Ok(format!("#!/bin/sh\nGIVEN='{given}'\n{SCRIPT}"))
+}
+
+const SCRIPT: &str = r#"
 case "$reason" in
 BOUND|RENEW|REBIND|REBOOT)
   ip address replace "$new_ip_address/$new_subnet_mask" dev "$interface"

