@@ -102,7 +102,10 @@ pub fn icmp(skb: Skb, walk: &mut Walk, error: u32) -> i32 {
     }
     let headers = icmp::error(error, from, inner.src, &walk.quote, len);
     let (m, v) = (ep.mac, VIRTUAL_MAC);
-    if !skb.truncate((ETH_LEN + len) as u32)
+    // A packet that came back through tcx alone still has its outer transport header on record, and
+    // the kernel refuses to cut it. What follows the length in the IP header is padding then; only
+    // a packet that would be segmented cannot do with that.
+    if !skb.truncate((ETH_LEN + len) as u32) && skb.gso_size() != 0
         || !skb.resize(ERROR_LEN as i32)
         || !skb.write(ETH_LEN, &headers)
         || !skb.write(0, &[m[0], m[1], m[2], m[3], m[4], m[5], v[0], v[1], v[2], v[3], v[4], v[5]])
