@@ -76,6 +76,9 @@ impl<R: Resource> ListQuery<R> {
     }
 }
 
+/// Values that one filter may name. Clients that know more objects by id ask in parts.
+const FILTER_VALUES: usize = 500;
+
 fn filters<R: Resource>(
     map: &AttributeMap<R>,
     pairs: &[(String, String)],
@@ -83,7 +86,11 @@ fn filters<R: Resource>(
     let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (name, value) in pairs {
         if !RESERVED.contains(&name.as_str()) {
-            by_name.entry(name).or_default().push(value.clone());
+            let values = by_name.entry(name).or_default();
+            if values.len() == FILTER_VALUES {
+                return Err(Fault::bad_request(format!("'{name}': more than {FILTER_VALUES} values to filter by")));
+            }
+            values.push(value.clone());
         }
     }
     let filterable = |name: &str| map.get(name).and_then(|attribute| attribute.filter);
@@ -105,6 +112,10 @@ fn sorts<R: Resource>(map: &AttributeMap<R>, keys: &[&str], dirs: &[&str]) -> Re
     }
     let mut sorts = Vec::with_capacity(keys.len() + 1);
     for (place, name) in keys.iter().enumerate() {
+        // Each key nests the query one deeper, and a second time it orders nothing.
+        if keys[..place].contains(name) {
+            return Err(Fault::bad_request(format!("['{name}'] is given twice as sort_key")));
+        }
         let key = map.get(name).and_then(|attribute| attribute.sort);
         let key = key.ok_or_else(|| Fault::bad_request(format!("['{name}'] is invalid attribute for sort_key")))?;
         let dir = match dirs.get(place).copied().unwrap_or("asc") {

@@ -162,6 +162,9 @@ fn put_pairs(port: &Port, out: &mut crate::frame::attribute::Json) {
     out.put(&shown.collect::<Vec<_>>());
 }
 
+/// Parts of addresses that one request may look for.
+const SUBSTRINGS: usize = 20;
+
 fn fixed_ips_filter(raw: &[String]) -> Result<mizar_db::listing::Predicate<ports::table>, String> {
     let (mut subnets, mut addresses, mut parts) = (Vec::new(), Vec::new(), Vec::new());
     for value in raw {
@@ -171,6 +174,10 @@ fn fixed_ips_filter(raw: &[String]) -> Result<mizar_db::listing::Predicate<ports
             Some(("ip_address_substr", part)) => parts.push(part.to_owned()),
             _ => return Err(format!("'{value}' is none of subnet_id=…, ip_address=…, ip_address_substr=…")),
         }
+    }
+    // Each nests the query one deeper.
+    if parts.len() > SUBSTRINGS {
+        return Err(format!("more than {SUBSTRINGS} of ip_address_substr"));
     }
     Ok(port::with_address(&subnets, &addresses, &parts))
 }

@@ -210,3 +210,24 @@ async fn ports_are_found_by_subnet_address_and_part_of_an_address() -> anyhow::R
     assert_eq!(answer.fault(), (400, "InvalidInput"));
     Ok(())
 }
+
+/// Queries are built one level deeper for some parameters: their number must not be the caller's
+/// choice.
+#[tokio::test]
+async fn a_query_is_not_as_deep_as_its_caller_likes() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "reader").await?;
+    let repeated = |parameter: &str, times: usize| vec![parameter; times].join("&");
+    for (query, kind) in [
+        ("sort_key=name&sort_key=name".to_owned(), "HTTPBadRequest"),
+        (repeated("sort_key=id", 5000), "HTTPBadRequest"),
+        (repeated("name=a", 501), "HTTPBadRequest"),
+        (repeated("fixed_ips=ip_address_substr=1", 21), "InvalidInput"),
+    ] {
+        let answer = red.get(&format!("/v2.0/ports?{query}")).await?;
+        assert_eq!(answer.fault(), (400, kind), "{}", &query[..30.min(query.len())]);
+    }
+    red.get(&format!("/v2.0/ports?{}", repeated("name=a", 500))).await?.ok(200)?;
+    red.get(&format!("/v2.0/ports?{}", repeated("fixed_ips=ip_address_substr=1", 20))).await?.ok(200)?;
+    Ok(())
+}
