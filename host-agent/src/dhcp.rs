@@ -54,6 +54,35 @@ fn only_v4(ip: IpAddr) -> Option<Ipv4Addr> {
     }
 }
 
+/// Bytes before the options: BOOTP's header and the magic number.
+const HEADER: usize = 240;
+/// The options that are read: address, kind, server, size, client identifier.
+const READ: [u8; 5] = [50, 53, 54, 57, 61];
+
+/// A question with nothing but the options that are read. The decoder asserts what clients may
+/// violate in some others (81, 94, 151 to 155), and an endpoint must not end the agent.
+fn essential(payload: &[u8]) -> Option<Vec<u8>> {
+    let (header, mut options) = payload.split_at_checked(HEADER)?;
+    let mut bytes = header.to_vec();
+    while let Some((code, rest)) = options.split_first() {
+        match *code {
+            0 => options = rest,
+            255 => break,
+            code => {
+                let (len, rest) = rest.split_first()?;
+                let (value, rest) = rest.split_at_checked(usize::from(*len))?;
+                if READ.contains(&code) {
+                    bytes.extend([code, *len]);
+                    bytes.extend_from_slice(value);
+                }
+                options = rest;
+            }
+        }
+    }
+    bytes.push(255);
+    Some(bytes)
+}
+
 /// Answers a question.
 pub fn answer(endpoint: &Endpoint, frame: &[u8]) -> Result<Vec<u8>, Silence> {
     let Some(IpNet::V4(address)) = endpoint.dhcp else { return Err(Silence::NoLease) };
@@ -62,7 +91,8 @@ pub fn answer(endpoint: &Endpoint, frame: &[u8]) -> Result<Vec<u8>, Silence> {
     if (path.ports.1, path.ports.0) != PORTS {
         return Err(Silence::NotOurs("other UDP ports"));
     }
-    let question = Message::decode(&mut Decoder::new(payload)).map_err(|e| Silence::Malformed(e.to_string()))?;
+    let payload = essential(payload).ok_or_else(|| malformed("options do not end"))?;
+    let question = Message::decode(&mut Decoder::new(&payload)).map_err(|e| Silence::Malformed(e.to_string()))?;
     if question.opcode() != Opcode::BootRequest {
         return Err(Silence::NotOurs("not a request"));
     }
@@ -385,6 +415,30 @@ mod tests {
                 let mut other = frame.clone();
                 other[at] = value;
                 let _ = answer(&endpoint(), &other);
+            }
+        }
+    }
+
+    #[test]
+    fn no_option_of_any_length_keeps_a_question_from_its_answer() {
+        let plain = question(MessageType::Discover, |_| {});
+        let (path, payload) = parse_udp(&plain).unwrap();
+        let expected = answer(&endpoint(), &plain).unwrap();
+        for code in (1..=254_u8).filter(|code| !READ.contains(code)) {
+            for len in [0, 1, 2, 3, 5, 9] {
+                let mut odd = payload[..HEADER].to_vec();
+                odd.extend([0, code, len]);
+                odd.extend(vec![0xc0; usize::from(len)]);
+                odd.extend_from_slice(&payload[HEADER..]);
+                assert_eq!(answer(&endpoint(), &udp(&path, &odd)), Ok(expected.clone()), "option {code} of {len}");
+            }
+        }
+        for code in READ {
+            for len in 0..20 {
+                let mut odd = payload[..HEADER].to_vec();
+                odd.extend([code, len]);
+                odd.extend(vec![0xc0; usize::from(len)]);
+                let _ = answer(&endpoint(), &udp(&path, &odd));
             }
         }
     }

@@ -17,7 +17,8 @@ use std::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Questions of one port that are answered in a second: an endpoint must not keep the agent busy.
+/// Questions of one port and kind that are answered in a second: an endpoint must not keep the
+/// agent busy, and one that floods DHCP must not lose the acknowledgements of its flows.
 const PER_SECOND: u32 = 10;
 
 /// Sends whole frames out of an interface.
@@ -47,19 +48,19 @@ impl FrameSocket {
     }
 }
 
-/// Counts questions of ports in a second.
+/// Counts questions of ports, by kind, in a second.
 #[derive(Debug)]
 struct Limit {
     second: Instant,
-    counts: BTreeMap<u32, u32>,
+    counts: BTreeMap<(u32, u32), u32>,
 }
 
 impl Limit {
-    fn allows(&mut self, port: u32) -> bool {
+    fn allows(&mut self, port: u32, kind: u32) -> bool {
         if self.second.elapsed().as_secs() >= 1 {
             (self.second, self.counts) = (Instant::now(), BTreeMap::new());
         }
-        let count = self.counts.entry(port).or_default();
+        let count = self.counts.entry((port, kind)).or_default();
         *count += 1;
         *count <= PER_SECOND
     }
@@ -114,7 +115,7 @@ impl Responder {
     }
 
     fn handle(&mut self, event: &Event) {
-        if !self.limit.allows(event.ep_id) {
+        if !self.limit.allows(event.ep_id, event.kind) {
             return;
         }
         match event.kind {
@@ -224,5 +225,19 @@ pub async fn probe(core: Shared, mut runtime: Runtime, underlay: Ipv4Addr) -> io
                 tracing::debug!(%to, %error, "a probe could not be sent");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_one_kind_leaves_other_kinds_and_ports_alone() {
+        let mut limit = Limit { second: Instant::now(), counts: BTreeMap::new() };
+        let (dhcp, ack) = (EventKind::Dhcp as u32, EventKind::NeedAck as u32);
+        let answered = (0..50).filter(|_| limit.allows(5, dhcp)).count();
+        assert_eq!(answered, PER_SECOND as usize);
+        assert!(limit.allows(5, ack) && limit.allows(6, dhcp));
     }
 }

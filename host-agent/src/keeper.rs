@@ -2,7 +2,7 @@
 
 use crate::attach::Attacher;
 use crate::clock;
-use crate::core::{Chore, Shared, chain};
+use crate::core::{Chore, Forget, Shared, chain};
 use crate::dataplane::Pins;
 use crate::dataplane::runtime::Runtime;
 use crate::links::Links;
@@ -19,7 +19,7 @@ const AUDIT: Duration = Duration::from_secs(300);
 pub async fn do_chores<L: Links>(
     mut chores: mpsc::UnboundedReceiver<Chore>,
     attacher: Attacher<L>,
-    forget: mpsc::UnboundedSender<Vec<u32>>,
+    forget: mpsc::UnboundedSender<Forget>,
 ) {
     while let Some(chore) = chores.recv().await {
         match chore {
@@ -28,7 +28,7 @@ pub async fn do_chores<L: Links>(
                 attacher.remove(&interface.made).await;
             }
             // The sweeper ends with the agent.
-            Chore::ForgetPorts(ports) => drop(forget.send(ports)),
+            Chore::Forget(what) => drop(forget.send(what)),
         }
     }
 }
@@ -62,18 +62,17 @@ pub async fn watch_links<L: Links>(core: Shared, links: L, mut vanished: mpsc::U
     }
 }
 
-/// Sweeps flows: expired ones now and then, those of removed ports at once. On a thread of its
+/// Sweeps flows: expired ones now and then, those of removed ports and addresses at once. On a thread of its
 /// own: a full table is 100,000 system calls.
-pub async fn sweep(pins: Pins, mut forget: mpsc::UnboundedReceiver<Vec<u32>>) {
+pub async fn sweep(pins: Pins, mut forget: mpsc::UnboundedReceiver<Forget>) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
-        let ports: Option<BTreeSet<u32>> = tokio::select! {
+        let what: Option<Forget> = tokio::select! {
             _ = tick.tick() => None,
-            ports = forget.recv() => match ports {
-                Some(ports) => {
-                    let mut all: BTreeSet<u32> = ports.into_iter().collect();
+            what = forget.recv() => match what {
+                Some(mut all) => {
                     while let Ok(more) = forget.try_recv() {
-                        all.extend(more);
+                        all.merge(more);
                     }
                     Some(all)
                 }
@@ -83,8 +82,8 @@ pub async fn sweep(pins: Pins, mut forget: mpsc::UnboundedReceiver<Vec<u32>>) {
         let pins = pins.clone();
         let work = move || {
             let mut runtime = Runtime::open(&pins)?;
-            match ports {
-                Some(ports) => runtime.forget_ports(&ports),
+            match what {
+                Some(what) => runtime.forget(&what),
                 None => runtime.expire_flows(&clock::now()).map(drop),
             }
         };

@@ -152,7 +152,7 @@ fn a_removed_port_takes_its_interface_and_everything_in_the_maps_along() {
     let rest = world::cloud().into_iter().filter(|(_, body)| !keep(body)).collect();
     host.api.remove([world::keys(world::port(6, 1)), world::keys(rest)].concat());
     let left = until("every map is empty but configuration, hosts and counters", || {
-        let left: Vec<_> = host.filled_maps().into_iter().filter(|m| m != "DROPS").collect();
+        let left = host.filled_maps();
         (left == ["CFG", "HOSTS"]).then_some(left)
     });
     assert_eq!(left.len(), 2);
@@ -387,4 +387,45 @@ fn a_path_that_means_another_namespace_gets_an_interface_of_its_own() {
     assert!(new.command("ip addr show eth0").contains("inet 10.1.0.5/24"));
     assert!(!old.command("ip link").contains("eth0"));
     until("reported", || host.api.state().wired.get(&5).copied());
+}
+
+#[test]
+fn an_address_that_a_port_gives_up_takes_its_flows_along() {
+    let mut host = cloud_with_ports(&[5, 6]);
+    host.start();
+    let (five, six) = (Namespace::new(), Namespace::new());
+    host.container(world::port_id(5), &five);
+    host.container(world::port_id(6), &six);
+    echo(&six, 6);
+    let socket = client(&five, 5);
+    assert!(ping(&socket, 6, "hello"));
+    let flows = || host.status().maps["FLOW_EST"] + host.status().maps["FLOW_NEW"];
+    let both = flows();
+    assert!(both >= 2, "one for each end");
+    let mut moved = world::port(5, 1);
+    moved.truncate(1);
+    if let mizar_wire::Body::Port(port) = &mut moved[0].1 {
+        port.fixed_ips[0].address = world::address(50);
+    }
+    host.api.put(moved);
+    until("the flow of the former address goes", || (flows() < both).then_some(()));
+}
+
+#[test]
+fn flows_of_ports_that_went_while_no_agent_looked_are_swept_at_the_start() {
+    let mut host = cloud_with_ports(&[5, 6]);
+    host.start();
+    let (five, six) = (Namespace::new(), Namespace::new());
+    host.container(world::port_id(5), &five);
+    host.container(world::port_id(6), &six);
+    echo(&six, 6);
+    assert!(ping(&client(&five, 5), 6, "hello"));
+    host.kill();
+    host.api.remove(world::keys(world::port(5, 1)));
+    host.api.remove(world::keys(world::port(6, 1)));
+    host.start();
+    until("nothing is remembered", || {
+        let maps = host.status().maps;
+        (["FLOW_EST", "FLOW_NEW", "BUCKET", "DROPS"].iter().all(|map| maps[*map] == 0)).then_some(())
+    });
 }

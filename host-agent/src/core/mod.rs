@@ -12,7 +12,10 @@
 //! and map entries that it does not know go once the API has answered this process.
 
 mod doubt;
+mod holders;
 mod ports;
+
+pub use holders::{Forget, Holders};
 
 use crate::dataplane::{Dataplane, PlaneError};
 use crate::ledger::{Batch, Ledger};
@@ -37,8 +40,8 @@ const FAILURES: usize = 1_000;
 pub enum Chore {
     /// An interface of ours serves no port any more.
     RemoveInterface(Interface),
-    /// These ports are no longer here: their flows, and whatever else names them, go.
-    ForgetPorts(Vec<u32>),
+    /// Ports or addresses are no longer here: flows, and whatever else names them, go.
+    Forget(Forget),
 }
 
 /// What is known of the host before it is registered.
@@ -89,6 +92,7 @@ pub struct Core {
     ledger_gap: bool,
     tai_offset: i32,
     attached: BTreeMap<Uuid, AttachedPort>,
+    holders: Holders,
     reports: Reports,
     /// The maps are ours: what is desired is in them.
     adopted: bool,
@@ -145,6 +149,7 @@ impl Core {
             ledger_gap: false,
             tai_offset: 0,
             attached: BTreeMap::new(),
+            holders: Holders::default(),
             reports: Reports::default(),
             adopted: false,
             trusted: false,
@@ -180,6 +185,11 @@ impl Core {
         self.adopted = true;
         self.settled = self.may_remove();
         self.execute(ops);
+        if self.settled {
+            // What was removed while no agent looked left its flows behind.
+            let here = self.store.planner.ports().map(|port| port.number).collect();
+            self.chore(Chore::Forget(Forget { others: Some(here), ..Forget::default() }));
+        }
         self.report();
         Ok(())
     }
@@ -187,6 +197,8 @@ impl Core {
     /// What makes the maps, as they are, what they should be.
     fn difference(&mut self) -> Result<Vec<Op>, PlaneError> {
         let observed = self.dump()?;
+        self.holders = Holders::default();
+        observed.iter().for_each(|(key, value)| self.holders.observe(key, value));
         let mut ops = self.store.planner.adopt(&observed);
         if !self.may_remove() {
             ops.retain(|op| matches!(op, Op::Put(..)));
@@ -393,7 +405,7 @@ impl Core {
     }
 
     fn execute(&mut self, ops: Vec<Op>) {
-        let mut forgotten = Vec::new();
+        let mut forget = Forget::default();
         let mut failing = BTreeSet::new();
         for op in ops {
             let done = match &op {
@@ -401,8 +413,12 @@ impl Core {
                 Op::Remove(key) => self.plane.remove(key),
             };
             match (done, op) {
-                (Ok(()), Op::Remove(Key::Ep(number))) => forgotten.push(number),
-                (Ok(()), _) => {}
+                (Ok(()), op) => {
+                    forget.moved.extend(self.holders.done(&op));
+                    if let Op::Remove(Key::Ep(number)) = op {
+                        forget.ports.insert(number);
+                    }
+                }
                 (Err(error), op) => {
                     let reason = chain(&error);
                     if !self.failing.contains(op.key()) {
@@ -414,8 +430,12 @@ impl Core {
             }
         }
         self.failing = failing;
-        if !forgotten.is_empty() {
-            self.chore(Chore::ForgetPorts(forgotten));
+        forget.moved.retain(|port| !forget.ports.contains(port));
+        if !forget.is_empty() {
+            if !forget.moved.is_empty() {
+                forget.holders = self.holders.clone();
+            }
+            self.chore(Chore::Forget(forget));
         }
     }
 

@@ -3,6 +3,7 @@
 use super::kernel::{open, unless_absent};
 use super::raw::{Plain, Raw};
 use super::{Pins, PlaneError};
+use crate::core::Forget;
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
 use mizar_abi::maps::{self, name};
 use mizar_abi::reason::{Counter, Drop};
@@ -80,15 +81,26 @@ impl Runtime {
         Ok(prune(name::FLOW_EST, &mut self.flow_est, over)? + prune(name::FLOW_NEW, &mut self.flow_new, over)?)
     }
 
-    /// Removes everything that names these ports.
-    pub fn forget_ports(&mut self, ports: &BTreeSet<u32>) -> Result<(), PlaneError> {
-        let of = |_: &maps::FlowKey, flow: &maps::Flow| ports.contains(&flow.ep_id) || ports.contains(&flow.peer_ep);
-        prune(name::FLOW_EST, &mut self.flow_est, of)?;
-        prune(name::FLOW_NEW, &mut self.flow_new, of)?;
-        prune(name::FRAG, &mut self.frag, |key, _| ports.contains(&key.ep_id))?;
-        for port in ports {
-            unless_absent(self.bucket.remove(&Raw(*port)))
-                .map_err(|source| PlaneError::Map { map: name::BUCKET, source })?;
+    /// Removes everything that names ports that are gone, and flows at addresses that their ports
+    /// do not hold any more.
+    pub fn forget(&mut self, what: &Forget) -> Result<(), PlaneError> {
+        // 0 is no port: what is counted for it stays.
+        let gone = |port: u32| {
+            port != 0 && (what.ports.contains(&port) || what.others.as_ref().is_some_and(|here| !here.contains(&port)))
+        };
+        let over = |key: &maps::FlowKey, flow: &maps::Flow| {
+            gone(flow.ep_id)
+                // The peer's number means something only while it is here.
+                || what.ports.contains(&flow.peer_ep)
+                || (what.moved.contains(&flow.ep_id) && what.holders.is_stale(flow.ep_id, key))
+        };
+        prune(name::FLOW_EST, &mut self.flow_est, over)?;
+        prune(name::FLOW_NEW, &mut self.flow_new, over)?;
+        prune(name::FRAG, &mut self.frag, |key, _| gone(key.ep_id))?;
+        prune(name::BUCKET, &mut self.bucket, |port, _| gone(*port))?;
+        let drops: Vec<_> = self.drops.keys().filter_map(Result::ok).filter(|key| gone(key.0.ep_id)).collect();
+        for key in drops {
+            unless_absent(self.drops.remove(&key)).map_err(|source| PlaneError::Map { map: name::DROPS, source })?;
         }
         Ok(())
     }
