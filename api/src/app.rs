@@ -55,6 +55,7 @@ fn swagger() -> SwaggerUi {
 pub fn routes(config: &mut ServiceConfig) {
     let api = web::scope("")
         .wrap(from_fn(name_request))
+        .service(swagger())
         .configure(|config| {
             for resource in resources::all() {
                 (resource.mount)(config);
@@ -64,5 +65,5 @@ pub fn routes(config: &mut ServiceConfig) {
         .configure(neutron::mount)
         .configure(identity::mount)
         .default_service(web::to(handlers::no_such_path));
-    config.service(swagger()).service(api);
+    config.service(api);
 }

@@ -15,7 +15,7 @@ use mizar_wire::{Body, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// First key of the advisory locks on networks; the second is the VNI.
-const NETWORK_LOCK: i32 = 0x6d7a_0001;
+pub(crate) const NETWORK_LOCK: i32 = 0x6d7a_0001;
 
 statement! {
     LockShared { class: i32 as Integer, vnis: Vec<i32> as Array<Integer> } -> Text

@@ -188,12 +188,14 @@ pub fn is_lock_timeout(error: &Error) -> bool {
         if info.message() == "canceling statement due to lock timeout")
 }
 
-/// Whether the database could not be spoken to.
+/// Whether the database could not be spoken to, or ended the connection (57P01, 57P02, 25P03).
 pub fn is_disconnect(error: &Error) -> bool {
-    matches!(
-        error,
+    match error {
         Error::DatabaseError(DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection, _)
-    )
+        | Error::BrokenTransactionManager => true,
+        Error::DatabaseError(DatabaseErrorKind::Unknown, info) => info.message().starts_with("terminating connection"),
+        _ => false,
+    }
 }
 
 /// An error that may say: run the transaction again.

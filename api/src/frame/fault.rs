@@ -4,6 +4,7 @@
 //! Clients branch on the type, people read the message. A failure that is ours (5xx) is logged
 //! with its whole chain and told to the client without it.
 
+use crate::identity::password::PasswordError;
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 use actix_web::{HttpResponse, ResponseError};
@@ -301,6 +302,15 @@ impl From<Failure> for Fault {
 impl From<PoolError> for Fault {
     fn from(error: PoolError) -> Self {
         Self::unavailable(error)
+    }
+}
+
+impl From<PasswordError> for Fault {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Busy => Self::unavailable(error).of_identity(),
+            PasswordError::Hash(_) | PasswordError::Interrupted => Self::internal(error).of_identity(),
+        }
     }
 }
 

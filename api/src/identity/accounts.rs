@@ -376,7 +376,7 @@ async fn hashed(password: String) -> Result<String, Fault> {
     if password.is_empty() || password.len() > password::PASSWORD_MAX {
         return Err(bad(format!("Invalid input for field 'password': 1 to {} bytes", password::PASSWORD_MAX)));
     }
-    password::hash(password).await.map_err(|error| Fault::internal(error).of_identity())
+    Ok(password::hash(password).await?)
 }
 
 /// The tokens that an account has now carry what is not true any more.

@@ -186,7 +186,7 @@ async fn prove(app: &App, conn: &mut AsyncPgConnection, identity: Identity) -> R
                 None => None,
             };
             let stored = found.as_ref().map(|(user, _)| user.password_hash.clone());
-            let fits = password::verify(password, stored).await.map_err(Fault::internal)?;
+            let fits = password::verify(password, stored).await?;
             match found {
                 Some((user, domain)) if fits && user.enabled && domain.enabled => {
                     let scope = default_scope(conn, &user).await?;

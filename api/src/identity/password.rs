@@ -4,6 +4,8 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use std::sync::LazyLock;
+use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Longest password that is looked at: hashing megabytes is a gift to whoever wants us busy.
 pub const PASSWORD_MAX: usize = 4096;
@@ -17,6 +19,23 @@ pub enum PasswordError {
     /// The thread that worked on it ended early.
     #[error("hashing a password was interrupted")]
     Interrupted,
+    /// So many others log in that waiting is no use.
+    #[error("no turn to hash a password within {} s", PATIENCE.as_secs())]
+    Busy,
+}
+
+/// Hashes at once: each takes a core and 19 MiB, so that a flood of logins must not take all.
+static TURNS: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get)));
+
+/// How long a login waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs one hash off the async threads, in turn.
+async fn in_turn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PasswordError> {
+    let turn = tokio::time::timeout(PATIENCE, TURNS.acquire()).await.map_err(|_| PasswordError::Busy)?;
+    let _turn = turn.map_err(|_| PasswordError::Interrupted)?;
+    tokio::task::spawn_blocking(work).await.map_err(|_| PasswordError::Interrupted)
 }
 
 /// OWASP's least for argon2id: 19 MiB, two passes, one lane.
@@ -30,8 +49,7 @@ fn hash_now(password: &str) -> Result<String, PasswordError> {
 
 /// Hashes, as a PHC string.
 pub async fn hash(password: String) -> Result<String, PasswordError> {
-    let hashed = tokio::task::spawn_blocking(move || hash_now(&password)).await;
-    hashed.map_err(|_| PasswordError::Interrupted)?
+    in_turn(move || hash_now(&password)).await?
 }
 
 /// Whether a password fits a hash. Without a hash (no such user) the same work is done in vain, so
@@ -45,7 +63,7 @@ pub async fn verify(password: String, stored: Option<String>) -> Result<bool, Pa
             PasswordHash::new(&hash).is_ok_and(|parsed| argon2().verify_password(password.as_bytes(), &parsed).is_ok());
         fits && exists
     };
-    tokio::task::spawn_blocking(check).await.map_err(|_| PasswordError::Interrupted)
+    in_turn(check).await
 }
 
 #[cfg(test)]

@@ -55,6 +55,23 @@ impl Decode for Weight {
     }
 }
 
+/// Seconds, at most a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShrinkFor(i32);
+
+impl Decode for ShrinkFor {
+    fn decode(value: &Value) -> Result<Self, String> {
+        match i64::decode(value)? {
+            seconds @ 0..=86_400 => Ok(Self(seconds as i32)),
+            other => Err(format!("'{other}' is not between 0 and 86400")),
+        }
+    }
+
+    fn schema() -> RefOr<Schema> {
+        plain(Type::Integer).minimum(Some(0)).maximum(Some(86_400)).into()
+    }
+}
+
 type Attr = Attribute<Host>;
 
 fn attributes() -> Vec<Attr> {
@@ -103,6 +120,11 @@ fn attributes() -> Vec<Attr> {
             },
         )
         .about("Entries that its agent could not apply."),
+        Attr::shown("shrink_until", || nullable(time_schema()), |h, out| out.put(&h.row.shrink_until.map(time)))
+            .about("Until then its agent may drop over half of its ports at once."),
+        Attr::hidden("allow_shrink_s", ShrinkFor::schema)
+            .about("Sets shrink_until to so many seconds from now; 0 takes it back.")
+            .put(),
         Attr::shown("ports", i64::schema, |h, out| out.put(&h.ports)).about("Ports bound to it."),
         Attr::shown("created_at", time_schema, |h, out| out.put(&time(h.row.created_at))),
         Attr::shown("updated_at", time_schema, |h, out| out.put(&time(h.row.updated_at))),
@@ -161,6 +183,7 @@ impl Resource for Host {
         Ok(Labels {
             transit: fields.optional::<Transit>("transit")?.map(|Transit(word)| word),
             weight: fields.optional::<Weight>("weight")?.map(|Weight(weight)| weight),
+            shrink_s: fields.optional::<ShrinkFor>("allow_shrink_s")?.map(|ShrinkFor(seconds)| seconds),
         })
     }
 

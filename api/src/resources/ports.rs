@@ -277,12 +277,12 @@ impl Resource for Port {
 
     async fn update(
         conn: &mut AsyncPgConnection,
-        _: &Context,
+        context: &Context,
         network: NetworkRow,
         old: Self,
         command: &UpdatePort,
     ) -> Result<Self, Fault> {
-        Ok(port_commands::update(conn, network, old, command).await?)
+        Ok(port_commands::update(conn, context.view, network, old, command).await?)
     }
 
     async fn delete(conn: &mut AsyncPgConnection, network: NetworkRow, old: Self) -> Result<(), Fault> {

@@ -109,3 +109,31 @@ async fn ports_subnets_and_their_network_may_be_changed_at_once() -> anyhow::Res
     assert_eq!(cloud.rows("SELECT 1 FROM ports").await?.len(), 12);
     cloud.assert_entries_are_right().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_database_connections_are_replaced_and_never_seen_as_a_server_error() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let (network, _) = red.network("10.0.0.0/24").await?;
+    let body = json!({"port": {"network_id": network["id"]}});
+    let mut made = 0;
+    for _ in 0..8 {
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let requests = try_join_all((0..6).map(|_| red.post("/v2.0/ports", &body)));
+        let (killed, answers) = futures::join!(cloud.rows(kill), requests);
+        killed?;
+        for answer in answers? {
+            assert!([201, 503].contains(&answer.status.as_u16()), "{}: {}", answer.status, answer.text);
+            made += usize::from(answer.status == 201);
+        }
+    }
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while red.post("/v2.0/ports", &body).await?.status != 201 {
+        anyhow::ensure!(std::time::Instant::now() < deadline, "the pool did not recover");
+    }
+    // An answer may be lost with its connection, but never half of a port.
+    assert!(cloud.rows("SELECT 1 FROM ports").await?.len() > made);
+    assert_eq!(cloud.rows("SELECT 1 FROM port_ips").await?.len(), cloud.rows("SELECT 1 FROM ports").await?.len());
+    cloud.assert_entries_are_right().await
+}

@@ -108,7 +108,11 @@ async fn a_shared_network_is_used_by_all_and_changed_by_its_owner() -> anyhow::R
     ] {
         let body = json!({"port": {"network_id": network["id"], attribute: value}});
         assert_eq!(blue.post("/v2.0/ports", &body).await?.fault(), (403, "PolicyNotAuthorized"), "{attribute}");
+        let refused = blue.update("port", &port, json!({attribute: value})).await?;
+        assert_eq!(refused.fault(), (403, "PolicyNotAuthorized"), "PUT {attribute}");
     }
+    let same = json!({"fixed_ips": port["fixed_ips"], "port_security_enabled": true, "name": "mine"});
+    blue.update("port", &port, same).await?.ok(200)?;
     let taken_back = admin.update("network", &network, json!({"shared": false})).await?;
     assert_eq!(taken_back.fault(), (409, "InvalidSharedSetting"));
     Ok(())

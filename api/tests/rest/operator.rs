@@ -32,6 +32,8 @@ async fn hosts_are_listed_shown_by_name_and_labelled() -> anyhow::Result<()> {
         json!({"transit": "maybe"}),
         json!({"weight": 0}),
         json!({"weight": 1001}),
+        json!({"allow_shrink_s": 86401}),
+        json!({"shrink_until": null}),
         json!({"az": "az2"}),
         json!({"rack": "r7"}),
         json!({"mtu": 9000}),
@@ -42,6 +44,22 @@ async fn hosts_are_listed_shown_by_name_and_labelled() -> anyhow::Result<()> {
     }
     assert_eq!(cloud.dump().await?, before);
     assert_eq!(admin.get("/v2.0/mizar/hosts/h9").await?.fault(), (404, "HostNotFound"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_operator_lets_a_host_shrink_for_a_while() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let admin = cloud.admin().await?;
+    cloud.host("h1", 1500, 1).await?;
+    let allow = |seconds: u32| {
+        let (admin, body) = (admin.clone(), json!({"host": {"allow_shrink_s": seconds}}));
+        async move { admin.put("/v2.0/mizar/hosts/h1", Some(&body)).await?.ok(200) }
+    };
+    assert!(allow(600).await?["host"]["shrink_until"].is_string());
+    let left = "SELECT extract(epoch FROM shrink_until - now())::int BETWEEN 590 AND 600 FROM hosts";
+    assert_eq!(cloud.rows(left).await?, ["true"]);
+    assert_eq!(allow(0).await?["host"]["shrink_until"], Value::Null);
     Ok(())
 }
 

@@ -36,6 +36,9 @@ impl Drop for Cloud {
 
 impl Cloud {
     pub async fn start() -> anyhow::Result<Self> {
+        // RUST_LOG=info shows what the server says.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let db = TestDb::create().await?;
         let state = std::env::temp_dir().join(format!("mizar-api-test-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&state)?;

@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::listing::{Listed, Predicate, Visibility};
 use crate::schema::{host_state, hosts, ports};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::dsl::{self, count_star, now};
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -31,6 +31,7 @@ pub struct HostRow {
     pub transit_hook: String,
     pub version: String,
     pub abi: i32,
+    pub shrink_until: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub revision_number: i64,
@@ -129,15 +130,24 @@ pub struct Labels {
     pub transit: Option<&'static str>,
     /// 1 to 1,000.
     pub weight: Option<i32>,
+    /// Seconds from now for which its agent may drop over half of its ports; 0: not at all.
+    pub shrink_s: Option<i32>,
 }
 
 /// Changes the labels of a host that the caller has locked. The scheduler reads them in its next
 /// round; no entry changes.
 pub async fn label(conn: &mut AsyncPgConnection, old: &HostRow, labels: &Labels) -> Result<HostRow, Failure> {
+    let at: DateTime<Utc> = diesel::select(now.into_sql::<diesel::sql_types::Timestamptz>()).get_result(conn).await?;
+    let shrink_until = match labels.shrink_s {
+        None => old.shrink_until,
+        Some(0) => None,
+        Some(seconds) => Some(at + TimeDelta::seconds(seconds.into())),
+    };
     let row = diesel::update(hosts::table.find(old.id))
         .set((
             hosts::transit.eq(labels.transit.unwrap_or(old.transit.as_str())),
             hosts::weight.eq(labels.weight.unwrap_or(old.weight)),
+            hosts::shrink_until.eq(shrink_until),
             hosts::revision_number.eq(hosts::revision_number + 1),
             hosts::updated_at.eq(now),
         ))

@@ -4,10 +4,12 @@ use super::Failure;
 use crate::entries;
 use crate::listing::{Listed, Predicate, Visibility};
 use crate::schema::{hosts, networks, ports, subnets};
+use crate::statement::statement;
 use chrono::{DateTime, Utc};
 use diesel::dsl::{self, exists, now};
 use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::sql_types::{Array, Integer, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_compile::Object;
 use mizar_domain::id::{NetworkId, PortId};
@@ -106,6 +108,33 @@ pub enum Hold {
     Alone,
 }
 
+statement! {
+    /// A network's VNI never changes, so it may be looked up in the statement that locks.
+    LockSharedById { class: i32 as Integer, ids: Vec<Uuid> as Array<SqlUuid> } -> Text
+    {
+        "SELECT pg_advisory_xact_lock_shared(" class ", n.vni)::text FROM \
+         (SELECT vni FROM networks WHERE id = ANY(" ids ") ORDER BY vni) n"
+    }
+}
+
+statement! {
+    /// As [`LockSharedById`].
+    LockAloneById { class: i32 as Integer, ids: Vec<Uuid> as Array<SqlUuid> } -> Text
+    {
+        "SELECT pg_advisory_xact_lock(" class ", n.vni)::text FROM \
+         (SELECT vni FROM networks WHERE id = ANY(" ids ") ORDER BY vni) n"
+    }
+}
+
+statement! {
+    /// Locks the network of a port with other commands on ports; no row: there is no such port.
+    LockOfPort { class: i32 as Integer, port: Uuid as SqlUuid } -> (SqlUuid, Text)
+    {
+        "SELECT n.id, pg_advisory_xact_lock_shared(" class ", n.vni)::text \
+         FROM ports p JOIN networks n ON n.id = p.network_id WHERE p.id = " port ""
+    }
+}
+
 /// Locks the networks that the caller sees and reads them in the next statement. The answer has
 /// fewer networks than ids where some are not to be seen.
 pub async fn lock(
@@ -114,15 +143,21 @@ pub async fn lock(
     ids: &[Uuid],
     hold: Hold,
 ) -> QueryResult<BTreeMap<Uuid, NetworkRow>> {
-    let ids = ids.to_vec();
-    let vnis: Vec<i32> = networks::table.filter(networks::id.eq_any(&ids)).select(networks::vni).load(conn).await?;
-    let vnis: Vec<u32> = vnis.into_iter().map(i32::cast_unsigned).collect();
+    let (class, ids) = (entries::NETWORK_LOCK, ids.to_vec());
     match hold {
-        Hold::Shared => entries::lock_networks_shared(conn, &vnis).await?,
-        Hold::Alone => entries::lock_networks(conn, &vnis).await?,
-    }
+        Hold::Shared => LockSharedById { class, ids: ids.clone() }.execute(conn).await?,
+        Hold::Alone => LockAloneById { class, ids: ids.clone() }.execute(conn).await?,
+    };
     let rows: Vec<NetworkRow> = NetworkRow::visible_to(view).filter(networks::id.eq_any(ids)).load(conn).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// Locks the network of a port with other commands on ports, and reads it in the next statement.
+pub(super) async fn lock_of_port(conn: &mut AsyncPgConnection, port: Uuid) -> QueryResult<Option<NetworkRow>> {
+    let statement = LockOfPort { class: entries::NETWORK_LOCK, port };
+    let found: Option<(Uuid, String)> = statement.get_result(conn).await.optional()?;
+    let Some((id, _)) = found else { return Ok(None) };
+    networks::table.find(id).select(NetworkRow::as_select()).first(conn).await.optional()
 }
 
 /// How often a random number is drawn. With a million networks one draw in sixteen is taken, so

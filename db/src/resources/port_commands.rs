@@ -96,24 +96,45 @@ async fn host_facts(conn: &mut AsyncPgConnection, names: BTreeSet<&str>) -> Quer
     Ok(rows.into_iter().map(|(name, number, mtu)| (name, facts(number, mtu))).collect())
 }
 
-/// Who puts a port on somebody else's shared network takes what the network gives.
-fn check_foreign(view: Visibility, network: &NetworkRow, command: &CreatePort) -> Result<(), Failure> {
-    match view {
-        Visibility::Project(project) if project != network.project_id => {}
-        _ => return Ok(()),
+/// Whether the network is somebody else's, shared with the caller.
+fn is_foreign(view: Visibility, network: &NetworkRow) -> bool {
+    matches!(view, Visibility::Project(project) if project != network.project_id)
+}
+
+/// Who puts a port on somebody else's shared network takes what the network gives, and keeps it.
+fn check_foreign(rules: [(bool, &'static str); 5]) -> Result<(), Failure> {
+    match rules.iter().find(|(broken, _)| *broken) {
+        Some((_, rule)) => Err(Failure::Forbidden(rule)),
+        None => Ok(()),
     }
+}
+
+fn check_foreign_create(command: &CreatePort) -> Result<(), Failure> {
     let names_address = command.fixed_ips.iter().flatten().any(|request| request.address.is_some());
-    let rules = [
+    check_foreign([
         (command.mac.is_some(), "create_port:mac_address"),
         (names_address, "create_port:fixed_ips:ip_address"),
         (!command.pairs.is_empty(), "create_port:allowed_address_pairs"),
         (command.port_security.is_some(), "create_port:port_security_enabled"),
         (command.device_owner.as_str().starts_with("network:"), "create_port:device_owner"),
-    ];
-    match rules.iter().find(|(broken, _)| *broken) {
-        Some((_, rule)) => Err(Failure::Forbidden(rule)),
-        None => Ok(()),
-    }
+    ])
+}
+
+/// The same of a change; what the port has already may be said again.
+fn check_foreign_update(held: &Port, command: &UpdatePort) -> Result<(), Failure> {
+    let leases = held.leases();
+    let is_new = |address| leases.iter().all(|lease| lease.address != address);
+    let names_address =
+        command.fixed_ips.iter().flatten().any(|request| request.address.is_some_and(is_new));
+    let row = &held.row;
+    let owner = command.device_owner.as_ref().map(|owner| owner.as_str()).filter(|owner| *owner != row.device_owner);
+    check_foreign([
+        (command.mac.is_some_and(|mac| mac != row.mac()), "update_port:mac_address"),
+        (names_address, "update_port:fixed_ips:ip_address"),
+        (command.pairs.as_ref().is_some_and(|pairs| !pairs.is_empty()), "update_port:allowed_address_pairs"),
+        (command.port_security.is_some_and(|on| on != row.port_security_enabled), "update_port:port_security_enabled"),
+        (owner.is_some_and(|owner| owner.starts_with("network:")), "update_port:device_owner"),
+    ])
 }
 
 /// Makes ports: all or none.
@@ -135,7 +156,9 @@ pub async fn create(
         let around = around
             .get(&command.network.uuid())
             .ok_or_else(|| Failure::not_found(ObjectKind::Network, command.network))?;
-        check_foreign(view, &around.network, command)?;
+        if is_foreign(view, &around.network) {
+            check_foreign_create(command)?;
+        }
         let wants = ipam::resolve(command.network, &around.spaces, command.fixed_ips.as_deref(), &[])
             .map_err(PortError::from)?;
         wanted.push(Wanted { port: command.id.uuid(), network: command.network, spaces: &around.spaces, wants });
@@ -250,9 +273,7 @@ async fn insert(
 /// Locks a port's network with other commands on ports, and its row alone. `None` if there is no
 /// such port.
 pub async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<Option<NetworkRow>> {
-    let network: Option<Uuid> = ports::table.find(id).select(ports::network_id).first(conn).await.optional()?;
-    let Some(network) = network else { return Ok(None) };
-    let network = network::lock(conn, Visibility::All, &[network], Hold::Shared).await?.remove(&network);
+    let network = network::lock_of_port(conn, id).await?;
     let locked: Option<Uuid> = ports::table.find(id).select(ports::id).for_update().first(conn).await.optional()?;
     Ok(network.filter(|_| locked.is_some()))
 }
@@ -260,12 +281,16 @@ pub async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<Option<
 /// Changes a port that the caller has locked.
 pub async fn update(
     conn: &mut AsyncPgConnection,
+    view: Visibility,
     network: NetworkRow,
     old: Port,
     command: &UpdatePort,
 ) -> Result<Port, Failure> {
     let around = surroundings(conn, BTreeMap::from([(network.id, network)])).await?.into_values().next();
     let around = around.ok_or_else(|| Failure::not_found(ObjectKind::Port, old.row.id))?;
+    if is_foreign(view, &around.network) {
+        check_foreign_update(&old, command)?;
+    }
     let was = old.model(around.network.vni, &around.spaces)?;
     let Port { row: before, fixed_ips } = old;
     let mut row = changed(&before, command)?;
