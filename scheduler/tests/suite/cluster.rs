@@ -207,7 +207,7 @@ impl Cloud {
             let network = port_commands::lock(conn, id).await?.ok_or(Failure::Contended)?;
             let rows = ports::table.find(id).select(port::PortRow::as_select()).load(conn).await?;
             let port = port::complete(conn, rows).await?.into_iter().next().ok_or(Failure::Contended)?;
-            port_commands::update(conn, network, port, &command).await
+            port_commands::update(conn, Visibility::All, network, port, &command).await
         };
         conn.transaction::<_, Failure, _>(update).await?;
         Ok(())
