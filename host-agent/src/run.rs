@@ -34,6 +34,7 @@ pub async fn run(config: Config, source: impl StateSource) -> anyhow::Result<()>
         underlay: uplink.address,
         uplink: uplink.ifindex,
         mtu: uplink.mtu,
+        xdp_tx: !uplink.is_veth,
     };
 
     let (ledger, found) = Ledger::open(&config.state_dir)
@@ -53,6 +54,7 @@ pub async fn run(config: Config, source: impl StateSource) -> anyhow::Result<()>
     let pins = Pins::open(&config.bpffs).context("--bpffs")?;
     let settings = Settings {
         uplink: config.uplink.clone(),
+        uplink_ifindex: uplink.ifindex,
         uplink_is_veth: uplink.is_veth,
         transit_hook: config.transit_hook,
         flow_entries: config.flow_entries,

@@ -38,8 +38,14 @@ impl Agent {
             Found::Unusable(_) => vec![],
         };
         let (chores, inbox) = mpsc::unbounded_channel();
-        let identity =
-            Identity { host: "h9".into(), boot_id: "boot".into(), underlay: world::UNDERLAY, uplink: 2, mtu: 1500 };
+        let identity = Identity {
+            host: "h9".into(),
+            boot_id: "boot".into(),
+            underlay: world::UNDERLAY,
+            uplink: 2,
+            mtu: 1500,
+            xdp_tx: false,
+        };
         let core = Shared::new(Core::new(identity, Box::new(plane.clone()), ledger, &batches, chores));
         core.lock().take_over(vec![]).unwrap();
         let links = FakeLinks::default();

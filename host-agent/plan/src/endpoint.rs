@@ -59,7 +59,7 @@ impl Endpoint {
             generation: port.generation,
             name: port.name.clone(),
             mac: parse_mac(&port.mac)?,
-            mtu: network.mtu,
+            mtu: network.mtu.min(context.most()),
             addresses: Vec::with_capacity(port.fixed_ips.len()),
             gateway: None,
             routes: Vec::new(),

@@ -67,6 +67,7 @@ struct State {
     entries: BTreeMap<EntryKey, Held>,
     index: BTreeMap<Reference, BTreeSet<EntryKey>>,
     wirings: BTreeMap<u32, Wiring>,
+    most: u32,
 }
 
 impl State {
@@ -111,6 +112,9 @@ impl Context for State {
     fn wiring(&self, port: u32) -> Option<&Wiring> {
         self.wirings.get(&port)
     }
+    fn most(&self) -> u32 {
+        self.most
+    }
 }
 
 /// Desired state, and the map entries that follow from it.
@@ -138,7 +142,7 @@ impl Planner {
     /// Desires nothing.
     pub fn new() -> Self {
         Self {
-            state: State { entries: BTreeMap::new(), index: BTreeMap::new(), wirings: BTreeMap::new() },
+            state: State { entries: BTreeMap::new(), index: BTreeMap::new(), wirings: BTreeMap::new(), most: u32::MAX },
             facts: None,
             desired: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -153,6 +157,12 @@ impl Planner {
         if self.facts != Some(facts) {
             self.facts = Some(facts);
             self.dirty.insert(Source::Configuration);
+            // A network may be larger than this host's uplink takes; what is sent must not be.
+            let most = facts.mtu.saturating_sub(mizar_abi::MTU_OVERHEAD);
+            if std::mem::replace(&mut self.state.most, most) != most {
+                let ports = self.state.entries.keys().filter(|key| key.kind == Kind::Port);
+                self.dirty.extend(ports.cloned().map(Source::Entry));
+            }
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Facts {
     pub uplink: u32,
     /// MTU of its uplink.
     pub mtu: u32,
+    /// Whether XDP can send out of the uplink what came in there.
+    pub xdp_tx: bool,
     /// Seconds that the kernel's TAI clock is ahead of UTC.
     pub tai_offset: i32,
 }
@@ -56,6 +58,8 @@ pub(crate) trait Context {
     fn has_dividers(&self, vni: u32) -> bool;
     fn is_divider(&self, vni: u32) -> bool;
     fn wiring(&self, port: u32) -> Option<&Wiring>;
+    /// The largest inner packet that the uplink takes.
+    fn most(&self) -> u32;
 }
 
 /// Renders an entry. `Err` says for people why it cannot be in force now.
@@ -203,7 +207,7 @@ fn endpoint(port: &body::Port, context: &impl Context) -> Result<Vec<Claim>, Str
         inner_ifindex: wiring.inner_ifindex,
         set: port.set,
         generation: port.generation,
-        mtu: network.mtu,
+        mtu: network.mtu.min(context.most()),
         mac,
         kind: wiring.kind as u8,
         flags,
@@ -254,6 +258,7 @@ pub(crate) fn configuration<'a>(facts: &Facts, keys: impl Iterator<Item = &'a bo
         number: facts.number,
         uplink: facts.uplink,
         underlay_mtu: facts.mtu,
+        xdp_tx: u8::from(facts.xdp_tx),
         tai_offset: facts.tai_offset,
         ..Cfg::default()
     };
@@ -310,7 +315,7 @@ mod tests {
     use super::*;
 
     const FACTS: Facts =
-        Facts { number: 7, underlay: Ipv4Addr::new(10, 0, 0, 7), uplink: 2, mtu: 1500, tai_offset: 37 };
+        Facts { number: 7, underlay: Ipv4Addr::new(10, 0, 0, 7), uplink: 2, mtu: 1500, xdp_tx: true, tai_offset: 37 };
 
     fn key(id: u8, signs: bool) -> body::ClusterKey {
         body::ClusterKey { id, key: format!("{:032x}", id), signs }
@@ -346,6 +351,8 @@ mod tests {
             (none.number, none.host, none.uplink, none.underlay_mtu, none.tai_offset),
             (7, [10, 0, 0, 7], 2, 1500, 37)
         );
+        let veth = configuration(&Facts { xdp_tx: false, ..FACTS }, [].iter());
+        assert_eq!((none.xdp_tx, veth.xdp_tx), (1, 0));
     }
 
     #[test]

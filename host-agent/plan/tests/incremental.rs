@@ -144,7 +144,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn facts(tai_offset: i32) -> Facts {
-    Facts { number: 9, underlay: Ipv4Addr::new(192, 0, 2, 9), uplink: 2, mtu: 1500, tai_offset }
+    Facts { number: 9, underlay: Ipv4Addr::new(192, 0, 2, 9), uplink: 2, mtu: 1500, xdp_tx: false, tai_offset }
 }
 
 /// Executes operations on maps in memory, checking their order; `fail` says which one fails.

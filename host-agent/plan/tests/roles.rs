@@ -211,7 +211,14 @@ fn malformed_bodies_are_problems_and_touch_nothing_else() {
         Body::ClusterKey(body::ClusterKey { id: 1, key: "secret".into(), signs: true }),
         1,
     );
-    planner.set_facts(Facts { number: 9, underlay: Ipv4Addr::new(192, 0, 2, 9), uplink: 2, mtu: 1500, tai_offset: 0 });
+    planner.set_facts(Facts {
+        number: 9,
+        underlay: Ipv4Addr::new(192, 0, 2, 9),
+        uplink: 2,
+        mtu: 1500,
+        xdp_tx: false,
+        tai_offset: 0,
+    });
     assert_eq!(planner.flush().len(), 1, "configuration alone");
     let problems = planner.problems();
     let entries: Vec<_> = problems.iter().map(|p| &p.entry).collect();
@@ -232,4 +239,26 @@ fn a_port_that_is_a_router_gets_no_route_through_itself() {
     assert_eq!((router.gateway, router.siblings.len()), (None, 0));
     let other = planner.endpoint(Uuid::from_u128(6)).unwrap();
     assert_eq!((other.gateway, other.siblings.len()), (Some(ip("10.0.1.1")), 1));
+}
+
+#[test]
+fn an_endpoint_never_sends_more_than_the_uplink_takes() {
+    let facts =
+        |mtu| Facts { number: 9, underlay: Ipv4Addr::new(192, 0, 2, 9), uplink: 2, mtu, xdp_tx: false, tai_offset: 0 };
+    let mut planner = Planner::new();
+    network(&mut planner);
+    subnet(&mut planner, 1, "10.0.1.0/24", None);
+    put(&mut planner, Scope::Host(9), Body::Port(port(5, &[("10.0.1.5", 1)])), 5);
+    planner.wire(5, Some(Wiring { ifindex: 7, inner_ifindex: 0, kind: mizar_abi::maps::EpKind::Veth }));
+    let mtu = |planner: &mut Planner| match value(planner, Key::Ep(5)) {
+        Some(Value::Ep(ep)) => (ep.mtu, planner.endpoint(Uuid::from_u128(5)).unwrap().mtu),
+        other => panic!("{other:?}"),
+    };
+    planner.set_facts(facts(9000));
+    let networks = mtu(&mut planner);
+    assert_eq!(networks.0, networks.1);
+    planner.set_facts(facts(networks.0 + 102));
+    assert_eq!(mtu(&mut planner), networks);
+    planner.set_facts(facts(networks.0 + 101));
+    assert_eq!(mtu(&mut planner), (networks.0 - 1, networks.0 - 1));
 }

@@ -57,6 +57,8 @@ pub struct Identity {
     pub uplink: u32,
     /// MTU of the uplink.
     pub mtu: u32,
+    /// Whether XDP can send out of the uplink what came in there: a NIC can, a veth cannot.
+    pub xdp_tx: bool,
 }
 
 /// An interface that serves a port.
@@ -242,6 +244,7 @@ impl Core {
                 underlay: self.identity.underlay,
                 uplink: self.identity.uplink,
                 mtu: self.identity.mtu,
+                xdp_tx: self.identity.xdp_tx,
                 tai_offset: self.tai_offset,
             });
         }

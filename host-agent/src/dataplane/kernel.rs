@@ -54,6 +54,8 @@ const MAPS: [(&str, usize, usize); 18] = [
 pub struct Settings {
     /// Interface towards the underlay.
     pub uplink: String,
+    /// Its index.
+    pub uplink_ifindex: u32,
     /// Whether the uplink is a veth.
     pub uplink_is_veth: bool,
     /// Where the transit role runs.
@@ -132,7 +134,9 @@ impl Kernel {
         let pin = pins.program(ENDPOINT);
         Pins::remove(&pin)?;
         classifier(&mut object, ENDPOINT)?.pin(&pin).map_err(PlaneError::program(ENDPOINT))?;
-        bind(&pins.uplink("tcx"), classifier(&mut object, UPLINK_TCX)?, &settings.uplink, UPLINK_TCX)?;
+        let pin = pins.uplink("tcx", settings.uplink_ifindex);
+        bind(&pin, classifier(&mut object, UPLINK_TCX)?, &settings.uplink, UPLINK_TCX)?;
+        pins.remove_other_uplinks("tcx", Some(settings.uplink_ifindex))?;
         let hook = transit(&pins, &mut object, settings)?;
         pins.remove_other_abis()?;
         // The rest of the object, some megabytes of instructions and type information, goes here.
@@ -209,25 +213,36 @@ fn bind(pin: &Path, program: &mut SchedClassifier, ifname: &str, what: &str) -> 
 
 /// Puts the transit role where it is wanted, and says where it runs.
 fn transit(pins: &Pins, object: &mut Ebpf, settings: &Settings) -> Result<&'static str, PlaneError> {
-    let pin = pins.uplink("xdp");
+    let pin = pins.uplink("xdp", settings.uplink_ifindex);
     let wanted = match settings.transit_hook {
         TransitHook::Tcx => false,
         TransitHook::Xdp => true,
         TransitHook::Auto => !settings.uplink_is_veth,
     };
     if !wanted {
-        Pins::remove(&pin)?;
+        pins.remove_other_uplinks("xdp", None)?;
         return Ok("tcx");
     }
-    match bind_xdp(&pin, object, &settings.uplink) {
-        Ok(()) => Ok("xdp"),
+    match forward(&settings.uplink).and_then(|()| bind_xdp(&pin, object, &settings.uplink)) {
+        Ok(()) => {
+            pins.remove_other_uplinks("xdp", Some(settings.uplink_ifindex))?;
+            Ok("xdp")
+        }
         Err(error) if settings.transit_hook == TransitHook::Auto => {
             tracing::warn!(error = crate::core::chain(&error), "no XDP on the uplink: transit runs in tcx");
-            Pins::remove(&pin)?;
+            pins.remove_other_uplinks("xdp", None)?;
             Ok("tcx")
         }
         Err(error) => Err(error),
     }
+}
+
+/// Lets the kernel answer look-ups of routes from XDP for packets that come in here: it does only
+/// where it would forward them itself.
+fn forward(ifname: &str) -> Result<(), PlaneError> {
+    let path = Path::new("/proc/sys/net/ipv4/conf").join(ifname).join("forwarding");
+    let now = std::fs::read_to_string(&path).map_err(PlaneError::io(&path))?;
+    if now.trim() == "1" { Ok(()) } else { std::fs::write(&path, "1").map_err(PlaneError::io(&path)) }
 }
 
 fn bind_xdp(pin: &Path, object: &mut Ebpf, ifname: &str) -> Result<(), PlaneError> {

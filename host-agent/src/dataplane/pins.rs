@@ -56,9 +56,24 @@ impl Pins {
         self.programs().join(name)
     }
 
-    /// Pin of a link at the uplink.
-    pub fn uplink(&self, hook: &str) -> PathBuf {
-        self.links().join(format!("uplink-{hook}"))
+    /// Pin of a link at the uplink. An interface has its own, so that another one gets its link
+    /// before the former loses it.
+    pub fn uplink(&self, hook: &str, ifindex: u32) -> PathBuf {
+        self.links().join(format!("uplink-{hook}-{ifindex}"))
+    }
+
+    /// Removes the pins of a hook's links at interfaces other than this.
+    pub fn remove_other_uplinks(&self, hook: &str, but: Option<u32>) -> Result<(), PlaneError> {
+        let (dir, hook_prefix) = (self.links(), format!("uplink-{hook}"));
+        let keep = but.map(|ifindex| self.uplink(hook, ifindex));
+        for entry in std::fs::read_dir(&dir).map_err(PlaneError::io(&dir))? {
+            let path = entry.map_err(PlaneError::io(&dir))?.path();
+            let is_hooks = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&hook_prefix));
+            if is_hooks && Some(&path) != keep.as_ref() {
+                Self::remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Pin of the link at an endpoint's interface.

@@ -2,7 +2,7 @@
 //! uplink; and containers. Everything goes with its thread.
 
 use super::api::Api;
-use mizar_agent::config::Config;
+use mizar_agent::config::{Config, TransitHook};
 use mizar_agent::run;
 use mizar_wire::local::{Answer, AttachKind, Attached, Call, Status};
 use nix::mount::{MsFlags, mount};
@@ -78,6 +78,9 @@ pub struct Host {
     pub namespace: Namespace,
     pub api: Api,
     dir: tempfile::TempDir,
+    /// Settings of the next start.
+    pub uplink: &'static str,
+    pub transit_hook: TransitHook,
     agent: Option<(tokio::sync::oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -97,7 +100,14 @@ impl Host {
         namespace.command("ip addr add 192.0.2.9/24 dev up0");
         namespace.command("ip link set up0 up");
         namespace.command("ip link set up1 up");
-        Self { namespace, api, dir: tempfile::tempdir().unwrap(), agent: None }
+        Self {
+            namespace,
+            api,
+            dir: tempfile::tempdir().unwrap(),
+            uplink: "up0",
+            transit_hook: TransitHook::Auto,
+            agent: None,
+        }
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -117,13 +127,13 @@ impl Host {
             ca: any.clone(),
             cert: any.clone(),
             key: any,
-            uplink: "up0".into(),
+            uplink: self.uplink.into(),
             az: "a".into(),
             rack: "r".into(),
             state_dir: dir.join("state"),
             bpffs: dir.join("bpffs"),
             socket: self.socket(),
-            transit_hook: mizar_agent::config::TransitHook::Auto,
+            transit_hook: self.transit_hook,
             flow_entries: 4096,
             bpf_object: Some(object()),
         }
