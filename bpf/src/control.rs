@@ -254,8 +254,9 @@ pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
     walk.ep_id = found.ep_id;
     let flow = &mut walk.flow;
     // A direct packet shows no cookie, so neither does its return: it must come from the peer.
-    // `origin` is signed, the outer source is not.
-    let from_peer = flow.peer_host == walk.signed.body.origin() && flow.peer_host != [0; 4];
+    // `origin` is signed, the outer source is not: both must say so.
+    let origin = walk.signed.body.origin();
+    let from_peer = flow.peer_host == walk.seen.src && flow.peer_host == origin && origin != [0; 4];
     let genuine = if cookie != 0 { flow.cookie == cookie } else { from_peer };
     if !genuine || flow.state == State::Denied as u8 {
         return drop(Drop::BadCookie);

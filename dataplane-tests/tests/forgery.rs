@@ -183,6 +183,12 @@ fn a_return_counts_from_the_peer_or_with_the_cookie_only() {
     frame::set_outer(&mut from_elsewhere, underlay(4), underlay(1));
     frame::sign(&mut from_elsewhere, body, utc());
     assert_refused(&mut w, 1, &from_elsewhere, 11, "bad_cookie");
+    // Another host that knows the key may not speak in the peer's name either.
+    let mut signed_elsewhere = genuine.clone();
+    let mut foreign = body;
+    foreign.set_origin(underlay(4));
+    frame::sign(&mut signed_elsewhere, foreign, utc());
+    assert_refused(&mut w, 1, &signed_elsewhere, 11, "bad_cookie");
     let mut wrong = genuine.clone();
     let mut body = frame::body(&genuine);
     body.set_cookie(77);
