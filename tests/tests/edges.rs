@@ -22,7 +22,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("mizar-agent", &["mizar-abi", "mizar-packet", "mizar-plan", "mizar-wire"]),
     ("mizar", &["mizar-wire"]),
     ("mizar-tests", &["mizar", "mizar-abi"]),
-    ("mizar-bench", &["mizar", "mizar-abi", "mizar-wire"]),
+    ("mizar-bench", &["mizar", "mizar-abi", "mizar-dataplane-tests", "mizar-packet", "mizar-wire"]),
     ("mizar-dataplane-tests", &["mizar-abi", "mizar-packet"]),
 ];
 

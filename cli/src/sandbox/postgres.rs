@@ -65,6 +65,8 @@ pub fn up(layout: &Layout, durable: bool) -> Result<()> {
         ]))
         .context("cannot make the sandbox's database cluster")?;
     }
+    // Workers of a server that was killed end a moment after it, and until then hold its memory.
+    wait_until(Duration::from_secs(10), || !in_use(&mounted));
     // A server that was killed leaves its lock file, which names a process id that may be
     // somebody else's by now; that no server of ours runs is known from the record.
     remove_stale(&files.join("postmaster.pid"))?;

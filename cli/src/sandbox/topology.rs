@@ -43,11 +43,6 @@ fn wire(underlay: &Netns, namespace: &Netns, host: &HostPlan, mtu: u32, xdp: boo
         underlay.name(),
         host.underlay,
     ))?;
-    // XDP asks the kernel for the way to the next host, and the kernel answers only on an interface
-    // that forwards.
-    namespace
-        .enter(|| std::fs::write(format!("/proc/sys/net/ipv4/conf/{UPLINK}/forwarding"), "1"))?
-        .context("cannot turn forwarding on")?;
     underlay.ip(&format!("link set {bridge_end} master br0 up\n"))?;
     if xdp {
         // What comes off a wire has its checksums; between veths they are left out, and a frame that
