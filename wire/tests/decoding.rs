@@ -2,8 +2,8 @@
 //! what is not exactly that is an error, never a panic and never a guess.
 
 use mizar_wire::body::{
-    AddressPair, Body, Bounce, ClusterKey, DividerRole, DividerSet, FixedIp, Host, HostRoute, MovedPort, Network,
-    Port, ShardMap, Subnet,
+    AddressPair, Body, Bounce, ClusterKey, DividerRole, DividerSet, FixedIp, Host, HostRoute, MovedPort, Network, Port,
+    ShardMap, Subnet,
 };
 use mizar_wire::entry::{Change, Kind, Scope};
 use mizar_wire::local::{Answer, AttachKind, Call};
@@ -32,10 +32,16 @@ fn body() -> impl Strategy<Value = Body> {
     let pair = || (net(), any::<Option<String>>()).prop_map(|(cidr, mac)| AddressPair { cidr, mac });
     let route = || (net(), ip()).prop_map(|(destination, nexthop)| HostRoute { destination, nexthop });
     prop_oneof![
-        (any::<u32>(), any::<String>(), any::<[u8; 4]>())
-            .prop_map(|(number, name, ip)| Body::Host(Host { number, name, underlay: ip.into() })),
-        (any::<u8>(), any::<String>(), any::<bool>())
-            .prop_map(|(id, key, signs)| Body::ClusterKey(ClusterKey { id, key, signs })),
+        (any::<u32>(), any::<String>(), any::<[u8; 4]>()).prop_map(|(number, name, ip)| Body::Host(Host {
+            number,
+            name,
+            underlay: ip.into()
+        })),
+        (any::<u8>(), any::<String>(), any::<bool>()).prop_map(|(id, key, signs)| Body::ClusterKey(ClusterKey {
+            id,
+            key,
+            signs
+        })),
         (id(), any::<u32>(), any::<u32>()).prop_map(|(id, vni, mtu)| Body::Network(Network { id, vni, mtu })),
         (
             (id(), any::<u32>(), any::<u32>(), net(), prop::option::of(ip()), any::<bool>()),
@@ -76,8 +82,11 @@ fn body() -> impl Strategy<Value = Body> {
         (any::<[u32; 6]>(), ip()).prop_map(|([vni, subnet, host, port, generation, set], address)| Body::Bounce(
             Bounce { vni, address, subnet, host, port, generation, set }
         )),
-        (any::<u32>(), any::<u8>(), pairs())
-            .prop_map(|(subnet, log2, shards)| Body::ShardMap(ShardMap { subnet, log2, shards })),
+        (any::<u32>(), any::<u8>(), pairs()).prop_map(|(subnet, log2, shards)| Body::ShardMap(ShardMap {
+            subnet,
+            log2,
+            shards
+        })),
         (any::<[u32; 4]>(), prop::collection::vec(ip(), 0..3)).prop_map(
             |([number, generation, vni, host], addresses)| Body::MovedPort(MovedPort {
                 number,

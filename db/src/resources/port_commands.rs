@@ -124,8 +124,7 @@ fn check_foreign_create(command: &CreatePort) -> Result<(), Failure> {
 fn check_foreign_update(held: &Port, command: &UpdatePort) -> Result<(), Failure> {
     let leases = held.leases();
     let is_new = |address| leases.iter().all(|lease| lease.address != address);
-    let names_address =
-        command.fixed_ips.iter().flatten().any(|request| request.address.is_some_and(is_new));
+    let names_address = command.fixed_ips.iter().flatten().any(|request| request.address.is_some_and(is_new));
     let row = &held.row;
     let owner = command.device_owner.as_ref().map(|owner| owner.as_str()).filter(|owner| *owner != row.device_owner);
     check_foreign([
