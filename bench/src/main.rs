@@ -45,6 +45,6 @@ fn main() -> Result<()> {
 
 fn tcp(options: &[&str]) -> Result<()> {
     let plan = tcp::Plan::from_options(options)?;
-    let (tcx, xdp) = (ours::Ours::up("bench-t", 2, "tcx")?, ours::Ours::up("bench-x", 2, "xdp")?);
+    let (tcx, xdp) = (ours::Ours::up("bencht", 2, "tcx")?, ours::Ours::up("benchx", 2, "xdp")?);
     tcp::run(&[tcx.path("mizar")?, xdp.path("mizar, uplink with XDP")?], &plan)
 }
