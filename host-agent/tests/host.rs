@@ -8,6 +8,7 @@ use common::{until, world};
 use mizar_agent::sync::source::SourceError;
 use mizar_wire::local::{AttachKind, Call};
 use std::net::{SocketAddr, UdpSocket};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 fn cloud_with_ports(ports: &[u32]) -> Host {
@@ -17,6 +18,17 @@ fn cloud_with_ports(ports: &[u32]) -> Host {
         api.put(world::port(*port, 1));
     }
     Host::new(api)
+}
+
+/// A process that ends with the test, whatever becomes of it.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A UDP echo in a namespace; ends with it.
@@ -315,19 +327,25 @@ fn a_guest_configures_itself_by_dhcp() {
         format!("option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;\nrequest {request};\n"),
     )
     .unwrap();
-    let script = format!("#!/bin/sh\ncase $reason in BOUND) env > {};; esac\n", at("told").display());
+    // Told in one piece: whoever sees the file sees all of it.
+    let script = format!(
+        "#!/bin/sh\ncase $reason in BOUND) env > {part} && mv {part} {told};; esac\n",
+        part = at("part").display(),
+        told = at("told").display()
+    );
     std::fs::write(at("script"), script).unwrap();
     std::fs::set_permissions(at("script"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    inside.command(&format!(
-        "dhclient -4 -1 -cf {} -sf {} -lf {} -pf {} eth0",
-        at("dhclient.conf").display(),
-        at("script").display(),
-        at("leases").display(),
-        at("pid").display(),
-    ));
-    let client = std::fs::read_to_string(at("pid")).unwrap().trim().parse().unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(client), nix::sys::signal::Signal::SIGKILL).unwrap();
-    let told = std::fs::read_to_string(at("told")).unwrap();
+    // In the foreground: a client that goes to the background returns before its process id is
+    // written down.
+    let mut dhclient = Command::new("dhclient");
+    dhclient.args(["-4", "-d", "-1"]).stdout(Stdio::null()).stderr(Stdio::null());
+    for (flag, file) in [("-cf", "dhclient.conf"), ("-sf", "script"), ("-lf", "leases"), ("-pf", "pid")] {
+        dhclient.arg(flag).arg(at(file));
+    }
+    dhclient.arg("eth0");
+    let client = Ended(inside.run(move || dhclient.spawn().unwrap()));
+    let told = until("the lease is told", || std::fs::read_to_string(at("told")).ok());
+    drop(client);
     for expected in [
         "new_ip_address=10.1.0.5",
         "new_subnet_mask=255.255.255.0",
