@@ -32,7 +32,8 @@ printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
 chmod +x "$root/usr/sbin/policy-rc.d"
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
 # A mirror behind a private authority is trusted as it is outside.
-cp -rL /etc/ssl/certs/. "$root/etc/ssl/certs/"
+rm -rf "$root/etc/ssl/certs"
+cp -rL /etc/ssl/certs "$root/etc/ssl/certs"
 if [ ! -e "$root/root/.cargo/bin/cargo" ]; then
     step "copy the Rust toolchain"
     mkdir -p "$root/root/.cargo"
