@@ -28,7 +28,7 @@ pub struct Ours {
 impl Ours {
     /// Starts a sandbox with one network and a large subnet.
     pub fn up(name: &str, hosts: usize, transit_hook: &str) -> Result<Self> {
-        let layout = Layout::new(&root(), name)?;
+        let layout = Layout::of_checkout(&root(), name)?;
         sandbox::down(&layout, false, Progress::Silent).context("what an earlier run left cannot be removed")?;
         let settings = Settings {
             hosts,

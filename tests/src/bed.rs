@@ -36,9 +36,9 @@ pub fn settings() -> Settings {
 }
 
 impl Bed {
-    /// Starts a sandbox of this name; what a killed run left of it goes first.
+    /// Starts this checkout's sandbox of this name; what a killed run left of it goes first.
     pub fn up(name: &str, settings: Settings) -> Result<Self> {
-        let layout = Layout::new(&root(), name)?;
+        let layout = Layout::of_checkout(&root(), name)?;
         sandbox::down(&layout, false, Progress::Silent).context("what an earlier run left cannot be removed")?;
         let sandbox = match Sandbox::up(layout.clone(), settings, Progress::Silent) {
             Ok(sandbox) => sandbox,

@@ -3,50 +3,101 @@
 use anyhow::{Context, Result, ensure};
 use mizar::client::Port;
 use mizar::demo;
-use mizar::sandbox::netns::run;
+use mizar::sandbox::Sandbox;
+use mizar::sandbox::layout::Layout;
+use mizar::sandbox::mounts::mounted_below;
+use mizar::sandbox::netns::{Netns, run};
 use mizar::sandbox::progress::Progress;
+use mizar::sandbox::services::Service;
 use mizar::sandbox::settings::Settings;
 use mizar_tests::bed::Bed;
 use mizar_tests::exchange::common;
 use mizar_tests::harness::Scenario;
 use mizar_tests::tenant::at;
 use mizar_tests::{bed, harness};
+use serde_json::Value;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 const SCENARIOS: &[Scenario] = &[
     ("two_sandboxes_run_side_by_side_and_down_leaves_nothing_of_one", side_by_side),
     ("up_again_changes_nothing", up_again),
+    ("up_again_restarts_what_was_built_anew_and_nothing_else", built_anew),
 ];
 
-/// What the machine shows of namespaces, programs, maps, mounts, interfaces and processes.
-fn machine() -> Result<BTreeSet<String>> {
-    let mut seen = BTreeSet::new();
-    let mut note = |kind: &str, text: &str, field: fn(&str) -> Option<&str>| {
-        seen.extend(text.lines().filter_map(field).map(|item| format!("{kind} {item}")));
-    };
-    let first_word: fn(&str) -> Option<&str> = |line| line.split_whitespace().next();
-    note("netns", &run(Command::new("ip").args(["netns", "list"]))?, first_word);
-    note("link", &run(Command::new("ip").args(["-o", "link"]))?, |line| line.split(": ").nth(1));
-    note("mount", &std::fs::read_to_string("/proc/self/mountinfo")?, |line| line.split(' ').nth(4));
-    for what in ["prog", "map", "link"] {
-        // Lines that begin with a number begin an object; the others go on about it.
-        let text = run(Command::new("bpftool").args([what, "show"]))?;
-        note(&format!("bpf {what}"), &text, |line| {
-            line.split_once(": ").map(|(id, _)| id).filter(|id| id.parse::<u32>().is_ok())
-        });
-    }
-    for process in std::fs::read_dir("/proc")?.flatten() {
-        let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&command).replace('\0', " ");
-        if text.contains("mizar") && text.contains(OTHER) {
-            seen.insert(format!("process {text}"));
-        }
-    }
-    Ok(seen)
+/// Where everything of one sandbox could be left: namespaces, mounts, interfaces and processes that
+/// carry its name, and these kernel objects. What others on the machine do meanwhile is theirs.
+#[derive(Debug)]
+struct Traces {
+    layout: Layout,
+    kernel: BTreeSet<(&'static str, u64)>,
 }
 
-/// The second sandbox; its name is in every command line of its processes.
+/// Kinds of kernel objects.
+const KINDS: [&str; 3] = ["prog", "map", "link"];
+
+impl Traces {
+    /// Of a sandbox that runs.
+    fn of(sandbox: &Sandbox) -> Result<Self> {
+        let layout = sandbox.layout().clone();
+        let mut kernel = BTreeSet::new();
+        for kind in KINDS {
+            let pinned = |object: &&Value| {
+                let at = |path: &Value| path.as_str().is_some_and(|path| Path::new(path).starts_with(layout.runtime()));
+                object["pinned"].as_array().is_some_and(|paths| paths.iter().any(at))
+            };
+            kernel.extend(objects(kind)?.iter().filter(pinned).filter_map(|o| Some((kind, o["id"].as_u64()?))));
+        }
+        let pids = sandbox.services().into_iter().filter_map(|service| service.process(&layout).pid());
+        for pid in pids {
+            for descriptor in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))?.flatten() {
+                let info = std::fs::read_to_string(descriptor.path()).unwrap_or_default();
+                kernel.extend(KINDS.into_iter().filter_map(|kind| {
+                    let id = info.lines().find_map(|line| line.strip_prefix(&format!("{kind}_id:")))?;
+                    Some((kind, id.trim().parse().ok()?))
+                }));
+            }
+        }
+        Ok(Self { layout, kernel })
+    }
+
+    /// What of it there still is.
+    fn left(&self) -> Result<Vec<String>> {
+        let mut left = Vec::new();
+        for kind in KINDS {
+            let ids = objects(kind)?.into_iter().filter_map(|object| Some((kind, object["id"].as_u64()?)));
+            left.extend(ids.filter(|id| self.kernel.contains(id)).map(|(kind, id)| format!("bpf {kind} {id}")));
+        }
+        let namespaces = Netns::with_prefix(&self.layout.netns_prefix())?;
+        left.extend(namespaces.iter().map(|namespace| format!("namespace {}", namespace.name())));
+        left.extend(mounted_below(&self.layout.runtime())?.iter().map(|at| format!("mount {}", at.display())));
+        let files = [self.layout.runtime(), self.layout.dir()].into_iter().filter(|path| path.exists());
+        left.extend(files.map(|path| format!("file {}", path.display())));
+        for process in std::fs::read_dir("/proc")?.flatten() {
+            let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let text = String::from_utf8_lossy(&command).replace('\0', " ");
+            // Its name is in every command line of its processes.
+            if text.contains("mizar") && text.contains(self.layout.name()) {
+                left.push(format!("process {text}"));
+            }
+        }
+        Ok(left)
+    }
+}
+
+/// Every program, map or link of the kernel, with the paths that it is pinned at.
+fn objects(kind: &str) -> Result<Vec<Value>> {
+    Ok(serde_json::from_str(&run(Command::new("bpftool").args(["-j", "-f", kind, "show"]))?)?)
+}
+
+/// Interfaces of the machine's own namespace.
+fn interfaces() -> Result<BTreeSet<String>> {
+    let text = run(Command::new("ip").args(["-o", "link"]))?;
+    Ok(text.lines().filter_map(|line| line.split(": ").nth(1)).map(str::to_owned).collect())
+}
+
+/// The second sandbox.
 const OTHER: &str = "tother";
 
 fn side_by_side(bed: &Bed) -> Result<()> {
@@ -54,22 +105,27 @@ fn side_by_side(bed: &Bed) -> Result<()> {
     let net = tenant.network(&["10.1.0.0/24"])?;
     let [a, b] = tenant.endpoints(&net, [at(0, 0), at(0, 1)])?;
     common(&a, &b)?;
-    let before = machine()?;
+    let before = interfaces()?;
     let other = Bed::up(OTHER, Settings { hosts: 2, ..bed::settings() })?;
     let shown = demo::run(&other.sandbox, Progress::Silent).and_then(|outcomes| {
         let wrong: Vec<_> = outcomes.iter().filter(|outcome| !outcome.ok).collect();
         ensure!(wrong.is_empty(), "the demo of the second sandbox: {wrong:?}");
         ensure!(!outcomes.is_empty(), "the demo tried nothing");
         common(&a, &b).context("the first sandbox, while the second runs")?;
-        ensure!(machine()?.len() > before.len(), "the second sandbox shows nowhere: the comparison proves nothing");
-        Ok(())
+        let traces = Traces::of(&other.sandbox)?;
+        let shown = traces.left()?;
+        for what in ["bpf prog", "bpf map", "bpf link", "namespace", "mount", "file", "process"] {
+            ensure!(shown.iter().any(|trace| trace.starts_with(what)), "{what}: nothing to be seen: it proves nothing");
+        }
+        Ok(traces)
     });
     other.down(shown.is_err())?;
-    shown?;
+    let traces = shown?;
     let mut left = Vec::new();
     // Programs and maps are freed after a grace period of the kernel's.
     let gone = bed.wait("nothing left of the second sandbox", || {
-        left = machine()?.difference(&before).cloned().collect();
+        left = traces.left()?;
+        left.extend(interfaces()?.difference(&before).map(|name| format!("interface {name}")));
         Ok(left.is_empty())
     });
     gone.with_context(|| format!("left: {left:?}"))?;
@@ -82,7 +138,7 @@ fn up_again(bed: &Bed) -> Result<()> {
     let ports = || -> Result<BTreeSet<_>> { Ok(bed.admin.ports()?.iter().map(|p: &Port| p.id).collect()) };
     demo::run(&bed.sandbox, Progress::Silent)?;
     let (before, ports_before) = (pids(), ports()?);
-    let again = mizar::sandbox::Sandbox::up(layout.clone(), bed.sandbox.settings().clone(), Progress::Silent)?;
+    let again = Sandbox::up(layout.clone(), bed.sandbox.settings().clone(), Progress::Silent)?;
     let outcomes = demo::run(&again, Progress::Silent)?;
     ensure!(outcomes.iter().all(|outcome| outcome.ok), "the second demo: {outcomes:?}");
     ensure!(pids() == before, "processes were started again");
@@ -93,12 +149,39 @@ fn up_again(bed: &Bed) -> Result<()> {
             let ports = api.ports_of(network.id)?;
             api.delete_network_whole(network.id)?;
             for port in ports {
-                mizar::sandbox::netns::Netns::named(layout.port_netns(port.id)).delete()?;
+                Netns::named(layout.port_netns(port.id)).delete()?;
             }
         }
         bed.admin.delete_tenant(name)?;
     }
     Ok(())
+}
+
+fn built_anew(bed: &Bed) -> Result<()> {
+    let tenant = bed.tenant()?;
+    let net = tenant.network(&["10.1.0.0/24"])?;
+    let [a, b] = tenant.endpoints(&net, [at(0, 0), at(0, 1)])?;
+    let layout = bed.sandbox.layout().clone();
+    let pid = |service: &Service| service.process(&layout).pid();
+    let before: Vec<_> = bed.sandbox.services().into_iter().map(|service| (pid(&service), service)).collect();
+    // Another file at the same path is what a build leaves, whatever is in it.
+    for program in ["mizar-scheduler", "mizar-agent"] {
+        let at = bed.sandbox.binaries().path(program)?;
+        let part = at.with_extension("part");
+        std::fs::copy(&at, &part)?;
+        std::fs::rename(part, at)?;
+    }
+    Sandbox::up(layout.clone(), bed.sandbox.settings().clone(), Progress::Silent)?;
+    for (former, service) in before {
+        let anew = matches!(service, Service::Scheduler | Service::Agent(_));
+        ensure!(pid(&service).is_some(), "{} does not run", service.name());
+        ensure!((pid(&service) != former) == anew, "{}: {former:?} became {:?}", service.name(), pid(&service));
+    }
+    bed.settle()?;
+    common(&a, &b)?;
+    let c = tenant.endpoint(&net, at(0, 2))?;
+    bed.settle()?;
+    common(&a, &c)
 }
 
 fn main() -> ExitCode {

@@ -25,13 +25,26 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// `name`: 1 to 12 of `a-z0-9`, without dashes, since names of namespaces are joined by them.
+    /// `name`: 1 to 16 of `a-z0-9`, without dashes, since names of namespaces are joined by them.
     pub fn new(root: &Path, name: &str) -> Result<Self> {
-        let fits = (1..=12).contains(&name.len());
+        let fits = (1..=16).contains(&name.len());
         if !fits || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
-            bail!("MIZAR_SANDBOX: `{name}` is not 1 to 12 characters of a-z and 0-9");
+            bail!("MIZAR_SANDBOX: `{name}` is not 1 to 16 characters of a-z and 0-9");
         }
         Ok(Self { root: root.to_owned(), name: name.to_owned() })
+    }
+
+    /// A sandbox of this checkout alone: its name ends with a digest of the checkout's path. Names
+    /// are the machine's, and tests of two checkouts must not meet in one sandbox.
+    pub fn of_checkout(root: &Path, name: &str) -> Result<Self> {
+        Self::new(root, &format!("{name}{:04x}", digest(&[root.as_os_str().as_encoded_bytes()]) & 0xffff))
+    }
+
+    /// Where to begin looking for a free port of the loopback: apart from other sandboxes', and
+    /// below the ports that the kernel hands to connections, which may take any of those meanwhile.
+    pub fn first_port(&self) -> u16 {
+        let digest = digest(&[self.root.as_os_str().as_encoded_bytes(), self.name.as_bytes()]);
+        20_000 + u16::try_from(digest % 12_000).expect("below 12,000")
     }
 
     /// The sandbox's name.
@@ -160,6 +173,12 @@ impl Layout {
     }
 }
 
+/// FNV-1a: the same in every build, since `down` must find what an older one started.
+fn digest(parts: &[&[u8]]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.iter().chain(&[0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
 /// A host of the sandbox, as the topology makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPlan {
@@ -200,7 +219,7 @@ mod tests {
 
     #[test]
     fn names_that_could_run_into_each_other_are_refused() {
-        for bad in ["", "a-b", "UP", "a/b", "..", "waytoolongname"] {
+        for bad in ["", "a-b", "UP", "a/b", "..", "awaytoolongnamex1"] {
             assert!(Layout::new(Path::new("/x"), bad).is_err(), "{bad} was accepted");
         }
     }
@@ -209,6 +228,17 @@ mod tests {
     fn namespaces_of_two_sandboxes_never_share_a_prefix() {
         let of = |name| Layout::new(Path::new("/x"), name).expect("valid").netns_prefix();
         assert!(!of("ab").starts_with(&of("a")));
+    }
+
+    #[test]
+    fn the_same_sandbox_of_two_checkouts_shares_neither_name_nor_port() {
+        let of = |root| Layout::of_checkout(Path::new(root), "tpathst").expect("valid");
+        let (a, b) = (of("/home/a/mizar"), of("/home/b/mizar"));
+        assert_ne!(a.netns_prefix(), b.netns_prefix());
+        assert_ne!(a.runtime(), b.runtime());
+        assert_ne!(a.first_port(), b.first_port());
+        assert_eq!(a.name(), of("/home/a/mizar").name(), "it is found again");
+        assert!((20_000..32_000).contains(&a.first_port()));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts everything that does not run yet, and waits until every host has registered and
+    /// Starts everything that does not run yet, or was built anew since, and waits until every host has registered and
     /// carries its labels. A sandbox that exists keeps its settings.
     pub fn up(layout: Layout, wanted: Settings, progress: Progress) -> Result<Self> {
         need_root()?;
@@ -62,7 +62,7 @@ impl Sandbox {
         }
         let settings = match existing {
             Some(existing) => existing,
-            None => Settings { api_port: free_port(wanted.api_port)?, ..wanted },
+            None => Settings { api_port: free_port(&layout, wanted.api_port)?, ..wanted },
         };
         settings.store(&layout)?;
         let sandbox =
@@ -81,6 +81,7 @@ impl Sandbox {
 
     fn start_all(&self, progress: Progress) -> Result<()> {
         let layout = &self.layout;
+        self.stop_outdated(progress)?;
         progress.step(&format!("{} hosts and their underlay", self.hosts.len()), || {
             topology::up(layout, &self.hosts, self.settings.mtu, self.settings.transit_hook == "xdp")
         })?;
@@ -113,6 +114,23 @@ impl Sandbox {
             give_to_owner(layout, &path)?;
         }
         Ok(())
+    }
+
+    /// What was built anew since it was started ends here; it is started again like what never ran.
+    fn stop_outdated(&self, progress: Progress) -> Result<()> {
+        let mut outdated = Vec::new();
+        for service in self.services() {
+            if self.starter().is_outdated(&service)? {
+                outdated.push(service);
+            }
+        }
+        if outdated.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = outdated.iter().map(Service::name).collect();
+        progress.step(&format!("built anew, so started again: {}", names.join(", ")), || {
+            outdated.iter().try_for_each(|service| self.stop(service))
+        })
     }
 
     /// Its names and paths.
@@ -172,9 +190,16 @@ impl Sandbox {
 
     /// Starts a service and waits until it serves.
     pub fn start(&self, service: &Service) -> Result<()> {
+        self.starter().start(service).with_context(|| format!("cannot start {}", service.name()))
+    }
+
+    fn starter(&self) -> Starter<'_> {
         Starter { layout: &self.layout, settings: &self.settings, binaries: &self.binaries }
-            .start(service)
-            .with_context(|| format!("cannot start {}", service.name()))
+    }
+
+    /// Where its services' programs are.
+    pub fn binaries(&self) -> &Binaries {
+        &self.binaries
     }
 
     /// Ends a service orderly.

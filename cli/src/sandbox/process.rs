@@ -10,6 +10,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, setsid};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -68,6 +69,22 @@ impl Process {
     pub fn pid(&self) -> Option<i32> {
         let record: Record = serde_json::from_slice(&std::fs::read(&self.record).ok()?).ok()?;
         (observe(record.pid)? == record).then_some(record.pid)
+    }
+
+    /// Whether it runs, but another program than the one that is at `program` now: that was built
+    /// anew since.
+    pub fn runs_other_than(&self, program: &Path) -> bool {
+        let Some(pid) = self.pid() else { return false };
+        let file = |path: &Path| std::fs::metadata(path).map(|of| (of.dev(), of.ino())).ok();
+        // The link leads to the running file even when nothing is at its path any more.
+        file(Path::new(&format!("/proc/{pid}/exe"))) != file(program)
+    }
+
+    /// Whether it runs since before `file` was written.
+    pub fn runs_since_before(&self, file: &Path) -> bool {
+        let written = |path: &Path| std::fs::metadata(path).and_then(|of| of.modified()).ok();
+        // The record is written when the process is started.
+        self.pid().is_some() && written(&self.record) < written(file)
     }
 
     /// Starts it in a session of its own, its output appended to its log. `command` must not
@@ -202,6 +219,36 @@ mod tests {
         process.stop(Signal::SIGTERM, Duration::from_secs(5)).expect("it ends");
         assert_eq!(process.pid(), None);
         process.stop(Signal::SIGTERM, Duration::from_secs(5)).expect("stopping again changes nothing");
+        std::fs::remove_dir_all(&root).expect("own directory");
+    }
+
+    #[test]
+    fn a_process_whose_program_was_replaced_is_told_from_one_that_is_current() {
+        let root = std::env::temp_dir().join(format!("mizar-replaced-{}", std::process::id()));
+        let layout = Layout::new(&root, "unit").expect("valid");
+        let (program, object) = (root.join("program"), root.join("object"));
+        let place = |at: &Path| {
+            std::fs::create_dir_all(&root).expect("own directory");
+            let part = at.with_extension("part");
+            std::fs::copy("/bin/sleep", &part).expect("there is a sleep");
+            std::fs::rename(part, at).expect("own directory");
+        };
+        place(&object);
+        place(&program);
+        let process = Process::named(&layout, "sleeper");
+        let outdated = || (process.runs_other_than(&program), process.runs_since_before(&object));
+        assert_eq!(outdated(), (false, false), "one that does not run is not outdated");
+        let mut command = Command::new(&program);
+        command.arg("60");
+        process.start(command).expect("it starts");
+        wait_until(Duration::from_secs(10), || !process.runs_other_than(&program)).expect("it becomes the program");
+        assert_eq!(outdated(), (false, false));
+        place(&program);
+        assert_eq!(outdated(), (true, false));
+        let later = std::time::SystemTime::now() + Duration::from_secs(1);
+        File::options().append(true).open(&object).and_then(|file| file.set_modified(later)).expect("own file");
+        assert_eq!(outdated(), (true, true));
+        process.stop(Signal::SIGTERM, Duration::from_secs(5)).expect("it ends");
         std::fs::remove_dir_all(&root).expect("own directory");
     }
 

@@ -15,6 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+const API: &str = "mizar-api";
+const SCHEDULER: &str = "mizar-scheduler";
+const AGENT: &str = "mizar-agent";
+
 /// One process of a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
@@ -64,7 +68,8 @@ impl Binaries {
         Ok(Command::new(self.path(name)?))
     }
 
-    fn path(&self, name: &str) -> Result<PathBuf> {
+    /// A program's path; an error says how to build it.
+    pub fn path(&self, name: &str) -> Result<PathBuf> {
         let path = self.dir.join(name);
         if !path.exists() {
             bail!("{} is not built: `./dev up` and `./dev test` build it", path.display());
@@ -102,6 +107,20 @@ impl Starter<'_> {
         }
     }
 
+    /// Whether it runs, but was built anew since.
+    pub fn is_outdated(&self, service: &Service) -> Result<bool> {
+        let process = service.process(self.layout);
+        let program = match service {
+            Service::Postgres => return Ok(false),
+            Service::Api => API,
+            Service::Scheduler => SCHEDULER,
+            Service::Agent(_) => AGENT,
+        };
+        let object = matches!(service, Service::Agent(_)).then_some(self.settings.bpf_object.as_ref()).flatten();
+        let old_object = object.is_some_and(|object| process.runs_since_before(object));
+        Ok(old_object || process.runs_other_than(&self.binaries.path(program)?))
+    }
+
     fn database_url(&self) -> String {
         self.settings.database_url.clone().unwrap_or_else(|| postgres::url(self.layout))
     }
@@ -117,7 +136,7 @@ impl Starter<'_> {
         let state = self.state_dir("api")?;
         let server = pki::server(self.layout);
         let public = SocketAddr::from(([127, 0, 0, 1], self.settings.api_port));
-        let mut command = self.binaries.command("mizar-api")?;
+        let mut command = self.binaries.command(API)?;
         command
             .env("MIZAR_DATABASE_URL", self.database_url())
             .arg("--listen")
@@ -146,7 +165,7 @@ impl Starter<'_> {
 
     fn scheduler(&self) -> Result<()> {
         let process = Service::Scheduler.process(self.layout);
-        let mut command = self.binaries.command("mizar-scheduler")?;
+        let mut command = self.binaries.command(SCHEDULER)?;
         command
             .env("MIZAR_DATABASE_URL", self.database_url())
             .arg("--shard-ports")
@@ -166,8 +185,7 @@ impl Starter<'_> {
         let bpffs = self.layout.bpffs(&host.name);
         mounts::bpffs(&bpffs)?;
         let socket = self.layout.agent_socket(&host.name);
-        let mut command =
-            Netns::named(self.layout.host_netns(&host.name)).command(self.binaries.path("mizar-agent")?)?;
+        let mut command = Netns::named(self.layout.host_netns(&host.name)).command(self.binaries.path(AGENT)?)?;
         command
             .args(["--host", &host.name, "--az", host.az, "--rack", host.rack, "--uplink", topology::UPLINK])
             .arg("--api")
@@ -240,10 +258,12 @@ fn answers(server: SocketAddr, path: &str) -> bool {
     attempt().unwrap_or(false)
 }
 
-/// A port of the loopback that nobody listens on: `wanted` if it is free.
-pub fn free_port(wanted: u16) -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", wanted)).or_else(|_| TcpListener::bind(("127.0.0.1", 0)))?;
-    Ok(listener.local_addr()?.port())
+/// A port of the loopback that nobody listens on: `wanted` if it is given and free.
+pub fn free_port(layout: &Layout, wanted: u16) -> Result<u16> {
+    let first = layout.first_port();
+    let wanted = (wanted != 0).then_some(wanted);
+    let mut candidates = wanted.into_iter().chain(first..first.saturating_add(500));
+    candidates.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("no port of the loopback is free")
 }
 
 /// The eBPF object of a checkout, if it was built there.
