@@ -176,6 +176,8 @@ pub async fn probe(core: Shared, mut runtime: Runtime, underlay: Ipv4Addr) -> io
     const LOOK: Duration = Duration::from_millis(25);
     /// Shard maps change seldom, and reading them takes a system call an entry.
     const REFRESH: Duration = Duration::from_secs(1);
+    /// A host that was just given its role and asked already may be lost as soon.
+    const REFRESH_UNKNOWN: Duration = Duration::from_millis(50);
 
     let socket = UdpSocket::bind((underlay, 0))?;
     socket.set_nonblocking(true)?;
@@ -189,7 +191,8 @@ pub async fn probe(core: Shared, mut runtime: Runtime, underlay: Ipv4Addr) -> io
         tick.tick().await;
         let pending = runtime.pending();
         let unknown = pending.iter().any(|(address, _)| !transit.contains_key(address));
-        if refreshed.elapsed() >= REFRESH && (busy || unknown || !pending.is_empty()) {
+        let old = if unknown { REFRESH_UNKNOWN } else { REFRESH };
+        if refreshed.elapsed() >= old && (busy || !pending.is_empty()) {
             (transit, refreshed) = (runtime.transit_hosts(), Instant::now());
         } else if unknown || (pending.is_empty() && !busy) {
             // Nothing to judge, or nothing to judge by, yet.

@@ -7,6 +7,7 @@
 
 pub mod bed;
 pub mod exchange;
+pub mod flows;
 pub mod guest;
 pub mod harness;
 pub mod scenarios;
