@@ -5,6 +5,7 @@ use clap::Parser as _;
 use mizar_agent::config::{Config, ConfigError};
 use mizar_agent::run;
 use mizar_agent::sync::http::{Http, TlsError};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -13,7 +14,11 @@ const EX_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     // A panic anywhere ends the process: the kernel goes on forwarding, a fresh agent adopts it.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -46,5 +51,5 @@ fn boot() -> anyhow::Result<()> {
         .thread_stack_size(512 << 10)
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(run::run(config, source))
+    runtime.block_on(run::run(config, source, mizar_abi::ABI))
 }

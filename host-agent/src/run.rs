@@ -20,7 +20,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 /// Runs until it is told to end. What it made stays: forwarding does not end with the agent.
-pub async fn run(config: Config, source: impl StateSource) -> anyhow::Result<()> {
+///
+/// `abi` is `mizar_abi::ABI`, but in a test that plays an agent of another version.
+pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
 
@@ -51,7 +53,7 @@ pub async fn run(config: Config, source: impl StateSource) -> anyhow::Result<()>
         }
     };
 
-    let pins = Pins::open(&config.bpffs).context("--bpffs")?;
+    let pins = Pins::open(&config.bpffs, abi).context("--bpffs")?;
     let settings = Settings {
         uplink: config.uplink.clone(),
         uplink_ifindex: uplink.ifindex,

@@ -311,3 +311,18 @@ async fn an_interface_that_cannot_be_removed_keeps_its_program() {
     assert_eq!(agent.plane.content().attached.len(), 1, "and are dropped by the program");
     assert_eq!(agent.links.0.lock().unwrap().there.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn maps_that_packets_do_not_go_by_are_not_acknowledged_and_turned_to_again() {
+    let api = Api::new();
+    api.put(world::cloud());
+    let plane = Memory::default();
+    plane.content().stuck = true;
+    let agent = Agent::start(&api, plane, tempfile::tempdir().unwrap());
+    until("the maps are filled", || agent.plane.content().maps.contains_key(&Key::Host(world::HOST))).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((api.state().acked, agent.plane.content().engaged), (0, false));
+    agent.plane.content().stuck = false;
+    until("the next sync turns to them", || api.state().acked == 1).await;
+    assert!(agent.plane.content().engaged);
+}

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use mizar_scheduler::{Settings, config::Config};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,7 +23,11 @@ fn main() -> ExitCode {
         .with_env_var("MIZAR_LOG")
         .with_default_directive(tracing_subscriber::filter::LevelFilter::INFO.into());
     match filter.from_env() {
-        Ok(filter) => tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init(),
+        Ok(filter) => tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .init(),
         Err(error) => {
             eprintln!("MIZAR_LOG: {error}");
             return ExitCode::from(USAGE);

@@ -184,9 +184,11 @@ impl Core {
         self.reconcile_ports(None);
         let ops = self.difference()?;
         tracing::info!(entries = self.store.len(), operations = ops.len(), trusted = self.trusted, "maps adopted");
-        self.adopted = true;
-        self.settled = self.may_remove();
         self.execute(ops);
+        if !self.adopted {
+            self.engage()?;
+        }
+        self.settled = self.may_remove();
         if self.settled {
             // What was removed while no agent looked left its flows behind.
             let here = self.store.planner.ports().map(|port| port.number).collect();
@@ -213,14 +215,12 @@ impl Core {
         self.trusted && !self.doubt
     }
 
-    /// Removes what no answer of the API wants, once there is one.
+    /// Removes what no answer of the API wants, once there is one; or adopts the maps, if that
+    /// failed before.
     fn settle(&mut self) {
-        if self.adopted
-            && !self.settled
-            && self.may_remove()
-            && let Err(error) = self.adopt()
-        {
-            tracing::error!(error = chain(&error), "the maps could not be cleaned; it is tried again with every sync");
+        let due = if self.adopted { !self.settled && self.may_remove() } else { self.store.complete };
+        if due && let Err(error) = self.adopt() {
+            tracing::error!(error = chain(&error), "the maps could not be adopted; it is tried again with every sync");
         }
     }
 

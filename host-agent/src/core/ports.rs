@@ -2,6 +2,7 @@
 //! API hears of it.
 
 use super::{AttachedPort, Chore, Core, chain};
+use crate::dataplane::PlaneError;
 use crate::links::{Interface, Made};
 use mizar_plan::{Key, Wiring};
 use std::collections::BTreeSet;
@@ -22,7 +23,10 @@ impl Core {
             let Some(attached) = self.attached.get_mut(&id) else { continue };
             let made = &attached.interface.made;
             if attached.number != Some(number) {
-                if let Err(error) = self.plane.guard().bind(&made.ifname, made.ifindex) {
+                // Until the maps are filled, whatever program is there is the better one.
+                if self.adopted
+                    && let Err(error) = self.plane.guard().bind(&made.ifname, made.ifindex)
+                {
                     tracing::error!(port = %id, interface = made.ifname, error = chain(&error), "no program on the interface");
                     continue;
                 }
@@ -38,6 +42,26 @@ impl Core {
                 self.store.planner.wire(number, Some(wiring));
             }
         }
+    }
+
+    /// The maps are filled: packets go by them from now on. Endpoints come first, for an endpoint's
+    /// packet asks for its way where a packet to it has to come back from its sender. A port whose
+    /// interface takes no program leaves the maps again.
+    pub(super) fn engage(&mut self) -> Result<(), PlaneError> {
+        let guard = self.plane.guard();
+        for (id, attached) in &mut self.attached {
+            let made = &attached.interface.made;
+            if let Err(error) = guard.bind(&made.ifname, made.ifindex) {
+                tracing::error!(port = %id, interface = made.ifname, error = chain(&error), "no program on the interface");
+                if let Some(number) = attached.number.take() {
+                    self.store.planner.wire(number, None);
+                }
+            }
+        }
+        self.plane.engage()?;
+        self.adopted = true;
+        self.flush();
+        Ok(())
     }
 
     /// A port has an interface now, ready but for the program and the maps.

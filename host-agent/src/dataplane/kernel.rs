@@ -3,6 +3,12 @@
 //! At every start the programs of the agent's object are loaded over the pinned maps, and the
 //! pinned links are turned to them; nothing is ever detached in between. So a restart is also an
 //! upgrade, and neither loses a packet. While the agent is away the pins keep everything going.
+//!
+//! An agent of another ABI cannot use the maps that it finds. It makes its own beside them, and the
+//! links go on with the former programs and maps until its own hold what is desired
+//! ([`Dataplane::engage`]). Flows are not among that: a direct packet that has none goes back to
+//! its sender's host, which asks for the way again, and an endpoint's own asks at once. So the
+//! links may be turned one after the other, and the agent may die between two of them.
 
 use super::raw::{Plain, Raw};
 use super::{Dataplane, Guard, Pins, PlaneError};
@@ -78,6 +84,7 @@ pub struct Kernel {
     pins: Pins,
     endpoint: Arc<Endpoint>,
     hook: &'static str,
+    waiting: Option<Waiting>,
     cfg: Array<MapData, Raw<maps::Cfg>>,
     hosts: Hash<u32, [u8; 4]>,
     shard: Hash<maps::ShardKey, maps::Shard>,
@@ -87,6 +94,12 @@ pub struct Kernel {
     ep: Hash<u32, maps::Ep>,
     iface: Hash<u32, u32>,
     addr: Trie<maps::Addr>,
+}
+
+/// Loaded programs that are not on the uplink yet.
+struct Waiting {
+    object: Ebpf,
+    settings: Settings,
 }
 
 /// The pinned program of endpoints.
@@ -117,8 +130,8 @@ impl Guard for Endpoint {
 }
 
 impl Kernel {
-    /// Loads the object's programs over pinned maps, or makes the maps, and puts the programs on
-    /// the uplink.
+    /// Loads the object's programs over pinned maps, or makes the maps. The programs are on the
+    /// uplink at once, unless there are maps of another ABI: then after [`Dataplane::engage`].
     pub fn load(pins: Pins, object: &[u8], settings: &Settings) -> Result<Self, PlaneError> {
         check_pinned(&pins, settings.flow_entries)?;
         let mut loader = EbpfLoader::new();
@@ -134,16 +147,16 @@ impl Kernel {
         let pin = pins.program(ENDPOINT);
         Pins::remove(&pin)?;
         classifier(&mut object, ENDPOINT)?.pin(&pin).map_err(PlaneError::program(ENDPOINT))?;
-        let pin = pins.uplink("tcx", settings.uplink_ifindex);
-        bind(&pin, classifier(&mut object, UPLINK_TCX)?, &settings.uplink, UPLINK_TCX)?;
-        pins.remove_other_uplinks("tcx", Some(settings.uplink_ifindex))?;
-        let hook = transit(&pins, &mut object, settings)?;
-        pins.remove_other_abis()?;
-        // The rest of the object, some megabytes of instructions and type information, goes here.
-        drop(object);
-        Ok(Self {
+        let mut settings = settings.clone();
+        let takes_over = pins.has_other_abis()?;
+        if takes_over {
+            tracing::info!("maps of another ABI forward until these are filled");
+            settings.transit_hook = inherited(&pins, &settings);
+        }
+        let mut kernel = Self {
             endpoint: Arc::new(Endpoint { pins: pins.clone(), bound: Mutex::default() }),
-            hook,
+            hook: if settings.transit_hook == TransitHook::Xdp { "xdp" } else { "tcx" },
+            waiting: Some(Waiting { object, settings }),
             cfg: open(&pins, name::CFG)?,
             hosts: open(&pins, name::HOSTS)?,
             shard: open(&pins, name::SHARD)?,
@@ -154,7 +167,23 @@ impl Kernel {
             iface: open(&pins, name::IFACE)?,
             addr: open(&pins, name::ADDR)?,
             pins,
-        })
+        };
+        if !takes_over {
+            kernel.turn_uplink()?;
+        }
+        Ok(kernel)
+    }
+
+    /// Puts the programs on the uplink, and takes them off a former one.
+    fn turn_uplink(&mut self) -> Result<(), PlaneError> {
+        let Some(Waiting { object, settings }) = &mut self.waiting else { return Ok(()) };
+        let pin = self.pins.uplink("tcx", settings.uplink_ifindex);
+        bind(&pin, classifier(object, UPLINK_TCX)?, &settings.uplink, UPLINK_TCX)?;
+        self.pins.remove_other_uplinks("tcx", Some(settings.uplink_ifindex))?;
+        self.hook = transit(&self.pins, object, settings)?;
+        // The object, some megabytes of instructions and type information, goes here.
+        self.waiting = None;
+        Ok(())
     }
 
     /// Where the transit role runs: `xdp` or `tcx`.
@@ -211,6 +240,16 @@ fn bind(pin: &Path, program: &mut SchedClassifier, ifname: &str, what: &str) -> 
     link.pin(pin).map(drop).map_err(PlaneError::program(what))
 }
 
+/// Where the transit role will run after a takeover, which the API hears before the links are
+/// turned. What the predecessor found out about the uplink holds.
+fn inherited(pins: &Pins, settings: &Settings) -> TransitHook {
+    match settings.transit_hook {
+        TransitHook::Auto if pins.uplink("xdp", settings.uplink_ifindex).exists() => TransitHook::Xdp,
+        TransitHook::Auto => TransitHook::Tcx,
+        given => given,
+    }
+}
+
 /// Puts the transit role where it is wanted, and says where it runs.
 fn transit(pins: &Pins, object: &mut Ebpf, settings: &Settings) -> Result<&'static str, PlaneError> {
     let pin = pins.uplink("xdp", settings.uplink_ifindex);
@@ -249,7 +288,10 @@ fn bind_xdp(pin: &Path, object: &mut Ebpf, ifname: &str) -> Result<(), PlaneErro
     let found = object.program_mut(UPLINK_XDP);
     let found = found.ok_or_else(|| PlaneError::Unfit(format!("the object has no program {UPLINK_XDP}")))?;
     let program: &mut Xdp = found.try_into().map_err(PlaneError::program(UPLINK_XDP))?;
-    program.load().map_err(PlaneError::program(UPLINK_XDP))?;
+    // It is, if this was tried before.
+    if program.fd().is_err() {
+        program.load().map_err(PlaneError::program(UPLINK_XDP))?;
+    }
     if let Ok(pinned) = PinnedLink::from_pin(pin) {
         let link = XdpLink::try_from(FdLink::from(pinned)).map_err(PlaneError::program(UPLINK_XDP))?;
         match program.attach_to_link(link) {
@@ -340,6 +382,11 @@ impl Dataplane for Kernel {
             Key::Addr(k) => self.addr.remove(&trie_key(k)),
         };
         unless_absent(done).map_err(|source| PlaneError::Map { map: key.table().name(), source })
+    }
+
+    fn engage(&mut self) -> Result<(), PlaneError> {
+        self.turn_uplink()?;
+        self.pins.remove_other_abis()
     }
 
     fn guard(&self) -> Arc<dyn Guard> {

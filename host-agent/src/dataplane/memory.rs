@@ -14,6 +14,10 @@ pub struct Content {
     pub attached: BTreeSet<u32>,
     /// Operations refused, as a full map refuses them: keys of these maps.
     pub full: BTreeSet<Table>,
+    /// Engaging fails.
+    pub stuck: bool,
+    /// Packets would go by these maps.
+    pub engaged: bool,
 }
 
 /// A data plane that forwards nothing. Clones share their content, as pins do.
@@ -43,6 +47,15 @@ impl Dataplane for Memory {
 
     fn remove(&mut self, key: &Key) -> Result<(), PlaneError> {
         self.content().maps.remove(key);
+        Ok(())
+    }
+
+    fn engage(&mut self) -> Result<(), PlaneError> {
+        let mut content = self.content();
+        if content.stuck {
+            return Err(PlaneError::Unfit("no link can be turned".to_owned()));
+        }
+        content.engaged = true;
         Ok(())
     }
 

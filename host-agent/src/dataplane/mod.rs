@@ -80,6 +80,10 @@ pub trait Dataplane: Send {
     fn put(&mut self, key: &Key, value: &Value) -> Result<(), PlaneError>;
     /// Removes an entry; one that is not there is no failure.
     fn remove(&mut self, key: &Key) -> Result<(), PlaneError>;
+    /// The maps hold what is desired, and every endpoint has the current program: from now on the
+    /// uplink's packets go by these maps too, which until now went by those of a predecessor with
+    /// another layout, if there was one. Those are removed. May be repeated.
+    fn engage(&mut self) -> Result<(), PlaneError>;
     /// Who puts the endpoint program on interfaces.
     fn guard(&self) -> Arc<dyn Guard>;
     /// Takes the program off. An interface that is gone, or has none, is no failure.

@@ -3,9 +3,12 @@
 //! `ROOT/abi-N/MAP` (a directory per ABI: an agent never opens maps of another layout),
 //! `ROOT/programs/NAME`, and `ROOT/links/NAME`, which survive a change of the ABI: a link is
 //! turned from the old program to the new one in one step.
+//!
+//! Directories of two ABIs mean that one agent takes over from another of a different version, or
+//! began to and died. Which of them the links use, nobody needs to know: the next agent fills its
+//! own, turns every link to it, and only then removes the other.
 
 use super::PlaneError;
-use mizar_abi::ABI;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use std::path::{Path, PathBuf};
@@ -14,12 +17,13 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Pins {
     root: PathBuf,
+    abi: u32,
 }
 
 impl Pins {
     /// Opens the directory; makes it, and mounts a bpffs on it, if need be. The mount belongs to
     /// the mount namespace of the agent: one that is private to the process would go with it.
-    pub fn open(root: &Path) -> Result<Self, PlaneError> {
+    pub fn open(root: &Path, abi: u32) -> Result<Self, PlaneError> {
         std::fs::create_dir_all(root).map_err(PlaneError::io(root))?;
         let kind = statfs(root).map_err(|e| PlaneError::io(root)(e.into()))?.filesystem_type();
         if kind != BPF_FS_MAGIC {
@@ -27,7 +31,7 @@ impl Pins {
                 .map_err(|e| PlaneError::io(root)(e.into()))?;
             tracing::info!(path = %root.display(), "bpffs mounted");
         }
-        let pins = Self { root: root.to_owned() };
+        let pins = Self { root: root.to_owned(), abi };
         for dir in [pins.maps(), pins.links(), pins.programs()] {
             std::fs::create_dir_all(&dir).map_err(PlaneError::io(&dir))?;
         }
@@ -35,7 +39,7 @@ impl Pins {
     }
 
     fn maps(&self) -> PathBuf {
-        self.root.join(format!("abi-{ABI}"))
+        self.root.join(format!("abi-{}", self.abi))
     }
 
     fn links(&self) -> PathBuf {
@@ -97,19 +101,32 @@ impl Pins {
         }
     }
 
-    /// Removes maps of other ABIs, which no program uses any more.
-    pub fn remove_other_abis(&self) -> Result<(), PlaneError> {
+    /// Directories of the maps of other ABIs.
+    fn other_abis(&self) -> Result<Vec<PathBuf>, PlaneError> {
+        let mut others = Vec::new();
         for entry in std::fs::read_dir(&self.root).map_err(PlaneError::io(&self.root))? {
             let path = entry.map_err(PlaneError::io(&self.root))?.path();
-            let other =
-                path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("abi-")) && path != self.maps();
-            if other {
-                tracing::info!(path = %path.display(), "maps of another ABI removed");
-                for map in std::fs::read_dir(&path).map_err(PlaneError::io(&path))? {
-                    Self::remove(&map.map_err(PlaneError::io(&path))?.path())?;
-                }
-                std::fs::remove_dir(&path).map_err(PlaneError::io(&path))?;
+            let is_abi = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("abi-"));
+            if is_abi && path != self.maps() {
+                others.push(path);
             }
+        }
+        Ok(others)
+    }
+
+    /// Whether there are maps of another ABI, which links may use.
+    pub fn has_other_abis(&self) -> Result<bool, PlaneError> {
+        Ok(!self.other_abis()?.is_empty())
+    }
+
+    /// Removes maps of other ABIs, which no program uses any more.
+    pub fn remove_other_abis(&self) -> Result<(), PlaneError> {
+        for path in self.other_abis()? {
+            for map in std::fs::read_dir(&path).map_err(PlaneError::io(&path))? {
+                Self::remove(&map.map_err(PlaneError::io(&path))?.path())?;
+            }
+            std::fs::remove_dir(&path).map_err(PlaneError::io(&path))?;
+            tracing::info!(path = %path.display(), "maps of another ABI removed");
         }
         Ok(())
     }

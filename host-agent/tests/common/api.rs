@@ -33,13 +33,20 @@ pub struct State {
 /// The API.
 #[derive(Clone)]
 pub struct Api {
+    /// The host's number.
+    pub number: u32,
     state: Arc<Mutex<State>>,
     revision: watch::Sender<u64>,
 }
 
 impl Api {
     pub fn new() -> Self {
-        Self { state: Arc::default(), revision: watch::Sender::new(0) }
+        Self::of(super::world::HOST)
+    }
+
+    /// What another host would follow.
+    pub fn of(number: u32) -> Self {
+        Self { number, state: Arc::default(), revision: watch::Sender::new(0) }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -99,7 +106,7 @@ fn change(key: &EntryKey, body: Option<&Body>) -> Change {
 impl StateSource for Api {
     async fn register(&self, _: &Register) -> Result<Registered, SourceError> {
         self.fail()?;
-        Ok(Registered { number: 9, lease_s: 30 })
+        Ok(Registered { number: self.number, lease_s: 30 })
     }
 
     async fn sync(&self, request: &SyncRequest) -> Result<SyncReply, SourceError> {

@@ -2,12 +2,15 @@
 //! uplink; and containers. Everything goes with its thread.
 
 use super::api::Api;
+use super::traffic::echo;
+use super::world::{self, UNDERLAY};
 use mizar_agent::config::{Config, TransitHook};
 use mizar_agent::run;
 use mizar_wire::local::{Answer, AttachKind, Attached, Call, Status};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
@@ -45,9 +48,20 @@ impl Namespace {
 
     /// Runs something inside and returns what it returns.
     pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.try_run(work).expect("the work inside the namespace panicked")
+    }
+
+    /// `None` if the thread is dead, for those who must not panic.
+    fn try_run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (answer, result) = mpsc::channel();
-        self.jobs.as_ref().unwrap().send(Box::new(move || drop(answer.send(work())))).unwrap();
-        result.recv().expect("the work inside the namespace panicked")
+        self.jobs.as_ref()?.send(Box::new(move || drop(answer.send(work())))).ok()?;
+        result.recv().ok()
+    }
+
+    /// Index of an interface inside.
+    pub fn ifindex(&self, ifname: &str) -> u32 {
+        let line = self.command(&format!("ip -o link show {ifname}"));
+        line.split(':').next().unwrap().parse().unwrap()
     }
 
     /// Runs a command inside; returns what it printed.
@@ -81,11 +95,13 @@ pub struct Host {
     /// Settings of the next start.
     pub uplink: &'static str,
     pub transit_hook: TransitHook,
+    /// Number under which the agent pins its maps.
+    pub abi: u32,
     agent: Option<(tokio::sync::oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 /// The object that `./dev bpf` builds.
-fn object() -> PathBuf {
+pub fn object() -> PathBuf {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/mizar-bpf.o");
     assert!(path.exists(), "there is no {}: build it with `bpf/build.sh`", path.display());
     path
@@ -94,20 +110,69 @@ fn object() -> PathBuf {
 impl Host {
     /// A host with an uplink, and no agent yet.
     pub fn new(api: Api) -> Self {
+        let host = Self::bare(api);
+        host.namespace.command("ip link add up0 type veth peer name up1");
+        host.namespace.command("ip link set up1 up");
+        host.raise_uplink(UNDERLAY);
+        host
+    }
+
+    /// The same; its cloud has these ports.
+    pub fn with_ports(ports: &[u32]) -> Self {
+        let api = Api::new();
+        api.put(world::cloud());
+        for port in ports {
+            api.put(world::port(*port, 1));
+        }
+        Self::new(api)
+    }
+
+    /// A host at the other end of this one's uplink.
+    pub fn opposite(&self, api: Api, underlay: Ipv4Addr) -> Self {
+        let other = Self::bare(api);
+        self.namespace.command(&format!("ip link set up1 netns {} name up0", other.namespace.path));
+        other.raise_uplink(underlay);
+        other
+    }
+
+    fn bare(api: Api) -> Self {
         let namespace = Namespace::new();
         namespace.command("ip link set lo up");
-        namespace.command("ip link add up0 type veth peer name up1");
-        namespace.command("ip addr add 192.0.2.9/24 dev up0");
-        namespace.command("ip link set up0 up");
-        namespace.command("ip link set up1 up");
         Self {
             namespace,
             api,
             dir: tempfile::tempdir().unwrap(),
             uplink: "up0",
             transit_hook: TransitHook::Auto,
+            abi: mizar_abi::ABI,
             agent: None,
         }
+    }
+
+    fn raise_uplink(&self, underlay: Ipv4Addr) {
+        self.namespace.command(&format!("ip addr add {underlay}/24 dev up0"));
+        self.namespace.command("ip link set up0 up");
+    }
+
+    /// Starts the agent; attaches ports 5 and 6 as containers, of which the second echoes.
+    pub fn start_with_two(&mut self) -> (Namespace, Namespace) {
+        self.start();
+        let (five, six) = (Namespace::new(), Namespace::new());
+        self.container(world::port_id(5), &five);
+        self.container(world::port_id(6), &six);
+        echo(&six, 6);
+        (five, six)
+    }
+
+    /// Waits until as many ports are reported wired.
+    pub fn until_wired(&self, ports: usize) {
+        super::until(&format!("{ports} ports are reported wired"), || {
+            (self.api.state().wired.len() == ports).then_some(())
+        });
+    }
+
+    pub fn bpffs(&self) -> PathBuf {
+        self.dir.path().join("bpffs")
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -122,7 +187,7 @@ impl Host {
         let dir = self.dir.path();
         let any = PathBuf::from("/nonexistent");
         Config {
-            host: "h9".into(),
+            host: format!("h{}", self.api.number),
             api: "https://192.0.2.1:1".into(),
             ca: any.clone(),
             cert: any.clone(),
@@ -131,7 +196,7 @@ impl Host {
             az: "a".into(),
             rack: "r".into(),
             state_dir: dir.join("state"),
-            bpffs: dir.join("bpffs"),
+            bpffs: self.bpffs(),
             socket: self.socket(),
             transit_hook: self.transit_hook,
             flow_entries: 4096,
@@ -141,13 +206,13 @@ impl Host {
 
     /// Starts the agent, and waits until it takes calls.
     pub fn start(&mut self) {
-        let (config, api) = (self.config(), self.api.clone());
+        let (config, api, abi) = (self.config(), self.api.clone(), self.abi);
         let (stop, stopping) = tokio::sync::oneshot::channel();
         let agent = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 tokio::select! {
-                    ended = run::run(config, api) => panic!("the agent ended: {ended:?}"),
+                    ended = run::run(config, api, abi) => panic!("the agent ended: {ended:?}"),
                     _ = stopping => {}
                 }
             });
@@ -194,9 +259,13 @@ impl Host {
         }
     }
 
-    /// Entries of each map, those that are empty left out.
+    /// Maps with entries of ports. What an interface sends while its port is not in the maps, a
+    /// guest's question for IPv6 routers for instance, is counted too, but for no port.
     pub fn filled_maps(&self) -> Vec<String> {
-        self.status().maps.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect()
+        let Status { maps, drops, .. } = self.status();
+        let by_no_port = drops.keys().all(|reason| reason == "no_port");
+        let filled = maps.into_iter().filter(|(name, n)| *n > 0 && !(name == "DROPS" && by_no_port));
+        filled.map(|(name, _)| name).collect()
     }
 }
 
@@ -206,9 +275,9 @@ impl Drop for Host {
             let _ = stop.send(());
             let _ = thread.join();
         }
-        let bpffs = self.dir.path().join("bpffs");
+        let bpffs = self.bpffs();
         // Inside, where it is mounted; programs and maps go with their pins.
-        self.namespace.run(move || {
+        self.namespace.try_run(move || {
             let _ = nix::mount::umount(&bpffs);
         });
     }

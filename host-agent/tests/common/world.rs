@@ -79,11 +79,16 @@ pub fn bouncers(hosts: [u32; 2]) -> Vec<(EntryKey, Body)> {
 
 /// A port bound to this host, with its bouncer's entry.
 pub fn port(number: u32, generation: u32) -> Vec<(EntryKey, Body)> {
+    port_on(HOST, number, generation)
+}
+
+/// A port bound to a host, with its bouncer's entry.
+pub fn port_on(host: u32, number: u32, generation: u32) -> Vec<(EntryKey, Body)> {
     let id = port_id(number);
     let slot = mizar_abi::hash::slot(SUBNET, &mizar_abi::mapped([10, 1, 0, number as u8]));
     vec![
         entry(
-            Scope::Host(HOST),
+            Scope::Host(host),
             0,
             id.as_bytes(),
             Body::Port(body::Port {
@@ -108,7 +113,7 @@ pub fn port(number: u32, generation: u32) -> Vec<(EntryKey, Body)> {
                 vni: VNI,
                 address: address(number),
                 subnet: SUBNET,
-                host: HOST,
+                host,
                 port: number,
                 generation,
                 set: 0,
