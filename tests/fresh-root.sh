@@ -19,7 +19,7 @@ step() { printf '\n== %s (%s)\n' "$*" "$(date +%H:%M:%S)"; }
 
 if [ ! -e "$root/bin/bash" ]; then
     step "debootstrap into $root"
-    debootstrap --variant=minbase --include=git,ca-certificates bookworm "$root" "$mirror"
+    debootstrap --variant=minbase --include=git,ca-certificates,procps bookworm "$root" "$mirror"
 fi
 cat > "$root/etc/apt/sources.list" <<SOURCES
 deb $mirror bookworm main
