@@ -22,8 +22,9 @@ impl<const C: usize, const D: usize> Sip<C, D> {
     /// Starts with a 16-byte key, read little-endian as the reference does.
     #[inline(always)]
     pub fn new(key: &[u8; 16]) -> Self {
-        let k0 = u64::from_le_bytes([key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7]]);
-        let k1 = u64::from_le_bytes([key[8], key[9], key[10], key[11], key[12], key[13], key[14], key[15]]);
+        // In halves: a key in a map is aligned to four bytes.
+        let half = |at: usize| u32::from_le_bytes([key[at], key[at + 1], key[at + 2], key[at + 3]]) as u64;
+        let (k0, k1) = (half(0) | half(4) << 32, half(8) | half(12) << 32);
         Self {
             v: [
                 k0 ^ 0x736f_6d65_7073_6575,

@@ -44,8 +44,10 @@ pub const SLOTS: u16 = 4096;
 pub type Address = [u8; 16];
 
 /// An IPv4 address as the maps hold it.
+#[inline(always)]
 pub const fn mapped(v4: [u8; 4]) -> Address {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+    // As a number, which the kernel programs store in words.
+    ((u32::from_le_bytes(v4) as u128) << 96 | 0xffff << 80).to_le_bytes()
 }
 
 /// The IPv4 address inside a mapped one; `None` for IPv6.

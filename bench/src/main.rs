@@ -16,7 +16,7 @@ mod tcp;
 use anyhow::{Result, bail};
 
 const USAGE: &str = "usage: mizar-bench [all]
-       mizar-bench prog
+       mizar-bench prog [PART OF A NAME [ROUNDS]]
        mizar-bench tcp [--rounds N] [--seconds N]
        mizar-bench ports [COUNT]
        mizar-bench rr-server ADDRESS:PORT
@@ -31,11 +31,13 @@ fn main() -> Result<()> {
         ["rr-server", address] => rr::serve(address.parse()?),
         ["rr-client", address, seconds] => rr::ask(address.parse()?, seconds.parse()?),
         ["tcp", options @ ..] => tcp(options),
-        ["prog"] => prog::run(7),
+        ["prog"] => prog::run(7, ""),
+        ["prog", only] => prog::run(7, only),
+        ["prog", only, rounds] => prog::run(rounds.parse()?, only),
         ["ports"] => ours::provisioning(200),
         ["ports", count] => ours::provisioning(count.parse()?),
         [] | ["all"] => {
-            prog::run(7)?;
+            prog::run(7, "")?;
             ours::provisioning(200)?;
             tcp(&[])
         }

@@ -136,8 +136,9 @@ fn measure(w: &mut World, case: &Case) -> Result<(f64, f64)> {
     Ok((run(case.program, Some(case.verdict))?, undo))
 }
 
-/// Measures and prints the table.
-pub fn run(rounds: usize) -> Result<()> {
+/// Measures and prints the table, of the cases whose name contains `only`.
+pub fn run(rounds: usize, only: &str) -> Result<()> {
+    let only = only.to_owned();
     // The kernel takes interface numbers of the calling thread's namespace, and the world makes
     // one: so this thread is the bench's own.
     std::thread::spawn(move || {
@@ -151,7 +152,9 @@ pub fn run(rounds: usize) -> Result<()> {
                 host.load_xdp(program)?;
             }
         }
-        let cases = cases(&mut w, &a, &b, &c)?;
+        let mut cases = cases(&mut w, &a, &b, &c)?;
+        cases.retain(|case| case.name.contains(&only));
+        ensure!(!cases.is_empty(), "no case is named like {only}");
         let mut measured = vec![(Vec::with_capacity(rounds), Vec::with_capacity(rounds)); cases.len()];
         for _ in 0..rounds {
             for (case, (whole, undo)) in cases.iter().zip(&mut measured) {

@@ -82,7 +82,7 @@ pub fn turn_around(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         new_host = (Maps { tick: walk.tick }).address(moved.host).unwrap_or_default();
     }
     let options = walk.seen.options & 0xff;
-    let Some(eth) = skb.read::<ETH_LEN>(ETH_LEN + OUTER_LEN + options) else { return drop(Drop::BadGeneve) };
+    let Some(eth) = skb.words::<{ ETH_LEN / 2 }>(ETH_LEN + OUTER_LEN + options) else { return drop(Drop::BadGeneve) };
     if options != OPTION_LEN && !skb.resize(OPTION_LEN as i32 - options as i32) {
         return drop(Drop::Helper);
     }

@@ -9,13 +9,12 @@ use mizar_abi::{
     reason::{Counter, Drop},
 };
 use mizar_packet::{
-    ETH_ARP, ETH_IPV4, ETH_LEN, Packet,
+    ETH_ARP, ETH_IPV4, ETH_LEN, Packet, Words,
     flow::{self, Admission, Peer},
     ipv4::{self, proto},
     option::Body,
     path,
     transit::{Action, choose, shard_on},
-    u16_at,
 };
 
 use crate::{
@@ -109,11 +108,10 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if ep.flags & ep_flag::DOWN != 0 {
         return drop(Drop::AdminDown);
     }
-    let Some(eth) = skb.read::<ETH_LEN>(0) else { return drop(Drop::Malformed) };
+    let Some(eth) = skb.words::<{ ETH_LEN / 2 }>(0) else { return drop(Drop::Malformed) };
     // A tag that was taken off would come back on the underlay, in another VLAN than ours.
-    let kind = if skb.vlan_present() != 0 { 0 } else { u16_at(&eth, 12) };
-    let source = [eth[6], eth[7], eth[8], eth[9], eth[10], eth[11]];
-    if source != ep.mac && ep.flags & ep_flag::ANY_SOURCE == 0 {
+    let kind = if skb.vlan_present() != 0 { 0 } else { eth.short(12) };
+    if !eth.is_mac(6, &ep.mac) && ep.flags & ep_flag::ANY_SOURCE == 0 {
         return drop(Drop::Spoof);
     }
     if kind != ETH_IPV4 {
@@ -128,7 +126,7 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         return DHCP;
     }
     // Multicast or broadcast, as a frame or as a packet. (240/4 has no endpoints either.)
-    if eth[0] & 1 != 0 || inner.dst[0] >= 224 {
+    if eth.byte(0) & 1 != 0 || inner.dst[0] >= 224 {
         return drop(Drop::Multicast);
     }
     let gso = skb.gso_size();
@@ -155,7 +153,7 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
 
 /// The path is known.
 #[inline(always)]
-fn known(skb: Skb, walk: &mut Walk, cfg: &Cfg, ep: &Ep, flow: &mut Flow, eth: &[u8; 14]) -> Step {
+fn known(skb: Skb, walk: &mut Walk, cfg: &Cfg, ep: &Ep, flow: &mut Flow, eth: &Words<{ ETH_LEN / 2 }>) -> Step {
     if flow.peer_host == cfg.host {
         return SAME_HOST;
     }

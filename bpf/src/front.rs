@@ -15,11 +15,10 @@ use mizar_abi::{
     reason::Counter,
 };
 use mizar_packet::{
-    ETH_IPV4, ETH_LEN, four_at,
-    geneve::{self, OUTER_LEN, SIGNED_LEN, SIGNED_OPTION, SIGNED_OUTER_LEN, SIGNED_READ_LEN},
+    ETH_IPV4, ETH_LEN, Words,
+    geneve::{self, OUTER_LEN, OuterWords, SIGNED_LEN, SIGNED_OPTION, SIGNED_OUTER_LEN, SIGNED_PAD, SIGNED_READ_LEN},
     option::Bound,
     transit::Action,
-    u16_at,
 };
 
 use crate::{
@@ -54,36 +53,36 @@ pub fn run(ctx: *mut xdp_md) -> u32 {
 /// The kind of signed packet, or 0. Most packets are none, and end here.
 #[inline(always)]
 fn classify(ctx: *mut xdp_md, cfg: &Cfg) -> u8 {
-    const LEN: usize = ETH_LEN + OUTER_LEN + 5;
+    const LEN: usize = ETH_LEN + OUTER_LEN + 6;
     // SAFETY: the context is valid as long as the program runs.
     let (start, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
     if start + LEN > end {
         return 0;
     }
     // SAFETY: LEN bytes are there.
-    let h = unsafe { &*(start as *const [u8; LEN]) };
-    let ours = u16_at(h, 12) == ETH_IPV4
-        && h[14] == 0x45
-        && h[23] == 17
-        && u16_at(h, 36) == GENEVE_PORT
-        && h[42] == (OPTION_LEN / 4) as u8
-        && four_at(h, 30) == cfg.host
-        && four_at(h, 50) == SIGNED_OPTION;
-    if ours { h[54] } else { 0 }
+    let h = unsafe { &*(start as *const Words<{ LEN / 2 }>) };
+    let ours = h.short(12) == ETH_IPV4
+        && h.byte(14) == 0x45
+        && h.byte(23) == 17
+        && h.short(36) == GENEVE_PORT
+        && h.byte(42) == (OPTION_LEN / 4) as u8
+        && u32::from_ne_bytes(h.four(30)) == u32::from_ne_bytes(cfg.host)
+        && u32::from_ne_bytes(h.four(50)) == u32::from_ne_bytes(SIGNED_OPTION);
+    if ours { h.byte(54) } else { 0 }
 }
 
 /// Reads the first `len` bytes into `walk.signed` and checks the outer headers.
 #[inline(always)]
 fn read(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, len: usize) -> bool {
     // SAFETY: `Signed` has ETH_LEN + SIGNED_READ_LEN bytes from `link` on.
-    if unsafe { bpf_xdp_load_bytes(ctx, 0, (&raw mut walk.signed.link).cast(), len as u32) } != 0 {
+    if unsafe { bpf_xdp_load_bytes(ctx, 0, link(walk).cast(), len as u32) } != 0 {
         return false;
     }
-    let outer = &walk.signed.outer;
-    if !geneve::is_ours(outer, cfg.host) {
+    let outer = outer(&walk.signed.outer);
+    if !geneve::is_ours(&outer, cfg.host) {
         return false;
     }
-    match geneve::parse(outer) {
+    match geneve::parse(&outer) {
         Ok(seen) => walk.seen = seen,
         Err(_) => return false,
     }
@@ -92,6 +91,20 @@ fn read(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, len: usize) -> bool {
     let bytes = unsafe { (*ctx).data_end as usize - (*ctx).data as usize };
     // In several buffers, the first says nothing of the length; the helper reads any of them.
     walk.seen.lengths_agree(if bytes < walk.seen.total_len as usize + ETH_LEN { whole(ctx) } else { bytes - ETH_LEN })
+}
+
+/// Where the outer Ethernet header stands in the working memory.
+#[inline(always)]
+fn link(walk: &mut Walk) -> *mut u8 {
+    // SAFETY: within `link`.
+    unsafe { (&raw mut walk.signed.link).cast::<u8>().add(SIGNED_PAD) }
+}
+
+/// Outer headers in the units in which they are read.
+#[inline(always)]
+fn outer(words: &[u32; OUTER_LEN / 4]) -> OuterWords {
+    // SAFETY: as many bytes, of a type that any bits make a valid one.
+    unsafe { (&raw const *words).cast::<OuterWords>().read() }
 }
 
 /// Bytes after the Ethernet header of a frame in several buffers; 0 for others.
@@ -109,10 +122,10 @@ fn bounce(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg) -> u32 {
         return PASS;
     }
     let header = &walk.signed.inner;
-    if u16_at(&walk.signed.eth, 12) != ETH_IPV4 || header[0] >> 4 != 4 {
+    if walk.signed.eth.short(12) != ETH_IPV4 || header.byte(0) >> 4 != 4 {
         return PASS;
     }
-    let (src, dst, proto) = (four_at(header, 12), four_at(header, 16), header[9]);
+    let (src, dst, proto) = (header.four(12), header.four(16), header.byte(9));
     let bound = Bound { receiver: cfg.host, vni: walk.seen.vni, src, dst, proto };
     if walk.signed.body.verify_noting(cfg, walk.utc, &bound, &mut walk.midstate).is_err() {
         return PASS;
@@ -172,7 +185,7 @@ fn out(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, frame: usize, len: usize) -
         return PASS;
     }
     // SAFETY: see `read`.
-    if unsafe { bpf_xdp_store_bytes(ctx, 0, (&raw mut walk.signed.link).cast(), len as u32) } != 0 {
+    if unsafe { bpf_xdp_store_bytes(ctx, 0, link(walk).cast(), len as u32) } != 0 {
         return PASS;
     }
     if cfg.xdp_tx != 0 {
@@ -186,20 +199,20 @@ fn out(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, frame: usize, len: usize) -
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct LinkSeen {
-    /// The coarse clock then.
-    tick: u64,
+    /// Milliseconds since boot then, wrapping.
+    since_ms: u32,
     /// For this host,
     host: [u8; 4],
     /// by this interface;
     interface: u32,
-    /// the header.
-    link: [u8; 14],
-    pad: [u8; 2],
+    pad: u32,
+    /// as [`mizar_packet::geneve::Signed`] has it.
+    link: [u64; 2],
 }
 
-/// Nanoseconds for which it is believed: asking costs as much as everything else together. (The
+/// Milliseconds for which it is believed: asking costs as much as everything else together. (The
 /// tcx program asks for every packet.)
-const LINK_NS: u64 = 100_000_000;
+const LINK_MS: u32 = 100;
 
 /// Writes the Ethernet header for a host. False unless the way leads out of the interface that the
 /// packet came in by.
@@ -209,10 +222,10 @@ fn neighbour(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, to: [u8; 4]) -> bool 
     let Some(seen) = LINK_CACHE.get_ptr_mut(slot) else { return false };
     // SAFETY: per CPU; the context is valid as long as the program runs.
     let (seen, interface) = unsafe { (&mut *seen, (*ctx).ingress_ifindex) };
-    let fresh = walk.tick.wrapping_sub(seen.tick) < LINK_NS;
-    if !fresh || seen.host != to || seen.interface != interface {
+    let fresh = walk.now.ms.wrapping_sub(seen.since_ms) < LINK_MS;
+    if !fresh || u32::from_ne_bytes(seen.host) != u32::from_ne_bytes(to) || seen.interface != interface {
         let Some(link) = ask(ctx, cfg, to, interface) else { return false };
-        *seen = LinkSeen { tick: walk.tick, host: to, interface, link, pad: [0; 2] };
+        *seen = LinkSeen { since_ms: walk.now.ms, host: to, interface, pad: 0, link };
     }
     walk.signed.link = seen.link;
     true
@@ -220,7 +233,7 @@ fn neighbour(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg, to: [u8; 4]) -> bool 
 
 /// Asks the kernel. It answers only if forwarding is on for the interface, and the neighbour known.
 #[inline(always)]
-fn ask(ctx: *mut xdp_md, cfg: &Cfg, to: [u8; 4], interface: u32) -> Option<[u8; 14]> {
+fn ask(ctx: *mut xdp_md, cfg: &Cfg, to: [u8; 4], interface: u32) -> Option<[u64; 2]> {
     // SAFETY: zeros are a valid query, which the fields below complete.
     unsafe {
         let mut query: FibLookup = core::mem::zeroed();
@@ -233,6 +246,9 @@ fn ask(ctx: *mut xdp_md, cfg: &Cfg, to: [u8; 4], interface: u32) -> Option<[u8; 
             return None;
         }
         let (d, s) = (query.dmac, query.smac);
-        Some([d[0], d[1], d[2], d[3], d[4], d[5], s[0], s[1], s[2], s[3], s[4], s[5], 8, 0])
+        Some([
+            u64::from_ne_bytes([0, 0, d[0], d[1], d[2], d[3], d[4], d[5]]),
+            u64::from_ne_bytes([s[0], s[1], s[2], s[3], s[4], s[5], 8, 0]),
+        ])
     }
 }

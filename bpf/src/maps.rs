@@ -17,7 +17,7 @@ use mizar_abi::{
 
 use crate::{
     front::LinkSeen,
-    tables::{HostSeen, Sender},
+    tables::{HostSeen, Receiver, Sender, ShardSeen},
     walk::Walk,
 };
 
@@ -67,9 +67,15 @@ pub static SCRATCH: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
 /// Endpoints that sent during the current tick, by interface.
 #[map]
 pub static IFACE_CACHE: PerCpuArray<Sender> = PerCpuArray::with_max_entries(CACHED, 0);
+/// Endpoints that received during the current tick, by number.
+#[map]
+pub static EP_CACHE: PerCpuArray<Receiver> = PerCpuArray::with_max_entries(CACHED, 0);
 /// Hosts looked up during the current tick.
 #[map]
 pub static HOST_CACHE: PerCpuArray<HostSeen> = PerCpuArray::with_max_entries(CACHED, 0);
+/// Shards looked up during the current tick.
+#[map]
+pub static SHARD_CACHE: PerCpuArray<ShardSeen> = PerCpuArray::with_max_entries(CACHED, 0);
 /// Ethernet headers that XDP got of the kernel a moment ago.
 #[map]
 pub static LINK_CACHE: PerCpuArray<LinkSeen> = PerCpuArray::with_max_entries(CACHED, 0);

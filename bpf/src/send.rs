@@ -7,7 +7,7 @@ use mizar_abi::{
     reason::Drop,
 };
 use mizar_packet::{
-    ETH_LEN, checksum,
+    ETH_LEN, Words, checksum,
     geneve::{Direct, DirectFragment, OUTER_LEN, Outer, SIGNED_LEN, SIGNED_OPTION, SIGNED_OUTER_LEN, fragment_option},
     ipv4::Inner,
     option::Bound,
@@ -34,9 +34,9 @@ pub fn lower_ttl(skb: Skb, offset: usize, inner: &mut Inner) -> bool {
 
 /// Straight to `walk.to`: 50 bytes of headers.
 #[inline(always)]
-pub fn direct(skb: Skb, walk: &Walk, cfg: &Cfg, eth: &[u8; 14]) -> Step {
-    let headers = Direct { outer: outer(skb, walk, cfg, 0), eth: *eth };
-    // SAFETY: `Direct` has no padding and is ENCAP_LEN long.
+pub fn direct(skb: Skb, walk: &Walk, cfg: &Cfg, eth: &Words<7>) -> Step {
+    let headers = Direct { outer: outer(skb, walk, cfg, 0), eth: *eth, tail: [0; 2] };
+    // SAFETY: `Direct` has no padding and begins with the ENCAP_LEN bytes.
     if !skb.encapsulate(ENCAP_LEN) || !unsafe { skb.write_from(IP_AT, (&raw const headers).cast(), ENCAP_LEN as u32) } {
         return drop(Drop::Helper);
     }
@@ -44,7 +44,7 @@ pub fn direct(skb: Skb, walk: &Walk, cfg: &Cfg, eth: &[u8; 14]) -> Step {
 }
 
 #[inline(always)]
-fn outer(skb: Skb, walk: &Walk, cfg: &Cfg, options: usize) -> [u8; OUTER_LEN] {
+fn outer(skb: Skb, walk: &Walk, cfg: &Cfg, options: usize) -> [u32; OUTER_LEN / 4] {
     Outer {
         src: cfg.host,
         dst: walk.to,
@@ -54,7 +54,7 @@ fn outer(skb: Skb, walk: &Walk, cfg: &Cfg, options: usize) -> [u8; OUTER_LEN] {
         options,
         frame: skb.len() as usize,
     }
-    .bytes()
+    .words()
 }
 
 /// The same for a fragment, whose ports the option names.
@@ -66,8 +66,9 @@ pub fn direct_fragment(skb: Skb, walk: &Walk, cfg: &Cfg) -> Step {
         outer: outer(skb, walk, cfg, FRAG_LEN),
         option: fragment_option(Ports { sport: tuple.sport, dport: tuple.dport }),
         eth: walk.signed.eth,
+        tail: [0; 2],
     };
-    // SAFETY: `DirectFragment` has no padding and is LEN long.
+    // SAFETY: `DirectFragment` has no padding and begins with the LEN bytes.
     if !skb.encapsulate(LEN) || !unsafe { skb.write_from(IP_AT, (&raw const headers).cast(), LEN as u32) } {
         return drop(Drop::Helper);
     }
@@ -95,7 +96,7 @@ pub fn seal(walk: &mut Walk, cfg: &Cfg, frame: usize) -> bool {
         options: OPTION_LEN,
         frame,
     }
-    .bytes();
+    .words();
     signed.body.sign_after(cfg, walk.utc, &bound, &walk.midstate)
 }
 
@@ -141,7 +142,10 @@ pub fn deliver(skb: Skb, ep: &Ep, outer: usize) -> Step {
         return drop(Drop::Helper);
     }
     let (m, v) = (ep.mac, VIRTUAL_MAC);
-    if !skb.write(0, &[m[0], m[1], m[2], m[3], m[4], m[5], v[0], v[1], v[2], v[3], v[4], v[5]]) {
+    let pair = |mac: &[u8; 6], at: usize| u16::from_ne_bytes([mac[at], mac[at + 1]]);
+    let macs = [pair(&m, 0), pair(&m, 2), pair(&m, 4), pair(&v, 0), pair(&v, 2), pair(&v, 4)];
+    // SAFETY: 12 bytes.
+    if !unsafe { skb.write_from(0, macs.as_ptr().cast(), 12) } {
         return drop(Drop::Helper);
     }
     if outer == 0 {

@@ -11,7 +11,7 @@ use aya_ebpf::{
     },
 };
 use core::mem::MaybeUninit;
-use mizar_packet::Packet;
+use mizar_packet::{Packet, Words};
 
 /// The packet ends here.
 pub const SHOT: i32 = 2;
@@ -52,6 +52,28 @@ impl Packet for Skb {
                 return None;
             }
             Some(bytes.assume_init())
+        }
+    }
+
+    /// The same in words. An odd address would be slow, not wrong: the kernel loads these programs
+    /// only where it may be read.
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<Words<N>> {
+        let offset = offset & 0xffff;
+        // SAFETY: the context is valid as long as the program runs; the range is checked.
+        unsafe {
+            let start = (*self.0).data as usize + offset;
+            if start + 2 * N <= (*self.0).data_end as usize {
+                return Some((start as *const Words<N>).read());
+            }
+        }
+        let mut words = MaybeUninit::<Words<N>>::uninit();
+        // SAFETY: the helper checks the range and fills all of `words` when it returns 0.
+        unsafe {
+            if bpf_skb_load_bytes(self.0.cast(), offset as u32, words.as_mut_ptr().cast(), 2 * N as u32) != 0 {
+                return None;
+            }
+            Some(words.assume_init())
         }
     }
 

@@ -1,7 +1,7 @@
 //! Typed look-ups.
 
 use aya_ebpf::{
-    helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_ktime_get_tai_ns},
+    helpers::{bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_ktime_get_tai_ns},
     maps::lpm_trie::Key,
 };
 use mizar_abi::{
@@ -15,8 +15,8 @@ use mizar_packet::{
 
 use crate::{
     maps::{
-        ADDR, BOUNCE, BUCKET, CACHED, DEAD, EP, FLOW_EST, FLOW_NEW, HOST_CACHE, HOSTS, IFACE, IFACE_CACHE, PENDING,
-        ROUTE, SHARD,
+        ADDR, BOUNCE, BUCKET, CACHED, DEAD, EP, EP_CACHE, FLOW_EST, FLOW_NEW, HOST_CACHE, HOSTS, IFACE, IFACE_CACHE,
+        PENDING, ROUTE, SHARD, SHARD_CACHE,
     },
     walk::Walk,
 };
@@ -35,18 +35,19 @@ fn setting(value: &'static u32) -> u32 {
     unsafe { core::ptr::read_volatile(value) }
 }
 
-/// Sets the clocks of the walk: `now` for flows, `utc` for stamps. The kernel's coarse clock moves
-/// every few milliseconds; until then what was computed from it stays, which saves a helper call
-/// and three divisions for nearly every packet.
+/// Sets the clocks of the walk: `now` for flows, `utc` for stamps. The kernel's tick comes every
+/// few milliseconds; until then what was computed stays. Its number is one load of memory (the
+/// verifier puts it in place of the call); clocks are two calls and three divisions.
 #[inline(always)]
 pub fn clocks(walk: &mut Walk, cfg: &Cfg) {
     // SAFETY: a plain helper call.
-    let ns = unsafe { bpf_ktime_get_coarse_ns() };
-    if walk.tick == ns {
+    let tick = unsafe { bpf_jiffies64() };
+    if walk.tick == tick {
         return;
     }
-    walk.tick = ns;
-    walk.now = Now::from_ns(ns);
+    walk.tick = tick;
+    // SAFETY: a plain helper call.
+    walk.now = Now::from_ns(unsafe { bpf_ktime_get_coarse_ns() });
     // SAFETY: a plain helper call.
     let tai = unsafe { bpf_ktime_get_tai_ns() } / 1_000_000_000;
     walk.utc = (tai as u32).wrapping_sub(cfg.tai_offset as u32);
@@ -194,7 +195,7 @@ pub fn answered(host: &[u8; 4], now: &Now) -> u32 {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Sender {
-    /// When: valid during one tick of the coarse clock, as for [`HostSeen`].
+    /// When: valid during one tick, as for [`HostSeen`].
     tick: u64,
     ifindex: u32,
     /// The port's number.
@@ -216,11 +217,33 @@ pub fn sender(ifindex: u32, tick: u64) -> Option<&'static Sender> {
     Some(seen)
 }
 
+/// What EP said of a port.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Receiver {
+    /// When: valid during one tick, as for [`HostSeen`].
+    tick: u64,
+    ep_id: u32,
+    pad: u32,
+    ep: Ep,
+}
+
+/// A port that receives, from this CPU's cache or from the map.
+#[inline(always)]
+pub fn receiver(ep_id: u32, tick: u64) -> Option<&'static Ep> {
+    // SAFETY: per CPU.
+    let seen = unsafe { &mut *EP_CACHE.get_ptr_mut(ep_id & (CACHED - 1))? };
+    if seen.tick != tick || seen.ep_id != ep_id {
+        *seen = Receiver { tick, ep_id, pad: 0, ep: *endpoint(ep_id)? };
+    }
+    Some(&seen.ep)
+}
+
 /// What HOSTS and DEAD said of a host.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct HostSeen {
-    /// When: valid during one tick of the coarse clock, so a change counts a few milliseconds later.
+    /// When: valid during one tick of the kernel, so a change counts a few milliseconds later.
     tick: u64,
     number: u32,
     address: [u8; 4],
@@ -237,18 +260,59 @@ fn host(number: u32, tick: u64) -> Option<&'static HostSeen> {
     // SAFETY: per CPU.
     let seen = unsafe { &mut *HOST_CACHE.get_ptr_mut(number & (CACHED - 1))? };
     if seen.tick != tick || seen.number != number {
-        // SAFETY: as for `endpoint`.
-        let (address, dead) = unsafe { (HOSTS.get(&number).copied(), DEAD.get(&number).is_some()) };
-        seen.known = address.is_some() as u32;
-        seen.address = address.unwrap_or_default();
-        seen.dead = dead as u32;
-        if seen.number != number {
-            seen.noted = 0;
-        }
-        seen.number = number;
-        seen.tick = tick;
+        look_up_host(seen, number, tick);
     }
     Some(seen)
+}
+
+#[inline(never)]
+fn look_up_host(seen: &mut HostSeen, number: u32, tick: u64) -> u32 {
+    // SAFETY: as for `endpoint`.
+    let (address, dead) = unsafe { (HOSTS.get(&number).copied(), DEAD.get(&number).is_some()) };
+    seen.known = address.is_some() as u32;
+    seen.address = address.unwrap_or_default();
+    seen.dead = dead as u32;
+    if seen.number != number {
+        seen.noted = 0;
+    }
+    seen.number = number;
+    seen.tick = tick;
+    seen.known
+}
+
+/// What SHARD said of a shard: a divider asks for the few of its network with every packet.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ShardSeen {
+    /// When: valid during one tick, as for [`HostSeen`].
+    tick: u64,
+    key: ShardKey,
+    shard: Shard,
+    known: u32,
+}
+
+/// A shard, from this CPU's cache or from the map.
+#[inline(always)]
+fn shard(key: &ShardKey, tick: u64) -> Option<Shard> {
+    let slot = (key.set ^ key.shard.wrapping_mul(0x9e37_79b1)) & (CACHED - 1);
+    // SAFETY: per CPU.
+    let seen = unsafe { &mut *SHARD_CACHE.get_ptr_mut(slot)? };
+    if seen.tick != tick || seen.key.set != key.set || seen.key.shard != key.shard {
+        look_up_shard(seen, key.set, key.shard, tick);
+    }
+    (seen.known != 0).then_some(seen.shard)
+}
+
+#[inline(never)]
+fn look_up_shard(seen: &mut ShardSeen, set: u32, shard: u32, tick: u64) -> u32 {
+    let key = ShardKey { set, shard };
+    // SAFETY: as for `endpoint`.
+    let found = unsafe { SHARD.get(&key) };
+    seen.known = found.is_some() as u32;
+    seen.shard = found.copied().unwrap_or_default();
+    seen.key = key;
+    seen.tick = tick;
+    seen.known
 }
 
 /// The host of `walk.decision` owes an answer. Noted once a tick: this is for hosts that pass on
@@ -284,8 +348,7 @@ impl Tables for Maps {
     }
     #[inline(always)]
     fn shard(&self, key: &ShardKey) -> Option<Shard> {
-        // SAFETY: as for `endpoint`.
-        unsafe { SHARD.get(key) }.copied()
+        shard(key, self.tick)
     }
     #[inline(always)]
     fn address(&self, number: u32) -> Option<[u8; 4]> {

@@ -4,11 +4,11 @@
 use mizar_abi::{
     ENCAP_LEN,
     maps::Cfg,
-    option::{Kind, OPTION_LEN},
+    option::{BODY_LEN, Kind, OPTION_LEN},
     reason::{Counter, Drop},
 };
 use mizar_packet::{
-    ETH_IPV4, ETH_LEN, Packet, flow, four_at,
+    ETH_IPV4, ETH_LEN, Packet, flow,
     geneve::{self, OUTER_LEN, SIGNED_OPTION, SIGNED_OUTER_LEN, SIGNED_READ_LEN},
     ipv4::{self, Fragment, Tuple},
     option::Bound,
@@ -130,7 +130,7 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if skb.protocol() != ETH_IPV4.to_be() as u32 || skb.vlan_present() != 0 {
         return NEXT;
     }
-    let Some(outer) = skb.read::<OUTER_LEN>(ETH_LEN) else { return NEXT };
+    let Some(outer) = skb.words::<{ OUTER_LEN / 2 }>(ETH_LEN) else { return NEXT };
     if !geneve::is_ours(&outer, cfg.host) {
         return NEXT;
     }
@@ -160,7 +160,7 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     walk.key = walk.inner.tuple.received(walk.seen.vni);
     if let Some(flow) = tables::established(&walk.key, &walk.now)
         && flow.peer_host == walk.seen.src
-        && let Some(ep) = tables::endpoint(flow.ep_id)
+        && let Some(ep) = tables::receiver(flow.ep_id, walk.tick)
         && ep.vni == walk.seen.vni
     {
         walk.ep_id = flow.ep_id;
@@ -174,7 +174,7 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
 
 #[inline(always)]
 fn eth_type(skb: Skb, frame_at: usize) -> Option<u16> {
-    skb.read::<2>(frame_at + 12).map(u16::from_be_bytes)
+    skb.words::<1>(frame_at + 12).map(|kind| kind.short(0))
 }
 
 /// A packet with options, or a control packet. Signed ones are verified here, once for all kinds.
@@ -215,9 +215,9 @@ fn with_options(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     }
     let signed = &walk.signed;
     if framed {
-        bound.src = four_at(&signed.inner, 12);
-        bound.dst = four_at(&signed.inner, 16);
-        bound.proto = signed.inner[9];
+        bound.src = signed.inner.four(12);
+        bound.dst = signed.inner.four(16);
+        bound.proto = signed.inner.byte(9);
     }
     if let Err(reason) = signed.body.verify_noting(cfg, walk.utc, &bound, &mut walk.midstate) {
         return drop(reason);
@@ -225,10 +225,10 @@ fn with_options(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if !framed {
         return CONTROL;
     }
-    if u16_at(&signed.eth, 12) != ETH_IPV4 {
+    if signed.eth.short(12) != ETH_IPV4 {
         return drop(Drop::BadGeneve);
     }
-    if signed.inner[0] >> 4 != 4 {
+    if signed.inner.byte(0) >> 4 != 4 {
         return drop(Drop::Malformed);
     }
     walk.inner.src = bound.src;
@@ -293,9 +293,10 @@ fn direct(skb: Skb, walk: &mut Walk, options: usize, fragment_at: usize) -> Step
 fn read_signed(skb: Skb, walk: &mut Walk, options: usize, signed_at: usize) -> bool {
     let signed = &mut walk.signed;
     if options != OPTION_LEN {
-        let Some(body) = skb.read::<48>(OPTIONS_AT + signed_at - 1 + 4) else { return false };
-        signed.body.0 = body;
-        if !skb.resize(OPTION_LEN as i32 - options as i32) {
+        // SAFETY: `Body` has BODY_LEN bytes.
+        let read =
+            unsafe { skb.read_into(OPTIONS_AT + signed_at - 1 + 4, (&raw mut signed.body).cast(), BODY_LEN as u32) };
+        if !read || !skb.resize(OPTION_LEN as i32 - options as i32) {
             return false;
         }
         if walk.seen.control {

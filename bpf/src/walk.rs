@@ -73,7 +73,7 @@ pub struct Walk {
     pub key: FlowKey,
     /// Outer headers as they came.
     pub seen: Seen,
-    /// The coarse clock when `now` and `utc` were computed.
+    /// The kernel's tick when `now` and `utc` were computed.
     pub tick: u64,
     /// When.
     pub now: Now,

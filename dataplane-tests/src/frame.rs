@@ -162,7 +162,7 @@ pub fn assert_outer_is_sound(frame: &[u8]) {
 /// An encapsulated frame with the signed option: its body.
 pub fn body(frame: &[u8]) -> Body {
     assert_eq!(frame[at::OPTIONS..at::BODY], SIGNED_OPTION, "the signed option");
-    Body(frame[at::BODY..at::BODY + 48].try_into().expect("48 bytes"))
+    Body::from_bytes(frame[at::BODY..at::BODY + 48].try_into().expect("48 bytes"))
 }
 
 /// Writes a body back, signed with the tests' key for the frame's outer destination, as a host
@@ -182,7 +182,7 @@ pub fn sign(frame: &mut [u8], mut body: Body, utc: u32) {
         bound.proto = frame[inner + 9];
     }
     assert!(body.sign(&cfg, utc, &bound));
-    frame[at::BODY..at::BODY + 48].copy_from_slice(&body.0);
+    frame[at::BODY..at::BODY + 48].copy_from_slice(&body.bytes());
 }
 
 /// Sets the outer addresses, and the checksum with them.

@@ -48,7 +48,7 @@ pub const XDP: &str = "uplink_xdp";
 /// A host.
 pub struct Host {
     ebpf: Ebpf,
-    /// The programs cache some look-ups for a tick of the coarse clock: a change of these tables
+    /// The programs cache some look-ups for a tick of the kernel: a change of these tables
     /// counts from the next one on.
     changed: Cell<bool>,
     /// Its configuration, as the maps have it.
@@ -138,7 +138,7 @@ impl Host {
     }
 
     fn note_change(&self, map: &str) {
-        if ["IFACE", "EP", "HOSTS", "DEAD"].contains(&map) {
+        if ["IFACE", "EP", "HOSTS", "DEAD", "SHARD"].contains(&map) {
             self.changed.set(true);
         }
     }

@@ -47,10 +47,15 @@ pub fn utc() -> u32 {
     seconds(libc::CLOCK_REALTIME) as u32
 }
 
-/// Returns when the kernel's coarse clock has moved: within a few milliseconds.
+/// Returns when the kernel's tick has come for certain, within a few milliseconds: the coarse clock
+/// moves with it, but an adjustment of the clock may also move it between two ticks.
 pub fn next_tick() {
-    let now = read(libc::CLOCK_MONOTONIC_COARSE);
-    while read(libc::CLOCK_MONOTONIC_COARSE) == now {
+    let nanoseconds = |(seconds, rest): (i64, i64)| seconds * 1_000_000_000 + rest;
+    let mut step = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a plain system call; the clock always exists.
+    unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &mut step) };
+    let until = nanoseconds(read(libc::CLOCK_MONOTONIC_COARSE)) + 2 * step.tv_nsec;
+    while nanoseconds(read(libc::CLOCK_MONOTONIC_COARSE)) < until {
         std::thread::yield_now();
     }
 }

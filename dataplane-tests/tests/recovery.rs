@@ -256,7 +256,8 @@ fn the_agents_acknowledgement_makes_a_one_way_stream_direct_and_reaches_no_endpo
     body.set_hops(6);
     body.set_origin_vni(VNI);
     body.set_cookie(asked.cookie);
-    (body.set_sport(6), body.set_dport(5));
+    body.set_sport(6);
+    body.set_dport(5);
     let back = Ip::udp(b.address, a.address, 6, 5, b"");
     w.counts().unwrap();
     for forged in [asked.cookie ^ 1, asked.cookie] {

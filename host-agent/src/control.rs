@@ -35,7 +35,7 @@ fn datagram(cfg: &Cfg, mut body: Body, bound: &Bound, headers: &[u8]) -> Option<
         // Control packets count as empty, whatever headers they carry.
         frame: 0,
     };
-    Some([&outer.bytes()[GENEVE_AT..], &SIGNED_OPTION, &body.0, headers].concat())
+    Some([&outer.bytes()[GENEVE_AT..], &SIGNED_OPTION, &body.bytes(), headers].concat())
 }
 
 /// Are you alive?
@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn body_of(datagram: &[u8]) -> Body {
-        Body(datagram[12..60].try_into().unwrap())
+        Body::from_bytes(datagram[12..60].try_into().unwrap())
     }
 
     #[test]

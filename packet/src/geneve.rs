@@ -3,7 +3,7 @@
 //! Three shapes are written, each as one run of bytes after the outer Ethernet header, which the
 //! kernel fills in when it resolves the neighbour: [`Direct`], [`DirectFragment`], [`Signed`].
 
-use crate::{Packet, checksum, four_at, option::Body, u16_at};
+use crate::{ETH_LEN, Packet, Words, checksum, ipv4::HEADER_LEN, option::Body, u16_at};
 use mizar_abi::{
     GENEVE_PORT,
     maps::Ports,
@@ -35,66 +35,48 @@ pub struct Outer {
 }
 
 impl Outer {
-    /// The bytes. IPv4 with DF, TTL 64; UDP checksum 0 (RFC 8926, section 3.3).
+    /// The headers, as they stand in memory. IPv4 with DF, TTL 64; UDP checksum 0 (RFC 8926, section 3.3).
     #[inline(always)]
-    pub const fn bytes(&self) -> [u8; OUTER_LEN] {
+    pub const fn words(&self) -> [u32; OUTER_LEN / 4] {
         let udp_len = (16 + self.options + self.frame) as u16;
         let len = udp_len.wrapping_add(20);
-        let (s, d) = (self.src, self.dst);
-        let sum = ((0x45 << 8) | self.tos as u32)
-            + len as u32
-            + 0x4000
-            + ((64 << 8) | 17)
-            + (((s[0] as u32) << 8) | s[1] as u32)
-            + (((s[2] as u32) << 8) | s[3] as u32)
-            + (((d[0] as u32) << 8) | d[1] as u32)
-            + (((d[2] as u32) << 8) | d[3] as u32);
-        let [l0, l1] = len.to_be_bytes();
-        let [c0, c1] = checksum::finish(sum).to_be_bytes();
-        let [p0, p1] = self.source_port.to_be_bytes();
-        let [g0, g1] = GENEVE_PORT.to_be_bytes();
-        let [u0, u1] = udp_len.to_be_bytes();
-        let [_, v0, v1, v2] = self.vni.to_be_bytes();
-        let critical = if self.options == OPTION_LEN { 0x40 } else { 0 };
-        let control = if self.frame == 0 { 0x80 } else { 0 };
+        let (src, dst) = (u32::from_be_bytes(self.src), u32::from_be_bytes(self.dst));
+        let version_tos_len = 0x4500_0000 | (self.tos as u32) << 16 | len as u32;
+        let dont_fragment = 0x4000;
+        let ttl_protocol = 64 << 24 | 17 << 16;
+        let sum = (version_tos_len >> 16)
+            + (version_tos_len & 0xffff)
+            + dont_fragment
+            + (ttl_protocol >> 16)
+            + (src >> 16)
+            + (src & 0xffff)
+            + (dst >> 16)
+            + (dst & 0xffff);
+        let critical = if self.options == OPTION_LEN { 0x40 << 16 } else { 0 };
+        let control = if self.frame == 0 { 0x80 << 16 } else { 0 };
         [
-            0x45,
-            self.tos,
-            l0,
-            l1,
-            0,
-            0,
-            0x40,
-            0,
-            64,
-            17,
-            c0,
-            c1,
-            s[0],
-            s[1],
-            s[2],
-            s[3],
-            d[0],
-            d[1],
-            d[2],
-            d[3], // IPv4
-            p0,
-            p1,
-            g0,
-            g1,
-            u0,
-            u1,
-            0,
-            0, // UDP
-            (self.options / 4) as u8,
-            control | critical,
-            0x65,
-            0x58,
-            v0,
-            v1,
-            v2,
-            0, // Geneve
+            version_tos_len.to_be(),
+            dont_fragment.to_be(),
+            (ttl_protocol | checksum::finish(sum) as u32).to_be(),
+            src.to_be(),
+            dst.to_be(),
+            ((self.source_port as u32) << 16 | GENEVE_PORT as u32).to_be(),
+            ((udp_len as u32) << 16).to_be(),
+            (((self.options / 4) as u32) << 24 | control | critical | 0x6558).to_be(),
+            (self.vni << 8).to_be(),
         ]
+    }
+
+    /// The same as bytes.
+    pub const fn bytes(&self) -> [u8; OUTER_LEN] {
+        let words = self.words();
+        let mut bytes = [0; OUTER_LEN];
+        let mut i = 0;
+        while i < OUTER_LEN {
+            bytes[i] = words[i / 4].to_ne_bytes()[i % 4];
+            i += 1;
+        }
+        bytes
     }
 }
 
@@ -103,9 +85,11 @@ impl Outer {
 #[repr(C)]
 pub struct Direct {
     /// Outer IPv4, UDP, Geneve.
-    pub outer: [u8; OUTER_LEN],
+    pub outer: [u32; OUTER_LEN / 4],
     /// Inner Ethernet.
-    pub eth: [u8; 14],
+    pub eth: Words<{ ETH_LEN / 2 }>,
+    /// Reserved, 0 (not written).
+    pub tail: [u8; 2],
 }
 
 /// A direct fragment's: 58 bytes.
@@ -113,11 +97,13 @@ pub struct Direct {
 #[repr(C)]
 pub struct DirectFragment {
     /// Outer IPv4, UDP, Geneve.
-    pub outer: [u8; OUTER_LEN],
+    pub outer: [u32; OUTER_LEN / 4],
     /// The option.
     pub option: [u8; FRAG_LEN],
     /// Inner Ethernet.
-    pub eth: [u8; 14],
+    pub eth: Words<{ ETH_LEN / 2 }>,
+    /// Reserved, 0 (not written).
+    pub tail: [u8; 2],
 }
 
 /// A signed packet's: 102 bytes after the outer Ethernet header, of which transit rewrites the
@@ -125,24 +111,24 @@ pub struct DirectFragment {
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
 pub struct Signed {
-    /// Reserved, 0.
-    pub pad: [u8; 2],
-    /// Outer Ethernet (XDP only: in tcx the kernel writes it).
-    pub link: [u8; 14],
+    /// Two bytes that are not written, and outer Ethernet (XDP only: in tcx the kernel writes it).
+    pub link: [u64; 2],
     /// Outer IPv4, UDP, Geneve.
-    pub outer: [u8; OUTER_LEN],
+    pub outer: [u32; OUTER_LEN / 4],
     /// Header of the option.
     pub option: [u8; 4],
     /// Its body.
     pub body: Body,
     /// Inner Ethernet.
-    pub eth: [u8; 14],
+    pub eth: Words<{ ETH_LEN / 2 }>,
     /// First 20 bytes of the inner IPv4 header (only read; not part of what is written).
-    pub inner: [u8; 20],
+    pub inner: Words<{ HEADER_LEN / 2 }>,
     /// Reserved, 0.
     pub tail: [u8; 6],
 }
 
+/// Bytes of [`Signed`] before what is written.
+pub const SIGNED_PAD: usize = 2;
 /// Bytes of [`Signed`] up to and without the inner Ethernet header.
 pub const SIGNED_OUTER_LEN: usize = OUTER_LEN + OPTION_LEN;
 /// Bytes of [`Signed`] without the inner IPv4 header.
@@ -164,8 +150,12 @@ pub const fn fragment_option(ports: Ports) -> [u8; FRAG_LEN] {
     [c0, c1, TYPE_FRAG, 1, s0, s1, d0, d1]
 }
 
+/// Outer headers as they are read.
+pub type OuterWords = Words<{ OUTER_LEN / 2 }>;
+
 /// Outer headers as they came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub struct Seen {
     /// Outer source: untrusted unless a tag covers the packet.
     pub src: [u8; 4],
@@ -187,30 +177,30 @@ pub struct Seen {
 
 /// Is this whole IPv4/UDP packet for our port at this host? What is not is passed on untouched.
 #[inline(always)]
-pub const fn is_ours(header: &[u8; OUTER_LEN], host: [u8; 4]) -> bool {
-    header[0] == 0x45
-        && header[9] == 17
-        && u16_at(header, 6) & 0x3fff == 0
-        && u16_at(header, 22) == GENEVE_PORT
-        && u32::from_ne_bytes(four_at(header, 16)) == u32::from_ne_bytes(host)
+pub const fn is_ours(header: &OuterWords, host: [u8; 4]) -> bool {
+    header.byte(0) == 0x45
+        && header.byte(9) == 17
+        && header.short(6) & 0x3fff == 0
+        && header.short(22) == GENEVE_PORT
+        && u32::from_ne_bytes(header.four(16)) == u32::from_ne_bytes(host)
 }
 
 /// Reads outer headers that are ours.
 #[inline(always)]
-pub const fn parse(h: &[u8; OUTER_LEN]) -> Result<Seen, Drop> {
-    let options = (h[28] & 0x3f) as usize * 4;
-    if h[28] >> 6 != 0 || u16_at(h, 30) != 0x6558 {
+pub const fn parse(h: &OuterWords) -> Result<Seen, Drop> {
+    let options = (h.byte(28) & 0x3f) as usize * 4;
+    if h.byte(28) >> 6 != 0 || h.short(30) != 0x6558 {
         return Err(Drop::BadGeneve);
     }
     Ok(Seen {
-        src: four_at(h, 12),
-        tos: h[1],
-        source_port: u16_at(h, 20),
-        vni: u32::from_be_bytes([0, h[32], h[33], h[34]]),
+        src: h.four(12),
+        tos: h.byte(1),
+        source_port: h.short(20),
+        vni: u32::from_be_bytes(h.four(32)) >> 8,
         options,
-        control: h[29] & 0x80 != 0,
-        total_len: u16_at(h, 2),
-        udp_len: u16_at(h, 24),
+        control: h.byte(29) & 0x80 != 0,
+        total_len: h.short(2),
+        udp_len: h.short(24),
     })
 }
 

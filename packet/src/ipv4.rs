@@ -1,6 +1,6 @@
 //! IPv4 of endpoints: headers with options, fragments, ports, and ICMP with what it quotes.
 
-use crate::{Packet, four_at, u16_at};
+use crate::{Packet, Words};
 use mizar_abi::{mapped, maps::FlowKey, reason::Drop};
 
 /// Protocol numbers.
@@ -50,7 +50,7 @@ pub enum Fragment {
 /// What a flow is keyed by, in the direction of the packet. That of an ICMP error is the quoted
 /// packet's, turned around: the error travels as a packet of that flow would.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct Tuple {
     /// Source address.
     pub src: [u8; 4],
@@ -92,7 +92,7 @@ impl Tuple {
 
 /// An IPv4 packet of an endpoint, its lengths checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct Inner {
     /// What its flow is keyed by.
     pub tuple: Tuple,
@@ -171,15 +171,15 @@ const fn has_ports(number: u8) -> bool {
 
 /// The two ports of the first 8 bytes of a transport header.
 #[inline(always)]
-fn ports_of(number: u8, l4: &[u8; 8]) -> (u16, u16) {
+fn ports_of(number: u8, l4: &Words<4>) -> (u16, u16) {
     if has_ports(number) {
-        return (u16_at(l4, 0), u16_at(l4, 2));
+        return (l4.short(0), l4.short(2));
     }
     if number != proto::ICMP {
         return (0, 0);
     }
-    let id = u16_at(l4, 4);
-    match icmp_asks(l4[0]) {
+    let id = l4.short(4);
+    match icmp_asks(l4.byte(0)) {
         Some(true) => (id, answering_port(id)),
         Some(false) => (answering_port(id), id),
         None => (0, 0),
@@ -189,7 +189,7 @@ fn ports_of(number: u8, l4: &[u8; 8]) -> (u16, u16) {
 /// Reads the IPv4 packet at `offset`.
 #[inline(always)]
 pub fn parse<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Inner, Drop> {
-    let header: [u8; HEADER_LEN] = packet.read(offset).ok_or(Drop::Malformed)?;
+    let header = packet.words(offset).ok_or(Drop::Malformed)?;
     parse_with_header(packet, offset, &header)
 }
 
@@ -198,28 +198,28 @@ pub fn parse<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Inner, Dro
 pub fn parse_with_header<P: Packet + ?Sized>(
     packet: &P,
     offset: usize,
-    header: &[u8; HEADER_LEN],
+    header: &Words<{ HEADER_LEN / 2 }>,
 ) -> Result<Inner, Drop> {
-    let header_len = (header[0] & 0x0f) * 4;
-    let total_len = u16_at(header, 2);
-    if header[0] >> 4 != 4
+    let header_len = (header.byte(0) & 0x0f) * 4;
+    let total_len = header.short(2);
+    if header.byte(0) >> 4 != 4
         || (header_len as usize) < HEADER_LEN
         || total_len < header_len as u16
         || offset + total_len as usize > packet.length()
     {
         return Err(Drop::Malformed);
     }
-    let bits = u16_at(header, 6);
+    let bits = header.short(6);
     let mut inner = Inner {
-        src: four_at(header, 12),
-        dst: four_at(header, 16),
+        src: header.four(12),
+        dst: header.four(16),
         total_len,
-        id: u16_at(header, 4),
-        checksum: u16_at(header, 10),
+        id: header.short(4),
+        checksum: header.short(10),
         header_len,
-        tos: header[1],
-        ttl: header[8],
-        proto: header[9],
+        tos: header.byte(1),
+        ttl: header.byte(8),
+        proto: header.byte(9),
         fragment: match (bits & 0x1fff, bits & 0x2000) {
             (0, 0) => Fragment::None,
             (0, _) => Fragment::First,
@@ -240,11 +240,11 @@ pub fn parse_with_header<P: Packet + ?Sized>(
         if room < 20 {
             return Err(Drop::Malformed);
         }
-        let l4: [u8; 14] = packet.read(at).ok_or(Drop::Malformed)?;
-        inner.tuple.sport = u16_at(&l4, 0);
-        inner.tuple.dport = u16_at(&l4, 2);
-        inner.tcp_flags = l4[13];
-        inner.l4_len = (l4[12] >> 4) * 4;
+        let l4: Words<7> = packet.words(at).ok_or(Drop::Malformed)?;
+        inner.tuple.sport = l4.short(0);
+        inner.tuple.dport = l4.short(2);
+        inner.tcp_flags = l4.byte(13);
+        inner.l4_len = (l4.byte(12) >> 4) * 4;
         return if inner.l4_len < 20 || room < inner.l4_len as u16 { Err(Drop::Malformed) } else { Ok(inner) };
     }
     if !has_ports(inner.proto) && inner.proto != proto::ICMP {
@@ -253,12 +253,12 @@ pub fn parse_with_header<P: Packet + ?Sized>(
     if room < 8 {
         return Err(Drop::Malformed);
     }
-    let l4: [u8; 8] = packet.read(at).ok_or(Drop::Malformed)?;
+    let l4: Words<4> = packet.words(at).ok_or(Drop::Malformed)?;
     if inner.proto == proto::ICMP {
-        if matches!(l4[0], 3 | 4 | 5 | 11 | 12) {
+        if matches!(l4.byte(0), 3 | 4 | 5 | 11 | 12) {
             return quoted(packet, at + 8, room - 8, inner);
         }
-        inner.icmp_request = icmp_asks(l4[0]) == Some(true);
+        inner.icmp_request = icmp_asks(l4.byte(0)) == Some(true);
     } else {
         inner.l4_len = 8;
     }
@@ -270,17 +270,20 @@ pub fn parse_with_header<P: Packet + ?Sized>(
 /// least 8 bytes), which the error's receiver must have sent.
 #[inline(always)]
 fn quoted<P: Packet + ?Sized>(packet: &P, offset: usize, room: u16, mut inner: Inner) -> Result<Inner, Drop> {
-    let header: [u8; HEADER_LEN] = packet.read(offset).ok_or(Drop::Malformed)?;
-    let header_len = (header[0] & 0x0f) * 4;
-    let sender = four_at(&header, 12);
-    if header[0] >> 4 != 4 || (header_len as usize) < HEADER_LEN || room < header_len as u16 + 8 || sender != inner.dst
+    let header: Words<{ HEADER_LEN / 2 }> = packet.words(offset).ok_or(Drop::Malformed)?;
+    let header_len = (header.byte(0) & 0x0f) * 4;
+    let sender = header.four(12);
+    if header.byte(0) >> 4 != 4
+        || (header_len as usize) < HEADER_LEN
+        || room < header_len as u16 + 8
+        || sender != inner.dst
     {
         return Err(Drop::Malformed);
     }
-    let mut tuple = Tuple { src: four_at(&header, 16), dst: sender, proto: header[9], sport: 0, dport: 0 };
+    let mut tuple = Tuple { src: header.four(16), dst: sender, proto: header.byte(9), sport: 0, dport: 0 };
     // A later fragment shows no ports: its flow cannot be told, and no flow has port 0 by chance.
-    if u16_at(&header, 6) & 0x1fff == 0 {
-        let l4: [u8; 8] = packet.read(offset + header_len as usize).ok_or(Drop::Malformed)?;
+    if header.short(6) & 0x1fff == 0 {
+        let l4: Words<4> = packet.words(offset + header_len as usize).ok_or(Drop::Malformed)?;
         (tuple.dport, tuple.sport) = ports_of(tuple.proto, &l4);
     }
     inner.tuple = tuple;

@@ -17,11 +17,16 @@ pub mod ipv4;
 pub mod option;
 pub mod path;
 pub mod transit;
+mod words;
+
+pub use words::Words;
 
 /// A packet whose bytes can be read at any offset.
 pub trait Packet {
     /// `N` bytes from `offset`; `None` if the packet ends before.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+    /// `2 * N` bytes from an even `offset`; `None` if the packet ends before.
+    fn words<const N: usize>(&self, offset: usize) -> Option<Words<N>>;
     /// Bytes in all.
     fn length(&self) -> usize;
 }
@@ -30,6 +35,15 @@ impl Packet for [u8] {
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         let end = offset.checked_add(N)?;
         self.get(offset..end)?.try_into().ok()
+    }
+
+    fn words<const N: usize>(&self, offset: usize) -> Option<Words<N>> {
+        let end = offset.checked_add(2 * N)?;
+        let mut words = Words([0; N]);
+        for (word, bytes) in words.0.iter_mut().zip(self.get(offset..end)?.chunks_exact(2)) {
+            *word = u16::from_ne_bytes([bytes[0], bytes[1]]);
+        }
+        Some(words)
     }
 
     fn length(&self) -> usize {

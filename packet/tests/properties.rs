@@ -80,9 +80,9 @@ proptest! {
     fn no_bytes_make_a_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..160), offset in 0usize..170, len in 0usize..260) {
         let _ = ipv4::parse(&bytes[..], offset);
         let _ = geneve::options(&bytes[..], offset, len);
-        if let Some(header) = bytes[..].read::<36>(offset) {
+        if let Some(header) = bytes[..].words::<18>(offset) {
             if geneve::is_ours(&header, [0; 4]) {
-                prop_assert_eq!(u16::from_be_bytes([header[22], header[23]]), GENEVE_PORT);
+                prop_assert_eq!(header.short(22), GENEVE_PORT);
             }
             if let Ok(seen) = geneve::parse(&header) {
                 prop_assert!(seen.options <= 252 && seen.vni < 1 << 24);
@@ -107,13 +107,15 @@ proptest! {
         let cfg = Cfg { key_ids: [3, 0], keys: [key, [0; 16]], ..Cfg::default() };
         let [receiver, src, dst] = addresses;
         let bound = Bound { receiver, vni, src, dst, proto };
-        let mut body = Body::default();
-        body.0[..32].copy_from_slice(&fields);
+        let mut bytes = [0; BODY_LEN];
+        bytes[..32].copy_from_slice(&fields);
+        let mut body = Body::from_bytes(&bytes);
         body.set_hops(HOPS);
         prop_assert!(body.sign(&cfg, now, &bound));
         prop_assert_eq!(body.verify(&cfg, now, &bound), Ok(()));
-        let mut changed = body;
-        changed.0[byte] ^= 1 << bit;
+        let mut changed = body.bytes();
+        changed[byte] ^= 1 << bit;
+        let changed = Body::from_bytes(&changed);
         prop_assert_eq!(changed.verify(&cfg, now, &bound), Err(Drop::BadTag));
         let other = Cfg { keys: [core::array::from_fn(|i| key[i] ^ u8::from(i == byte % 16)), [0; 16]], ..cfg };
         prop_assert_eq!(body.verify(&other, now, &bound), Err(Drop::BadTag));
