@@ -233,30 +233,6 @@ fn a_snapshot_that_lacks_over_half_of_the_ports_takes_none_until_it_is_confirmed
 }
 
 #[test]
-fn a_tap_and_a_host_endpoint_are_made_as_their_users_need_them() {
-    let mut host = Host::with_ports(&[5, 6]);
-    host.start();
-    let tap = host.attach(world::port_id(5), AttachKind::Tap).unwrap();
-    let link = host.namespace.command(&format!("ip -d link show {}", tap.host_ifname));
-    assert!(link.contains("tun type tap") && link.contains("persist on") && link.contains("vnet_hdr on"), "{link}");
-    assert!(link.contains("mtu 1398"), "{link}");
-    host.attach(world::port_id(6), AttachKind::Host { ifname: "mzh".into() }).unwrap();
-    assert!(host.namespace.command("ip addr show mzh").contains("inet 10.1.0.6/24"));
-    let routes = host.namespace.command("ip route");
-    assert!(routes.contains("203.0.113.0/24 via 10.1.0.7 dev mzh") && !routes.contains("default"), "{routes}");
-    let taken = host.attach(world::port_id(6), AttachKind::Host { ifname: "up0".into() }).unwrap_err();
-    assert!(taken.contains("detach it first"), "{taken}");
-    host.call(&Call::Detach { port: world::port_id(6) });
-    let taken = host.attach(world::port_id(6), AttachKind::Host { ifname: "up0".into() }).unwrap_err();
-    assert!(taken.contains("up0 already"), "{taken}");
-    host.kill();
-    host.start();
-    assert_eq!(host.status().ports, [world::port_id(5)]);
-    host.call(&Call::Detach { port: world::port_id(5) });
-    assert!(!host.namespace.command("ip link").contains("tap00000005"));
-}
-
-#[test]
 fn a_guest_configures_itself_by_dhcp() {
     let mut host = Host::with_ports(&[5]);
     host.start();

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod host;
 pub mod links;
+pub mod tap;
 pub mod traffic;
 pub mod world;
 
