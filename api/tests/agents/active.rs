@@ -100,14 +100,12 @@ async fn a_port_comes_up_and_goes_down_as_its_agents_say() -> anyhow::Result<()>
     let mut conn = server.db.connect().await?;
     create_port(&mut conn, a.number, 7).await?;
 
-    let reply = a.sync(5).await?;
-    assert!(reply.changes.iter().any(|change| change.kind == Kind::Port as i16), "{:?}", reply.changes);
+    a.told(Kind::Port, 1).await?;
     let mut request = a.request(0);
     request.ports.wired.push(WIRED);
     a.sync_with(&request).await?;
     assert_eq!(status(&mut conn, 7).await?.0, "BUILD", "the bouncer has not acknowledged");
-    let reply = b.sync(5).await?;
-    assert!(reply.changes.iter().any(|change| change.kind == Kind::Bounce as i16), "{:?}", reply.changes);
+    b.told(Kind::Bounce, 1).await?;
     b.sync(0).await?;
     becomes(&server, 7, "ACTIVE").await?;
 
@@ -133,7 +131,7 @@ async fn what_a_restarted_agent_does_not_name_is_lost() -> anyhow::Result<()> {
     let mut request = a.request(0);
     request.ports.wired = vec![WIRED, PortWiring { port: 8, generation: 1 }];
     a.sync_with(&request).await?;
-    b.sync(5).await?;
+    b.told(Kind::Bounce, 2).await?;
     b.sync(0).await?;
     becomes(&server, 7, "ACTIVE").await?;
     becomes(&server, 8, "ACTIVE").await?;
@@ -156,7 +154,7 @@ async fn a_port_is_active_once_its_last_bouncer_is_made_active_by_the_scheduler(
     let mut request = a.request(0);
     request.ports.wired.push(WIRED);
     a.sync_with(&request).await?;
-    b.sync(5).await?;
+    b.told(Kind::Bounce, 1).await?;
     b.sync(0).await?;
     assert_eq!(status(&mut conn, 7).await?.0, "BUILD", "no bouncer is active");
     server.sql("UPDATE subscriptions SET state = 2 WHERE role = 2").await?;
@@ -169,7 +167,7 @@ async fn a_failure_is_what_the_tenant_reads_until_it_is_gone() -> anyhow::Result
     let (mut a, _b) = world(&server).await?;
     let mut conn = server.db.connect().await?;
     let id = create_port(&mut conn, a.number, 7).await?;
-    a.sync(5).await?;
+    a.told(Kind::Port, 1).await?;
     let mut request = a.request(0);
     let failure = Failure {
         scope: Scope::Host(a.number).to_i64(),
@@ -191,7 +189,7 @@ async fn a_failure_that_ended_while_nothing_could_be_stored_is_taken_back_afterw
     let (mut a, _b) = world(&server).await?;
     let mut conn = server.db.connect().await?;
     let id = create_port(&mut conn, a.number, 7).await?;
-    a.sync(5).await?;
+    a.told(Kind::Port, 1).await?;
     let mut request = a.request(0);
     let failure = Failure {
         scope: Scope::Host(a.number).to_i64(),

@@ -7,6 +7,7 @@ use mizar_api::agent::{self, AgentConfig, Agents, Listen, TlsPaths};
 use mizar_compile::Write;
 use mizar_db::pool::Use;
 use mizar_testkit::TestDb;
+use mizar_wire::Kind;
 use mizar_wire::sync::{Ack, Ports, Register, Registered, SnapshotPage, SyncReply, SyncRequest};
 use reqwest::{Client, ClientBuilder, Identity, Method, Response, StatusCode};
 use serde::Serialize;
@@ -187,6 +188,19 @@ impl Agent {
 
     pub async fn sync(&mut self, wait_s: u32) -> anyhow::Result<SyncReply> {
         self.sync_with(&self.request(wait_s)).await
+    }
+
+    /// Syncs until it was told at least `count` changes of a kind: what two transactions wrote may
+    /// come in one answer or in two. The last answer is not acknowledged yet.
+    pub async fn told(&mut self, kind: Kind, count: usize) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = 0;
+        while seen < count {
+            ensure!(Instant::now() < deadline, "told {seen} of {count} changes of {kind:?}");
+            let reply = self.sync(1).await?;
+            seen += reply.changes.iter().filter(|change| change.kind == kind as i16).count();
+        }
+        Ok(())
     }
 
     pub async fn send(&self, method: Method, path: &str, body: &str) -> anyhow::Result<Response> {
