@@ -1,10 +1,14 @@
 //! What every handler shares, and how the server is put together.
 
+use crate::agent::Probe;
 use crate::frame::caller::Caller;
 use crate::frame::handlers;
-use crate::frame::request_id::name_request;
 use crate::frame::resource::Context;
 use crate::identity::token::Tokens;
+use crate::observe::limits::{Limiter, Limits};
+use crate::observe::logins::limit_logins;
+use crate::observe::metrics::Metrics;
+use crate::observe::request::observe;
 use crate::{identity, neutron, openapi, operator, resources};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
@@ -25,6 +29,8 @@ pub struct Settings {
     pub lease: Duration,
     /// How long a token is valid.
     pub token_ttl: Duration,
+    /// What callers may ask for.
+    pub limits: Limits,
 }
 
 /// State of the server.
@@ -35,11 +41,21 @@ pub struct App {
     pub tokens: Tokens,
     /// Properties of the cloud.
     pub settings: Settings,
-    /// Whether the agents' side works too.
-    pub ready: Box<dyn Fn() -> bool + Send + Sync>,
+    /// The agents' side of this process, if it has one.
+    pub agents: Option<Probe>,
+    /// Keeps one caller from taking all.
+    pub limiter: Limiter,
+    /// What operators see.
+    pub metrics: Metrics,
 }
 
 impl App {
+    /// A server's state, with nothing counted yet.
+    pub fn new(pool: DbPool, tokens: Tokens, settings: Settings, agents: Option<Probe>) -> Self {
+        let (limiter, metrics) = (Limiter::new(&settings.limits), Metrics::new(agents.as_ref()));
+        Self { pool, tokens, settings, agents, limiter, metrics }
+    }
+
     /// What a command of this caller may know.
     pub fn context(&self, caller: &Caller) -> Context {
         Context { view: caller.view(), settings: self.settings.clone() }
@@ -54,7 +70,8 @@ fn swagger() -> SwaggerUi {
 /// Every route.
 pub fn routes(config: &mut ServiceConfig) {
     let api = web::scope("")
-        .wrap(from_fn(name_request))
+        .wrap(from_fn(limit_logins))
+        .wrap(from_fn(observe))
         .service(swagger())
         .configure(|config| {
             for resource in resources::all() {

@@ -1,11 +1,21 @@
 //! Configuration: flags, each of which may come from the environment. Secrets are file paths.
 
 use crate::app::Settings;
-use clap::{ArgGroup, Parser};
-use std::net::SocketAddr;
+use crate::observe::limits::Limits;
+use clap::{ArgGroup, Parser, ValueEnum};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Forms of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// The REST server of Mizar: Neutron v2.0, identity v3, and the agents' protocol.
 #[derive(Clone, Debug, Parser)]
@@ -20,6 +30,9 @@ pub struct Config {
     /// Where tenants and operators reach the service
     #[arg(long, env = "MIZAR_LISTEN", default_value = "127.0.0.1:9696")]
     pub listen: SocketAddr,
+    /// Where operators read metrics, without authentication: loopback or a management network [default: nowhere]
+    #[arg(long, env = "MIZAR_OPERATOR_LISTEN")]
+    pub operator_listen: Option<SocketAddr>,
     /// Where agents reach the service
     #[arg(long, env = "MIZAR_AGENT_LISTEN")]
     pub agent_listen: Option<SocketAddr>,
@@ -53,6 +66,21 @@ pub struct Config {
     /// Seconds for which a token is valid
     #[arg(long, env = "MIZAR_TOKEN_TTL_S", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(60..=86400))]
     pub token_ttl_s: u32,
+    /// Requests that a project may make in a second, for long, at each replica; 0: any number
+    #[arg(long, env = "MIZAR_REQUESTS_PER_S", default_value_t = 2000)]
+    pub requests_per_s: u32,
+    /// Logins that may fail in a minute from one address, at each replica; 0: any number
+    #[arg(long, env = "MIZAR_FAILED_LOGINS_PER_MIN", default_value_t = 60)]
+    pub failed_logins_per_min: u32,
+    /// Addresses of proxies whose X-Forwarded-For says who the client is
+    #[arg(long, env = "MIZAR_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Bytes that a request's body may have
+    #[arg(long, env = "MIZAR_BODY_BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(4096..=1 << 28))]
+    pub body_bytes: u32,
+    /// Form of the log's lines
+    #[arg(long, env = "MIZAR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
     /// File with the password of the user `admin`, who is made if there is none
     #[arg(long, env = "MIZAR_BOOTSTRAP_ADMIN_PASSWORD_FILE")]
     pub bootstrap_admin_password_file: Option<PathBuf>,
@@ -77,6 +105,12 @@ impl Config {
             underlay_mtu: self.underlay_mtu,
             lease: Duration::from_secs(self.lease_s.into()),
             token_ttl: Duration::from_secs(self.token_ttl_s.into()),
+            limits: Limits {
+                project_per_s: self.requests_per_s,
+                failed_logins_per_min: self.failed_logins_per_min,
+                body_bytes: usize::try_from(self.body_bytes).unwrap_or(usize::MAX),
+                trusted_proxies: self.trusted_proxies.clone(),
+            },
         }
     }
 }

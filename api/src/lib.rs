@@ -6,6 +6,7 @@ pub mod config;
 pub mod frame;
 pub mod identity;
 pub mod neutron;
+pub mod observe;
 pub mod openapi;
 pub mod operator;
 pub mod resources;

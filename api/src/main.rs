@@ -5,17 +5,17 @@ use anyhow::Context as _;
 use clap::Parser;
 use mizar_api::agent::{self, AgentConfig, Listen, TlsPaths};
 use mizar_api::app::App;
-use mizar_api::config::Config;
+use mizar_api::config::{Config, LogFormat};
 use mizar_api::identity::keys::Keys;
 use mizar_api::identity::token::Tokens;
+use mizar_api::observe::listener::{self, Operators};
 use mizar_api::server;
 use mizar_db::DbPool;
 use mizar_db::pool::Use;
 use std::io::IsTerminal as _;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -32,18 +32,23 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    log(config.log_format);
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "mizar-api ends");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Lines to stderr: for people, or one JSON object each for machines.
+fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).init(),
     }
 }
 
@@ -58,13 +63,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
         server::bootstrap(&pool, file).await?;
     }
     let agents = agent::start(agent_config(&config)?, pool.clone()).await.context("cannot serve agents")?;
-    let follows = Arc::new(AtomicBool::new(agents.is_ready()));
-    let ready = Arc::clone(&follows);
-    let app = App {
-        pool,
-        tokens: Tokens::new(keys),
-        settings: config.settings(),
-        ready: Box::new(move || ready.load(Ordering::Relaxed)),
+    let app = Arc::new(App::new(pool, Tokens::new(keys), config.settings(), Some(agents.probe())));
+    let operators = match config.operator_listen {
+        Some(address) => Some(operators(address, &app)?),
+        None => None,
     };
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -72,18 +74,24 @@ async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!(public = %public.address, agents = %agents.address(), "ready");
 
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut watch = tokio::time::interval(std::time::Duration::from_millis(200));
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = tokio::signal::ctrl_c() => break,
-            _ = watch.tick() => follows.store(agents.is_ready(), Ordering::Relaxed),
-        }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
     tracing::info!("stopping");
     public.stop().await;
     agents.stop().await;
+    if let Some(operators) = operators {
+        operators.stop().await;
+    }
     Ok(())
+}
+
+fn operators(address: SocketAddr, app: &Arc<App>) -> anyhow::Result<Operators> {
+    let socket = TcpListener::bind(address).with_context(|| format!("cannot listen for operators on {address}"))?;
+    let operators = listener::start(Arc::clone(app), socket)?;
+    tracing::info!(address = %operators.address, "listening for operators");
+    Ok(operators)
 }
 
 fn agent_config(config: &Config) -> anyhow::Result<AgentConfig> {

@@ -4,6 +4,7 @@
 use crate::app::App;
 use crate::frame::caller::Caller;
 use crate::frame::fault::Fault;
+use crate::observe::health;
 use crate::resources;
 use actix_web::web::ServiceConfig;
 use actix_web::{HttpResponse, web};
@@ -18,8 +19,8 @@ pub fn mount(config: &mut ServiceConfig) {
         .route("/v2.0/extensions", web::get().to(extensions))
         .route("/v2.0/extensions.json", web::get().to(extensions))
         .route("/v2.0/extensions/{alias}", web::get().to(extension))
-        .route("/healthz", web::get().to(healthz))
-        .route("/readyz", web::get().to(readyz));
+        .route("/healthz", web::get().to(health::healthz))
+        .route("/readyz", web::get().to(health::readyz));
 }
 
 /// GET /: both services live here, and each client looks for its own.
@@ -92,20 +93,5 @@ async fn extension(_: Caller, alias: web::Path<String>) -> Result<HttpResponse, 
     match EXTENSIONS.iter().find(|(known, ..)| *known == alias) {
         Some(found) => Ok(HttpResponse::Ok().json(json!({"extension": shown(found)}))),
         None => Err(Fault::not_found("ExtensionNotFound", format!("Extension with alias {alias} does not exist"))),
-    }
-}
-
-/// GET /healthz: the process answers.
-async fn healthz() -> HttpResponse {
-    HttpResponse::Ok().json(json!({"status": "ok"}))
-}
-
-/// GET /readyz: the database answers and the feed is read.
-async fn readyz(app: web::Data<App>) -> Result<HttpResponse, Fault> {
-    drop(app.pool.get().await?);
-    if (app.ready)() {
-        Ok(HttpResponse::Ok().json(json!({"status": "ready"})))
-    } else {
-        Err(Fault::unavailable("the feed is not being read"))
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use mizar_db::identity as accounts;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -42,9 +43,9 @@ pub async fn bootstrap(pool: &mizar_db::DbPool, password_file: &Path) -> anyhow:
 }
 
 /// Serves until [`Server::stop`].
-pub fn start(app: App, listener: TcpListener, workers: usize) -> anyhow::Result<Server> {
+pub fn start(app: Arc<App>, listener: TcpListener, workers: usize) -> anyhow::Result<Server> {
     let address = listener.local_addr()?;
-    let app = web::Data::new(app);
+    let app = web::Data::from(app);
     let revocations = tokio::spawn(follow_revocations(app.clone()));
     let server = HttpServer::new(move || ActixApp::new().app_data(app.clone()).configure(routes))
         .workers(workers)

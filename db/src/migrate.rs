@@ -45,6 +45,14 @@ pub async fn migrate(url: &str) -> Result<Vec<String>, MigrateError> {
     .await?
 }
 
+/// Whether the newest migration that this binary knows has been run.
+pub async fn is_current(conn: &mut AsyncPgConnection) -> Result<bool, MigrateError> {
+    let query = diesel::sql_query("SELECT 1 FROM __diesel_schema_migrations WHERE version = $1");
+    let query = query.bind::<diesel::sql_types::Text, _>(newest()?);
+    let found = diesel_async::RunQueryDsl::execute(query, conn).await?;
+    Ok(found == 1)
+}
+
 /// Version of the newest migration, digits only: names the schema that this binary expects.
 pub fn newest() -> Result<String, MigrateError> {
     let migrations = MigrationSource::<diesel::pg::Pg>::migrations(&MIGRATIONS).map_err(MigrateError::Migration)?;

@@ -48,6 +48,19 @@ impl std::fmt::Debug for DbPool {
     }
 }
 
+/// Connections of a pool at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// At most.
+    pub max: usize,
+    /// Open, and nobody's.
+    pub idle: usize,
+    /// Somebody's.
+    pub in_use: usize,
+    /// Who waits for one.
+    pub waiting: usize,
+}
+
 /// A waiting lock fails the request instead of the service; a transaction that its client forgot
 /// is ended, since the feed's readers carry every open one in their cursors.
 const SETTINGS: &str = "SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '5s'; \
@@ -97,6 +110,17 @@ impl DbPool {
             }
             // Apart, so that the two that met do not meet again.
             tokio::time::sleep(Duration::from_millis(rand::random_range(2..20))).await;
+        }
+    }
+
+    /// Its connections now.
+    pub fn usage(&self) -> Usage {
+        let now = self.pool.status();
+        Usage {
+            max: now.max_size,
+            idle: now.available,
+            in_use: now.size.saturating_sub(now.available),
+            waiting: now.waiting,
         }
     }
 

@@ -11,7 +11,8 @@
 //!     lease: Duration::from_secs(30),
 //! }, commands_pool.clone()).await?;                  // listening and caught up with the feed
 //! agents.address();                                  // where it listens
-//! agents.is_ready();                                 // for /readyz: the tail is alive
+//! agents.is_ready();                                 // the tail is alive
+//! agents.probe();                                    // for /readyz and /metrics
 //! agents.stop().await;                               // answers waiting polls, then ends
 //! ```
 //!
@@ -31,7 +32,10 @@ mod sync;
 
 pub use listener::{Listen, TlsPaths};
 
+use crate::observe::metrics::RequestMetrics;
+use crate::observe::request::count;
 use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context as _;
 use mizar_db::DbPool;
@@ -41,6 +45,7 @@ use reporter::Reporter;
 use sessions::Sessions;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -81,6 +86,7 @@ struct Shared {
     reporter: Reporter,
     sessions: Arc<Sessions>,
     snapshots: Semaphore,
+    polls: Arc<AtomicUsize>,
     lease: Duration,
 }
 
@@ -91,6 +97,65 @@ pub struct Agents {
     server: ServerHandle,
     running: JoinHandle<std::io::Result<()>>,
     reports: JoinHandle<()>,
+    probe: Probe,
+}
+
+/// What others may see of it.
+#[derive(Clone)]
+pub struct Probe {
+    feed: Arc<Feed>,
+    reports_pool: DbPool,
+    polls: Arc<AtomicUsize>,
+    requests: RequestMetrics,
+}
+
+impl std::fmt::Debug for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Probe").field("polls", &self.polls).finish_non_exhaustive()
+    }
+}
+
+impl Probe {
+    /// Whether the feed is followed: without it agents hear nothing new.
+    pub fn is_alive(&self) -> bool {
+        self.feed.is_alive()
+    }
+
+    /// Since it was read last.
+    pub fn feed_age(&self) -> Duration {
+        self.feed.age()
+    }
+
+    /// Polls that wait for news.
+    pub fn polls(&self) -> usize {
+        self.polls.load(Ordering::Relaxed)
+    }
+
+    /// Requests of agents.
+    pub fn requests(&self) -> &RequestMetrics {
+        &self.requests
+    }
+
+    /// Connections of its own.
+    pub fn pools(&self) -> [(&'static str, &DbPool); 2] {
+        [("feed", self.feed.pool()), ("reports", &self.reports_pool)]
+    }
+}
+
+/// Counts a poll as waiting as long as it lives: its agent may hang up.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Shared {
+    fn waiting(&self) -> Waiting {
+        self.polls.fetch_add(1, Ordering::Relaxed);
+        Waiting(Arc::clone(&self.polls))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Agents {
@@ -102,6 +167,11 @@ impl Agents {
     /// Whether the feed is followed: without it agents hear nothing new.
     pub fn is_ready(&self) -> bool {
         self.follower.feed().is_alive()
+    }
+
+    /// For metrics and `/readyz`.
+    pub fn probe(&self) -> Probe {
+        self.probe.clone()
     }
 
     /// Answers the polls that wait, stores what was reported, and ends.
@@ -129,6 +199,12 @@ pub async fn start(config: AgentConfig, pool: DbPool) -> anyhow::Result<Agents> 
     let feed = Arc::clone(follower.feed());
     let sessions = Arc::new(Sessions::default());
     let reports_pool = DbPool::new(&config.database_url, REPORT_CONNECTIONS, Use::Commands)?;
+    let probe = Probe {
+        feed: Arc::clone(&feed),
+        reports_pool: reports_pool.clone(),
+        polls: Arc::default(),
+        requests: RequestMetrics::default(),
+    };
     let (reporter, reports) = reporter::start(reports_pool, Arc::clone(&feed), Arc::clone(&sessions), config.lease);
     let shared = web::Data::new(Shared {
         pool,
@@ -136,9 +212,15 @@ pub async fn start(config: AgentConfig, pool: DbPool) -> anyhow::Result<Agents> 
         reporter,
         sessions,
         snapshots: Semaphore::new(SNAPSHOTS),
+        polls: Arc::clone(&probe.polls),
         lease: config.lease,
     });
-    let server = HttpServer::new(move || App::new().app_data(shared.clone()).configure(routes))
+    let requests = web::Data::new(probe.requests.clone());
+    let app = move || {
+        let counted = App::new().app_data(shared.clone()).app_data(requests.clone());
+        counted.wrap(from_fn(count)).configure(routes)
+    };
+    let server = HttpServer::new(app)
         .on_connect(identity::remember_peer)
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(5)
@@ -149,7 +231,7 @@ pub async fn start(config: AgentConfig, pool: DbPool) -> anyhow::Result<Agents> 
     let handle = server.handle();
     let running = tokio::spawn(server);
     tracing::info!(%address, "listening for agents");
-    Ok(Agents { address, follower, server: handle, running, reports })
+    Ok(Agents { address, follower, server: handle, running, reports, probe })
 }
 
 fn routes(config: &mut web::ServiceConfig) {

@@ -32,7 +32,9 @@ pub(super) async fn sync(
     let poll = (asked.epoch.clone(), asked.cursor.clone());
     report(&shared, &name, &known, arrived, asked).await?;
     let (epoch, Some(cursor)) = poll else { return Err(Problem::gone(Gone::NoCursor)) };
+    let waiting = shared.waiting();
     let news = shared.feed.next(known.number, epoch.as_deref(), &cursor, deadline).await?.map_err(Problem::gone)?;
+    drop(waiting);
     if !news.is_empty() {
         shared.sessions.sent(&name);
     }

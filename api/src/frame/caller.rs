@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use crate::app::App;
 use crate::identity::token::Claims;
+use crate::observe;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 use mizar_db::listing::Visibility;
@@ -131,5 +132,7 @@ fn authenticate(request: &HttpRequest) -> Result<Caller, Fault> {
     let app = request.app_data::<web::Data<App>>().ok_or_else(|| Fault::internal("the application has no state"))?;
     let token = request.headers().get("X-Auth-Token").ok_or_else(refused)?;
     let token = token.to_str().map_err(|_| refused())?;
-    app.tokens.verify(token).map(Caller::new).map_err(|_| refused())
+    let caller = app.tokens.verify(token).map(Caller::new).map_err(|_| refused())?;
+    observe::admit(app, request, &caller)?;
+    Ok(caller)
 }

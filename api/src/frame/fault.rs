@@ -18,6 +18,7 @@ use mizar_domain::subnet::{DeleteSubnetError, SubnetError};
 use serde_json::json;
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 /// The two forms of error bodies: the network service's and the identity service's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +37,13 @@ pub struct Fault {
     kind: &'static str,
     message: String,
     cause: Option<Box<dyn Error + Send + Sync>>,
+    /// Seconds after which trying again may help.
+    retry_after_s: Option<u64>,
 }
 
 impl Fault {
     fn neutron(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, form: Form::Neutron, kind, message: message.into(), cause: None }
+        Self { status, form: Form::Neutron, kind, message: message.into(), cause: None, retry_after_s: None }
     }
 
     /// The request is not understood: body, attribute, query.
@@ -108,7 +111,14 @@ impl Fault {
     pub fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let message = "The service is overloaded or its database is away; try again.";
         let fault = Self::neutron(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message);
-        Self { cause: Some(cause.into()), ..fault }
+        Self { cause: Some(cause.into()), retry_after_s: Some(1), ..fault }
+    }
+
+    /// The caller asks too often.
+    pub fn too_many(wait: Duration) -> Self {
+        let message = "Too many requests; try again later.";
+        let fault = Self::neutron(StatusCode::TOO_MANY_REQUESTS, "OverLimit", message);
+        Self { retry_after_s: Some(wait.as_secs() + 1), ..fault }
     }
 
     /// No token, or none that counts. In Keystone's form, on every path.
@@ -118,7 +128,7 @@ impl Fault {
 
     /// An error of the identity service.
     pub fn identity(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, form: Form::Keystone, kind: "", message: message.into(), cause: None }
+        Self { status, form: Form::Keystone, kind: "", message: message.into(), cause: None, retry_after_s: None }
     }
 
     /// The same error in the identity service's form.
@@ -158,8 +168,8 @@ impl ResponseError for Fault {
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Keystone uri=\"/v3\""));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.insert_header((header::RETRY_AFTER, "1"));
+        if let Some(seconds) = self.retry_after_s {
+            response.insert_header((header::RETRY_AFTER, seconds));
         }
         match self.form {
             Form::Neutron => response.json(json!({

@@ -5,15 +5,14 @@ use super::caller::Caller;
 use super::decode::{Decode, shown};
 use super::fault::Fault;
 use super::resource::Resource;
+use crate::app::App;
+use crate::observe::limits::Limits;
 use actix_web::dev::Payload;
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpRequest};
 use futures::future::LocalBoxFuture;
 use mizar_domain::patch::Patch;
 use serde_json::{Map, Value};
-
-/// Bytes that a request's body may have: a bulk create of a thousand ports fits twice.
-pub const BODY_MAX: usize = 1 << 20;
 
 /// Objects that one bulk create may make.
 pub const BULK_MAX: usize = 1000;
@@ -28,11 +27,13 @@ impl FromRequest for JsonBody {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let payload = actix_web::web::Payload::from_request(request, payload);
+        let app = request.app_data::<Data<App>>();
+        let most = app.map_or_else(|| Limits::default().body_bytes, |app| app.settings.limits.body_bytes);
         Box::pin(async move {
             let broken = || Fault::bad_request("Failed to parse request: the body ended early.");
             let payload = payload.await.map_err(|_| broken())?;
-            let read = payload.to_bytes_limited(BODY_MAX).await;
-            let bytes: Bytes = read.map_err(|_| Fault::too_large(BODY_MAX))?.map_err(|_| broken())?;
+            let read = payload.to_bytes_limited(most).await;
+            let bytes: Bytes = read.map_err(|_| Fault::too_large(most))?.map_err(|_| broken())?;
             let parsed = serde_json::from_slice(&bytes);
             parsed.map(Self).map_err(|error| Fault::bad_request(format!("Cannot understand JSON: {error}")))
         })

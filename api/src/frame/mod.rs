@@ -7,7 +7,6 @@ pub mod fault;
 pub mod fields;
 pub mod handlers;
 pub mod query;
-pub mod request_id;
 pub mod resource;
 pub mod standard;
 pub mod tags;

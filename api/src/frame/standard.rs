@@ -2,7 +2,7 @@
 
 use super::decode::{Decode, plain};
 use chrono::{DateTime, SecondsFormat, Utc};
-use utoipa::openapi::schema::{KnownFormat, OneOfBuilder, SchemaFormat, Type};
+use utoipa::openapi::schema::{KnownFormat, OneOfBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 
 /// As Neutron writes times: UTC, whole seconds, `Z`.
@@ -15,9 +15,18 @@ pub fn time_schema() -> RefOr<Schema> {
     plain(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).into()
 }
 
-/// Schema of what may be null.
+/// Schema of what may be null. Generators of clients understand a list of types, and few a choice
+/// between a schema and null.
 pub fn nullable(schema: RefOr<Schema>) -> RefOr<Schema> {
-    OneOfBuilder::new().item(schema).item(plain(Type::Null)).into()
+    match schema {
+        RefOr::T(Schema::Object(mut object)) if object.enum_values.is_none() => {
+            if let SchemaType::Type(kind) = object.schema_type {
+                object.schema_type = SchemaType::from_iter([kind, Type::Null]);
+            }
+            RefOr::T(Schema::Object(object))
+        }
+        other => OneOfBuilder::new().item(other).item(plain(Type::Null)).into(),
+    }
 }
 
 /// Schema of a project's id: Keystone's form, 32 hexadecimal digits.

@@ -4,6 +4,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -31,9 +32,35 @@ static TURNS: LazyLock<Semaphore> =
 /// How long a login waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Who waits for a turn.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// How many wait for a turn.
+pub fn waiting() -> usize {
+    WAITING.load(Ordering::Relaxed)
+}
+
+/// Counts one who waits as long as it lives: a client may go away.
+struct Waiting;
+
+impl Waiting {
+    fn begin() -> Self {
+        WAITING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Runs one hash off the async threads, in turn.
 async fn in_turn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PasswordError> {
+    let waiting = Waiting::begin();
     let turn = tokio::time::timeout(PATIENCE, TURNS.acquire()).await.map_err(|_| PasswordError::Busy)?;
+    drop(waiting);
     let _turn = turn.map_err(|_| PasswordError::Interrupted)?;
     tokio::task::spawn_blocking(work).await.map_err(|_| PasswordError::Interrupted)
 }

@@ -157,6 +157,11 @@ impl Tokens {
         if self.is_revoked(&claims) { Err(TokenError::Revoked) } else { Ok(claims) }
     }
 
+    /// Whether what is signed here is taken here: the signing key is among those that verify.
+    pub fn self_check(&self) -> Result<(), TokenError> {
+        if self.keys.verifiers.contains_key(&self.keys.signer_id) { Ok(()) } else { Err(TokenError::UnknownKey) }
+    }
+
     fn is_revoked(&self, claims: &Claims) -> bool {
         let revoked = self.read();
         if revoked.is_empty() {

@@ -40,14 +40,14 @@ pub fn document(document: &mut Document) {
     document.operation(HttpMethod::Get, "/v2.0/extensions/{alias}", show.build());
 
     document.tag("roles", "Transit roles of hosts; administrators only.");
-    document.schema("Role", role());
+    document.schema("TransitRole", role());
     let mut list = neutron(
         "roles",
         "list_transit_roles".into(),
         "Who bounces which slots, who divides",
         &[(400, "An unknown filter, or a value that is not possible"), (403, "Not allowed")],
     )
-    .response("200", answer("They", envelope("roles", Array::new(super::parts::named("Role")))));
+    .response("200", answer("They", envelope("roles", Array::new(super::parts::named("TransitRole")))));
     for name in roles::FILTERS {
         list = list.parameter(query(name, plain(Type::String).into(), "Filter"));
     }

@@ -171,7 +171,10 @@ fn base(tag: &str, id: String, summary: &str) -> OperationBuilder {
 }
 
 /// May happen to everything.
-const OVERLOAD: &[(u16, &str)] = &[(503, "Overloaded, or the database is away; try again")];
+const OVERLOAD: &[(u16, &str)] = &[
+    (429, "Too many requests of this project, or too many failed logins; Retry-After says when"),
+    (503, "Overloaded, or the database is away; Retry-After says when"),
+];
 
 /// What a write may fail with.
 pub const WRITE_FAILURES: &[(u16, &str)] = &[

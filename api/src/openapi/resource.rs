@@ -9,7 +9,7 @@ use crate::frame::decode::{Decode, plain};
 use crate::frame::resource::Resource;
 use mizar_domain::text::Tags;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder};
-use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, Array, ObjectBuilder, Type};
+use utoipa::openapi::schema::{AdditionalProperties, Array, ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{AllOfBuilder, RefOr, Required, Schema};
 
 const READ_FAILURES: &[(u16, &str)] = &[(403, "Not allowed"), (404, "Not there, or not visible")];
@@ -24,20 +24,25 @@ pub fn document<R: Resource>(document: &mut Document) {
     let collection = format!("/v2.0/{}", R::PATH);
     let item = format!("{collection}/{{id}}");
     document.operation(HttpMethod::Get, &collection, list::<R>().build());
-    let singular = || envelope(R::SINGULAR, named(R::KIND));
+    document.schema(&format!("One{}", R::KIND), envelope(R::SINGULAR, named(R::KIND)));
+    let singular = || named(&format!("One{}", R::KIND));
     let show = neutron(R::PLURAL, format!("show_{}", R::SINGULAR), &format!("Show a {}", R::SINGULAR), READ_FAILURES)
         .parameter(path("id", "Its id"))
         .parameter(query("fields", Vec::<mizar_domain::text::Name>::schema(), "Only these attributes"))
         .response("200", answer("It", singular()));
     document.operation(HttpMethod::Get, &item, show.build());
     if operations.create.is_some() {
-        let one = envelope(R::SINGULAR, named(&format!("{}Create", R::KIND)));
-        let many = envelope(R::PLURAL, Array::new(named(&format!("{}Create", R::KIND))));
-        let made = envelope(R::PLURAL, Array::new(named(R::KIND)));
+        let (create, kind) = (format!("{}Create", R::KIND), R::KIND);
+        // Named, so that generated clients have types for them that one can remember.
+        document.schema(&format!("New{kind}"), envelope(R::SINGULAR, named(&create)));
+        document.schema(&format!("New{kind}s"), envelope(R::PLURAL, Array::new(named(&create))));
+        document.schema(&format!("Made{kind}s"), envelope(R::PLURAL, Array::new(named(R::KIND))));
+        let (one, many) = (named(&format!("New{kind}")), named(&format!("New{kind}s")));
+        let made = named(&format!("Made{kind}s"));
         let summary = format!("Create one {}, or several: all or none", R::SINGULAR);
         let create = neutron(R::PLURAL, format!("create_{}", R::SINGULAR), &summary, WRITE_FAILURES)
-            .request_body(Some(body(AnyOfBuilder::new().item(one).item(many).into())))
-            .response("201", answer("Made", AnyOfBuilder::new().item(singular()).item(made).into()));
+            .request_body(Some(body(OneOfBuilder::new().item(one).item(many).into())))
+            .response("201", answer("Made", OneOfBuilder::new().item(singular()).item(made).into()));
         document.operation(HttpMethod::Post, &collection, create.build());
     }
     if operations.update.is_some() {

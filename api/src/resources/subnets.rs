@@ -6,7 +6,7 @@ use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
 use crate::frame::query::address_values;
 use crate::frame::resource::{Context, Resource};
-use crate::frame::standard::text_schema;
+use crate::frame::standard::{nullable, text_schema};
 use crate::{flag, standard};
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
@@ -78,7 +78,7 @@ fn version_schema() -> RefOr<Schema> {
 }
 
 fn null_schema() -> RefOr<Schema> {
-    plain(Type::Null).into()
+    nullable(plain(Type::String).into())
 }
 
 type Attr = Attribute<Subnet>;

@@ -7,6 +7,7 @@ use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use mizar_api::app::{App, Settings};
 use mizar_api::identity::keys::Keys;
 use mizar_api::identity::token::Tokens;
+use mizar_api::observe::limits::Limits;
 use mizar_api::server::{self, Server};
 use mizar_db::agents::register::{Registration, register};
 use mizar_db::pool::Use;
@@ -15,6 +16,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub const ADMIN_PASSWORD: &str = "correct horse battery staple";
@@ -54,6 +56,12 @@ impl Cloud {
 
     /// Another server on the same database, with the same keys.
     pub async fn replica(&self) -> anyhow::Result<Server> {
+        let (app, listener) = self.app(Limits::default())?;
+        server::start(app, listener, 2)
+    }
+
+    /// What a server on the same database consists of.
+    pub fn app(&self, limits: Limits) -> anyhow::Result<(Arc<App>, TcpListener)> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let settings = Settings {
             public_url: format!("http://{}", listener.local_addr()?),
@@ -61,14 +69,14 @@ impl Cloud {
             underlay_mtu: 1500,
             lease: Duration::from_secs(30),
             token_ttl: Duration::from_secs(3600),
+            limits,
         };
-        let app = App {
-            pool: self.db.pool(16, Use::Commands)?,
-            tokens: Tokens::new(Keys::open(&self.state)?),
-            settings,
-            ready: Box::new(|| true),
-        };
-        server::start(app, listener, 2)
+        let tokens = Tokens::new(Keys::open(&self.state)?);
+        Ok((Arc::new(App::new(self.db.pool(16, Use::Commands)?, tokens, settings, None)), listener))
+    }
+
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
     }
 
     pub fn state_dir(&self) -> &std::path::Path {
@@ -221,6 +229,11 @@ impl Client {
         let project = text(&answer.body["token"]["project"]["id"]);
         let user = text(&answer.body["token"]["user"]["id"]);
         Ok(Self { token: Some(token), project, user, ..self.clone() })
+    }
+
+    /// Somebody without token, at another server.
+    pub fn stranger_at(&self, base: &str) -> Self {
+        Self { token: None, base: base.to_owned(), ..self.clone() }
     }
 
     pub fn with_token(&self, token: &str) -> Self {

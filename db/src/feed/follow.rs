@@ -214,7 +214,12 @@ impl Feed {
 
     /// Whether the tail was read of late.
     pub fn is_alive(&self) -> bool {
-        self.state().read_at.elapsed() < STALE
+        self.age() < STALE
+    }
+
+    /// Since the tail was last read.
+    pub fn age(&self) -> Duration {
+        self.state().read_at.elapsed()
     }
 
     /// Which history is followed.

@@ -1,0 +1,68 @@
+//! `/healthz` and `/readyz`.
+//!
+//! Healthy is a process that answers: whoever supervises it restarts it otherwise, so nothing that
+//! a restart does not mend may count. Ready is one that can serve: a balancer passes it by
+//! otherwise. Tenants see which check fails, operators also why.
+
+use crate::app::App;
+use actix_web::{HttpResponse, web};
+use serde_json::{Map, json};
+use std::time::Duration;
+
+/// A database that takes longer to say which schema it has is as good as away.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A check's name, and why it fails.
+type Check = (&'static str, Option<String>);
+
+/// Everything that serving needs.
+pub async fn checks(app: &App) -> Vec<Check> {
+    let (database, migrations) = match tokio::time::timeout(PATIENCE, schema(app)).await {
+        Ok(Ok(missing)) => (None, missing),
+        Ok(Err(error)) => (Some(error), Some("not known".into())),
+        Err(_) => (Some(format!("no answer within {} s", PATIENCE.as_secs())), Some("not known".into())),
+    };
+    let feed = app.agents.as_ref().filter(|agents| !agents.is_alive());
+    let feed = feed.map(|agents| format!("not read for {:.1} s", agents.feed_age().as_secs_f64()));
+    let keys = app.tokens.self_check().err().map(|error| error.to_string());
+    vec![("database", database), ("migrations", migrations), ("feed", feed), ("signing_keys", keys)]
+}
+
+/// What the database's schema lacks. One that is newer than this program is none of our business:
+/// migrations keep working what the release before them does.
+async fn schema(app: &App) -> Result<Option<String>, String> {
+    let mut conn = app.pool.get().await.map_err(|error| mizar_db::chain(&error))?;
+    let there = mizar_db::migrate::is_current(&mut conn).await.map_err(|error| mizar_db::chain(&error))?;
+    Ok((!there).then(|| "the schema is older than this program".into()))
+}
+
+/// GET /healthz.
+pub async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "ok"}))
+}
+
+async fn answer(app: &App, reasons: bool) -> HttpResponse {
+    let checks = checks(app).await;
+    let ready = checks.iter().all(|(_, failure)| failure.is_none());
+    let shown = checks.into_iter().map(|(name, failure)| {
+        let text = match failure {
+            None => "ok".to_owned(),
+            Some(why) if reasons => why,
+            Some(_) => "failing".to_owned(),
+        };
+        (name.to_owned(), text.into())
+    });
+    let shown: Map<_, _> = shown.collect();
+    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.json(json!({"status": if ready { "ready" } else { "not ready" }, "checks": shown}))
+}
+
+/// GET /readyz, for everybody.
+pub async fn readyz(app: web::Data<App>) -> HttpResponse {
+    answer(&app, false).await
+}
+
+/// GET /readyz, for operators.
+pub async fn explain(app: web::Data<App>) -> HttpResponse {
+    answer(&app, true).await
+}

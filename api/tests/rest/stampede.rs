@@ -1,0 +1,191 @@
+//! 64 clients, one subnet of 1,000 addresses, and a server that may die among them.
+
+use crate::program::Program;
+use crate::support::{Answer, Client, Cloud, address, id};
+use anyhow::{Context as _, ensure};
+use futures::future::{join_all, try_join_all};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 64;
+const ADDRESSES: usize = 1_000;
+
+/// A network whose only subnet gives out 1,000 addresses.
+async fn network(client: &Client) -> anyhow::Result<Value> {
+    let network = client.make("network", json!({"name": "stampede"})).await?;
+    let pool = json!([{"start": "10.0.0.10", "end": "10.0.3.241"}]);
+    let subnet = json!({"network_id": network["id"], "cidr": "10.0.0.0/22", "ip_version": 4, "allocation_pools": pool});
+    client.make("subnet", subnet).await?;
+    Ok(network)
+}
+
+/// Addresses in use, as the answers tell: a second owner of one is noticed at once.
+#[derive(Default)]
+struct Held(Mutex<BTreeSet<Ipv4Addr>>);
+
+impl Held {
+    fn took(&self, port: &Value) -> anyhow::Result<()> {
+        let fresh = self.0.lock().expect("unpoisoned").insert(address(port));
+        ensure!(fresh, "{} has two owners", address(port));
+        Ok(())
+    }
+
+    /// Before the request, since afterwards somebody else may have it already.
+    fn gives(&self, port: &Value) {
+        self.0.lock().expect("unpoisoned").remove(&address(port));
+    }
+}
+
+async fn assert_nothing_is_left(cloud: &Cloud) -> anyhow::Result<()> {
+    for leak in
+        ["SELECT 1 FROM ports", "SELECT 1 FROM port_ips", "SELECT 1 FROM entries WHERE kind IN (7, 8) AND NOT deleted"]
+    {
+        assert_eq!(cloud.rows(leak).await?.len(), 0, "{leak}");
+    }
+    cloud.assert_entries_are_right().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_clients_share_a_thousand_addresses_without_clash_leak_or_server_error() -> anyhow::Result<()> {
+    const ROUNDS: usize = 6;
+    let cloud = Cloud::start().await?;
+    let admin = cloud.admin().await?;
+    let (network, held) = (network(&admin).await?, Held::default());
+    let body = json!({"port": {"network_id": network["id"]}});
+    // Ports come and go.
+    let churn = (0..CLIENTS).map(|_| async {
+        for _ in 0..ROUNDS {
+            let port = admin.post("/v2.0/ports", &body).await?.ok(201)?["port"].take();
+            held.took(&port)?;
+            held.gives(&port);
+            admin.remove("port", &port).await?.ok(204)?;
+        }
+        anyhow::Ok(())
+    });
+    try_join_all(churn).await?;
+    assert_nothing_is_left(&cloud).await?;
+
+    // More ports than addresses: each address goes to one, the rest is told.
+    let fill = (0..CLIENTS).map(|_| async {
+        let mut made = Vec::new();
+        for _ in 0..ADDRESSES / CLIENTS + 1 {
+            let mut answer = admin.post("/v2.0/ports", &body).await?;
+            match answer.fault() {
+                (201, _) => {
+                    let port = answer.body["port"].take();
+                    held.took(&port)?;
+                    made.push(port);
+                }
+                (409, "IpAddressGenerationFailure") => {}
+                other => anyhow::bail!("{other:?}: {}", answer.text),
+            }
+        }
+        anyhow::Ok(made)
+    });
+    let ports = try_join_all(fill).await?;
+    assert_eq!(ports.iter().map(Vec::len).sum::<usize>(), ADDRESSES);
+    cloud.assert_entries_are_right().await?;
+    let admin = &admin;
+    let empty = ports.iter().map(|mine| async move {
+        for port in mine {
+            admin.remove("port", port).await?.ok(204)?;
+        }
+        anyhow::Ok(())
+    });
+    try_join_all(empty).await?;
+    assert_nothing_is_left(&cloud).await
+}
+
+/// What a client knows when the server is gone.
+#[derive(Default)]
+struct Known {
+    /// A 201 came, and no delete was sent.
+    there: Vec<String>,
+    /// A 204 came.
+    gone: Vec<String>,
+    /// Requests that were answered.
+    answered: usize,
+}
+
+/// Makes ports and deletes every second one, until the server does not answer.
+async fn work(client: &Client, body: &Value, answered: &AtomicUsize) -> anyhow::Result<Known> {
+    let mut known = Known::default();
+    let count = |answer: Answer, status| {
+        answered.fetch_add(1, Ordering::Relaxed);
+        answer.ok(status)
+    };
+    for round in 0.. {
+        let Ok(answer) = client.post("/v2.0/ports", body).await else { break };
+        let port = count(answer, 201)?["port"].take();
+        known.answered += 1;
+        if round % 2 == 0 {
+            known.there.push(id(&port).to_owned());
+            continue;
+        }
+        let Ok(answer) = client.remove("port", &port).await else { break };
+        count(answer, 204)?;
+        known.answered += 1;
+        known.gone.push(id(&port).to_owned());
+    }
+    Ok(known)
+}
+
+async fn eventually(what: &str, cloud: &Cloud, query: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !cloud.rows(query).await?.is_empty() {
+        ensure!(Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_before_a_kill_is_in_the_database_and_nothing_is_half_done() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let admin = cloud.admin().await?;
+    let body = json!({"port": {"network_id": network(&admin).await?["id"]}});
+    for enough in [1, 150, 400] {
+        let program = Program::start(&cloud, &[]).await?;
+        let (client, answered) = (program.client(&admin), AtomicUsize::new(0));
+        let workers = join_all((0..CLIENTS).map(|_| work(&client, &body, &answered)));
+        let kill = async {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while answered.load(Ordering::Relaxed) < enough {
+                ensure!(Instant::now() < deadline, "only {} answers", answered.load(Ordering::Relaxed));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            program.kill().await
+        };
+        let (done, killed) = futures::join!(workers, kill);
+        killed?;
+        let known: Vec<Known> = done.into_iter().collect::<anyhow::Result<_>>()?;
+        // What its connections were doing ends with a rollback, or with the commit they had asked for.
+        let busy = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL \
+                    AND pid <> pg_backend_pid()";
+        eventually("its transactions end", &cloud, busy).await?;
+
+        let stored: BTreeSet<String> = cloud.rows("SELECT id FROM ports").await?.into_iter().collect();
+        for known in &known {
+            let lost: Vec<_> = known.there.iter().filter(|id| !stored.contains(*id)).collect();
+            ensure!(lost.is_empty(), "answered 201 and not stored: {lost:?}");
+            let undead: Vec<_> = known.gone.iter().filter(|id| stored.contains(*id)).collect();
+            ensure!(undead.is_empty(), "answered 204 and still stored: {undead:?}");
+        }
+        // At most one request of each client was cut off.
+        let there: usize = known.iter().map(|known| known.there.len()).sum();
+        let answers: usize = known.iter().map(|known| known.answered).sum();
+        assert!(answers >= enough && stored.len() >= there && stored.len() <= there + CLIENTS);
+        let half = "SELECT p.id FROM ports p WHERE (SELECT count(*) FROM port_ips i WHERE i.port_id = p.id) <> 1";
+        assert_eq!(cloud.rows(half).await?, Vec::<String>::new());
+        cloud.assert_entries_are_right().await?;
+        for id in &stored {
+            admin.delete(&format!("/v2.0/ports/{id}")).await?.ok(204).context("the next server cannot delete it")?;
+        }
+        assert_nothing_is_left(&cloud).await?;
+    }
+    Ok(())
+}
