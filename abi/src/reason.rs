@@ -81,6 +81,9 @@ numbered! {
         ToAgent = 29 "to_agent",
         /// An ARP probe, an announcement, or a question about the port's own address: nobody answers.
         ArpIgnored = 30 "arp_ignored",
+        /// A frame for the agent that it was not told of: the port raises events faster than its
+        /// token bucket, or the ring is full.
+        EventLost = 31 "event_lost",
     }
 }
 
@@ -129,6 +132,8 @@ numbered! {
         TransitInline = 19 "transit_inline",
         /// ARP questions answered.
         Arp = 20 "arp",
+        /// Events that the agent was not told of, of any kind.
+        EventLost = 21 "event_lost",
     }
 }
 

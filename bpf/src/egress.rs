@@ -65,8 +65,7 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
         return reply::arp(skb, walk);
     }
     if step == DHCP {
-        event::frame(skb, walk, EventKind::Dhcp as u32);
-        return drop(Drop::ToAgent);
+        return event::frame(skb, walk, EventKind::Dhcp as u32);
     }
     if step == UNKNOWN {
         step = unknown(walk);

@@ -60,6 +60,10 @@ pub static DROPS: PerCpuHashMap<DropKey, DropCount> = PerCpuHashMap::with_max_en
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::SIZE, 0);
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+/// Tokens for events, by port and kind. The programs' own: the least recently used makes place, so
+/// nobody has to forget a port.
+#[map]
+pub static EVENT_BUCKET: LruHashMap<[u32; 2], Bucket> = LruHashMap::with_max_entries(4_096, 0);
 /// Working memory: the programs' stack is 512 bytes. They run with softirqs off, and none of them
 /// can interrupt another on one CPU.
 #[map]

@@ -49,8 +49,7 @@ pub fn arp(skb: Skb, walk: &mut Walk) -> Step {
         }
         walk.key.local = mizar_abi::mapped(message.sender);
         walk.key.vni_proto = ep.vni << 8;
-        event::frame(skb, walk, EventKind::Claim as u32);
-        return drop(Drop::ToAgent);
+        return event::frame(skb, walk, EventKind::Claim as u32);
     }
     if let Some(target) = tables::owner(ep.vni, message.target)
         && target.ep_id == ep_id

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     helpers::{bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_ktime_get_tai_ns},
-    maps::lpm_trie::Key,
+    maps::{HashMap, LruHashMap, lpm_trie::Key},
 };
 use mizar_abi::{
     mapped,
@@ -15,8 +15,8 @@ use mizar_packet::{
 
 use crate::{
     maps::{
-        ADDR, BOUNCE, BUCKET, CACHED, DEAD, EP, EP_CACHE, FLOW_EST, FLOW_NEW, HOST_CACHE, HOSTS, IFACE, IFACE_CACHE,
-        PENDING, ROUTE, SHARD, SHARD_CACHE,
+        ADDR, BOUNCE, BUCKET, CACHED, DEAD, EP, EP_CACHE, EVENT_BUCKET, FLOW_EST, FLOW_NEW, HOST_CACHE, HOSTS, IFACE,
+        IFACE_CACHE, PENDING, ROUTE, SHARD, SHARD_CACHE,
     },
     walk::Walk,
 };
@@ -27,6 +27,13 @@ static NEW_FLOW_RATE: u32 = 1_000;
 /// New flows of one port at once.
 #[unsafe(no_mangle)]
 static NEW_FLOW_BURST: u32 = 10_000;
+
+/// Events a second of one kind about one port, in the long run.
+#[unsafe(no_mangle)]
+static EVENT_RATE: u32 = 200;
+/// Such events at once: a few ports that do their worst still leave room in the ring.
+#[unsafe(no_mangle)]
+static EVENT_BURST: u32 = 50;
 
 /// A setting that the loader may have overwritten.
 #[inline(always)]
@@ -130,21 +137,33 @@ pub fn keep(key: &FlowKey, flow: &Flow) -> bool {
     }
 }
 
-/// Takes a token for a new flow of a port. The two fields may be torn between CPUs: a bucket that
-/// leaks a little is still a bucket.
+/// Takes a token for a new flow of a port.
 #[inline(never)]
 pub fn take_token(ep_id: u32) -> bool {
+    take(&BUCKET, &ep_id, setting(&NEW_FLOW_RATE), setting(&NEW_FLOW_BURST))
+}
+
+/// Takes a token for an event about a port. Each kind has its own: a flood of denials does not
+/// cost a port its DHCP.
+#[inline(never)]
+pub fn take_event_token(ep_id: u32, kind: u32) -> bool {
+    take(&EVENT_BUCKET, &[ep_id, kind], setting(&EVENT_RATE), setting(&EVENT_BURST))
+}
+
+/// Takes a token; a bucket that is not there is full. The two fields may be torn between CPUs: a
+/// bucket that leaks a little is still a bucket.
+#[inline(always)]
+fn take<K>(buckets: &impl Buckets<K>, key: &K, rate: u32, burst: u32) -> bool {
     // SAFETY: a plain helper call.
     let now = unsafe { bpf_ktime_get_ns() };
-    let burst = setting(&NEW_FLOW_BURST);
-    let Some(bucket) = BUCKET.get_ptr_mut(&ep_id) else {
-        let _ = BUCKET.insert(&ep_id, &Bucket { refilled: now, tokens: burst.saturating_sub(1), pad: 0 }, 0);
+    let Some(bucket) = buckets.bucket(key) else {
+        buckets.add(key, &Bucket { refilled: now, tokens: burst.saturating_sub(1), pad: 0 });
         return burst != 0;
     };
-    // SAFETY: see above.
+    // SAFETY: an entry is replaced, not freed, while a program runs (RCU).
     let bucket = unsafe { &mut *bucket };
     let elapsed_us = now.wrapping_sub(bucket.refilled) / 1_000;
-    let earned = elapsed_us.min(10_000_000) * setting(&NEW_FLOW_RATE) as u64 / 1_000_000;
+    let earned = elapsed_us.min(10_000_000) * rate as u64 / 1_000_000;
     if earned > 0 {
         bucket.tokens = (bucket.tokens as u64 + earned).min(burst as u64) as u32;
         bucket.refilled = now;
@@ -155,6 +174,27 @@ pub fn take_token(ep_id: u32) -> bool {
     bucket.tokens -= 1;
     true
 }
+
+/// The two kinds of hash maps.
+trait Buckets<K> {
+    fn bucket(&self, key: &K) -> Option<*mut Bucket>;
+    fn add(&self, key: &K, bucket: &Bucket);
+}
+
+macro_rules! buckets { ($($map:ident),*) => { $(
+    impl<K> Buckets<K> for $map<K, Bucket> {
+        #[inline(always)]
+        fn bucket(&self, key: &K) -> Option<*mut Bucket> {
+            self.get_ptr_mut(key)
+        }
+        #[inline(always)]
+        fn add(&self, key: &K, bucket: &Bucket) {
+            // A full map limits nothing; it is as large as the map of ports.
+            let _ = self.insert(key, bucket, 0);
+        }
+    }
+)* }; }
+buckets!(HashMap, LruHashMap);
 
 /// A transit host owes an answer: the agent probes the one that owes it for long.
 #[inline(never)]

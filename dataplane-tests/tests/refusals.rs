@@ -241,18 +241,3 @@ fn dhcp_goes_to_the_agent_whole_and_nowhere_else() {
     assert_eq!(u32::from_ne_bytes(events[0][8..12].try_into().unwrap()) as usize, frame.len());
     assert_eq!(events[0][56..56 + frame.len()], frame);
 }
-
-#[test]
-fn a_port_that_makes_flows_too_fast_is_slowed_and_others_are_not() {
-    let (mut w, a, b) = world();
-    let mut refused = 0;
-    for n in 0..12_000u32 {
-        let ip = Ip::udp(a.address, b.address, 1024 + (n % 50_000) as u16, 53, b"?");
-        let outcome = w.host(1).run("endpoint_egress", &a.frame(ip), a.ifindex, 0).unwrap();
-        refused += u32::from(outcome.verdict == SHOT);
-    }
-    assert!(refused > 0, "the burst is 10,000");
-    assert_eq!(w.counts().unwrap()["h1 p11 dropped flow_rate"], u64::from(refused));
-    let c = w.port(1, 13, 7, 8).unwrap();
-    w.deliver(&c, &b, Ip::udp(c.address, b.address, 5, 6, b"x"));
-}
