@@ -8,6 +8,7 @@
 
 pub mod auditor;
 pub mod changes;
+pub mod condition;
 pub mod janitor;
 pub mod keys;
 pub mod leader;

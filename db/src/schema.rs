@@ -63,6 +63,8 @@ table! {
         version -> Text,
         abi -> Int4,
         shrink_until -> Nullable<Timestamptz>,
+        lost_since -> Nullable<Timestamptz>,
+        gone_until -> Nullable<Timestamptz>,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         revision_number -> Int8,

@@ -5,10 +5,17 @@
 //! packet still flows (CONTROLPLANE C3). So losses are believed one by one only: when more than
 //! a tenth of all hosts, or of a zone, are lost within a minute or await a decision together,
 //! nothing is done to any of them until enough return. One host may always be lost, or else a
-//! cluster of four could never heal.
+//! cluster of four could never heal: the tenth counts from twenty hosts on, below it is one host
+//! a minute (ADR 0007). Waiting costs redundancy alone: the other holder of each shard is in
+//! another rack, and senders have failed over to it.
+//!
+//! What no observer can know an operator may say: a host that is vouched to be gone is believed
+//! to be lost as soon as its lease ends, and does not count among those that are too many.
 //!
 //! Lease clocks restart at leadership: a leader that has just come has seen nobody, and judges
-//! nobody before one whole lease has passed.
+//! nobody before one whole lease has passed. Except those whose loss was believed before and that
+//! were not heard of since: the decision on them stands, or else the third loss in a week would
+//! become a mass failure with the next leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,6 +35,10 @@ pub struct Lease {
     pub az: String,
     /// When it was last heard of; `None` = never.
     pub seen: Option<Duration>,
+    /// Its loss was believed, by whichever leader, and it was not heard of since.
+    pub lost: bool,
+    /// An operator says that it is gone.
+    pub gone: bool,
 }
 
 /// What has been decided so far; kept by the leader from one judgement to the next.
@@ -42,6 +53,8 @@ struct Loss {
     at: Duration,
     az: String,
     believed: bool,
+    /// Whether it is one of those that may be too many.
+    counts: bool,
 }
 
 /// The outcome of one judgement.
@@ -71,13 +84,22 @@ impl Ledger {
         let known: BTreeSet<u32> = leases.iter().map(|l| l.host).collect();
         self.lost.retain(|host, _| known.contains(host));
         for it in leases {
-            let ends = it.seen.map_or(since, |seen| seen.max(since)).saturating_add(lease);
+            let begins = if it.lost { Duration::ZERO } else { since };
+            let ends = it.seen.map_or(begins, |seen| seen.max(begins)).saturating_add(lease);
             if ends > now {
                 if self.lost.remove(&it.host).is_some_and(|loss| loss.believed) {
                     verdict.returned.insert(it.host);
                 }
-            } else {
-                self.lost.entry(it.host).or_insert_with(|| Loss { at: ends, az: it.az.clone(), believed: false });
+                continue;
+            }
+            let new = || Loss { at: ends, az: it.az.clone(), believed: it.lost, counts: !it.lost };
+            let loss = self.lost.entry(it.host).or_insert_with(new);
+            if it.gone {
+                loss.counts = false;
+                if !loss.believed {
+                    loss.believed = true;
+                    verdict.newly_lost.insert(it.host);
+                }
             }
         }
         // Each loss waits for its own zone and for the whole; a doubt anywhere is a doubt.
@@ -103,7 +125,7 @@ impl Ledger {
     }
 
     fn too_many(&self, leases: &[Lease], now: Duration) -> bool {
-        let counts = |loss: &Loss| !loss.believed || loss.at + WINDOW > now;
+        let counts = |loss: &Loss| loss.counts && (!loss.believed || loss.at + WINDOW > now);
         let exceeds = |lost: usize, of: usize| lost > (of / ONE_IN).max(1);
         let mut zones: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for lease in leases {
@@ -129,7 +151,14 @@ mod tests {
     }
 
     fn leases(zones: &[&str], seen: impl Fn(u32) -> Option<u64>) -> Vec<Lease> {
-        zones.iter().zip(1..).map(|(az, host)| Lease { host, az: (*az).into(), seen: seen(host).map(s) }).collect()
+        let lease = |(az, host): (&&str, u32)| Lease {
+            host,
+            az: (*az).into(),
+            seen: seen(host).map(s),
+            lost: false,
+            gone: false,
+        };
+        zones.iter().zip(1..).map(lease).collect()
     }
 
     #[test]
@@ -198,5 +227,50 @@ mod tests {
         ledger.judge(&leases(&["a"; 4], |h| Some(if h == 4 { 0 } else { 1000 })), s(31), START, LEASE);
         let verdict = ledger.judge(&leases(&["a"; 3], |_| Some(1000)), s(32), START, LEASE);
         assert_eq!(verdict, Verdict::default());
+    }
+
+    fn with(mut leases: Vec<Lease>, hosts: &[u32], change: impl Fn(&mut Lease)) -> Vec<Lease> {
+        leases.iter_mut().filter(|l| hosts.contains(&l.host)).for_each(change);
+        leases
+    }
+
+    #[test]
+    fn hosts_that_an_operator_says_are_gone_are_believed_and_the_others_are_not() {
+        let mut ledger = Ledger::default();
+        let three = || leases(&["a"; 4], |h| Some(if h < 4 { 0 } else { 1000 }));
+        let verdict = ledger.judge(&three(), s(31), START, LEASE);
+        assert_eq!((verdict.lost.len(), verdict.doubted.len()), (0, 3));
+        let verdict = ledger.judge(&with(three(), &[1], |l| l.gone = true), s(32), START, LEASE);
+        assert_eq!(
+            (verdict.newly_lost.clone(), verdict.doubted.clone()),
+            (BTreeSet::from([1]), BTreeSet::from([2, 3]))
+        );
+        // Two are vouched for, the third is a loss like any other.
+        let verdict = ledger.judge(&with(three(), &[1, 2], |l| l.gone = true), s(33), START, LEASE);
+        assert_eq!((verdict.newly_lost.clone(), verdict.doubted.len()), (BTreeSet::from([2, 3]), 0));
+        // The operator's word ends; what was believed stays so.
+        let verdict = ledger.judge(&three(), s(34), START, LEASE);
+        assert_eq!((verdict.lost.len(), verdict.newly_lost.len(), verdict.doubted.len()), (3, 0, 0));
+    }
+
+    #[test]
+    fn an_operator_cannot_make_a_host_lost_that_lives() {
+        let mut ledger = Ledger::default();
+        let all = with(leases(&["a"; 4], |_| Some(30)), &[1, 2, 3, 4], |l| l.gone = true);
+        assert_eq!(ledger.judge(&all, s(31), START, LEASE), Verdict::default());
+    }
+
+    #[test]
+    fn what_was_believed_stands_under_the_next_leader() {
+        let mut ledger = Ledger::default();
+        let lost = || with(leases(&["a"; 4], |h| Some(if h < 4 { 0 } else { 1000 })), &[1, 2, 3], |l| l.lost = true);
+        // Before one lease of leadership, and no mass failure after it.
+        for at in [500, 600] {
+            let verdict = ledger.judge(&lost(), s(at), s(490), LEASE);
+            assert_eq!((verdict.lost.len(), verdict.newly_lost.len(), verdict.doubted.len()), (3, 0, 0));
+        }
+        let back = leases(&["a"; 4], |h| Some(if h == 2 { 601 } else { 1000 }));
+        let verdict = ledger.judge(&with(back, &[1, 3], |l| l.seen = Some(s(0))), s(602), s(490), LEASE);
+        assert_eq!((verdict.lost, verdict.returned), (BTreeSet::from([1, 3]), BTreeSet::from([2])));
     }
 }

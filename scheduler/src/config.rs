@@ -46,8 +46,10 @@ pub struct Settings {
     pub tombstones: Duration,
     /// How often tombstones are collected.
     pub collection: Duration,
-    /// How often everything is compared with what it should be.
+    /// Between two audits, in which everything is compared with what it should be.
     pub audit: Duration,
+    /// Of the time of an audit one part in this many is work, the rest is rest.
+    pub audit_part: u32,
 }
 
 impl Default for Settings {
@@ -63,6 +65,7 @@ impl Default for Settings {
             tombstones: Duration::from_secs(24 * 3600),
             collection: Duration::from_secs(3600),
             audit: Duration::from_secs(600),
+            audit_part: 100,
         }
     }
 }

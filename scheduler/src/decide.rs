@@ -5,18 +5,18 @@
 //! network, empty ones left out, so that a settled world yields nothing.
 
 use crate::config::Settings;
-use crate::phases::{self, Knowledge, Unit};
-use crate::world::{World, map_scope};
+use crate::phases::{self, Unit};
+use crate::remains::remains;
+use crate::view::View;
+use crate::world::World;
 use mizar_compile::{Object, Write, create};
 use mizar_db::placement::roles::{NetworkChange, Remains};
 use mizar_db::placement::state::{Phase, Role, RoleState, SubnetState};
 use mizar_domain::model;
 use mizar_placement::failure::Verdict;
-use mizar_placement::{Demand, DemandKey, Host, Rules, Transit, pairs, plan, shards};
-use mizar_wire::entry::EntryKey;
-use mizar_wire::{Body, Kind, Scope};
-use std::collections::{BTreeMap, BTreeSet};
-use uuid::Uuid;
+use mizar_placement::{Demand, DemandKey, Host, Rules, pairs, plan, shards};
+use mizar_wire::{Body, Scope};
+use std::collections::BTreeMap;
 
 /// What a role costs beside its entries, in entries: its scope, its maps, its share of every
 /// snapshot. Without it a thousand empty subnets would all count for nothing.
@@ -37,51 +37,6 @@ pub struct Decision {
     pub desired: Desired,
     /// There are demands, and no host may hold anything.
     pub nobody: bool,
-}
-
-struct View<'a> {
-    world: &'a World,
-    verdict: &'a Verdict,
-    settings: &'a Settings,
-}
-
-impl Knowledge for View<'_> {
-    fn lives(&self, host: u32) -> bool {
-        self.world.hosts.contains_key(&host) && !self.verdict.lost.contains(&host)
-    }
-
-    fn acknowledged(&self, role: &RoleState) -> bool {
-        self.has_seen(role.key.host, role.xid)
-    }
-
-    /// The map without the holder was written with the row's present phase, so whoever has seen
-    /// one has seen the other. Waits for senders with a live lease only (CONTROLPLANE C4).
-    fn drained(&self, role: &RoleState) -> bool {
-        if self.verdict.mass_failure() || self.world.now < role.changed + self.settings.drain {
-            return false;
-        }
-        let senders = self.world.receivers.get(&map_scope(role.key.scope));
-        senders.into_iter().flatten().all(|host| !self.lives(*host) || self.has_seen(*host, role.xid))
-    }
-}
-
-impl View<'_> {
-    fn has_seen(&self, host: u32, xid: i64) -> bool {
-        self.world.hosts.get(&host).and_then(|h| h.cursor.as_ref()).is_some_and(|cursor| cursor.sees(xid))
-    }
-
-    fn hosts(&self) -> Vec<Host> {
-        let host = |h: &mizar_db::placement::state::HostState| Host {
-            number: h.number,
-            az: h.az.clone(),
-            rack: h.rack.clone(),
-            // The column admits the three only; what a later version may add holds nothing here.
-            transit: h.transit.parse().unwrap_or(Transit::No),
-            weight: h.weight,
-            live: self.lives(h.number) && !self.verdict.doubted.contains(&h.number),
-        };
-        self.world.hosts.values().map(host).collect()
-    }
 }
 
 /// A unit with its rows.
@@ -227,39 +182,6 @@ fn difference(world: &World, object: Object<'_>, empty: bool) -> Vec<Write> {
     writes
 }
 
-/// Roles and maps whose network or subnet is gone.
-fn remains(world: &World) -> Option<Remains> {
-    let mut remains = Remains::default();
-    let mut scopes = BTreeSet::new();
-    for scope in world.roles.keys() {
-        match scope {
-            Scope::Subnet(number) if !world.subnets.contains_key(number) => {
-                scopes.extend([*scope, Scope::Senders(*number)]);
-            }
-            Scope::Dividers(vni) if !world.networks.contains_key(vni) => drop(scopes.insert(*scope)),
-            _ => {}
-        }
-    }
-    let mut ids = BTreeSet::new();
-    for (scope, key) in world.maps.keys() {
-        let (owner, kind) = match scope {
-            Scope::Senders(number) => (world.subnets.get(number).map(|s| s.id), Kind::ShardMap),
-            Scope::Network(vni) => (world.networks.get(vni).map(|n| n.id), Kind::DividerSet),
-            _ => continue,
-        };
-        let id = Uuid::from_slice(key).ok();
-        if id.is_some() && id == owner {
-            continue;
-        }
-        ids.extend(id);
-        let key = EntryKey { scope: *scope, slot: 0, kind, key: key.clone() };
-        remains.writes.push(Write::Remove(key));
-    }
-    remains.ids = ids.into_iter().collect();
-    remains.scopes = scopes.into_iter().collect();
-    (!remains.scopes.is_empty() || !remains.writes.is_empty()).then_some(remains)
-}
-
 /// The bodies that writes leave behind, by scope and key.
 pub fn written(writes: &[Write]) -> impl Iterator<Item = ((Scope, Vec<u8>), Option<Body>)> + '_ {
     writes.iter().filter_map(|write| match write {
@@ -272,8 +194,10 @@ pub fn written(writes: &[Write]) -> impl Iterator<Item = ((Scope, Vec<u8>), Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mizar_db::placement::state::{HostState, NetworkState, RoleKey};
+    use mizar_db::placement::state::{HostState, NetworkState, Refused, RoleKey};
+    use mizar_wire::Kind;
     use std::time::{Duration, Instant};
+    use uuid::Uuid;
 
     const ID: Uuid = Uuid::from_u128(1);
 
@@ -287,6 +211,9 @@ mod tests {
             weight: 1,
             seen: Some(Duration::from_secs(1000)),
             cursor: "100:100:".parse().ok(),
+            refused: Vec::new(),
+            lost: false,
+            gone: false,
         };
         let id = |n: u32| Uuid::from_u128(n.into());
         World {
@@ -399,6 +326,56 @@ mod tests {
         let phase = world.roles[&Scope::Subnet(1)].iter().find(|r| r.key == key).map(|r| r.phase);
         assert!(before.values().any(|holders| holders.contains(&1)));
         assert_eq!(phase, Some(Phase::Pending));
+    }
+
+    /// Two hosts, all roles pending and seen; `refused` is what host 1 could not put in force.
+    /// Returns who is active after that: subnet's shards by first slot, dividers.
+    fn active_with(log2: u8, refused: Refused) -> Vec<(Scope, u16, u32)> {
+        let mut world = world(2, 1, 250 << log2);
+        world.hosts.get_mut(&1).expect("host 1").refused = vec![refused];
+        settle(&mut world, Desired::new());
+        let active = world.roles.values().flatten().filter(|r| r.phase == Phase::Active);
+        let mut active: Vec<_> = active.map(|r| (r.key.scope, r.key.lo, r.key.host)).collect();
+        active.sort_unstable();
+        active
+    }
+
+    #[test]
+    fn a_host_that_refused_an_entry_of_a_role_does_not_become_active() {
+        let refused = |scope: Scope, kind: Kind, key: &str| Refused {
+            scope: scope.to_i64(),
+            kind: kind as i16,
+            key: key.to_owned(),
+        };
+        let (divide, bounce) = (Scope::Dividers(1), Scope::Subnet(1));
+        let both = |scope| [(scope, 0, 1), (scope, 0, 2)];
+        let other = |scope| [(scope, 0, 2)];
+        let subnets = active_with(0, refused(Scope::Network(1), Kind::Subnet, "01"));
+        assert_eq!(subnets, [&other(divide)[..], &other(bounce)].concat());
+        let maps = active_with(0, refused(Scope::Senders(1), Kind::ShardMap, "01"));
+        assert_eq!(maps, [&other(divide)[..], &other(bounce)].concat());
+        let role = active_with(0, refused(divide, Kind::DividerRole, "01"));
+        assert_eq!(role, [&other(divide)[..], &both(bounce)].concat());
+        let elsewhere = active_with(0, refused(Scope::Subnet(2), Kind::Bounce, "01"));
+        assert_eq!(elsewhere, [&both(divide)[..], &both(bounce)].concat());
+        let own_port = active_with(0, refused(Scope::Host(1), Kind::Port, "01"));
+        assert_eq!(own_port, [&both(divide)[..], &both(bounce)].concat());
+    }
+
+    #[test]
+    fn an_address_that_was_refused_holds_up_its_own_shard_alone() {
+        let address = std::net::IpAddr::from([10, 0, 0, 7]);
+        let hex: String = model::mapped(address).iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = format!("{}{hex}", ID.simple());
+        let entry = Refused { scope: Scope::Subnet(1).to_i64(), kind: Kind::Bounce as i16, key };
+        let shard = model::slot(1, address) & 2048;
+        let held: Vec<(u16, u32)> = active_with(1, entry)
+            .into_iter()
+            .filter(|(scope, ..)| *scope == Scope::Subnet(1))
+            .map(|(_, lo, host)| (lo, host))
+            .collect();
+        let expected = [(0, 1), (0, 2), (2048, 1), (2048, 2)].into_iter().filter(|held| *held != (shard, 1));
+        assert_eq!(held, expected.collect::<Vec<_>>());
     }
 
     /// No benchmark: what is quadratic does not end within the deadline.

@@ -2,7 +2,7 @@
 //! host a path (DATAPLANE, rule 21).
 //!
 //! A new key verifies before it signs: it is sent to every host, and signs once all of them with
-//! a live lease have acknowledged it. The former one then verifies on until the next rotation, for
+//! a live lease have acknowledged it, and refuse it not. The former one then verifies on until the next rotation, for
 //! packets under way and hosts that come back. So there are two keys at most, as many as the data
 //! plane holds. The very first key signs at once: there is nobody yet whose packets it could fail.
 //!
@@ -16,6 +16,7 @@ use mizar_db::placement::Error;
 use mizar_db::placement::keys::{StoredKey, read, write};
 use mizar_db::placement::state::{self, HostState};
 use mizar_domain::model::ClusterKey;
+use mizar_wire::Kind;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -89,7 +90,10 @@ fn next(stored: &[StoredKey], live: &[HostState], rotation: Duration, fresh: [u8
         return Some(keys().collect());
     }
     if !newest.key.signs {
-        let holds = |h: &HostState| newest.xid.zip(h.cursor.as_ref()).is_some_and(|(xid, cursor)| cursor.sees(xid));
+        let key = format!("{:08x}", newest.key.id);
+        let refuses = |h: &HostState| h.refused.iter().any(|r| r.kind == Kind::ClusterKey as i16 && r.key == key);
+        let sees = |h: &HostState| newest.xid.zip(h.cursor.as_ref()).is_some_and(|(xid, cursor)| cursor.sees(xid));
+        let holds = |h: &HostState| sees(h) && !refuses(h);
         // Nobody live is an outage, not an agreement; but the first key of all waits for nobody.
         let alone = stored.len() == 1;
         let agreed = !live.is_empty() && live.iter().all(holds);
@@ -108,6 +112,7 @@ fn next(stored: &[StoredKey], live: &[HostState], rotation: Duration, fresh: [u8
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mizar_db::placement::state::Refused;
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
     fn key(id: u8, signs: bool, age: Duration) -> StoredKey {
@@ -124,6 +129,9 @@ mod tests {
             weight: 1,
             seen: None,
             cursor: cursor.parse().ok(),
+            refused: Vec::new(),
+            lost: false,
+            gone: false,
         }
     }
 
@@ -171,5 +179,16 @@ mod tests {
     fn an_entry_that_went_missing_is_written_again() {
         let lost = StoredKey { xid: None, ..key(3, true, Duration::ZERO) };
         assert_eq!(ids(&[lost], &[]), Some(vec![(3, true)]));
+    }
+
+    #[test]
+    fn a_key_that_a_live_host_refuses_does_not_sign() {
+        let stored = [key(1, true, DAY), key(2, false, DAY)];
+        let mut hosts = [host(1, "60:60:"), host(2, "60:60:")];
+        let refused = |key: &str| Refused { scope: 1 << 32, kind: Kind::ClusterKey as i16, key: key.into() };
+        hosts[1].refused = vec![refused("00000002")];
+        assert_eq!(ids(&stored, &hosts), None);
+        hosts[1].refused = vec![refused("00000001")];
+        assert_eq!(ids(&stored, &hosts), Some(vec![(1, false), (2, true)]));
     }
 }

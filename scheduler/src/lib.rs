@@ -21,6 +21,8 @@ pub mod keys;
 mod pace;
 pub mod phases;
 pub mod placer;
+mod remains;
+mod view;
 pub mod world;
 
 pub use config::Settings;

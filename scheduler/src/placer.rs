@@ -10,6 +10,7 @@ use crate::decide::{Decision, Desired, decide, written};
 use crate::pace::Pace;
 use crate::world::World;
 use mizar_db::placement::changes::Watch;
+use mizar_db::placement::condition::{self, State};
 use mizar_db::placement::roles::{NetworkChange, Outcome, Remains, apply, bury};
 use mizar_db::placement::state::{Phase, RoleKey};
 use mizar_db::placement::{Error, leases};
@@ -52,6 +53,8 @@ pub struct Placer {
     doubt: watch::Sender<bool>,
     /// What was said already.
     alarms: Alarms,
+    /// What operators were told of.
+    told: Option<(State, Vec<u32>)>,
 }
 
 #[derive(Default)]
@@ -86,6 +89,7 @@ impl Placer {
             everything: Pace::new(EVERYTHING),
             doubt,
             alarms: Alarms::default(),
+            told: None,
         }
     }
 
@@ -123,6 +127,7 @@ impl Placer {
         let verdict = self.judge(&mut conn).await?;
         let decision = decide(&self.world, &verdict, &self.settings, &self.desired);
         self.alarm(&verdict, &decision);
+        self.tell(&verdict, &decision).await?;
         let Decision { changes, remains, desired, .. } = decision;
         self.desired = desired;
         for change in changes {
@@ -167,8 +172,13 @@ impl Placer {
 
     /// Judges leases, and takes ports down or lets them return.
     async fn judge(&mut self, conn: &mut Connection) -> Result<Verdict, Error> {
-        let lease =
-            |h: &mizar_db::placement::state::HostState| Lease { host: h.number, az: h.az.clone(), seen: h.seen };
+        let lease = |h: &mizar_db::placement::state::HostState| Lease {
+            host: h.number,
+            az: h.az.clone(),
+            seen: h.seen,
+            lost: h.lost,
+            gone: h.gone,
+        };
         let all: Vec<Lease> = self.world.hosts.values().map(lease).collect();
         let (now, lasts) = (self.world.now, self.settings.lease);
         let verdict = self.ledger.judge(&all, now, self.since, lasts);
@@ -257,6 +267,25 @@ impl Placer {
             tracing::error!(host, scope = ?key.scope, lo = key.lo, "a role has not got on for ten minutes");
         }
         self.alarms.stuck = stuck;
+    }
+
+    /// Tells operators what can be done at present.
+    async fn tell(&mut self, verdict: &Verdict, decision: &Decision) -> Result<(), Error> {
+        let (state, hosts) = match (verdict.mass_failure(), decision.nobody) {
+            (true, _) => (State::Frozen, verdict.doubted.iter().copied().collect()),
+            (false, true) => (State::Nobody, Vec::new()),
+            (false, false) => (State::Normal, Vec::new()),
+        };
+        // No lease is judged before one lease of leadership: until then the predecessor's word
+        // stands.
+        let judged = self.world.now >= self.since + self.settings.lease;
+        let now = (state, hosts);
+        if self.told.as_ref() == Some(&now) || (state == State::Normal && !judged) {
+            return Ok(());
+        }
+        condition::write(&self.writes, self.fence, now.0, now.1.clone()).await?;
+        self.told = Some(now);
+        Ok(())
     }
 
     fn name(&self, host: u32) -> String {

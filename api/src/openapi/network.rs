@@ -2,7 +2,7 @@
 
 use super::parts::{Document, answer, envelope, keystone, neutron, path, query};
 use crate::frame::decode::{Decode, plain};
-use crate::operator::roles;
+use crate::operator::{placement, roles};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder};
 use utoipa::openapi::schema::{Array, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Response, Schema};
@@ -52,6 +52,30 @@ pub fn document(document: &mut Document) {
         list = list.parameter(query(name, plain(Type::String).into(), "Filter"));
     }
     document.operation(HttpMethod::Get, "/v2.0/mizar/roles", list.build());
+
+    document.schema("Placement", placing());
+    let show = neutron(
+        "roles",
+        "show_placement".into(),
+        "Whether roles can be placed at present, and why not",
+        &[(400, "A query, of which there is none"), (403, "Not allowed")],
+    )
+    .response("200", answer("It", envelope("placement", super::parts::named("Placement"))));
+    document.operation(HttpMethod::Get, "/v2.0/mizar/placement", show.build());
+}
+
+fn placing() -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("state", plain(Type::String).enum_values(Some(placement::STATES)))
+        .property("reason", plain(Type::String))
+        .property("since", crate::frame::standard::nullable(crate::frame::standard::time_schema()))
+        .property("hosts", Array::new(RefOr::from(plain(Type::String))))
+        .required("state")
+        .required("reason")
+        .required("since")
+        .required("hosts")
+        .into()
 }
 
 fn extension() -> RefOr<Schema> {

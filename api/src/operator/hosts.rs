@@ -57,9 +57,9 @@ impl Decode for Weight {
 
 /// Seconds, at most a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShrinkFor(i32);
+pub struct ForSeconds(i32);
 
-impl Decode for ShrinkFor {
+impl Decode for ForSeconds {
     fn decode(value: &Value) -> Result<Self, String> {
         match i64::decode(value)? {
             seconds @ 0..=86_400 => Ok(Self(seconds as i32)),
@@ -122,8 +122,15 @@ fn attributes() -> Vec<Attr> {
         .about("Entries that its agent could not apply."),
         Attr::shown("shrink_until", || nullable(time_schema()), |h, out| out.put(&h.row.shrink_until.map(time)))
             .about("Until then its agent may drop over half of its ports at once."),
-        Attr::hidden("allow_shrink_s", ShrinkFor::schema)
+        Attr::hidden("allow_shrink_s", ForSeconds::schema)
             .about("Sets shrink_until to so many seconds from now; 0 takes it back.")
+            .put(),
+        Attr::shown("lost_since", || nullable(time_schema()), |h, out| out.put(&h.row.lost_since.map(time)))
+            .about("Since when its roles are replaced and its ports down; until it is heard of again."),
+        Attr::shown("gone_until", || nullable(time_schema()), |h, out| out.put(&h.row.gone_until.map(time)))
+            .about("Until then an operator vouches: if it is silent it is lost, however many others are."),
+        Attr::hidden("believe_gone_s", ForSeconds::schema)
+            .about("Sets gone_until to so many seconds from now; 0 takes it back. Says nothing of a host that lives.")
             .put(),
         Attr::shown("ports", i64::schema, |h, out| out.put(&h.ports)).about("Ports bound to it."),
         Attr::shown("created_at", time_schema, |h, out| out.put(&time(h.row.created_at))),
@@ -183,7 +190,8 @@ impl Resource for Host {
         Ok(Labels {
             transit: fields.optional::<Transit>("transit")?.map(|Transit(word)| word),
             weight: fields.optional::<Weight>("weight")?.map(|Weight(weight)| weight),
-            shrink_s: fields.optional::<ShrinkFor>("allow_shrink_s")?.map(|ShrinkFor(seconds)| seconds),
+            shrink_s: fields.optional::<ForSeconds>("allow_shrink_s")?.map(|ForSeconds(seconds)| seconds),
+            gone_s: fields.optional::<ForSeconds>("believe_gone_s")?.map(|ForSeconds(seconds)| seconds),
         })
     }
 

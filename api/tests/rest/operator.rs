@@ -1,4 +1,5 @@
 use crate::support::Cloud;
+use anyhow::Context as _;
 use mizar_wire::Scope;
 use serde_json::{Value, json};
 
@@ -34,6 +35,9 @@ async fn hosts_are_listed_shown_by_name_and_labelled() -> anyhow::Result<()> {
         json!({"weight": 1001}),
         json!({"allow_shrink_s": 86401}),
         json!({"shrink_until": null}),
+        json!({"believe_gone_s": -1}),
+        json!({"gone_until": null}),
+        json!({"lost_since": null}),
         json!({"az": "az2"}),
         json!({"rack": "r7"}),
         json!({"mtu": 9000}),
@@ -60,6 +64,56 @@ async fn an_operator_lets_a_host_shrink_for_a_while() -> anyhow::Result<()> {
     let left = "SELECT extract(epoch FROM shrink_until - now())::int BETWEEN 590 AND 600 FROM hosts";
     assert_eq!(cloud.rows(left).await?, ["true"]);
     assert_eq!(allow(0).await?["host"]["shrink_until"], Value::Null);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_operator_vouches_that_a_host_is_gone_for_a_while() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let admin = cloud.admin().await?;
+    cloud.host("h1", 1500, 1).await?;
+    let put = |seconds: u32| {
+        let (admin, body) = (admin.clone(), json!({"host": {"believe_gone_s": seconds}}));
+        async move { admin.put("/v2.0/mizar/hosts/h1", Some(&body)).await?.ok(200) }
+    };
+    let host = put(600).await?["host"].clone();
+    assert!(host["gone_until"].is_string() && host["shrink_until"].is_null() && host["lost_since"].is_null(), "{host}");
+    let left = "SELECT extract(epoch FROM gone_until - now())::int BETWEEN 590 AND 600 FROM hosts";
+    assert_eq!(cloud.rows(left).await?, ["true"]);
+    assert_eq!(put(0).await?["host"]["gone_until"], Value::Null);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_state_of_placement_has_a_reason_and_a_time() -> anyhow::Result<()> {
+    use mizar_db::placement::condition::{State, write};
+    use mizar_db::placement::leader::Candidate;
+    let cloud = Cloud::start().await?;
+    let admin = cloud.admin().await?;
+    let (h1, h2) = (cloud.host("h1", 1500, 1).await?, cloud.host("h2", 1500, 2).await?);
+    let state = || async { anyhow::Ok(admin.get("/v2.0/mizar/placement").await?.ok(200)?["placement"].clone()) };
+    let unled = state().await?;
+    assert_eq!((&unled["state"], &unled["since"]), (&json!("unled"), &Value::Null), "{unled}");
+    let leader = Candidate::connect(cloud.db.url()).await?.try_lead().await?.ok().context("nobody leads")?;
+    let normal = state().await?;
+    assert_eq!((&normal["state"], &normal["reason"]), (&json!("normal"), &json!("")), "{normal}");
+    assert!(normal["since"].is_string());
+
+    let pool = cloud.db.pool(1, mizar_db::pool::Use::Commands)?;
+    let hosts = [h1, h2];
+    write(&pool, leader.fence, State::Frozen, hosts.into()).await?;
+    let frozen = state().await?;
+    assert_eq!((&frozen["state"], &frozen["hosts"]), (&json!("frozen"), &json!(["h1", "h2"])));
+    assert!(frozen["reason"].as_str().is_some_and(|reason| reason.contains("2 hosts")), "{frozen}");
+    // One returns: frozen since the same time.
+    write(&pool, leader.fence, State::Frozen, hosts[..1].into()).await?;
+    let still = state().await?;
+    assert_eq!((&still["since"], &still["hosts"]), (&frozen["since"], &json!(["h1"])));
+    assert!(write(&pool, leader.fence + 1, State::Normal, vec![]).await.is_err(), "another leader's fence");
+    write(&pool, leader.fence, State::Nobody, vec![]).await?;
+    assert_eq!(state().await?["state"], "nobody");
+    assert_eq!(admin.get("/v2.0/mizar/placement?colour=red").await?.status, 400);
+    drop(leader);
     Ok(())
 }
 
@@ -104,7 +158,7 @@ async fn hosts_and_roles_are_for_administrators() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let red = cloud.tenant("red", "member").await?;
     cloud.host("h1", 1500, 1).await?;
-    for path in ["/v2.0/mizar/hosts", "/v2.0/mizar/hosts/h1", "/v2.0/mizar/roles"] {
+    for path in ["/v2.0/mizar/hosts", "/v2.0/mizar/hosts/h1", "/v2.0/mizar/roles", "/v2.0/mizar/placement"] {
         assert_eq!(red.get(path).await?.fault(), (403, "PolicyNotAuthorized"), "{path}");
     }
     let labels = json!({"host": {"transit": "no"}});

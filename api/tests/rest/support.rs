@@ -170,7 +170,7 @@ impl Cloud {
 
     /// That desired state is what the tables say.
     pub async fn assert_entries_are_right(&self) -> anyhow::Result<()> {
-        let findings = mizar_db::audit::audit(&mut self.db.connect().await?, None).await?;
+        let findings = mizar_db::audit::audit(&mut self.db.connect().await?).await?;
         ensure!(findings.is_empty(), "{findings:#?}");
         Ok(())
     }

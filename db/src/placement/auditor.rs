@@ -6,13 +6,12 @@ use crate::audit::{Finding, repair};
 use futures::FutureExt;
 use std::sync::Arc;
 
-/// Repairs what is still wrong; returns what that was. Maps are not looked at: placement compares
-/// them in every round.
+/// Repairs what of one batch is still wrong; returns what that was.
 pub async fn mend(pool: &DbPool, fence: i64, findings: Vec<Finding>) -> Result<Vec<Finding>, Error> {
     let findings = Arc::new(findings);
     fenced(pool, fence, move |conn| {
         let findings = Arc::clone(&findings);
-        async move { Ok(repair(conn, &findings, None).await?) }.boxed()
+        async move { Ok(repair(conn, &findings).await?) }.boxed()
     })
     .await
 }

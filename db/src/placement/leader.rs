@@ -13,7 +13,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use std::time::Duration;
 
 /// The advisory lock on leadership.
-const LEADER_LOCK: (i32, i32) = (0x6d7a_0002, 1);
+pub(super) const LEADER_LOCK: (i32, i32) = (0x6d7a_0002, 1);
 
 statement! {
     TryLock { class: i32 as Integer, key: i32 as Integer } -> Bool

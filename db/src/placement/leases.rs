@@ -1,4 +1,4 @@
-//! What a lost or returned lease does to a host's ports.
+//! What a lost or returned lease does to a host and its ports.
 
 use super::{Error, fenced};
 use crate::DbPool;
@@ -30,32 +30,63 @@ statement! {
     }
 }
 
-/// Ports of hosts that are lost are down. Returns how many changed.
+statement! {
+    MarkLost { hosts: Vec<i32> as Array<Integer> } -> BigInt
+    {
+        "UPDATE hosts SET lost_since = now() WHERE number IN (SELECT number FROM hosts WHERE number = ANY(" hosts
+        ") ORDER BY number FOR NO KEY UPDATE)"
+    }
+}
+
+statement! {
+    MarkReturned { hosts: Vec<i32> as Array<Integer> } -> BigInt
+    {
+        "UPDATE hosts SET lost_since = NULL WHERE number IN (SELECT number FROM hosts WHERE number = ANY(" hosts
+        ") AND lost_since IS NOT NULL ORDER BY number FOR NO KEY UPDATE)"
+    }
+}
+
+/// Ports of hosts that are lost are down, and the hosts known to be lost, also to the next
+/// leader. Returns how many ports changed.
 pub async fn take_down(pool: &DbPool, fence: i64, hosts: Vec<u32>) -> Result<usize, Error> {
     let hosts: Vec<i32> = hosts.into_iter().map(u32::cast_signed).collect();
     fenced(pool, fence, move |conn| {
+        let mark = MarkLost { hosts: hosts.clone() };
         let statement = TakeDown { reason: LOST.to_owned(), hosts: hosts.clone() };
-        async move { Ok(statement.execute(conn).await?) }.boxed()
+        async move {
+            mark.execute(conn).await?;
+            Ok(statement.execute(conn).await?)
+        }
+        .boxed()
     })
     .await
 }
 
-/// Ports that went down with their hosts are being built again. Returns how many changed.
+/// The hosts are no longer lost, and ports that went down with them are being built again.
+/// Returns how many ports changed.
 pub async fn let_return(pool: &DbPool, fence: i64, hosts: Vec<u32>) -> Result<usize, Error> {
     let hosts: Vec<i32> = hosts.into_iter().map(u32::cast_signed).collect();
     fenced(pool, fence, move |conn| {
+        let mark = MarkReturned { hosts: hosts.clone() };
         let statement = LetReturn { reason: LOST.to_owned(), hosts: hosts.clone() };
-        async move { Ok(statement.execute(conn).await?) }.boxed()
+        async move {
+            mark.execute(conn).await?;
+            Ok(statement.execute(conn).await?)
+        }
+        .boxed()
     })
     .await
 }
 
 statement! {
     ReadDown { reason: String as Text } -> Integer
-    { "SELECT DISTINCT host FROM ports WHERE status = 'DOWN' AND host IS NOT NULL AND status_reason = " reason "" }
+    {
+        "SELECT host FROM ports WHERE status = 'DOWN' AND host IS NOT NULL AND status_reason = " reason
+        " UNION SELECT number FROM hosts WHERE lost_since IS NOT NULL"
+    }
 }
 
-/// Hosts with ports that went down with them, whichever leader saw to that.
+/// Hosts that are lost, or have ports that went down with them, whichever leader saw to that.
 pub async fn down(conn: &mut diesel_async::AsyncPgConnection) -> Result<std::collections::BTreeSet<u32>, Error> {
     let hosts: Vec<i32> = ReadDown { reason: LOST.to_owned() }.load(conn).await?;
     hosts.into_iter().map(|host| super::unsigned("ports", "host", host)).collect()

@@ -3,7 +3,7 @@
 use super::{Error, slot, unsigned};
 use crate::feed::Cursor;
 use crate::statement::statement;
-use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, SmallInt, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, SmallInt, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_wire::{Body, Kind, Scope};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,23 +45,49 @@ pub struct HostState {
     /// What it has acknowledged. One of another epoch, or one that cannot be read, acknowledges
     /// nothing.
     pub cursor: Option<Cursor>,
+    /// Entries that it could not put in force.
+    pub refused: Vec<Refused>,
+    /// Its loss was believed, and it was not heard of since.
+    pub lost: bool,
+    /// An operator says that it is gone.
+    pub gone: bool,
+}
+
+/// An entry that a host could not put in force: what of [`mizar_wire::sync::Failure`] placement
+/// needs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub struct Refused {
+    /// Its scope's number.
+    pub scope: i64,
+    /// Its kind's number.
+    pub kind: i16,
+    /// Its key in hexadecimal.
+    pub key: String,
 }
 
 statement! {
-    ReadHosts {} -> (Integer, Text, Text, Text, Text, Integer, Nullable<BigInt>, Nullable<Text>)
+    ReadHosts {} -> HostColumns
     {
         "SELECT h.number, h.name, h.az, h.rack, h.transit, h.weight, \
-         (extract(epoch FROM s.seen_at) * 1000000)::bigint, CASE WHEN s.epoch = (SELECT feed_epoch()) THEN s.cursor END \
+         (extract(epoch FROM s.seen_at) * 1000000)::bigint, CASE WHEN s.epoch = (SELECT feed_epoch()) THEN s.cursor END, \
+         CASE WHEN s.failures <> '[]' THEN s.failures END, \
+         coalesce(h.lost_since >= s.seen_at, h.lost_since IS NOT NULL), coalesce(h.gone_until > now(), false) \
          FROM hosts h LEFT JOIN host_state s ON s.host = h.number ORDER BY h.number"
     }
 }
 
-type HostTuple = (i32, String, String, String, String, i32, Option<i64>, Option<String>);
+type HostColumns =
+    (Integer, Text, Text, Text, Text, Integer, Nullable<BigInt>, Nullable<Text>, Nullable<Jsonb>, Bool, Bool);
+
+type HostTuple =
+    (i32, String, String, String, String, i32, Option<i64>, Option<String>, Option<serde_json::Value>, bool, bool);
 
 /// All hosts, by number.
 pub async fn hosts(conn: &mut AsyncPgConnection) -> Result<Vec<HostState>, Error> {
     let rows: Vec<HostTuple> = ReadHosts {}.load(conn).await?;
-    let row = |(number, name, az, rack, transit, weight, seen, cursor): HostTuple| {
+    let corrupt = |host: i32| Error::Corrupt { table: "host_state", column: "failures", value: host.to_string() };
+    let row = |(number, name, az, rack, transit, weight, seen, cursor, failures, lost, gone): HostTuple| {
+        let refused = failures.map(serde_json::from_value).transpose();
         Ok(HostState {
             number: unsigned("hosts", "number", number)?,
             name,
@@ -71,6 +97,9 @@ pub async fn hosts(conn: &mut AsyncPgConnection) -> Result<Vec<HostState>, Error
             weight: unsigned("hosts", "weight", weight)?,
             seen: seen.map(since_epoch),
             cursor: cursor.and_then(|text| text.parse().ok()),
+            refused: refused.map_err(|_| corrupt(number))?.unwrap_or_default(),
+            lost,
+            gone,
         })
     };
     rows.into_iter().map(row).collect()

@@ -32,6 +32,8 @@ pub struct HostRow {
     pub version: String,
     pub abi: i32,
     pub shrink_until: Option<DateTime<Utc>>,
+    pub lost_since: Option<DateTime<Utc>>,
+    pub gone_until: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub revision_number: i64,
@@ -132,14 +134,16 @@ pub struct Labels {
     pub weight: Option<i32>,
     /// Seconds from now for which its agent may drop over half of its ports; 0: not at all.
     pub shrink_s: Option<i32>,
+    /// Seconds from now for which its silence means that it is lost, however many are; 0: not at all.
+    pub gone_s: Option<i32>,
 }
 
 /// Changes the labels of a host that the caller has locked. The scheduler reads them in its next
 /// round; no entry changes.
 pub async fn label(conn: &mut AsyncPgConnection, old: &HostRow, labels: &Labels) -> Result<HostRow, Failure> {
     let at: DateTime<Utc> = diesel::select(now.into_sql::<diesel::sql_types::Timestamptz>()).get_result(conn).await?;
-    let shrink_until = match labels.shrink_s {
-        None => old.shrink_until,
+    let until = |seconds: Option<i32>, old| match seconds {
+        None => old,
         Some(0) => None,
         Some(seconds) => Some(at + TimeDelta::seconds(seconds.into())),
     };
@@ -147,7 +151,8 @@ pub async fn label(conn: &mut AsyncPgConnection, old: &HostRow, labels: &Labels)
         .set((
             hosts::transit.eq(labels.transit.unwrap_or(old.transit.as_str())),
             hosts::weight.eq(labels.weight.unwrap_or(old.weight)),
-            hosts::shrink_until.eq(shrink_until),
+            hosts::shrink_until.eq(until(labels.shrink_s, old.shrink_until)),
+            hosts::gone_until.eq(until(labels.gone_s, old.gone_until)),
             hosts::revision_number.eq(hosts::revision_number + 1),
             hosts::updated_at.eq(now),
         ))

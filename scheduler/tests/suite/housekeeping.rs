@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cloud, settings, sql_id};
 use anyhow::{Context as _, Result};
+use diesel_async::SimpleAsyncConnection as _;
 use mizar_scheduler::Settings;
 use mizar_wire::body::ClusterKey;
 use mizar_wire::{Body, Kind, Scope};
@@ -119,7 +120,7 @@ async fn what_a_hand_in_the_database_changed_is_repaired() -> Result<()> {
     cloud.execute("DELETE FROM entries WHERE kind = 7").await?;
     cloud.execute("UPDATE entries SET body = '{}' WHERE kind = 8").await?;
     cloud.execute("DELETE FROM includes WHERE scope >> 32 = 2").await?;
-    let _scheduler = cloud.schedule(Settings { audit: Duration::from_millis(50), ..settings() });
+    let _scheduler = cloud.schedule(Settings { audit: Duration::from_millis(50), audit_part: 1, ..settings() });
     let key = port.row.id.as_bytes().to_vec();
     cloud.until("the port's entry", async || cloud.body(Scope::Host(1), Kind::Port, key.clone()).await).await?;
     cloud.until_number("SELECT count(*) FROM entries WHERE kind = 8 AND body <> '{}'", 1).await?;
@@ -131,5 +132,41 @@ async fn what_a_hand_in_the_database_changed_is_repaired() -> Result<()> {
         .await?;
     cloud.until_number(live, before).await?;
     assert_eq!(cloud.shard_map(&subnet).await?, Some(map));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_cannot_be_locked_keeps_no_other_from_being_repaired() -> Result<()> {
+    let cloud = Cloud::of_four().await?;
+    let mut networks = [cloud.network().await?, cloud.network().await?];
+    // Locks are taken by VNI: the first one is the one that is waited for.
+    networks.sort_by_key(|network| network.row.vni);
+    let mut addresses = Vec::new();
+    for network in &networks {
+        let subnet = cloud.subnet(network, 1).await?;
+        cloud.ports(network, 1, 3).await?;
+        let scope = Scope::Subnet(subnet.number).to_i64();
+        addresses.push(format!("SELECT count(*) FROM entries WHERE NOT deleted AND kind = 8 AND scope = {scope}"));
+    }
+    let [waits, free] = &networks;
+    // A command under way that does not end.
+    let mut command = cloud.connect().await?;
+    command
+        .batch_execute(&format!(
+            "SET idle_in_transaction_session_timeout = 0; BEGIN; SELECT pg_advisory_xact_lock_shared(1836711937, {})",
+            waits.row.vni
+        ))
+        .await?;
+    cloud.execute("DELETE FROM entries WHERE kind = 8").await?;
+    let settings = Settings { audit: Duration::from_millis(50), audit_part: 1, ..settings() };
+    let _scheduler = cloud.schedule(settings);
+    cloud.until_number(&addresses[1], 3).await?;
+    assert_eq!(cloud.number(&addresses[0]).await?, 0);
+    // Commands go on, while the repair waits and while it is made.
+    cloud.ports(free, 2, 1).await?;
+    assert_eq!(cloud.number(&addresses[1]).await?, 4);
+    command.batch_execute("COMMIT").await?;
+    cloud.until_number(&addresses[0], 3).await?;
+    assert_eq!(mizar_db::audit::audit(&mut cloud.connect().await?).await?, []);
     Ok(())
 }
