@@ -28,6 +28,7 @@ pub mod plan;
 pub mod rank;
 pub mod shards;
 pub mod shares;
+mod topology;
 
 pub use host::{Host, Transit};
 pub use plan::{Demand, DemandKey, Rules, plan};

@@ -16,9 +16,7 @@
 
 use crate::host::Host;
 use crate::rank::{self, Score};
-use crate::shares;
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use crate::topology::{Counts, Part, Site, Topology};
 
 /// What is to be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,7 +77,7 @@ impl Default for Rules {
 /// stays as stored: a label or a lease must not switch a whole cloud off.
 pub fn plan(hosts: &[Host], demands: &[Demand], rules: Rules) -> Vec<Vec<u32>> {
     let mut state = State::new(hosts, demands, rules);
-    if state.sites.is_empty() {
+    if state.map.sites.is_empty() {
         return demands.iter().map(|d| sorted(d.holders.clone())).collect();
     }
     state.keep();
@@ -97,65 +95,11 @@ fn sorted(mut hosts: Vec<u32>) -> Vec<u32> {
     hosts
 }
 
-/// An eligible host.
-struct Site {
-    number: u32,
-    zone: usize,
-    rack: usize,
-    hash: u64,
-    share: u64,
-    fair: u64,
-    cap: u64,
-    load: u64,
-}
-
-impl Site {
-    fn room_for(&self, load: u64) -> bool {
-        self.room_beside(self.load, load)
-    }
-
-    /// Whether it would take `load` while it holds `held`.
-    fn room_beside(&self, held: u64, load: u64) -> bool {
-        held <= self.fair || held.saturating_add(load) <= self.cap
-    }
-}
-
-/// A load in parts of the host's share.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Part {
-    load: u64,
-    share: u64,
-}
-
-impl Ord for Part {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (u128::from(self.load) * u128::from(other.share)).cmp(&(u128::from(other.load) * u128::from(self.share)))
-    }
-}
-
-impl PartialOrd for Part {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// A zone or rack: its members are racks or sites.
-struct Domain {
-    hash: u64,
-    share: u64,
-    members: Vec<usize>,
-    /// Sites in it, at any depth.
-    sites: usize,
-}
-
 struct State<'a> {
     demands: &'a [Demand],
     rules: Rules,
     seeds: Vec<u64>,
-    /// By host number, rising.
-    sites: Vec<Site>,
-    zones: Vec<Domain>,
-    racks: Vec<Domain>,
+    map: Topology,
     /// Sites that hold each demand.
     held: Vec<Vec<usize>>,
     /// Demands in the order of their keys: results must not depend on the caller's order.
@@ -164,66 +108,28 @@ struct State<'a> {
 
 impl<'a> State<'a> {
     fn new(hosts: &[Host], demands: &'a [Demand], rules: Rules) -> Self {
-        let shares = shares::fair(hosts);
-        let by_number: BTreeMap<u32, &Host> = hosts.iter().map(|h| (h.number, h)).collect();
-        let mut zone_index = BTreeMap::new();
-        let mut rack_index = BTreeMap::new();
-        let (mut zones, mut racks, mut sites): (Vec<Domain>, Vec<Domain>, Vec<Site>) = Default::default();
-        for (number, share) in shares {
-            let host = by_number[&number];
-            let zone_hash = rank::name(1, &host.az);
-            let rack_hash = rank::name(zone_hash, &host.rack);
-            let zone = *zone_index.entry(host.az.as_str()).or_insert_with(|| {
-                zones.push(Domain { hash: zone_hash, share: 0, members: Vec::new(), sites: 0 });
-                zones.len() - 1
-            });
-            let rack = *rack_index.entry((host.az.as_str(), host.rack.as_str())).or_insert_with(|| {
-                racks.push(Domain { hash: rack_hash, share: 0, members: Vec::new(), sites: 0 });
-                zones[zone].members.push(racks.len() - 1);
-                racks.len() - 1
-            });
-            racks[rack].members.push(sites.len());
-            for domain in [&mut zones[zone], &mut racks[rack]] {
-                domain.share += share;
-                domain.sites += 1;
-            }
-            sites.push(Site { number, zone, rack, hash: u64::from(number), share, fair: 0, cap: 0, load: 0 });
-        }
-        let replicas = |d: &Demand| d.replicas.min(sites.len()) as u64;
-        let total: u128 = demands.iter().map(|d| u128::from(d.load) * u128::from(replicas(d))).sum();
-        for site in &mut sites {
-            let fair = total * u128::from(site.share) / u128::from(shares::ONE);
-            site.fair = fair.try_into().unwrap_or(u64::MAX);
-            let cap = fair * u128::from(100 + rules.epsilon_percent) / 100;
-            site.cap = cap.try_into().unwrap_or(u64::MAX);
-        }
+        let map = Topology::of(hosts, demands, rules);
         let mut order: Vec<usize> = (0..demands.len()).collect();
         order.sort_unstable_by_key(|i| demands[*i].key);
         Self {
             demands,
             rules,
             seeds: demands.iter().map(|d| d.key.seed()).collect(),
-            sites,
-            zones,
-            racks,
+            map,
             held: vec![Vec::new(); demands.len()],
             order,
         }
     }
 
     fn wanted(&self, demand: usize) -> usize {
-        self.demands[demand].replicas.min(self.sites.len())
-    }
-
-    fn site(&self, number: u32) -> Option<usize> {
-        self.sites.binary_search_by_key(&number, |s| s.number).ok()
+        self.demands[demand].replicas.min(self.map.sites.len())
     }
 
     /// Step 1.
     fn keep(&mut self) {
         for demand in 0..self.demands.len() {
             let stored = sorted(self.demands[demand].holders.clone());
-            let mut held: Vec<usize> = stored.iter().filter_map(|h| self.site(*h)).collect();
+            let mut held: Vec<usize> = stored.iter().filter_map(|h| self.map.site(*h)).collect();
             if !self.rules.frozen {
                 while held.len() > self.wanted(demand) {
                     let worst = self.worst(demand, &held, |_| true);
@@ -231,7 +137,7 @@ impl<'a> State<'a> {
                 }
             }
             for site in &held {
-                self.sites[*site].load += self.demands[demand].load;
+                self.map.sites[*site].load += self.demands[demand].load;
             }
             self.held[demand] = held;
         }
@@ -242,33 +148,28 @@ impl<'a> State<'a> {
         if held.len() < 2 {
             return None;
         }
-        let zones = Counts::of(held.iter().map(|s| self.sites[*s].zone));
-        let emptiest = self.emptiest(&self.zones, 0..self.zones.len(), &zones)?;
+        let zones = Counts::of(held.iter().map(|s| self.map.sites[*s].zone));
+        let emptiest = self.map.emptiest_zone(&zones)?;
         let full = zones.max();
         if full >= emptiest + 2 {
-            return self.worst(demand, held, |s| zones.get(self.sites[s].zone) == full);
+            return self.worst(demand, held, |s| zones.get(self.map.sites[s].zone) == full);
         }
-        let racks = Counts::of(held.iter().map(|s| self.sites[*s].rack));
+        let racks = Counts::of(held.iter().map(|s| self.map.sites[*s].rack));
         held.iter().find_map(|site| {
-            let Site { zone, rack, .. } = self.sites[*site];
-            let emptiest = self.emptiest(&self.racks, self.zones[zone].members.iter().copied(), &racks)?;
+            let Site { zone, rack, .. } = self.map.sites[*site];
+            let emptiest = self.map.emptiest_rack(zone, &racks)?;
             let full = racks.get(rack);
-            (full >= emptiest + 2).then(|| self.worst(demand, held, |s| self.sites[s].rack == rack)).flatten()
+            (full >= emptiest + 2).then(|| self.worst(demand, held, |s| self.map.sites[s].rack == rack)).flatten()
         })
-    }
-
-    /// The lowest count among domains that have a site free.
-    fn emptiest(&self, domains: &[Domain], which: impl Iterator<Item = usize>, counts: &Counts) -> Option<usize> {
-        which.filter(|d| counts.get(*d) < domains[*d].sites).map(|d| counts.get(d)).min()
     }
 
     /// Of the holders in question the one to let go: from the fullest zone, then the fullest
     /// rack, then the last in rank.
     fn worst(&self, demand: usize, held: &[usize], among: impl Fn(usize) -> bool) -> Option<usize> {
-        let zones = Counts::of(held.iter().map(|s| self.sites[*s].zone));
-        let racks = Counts::of(held.iter().map(|s| self.sites[*s].rack));
+        let zones = Counts::of(held.iter().map(|s| self.map.sites[*s].zone));
+        let racks = Counts::of(held.iter().map(|s| self.map.sites[*s].rack));
         held.iter().copied().filter(|s| among(*s)).max_by_key(|s| {
-            let site = &self.sites[*s];
+            let site = &self.map.sites[*s];
             (zones.get(site.zone), racks.get(site.rack), self.score(demand, site.hash, site.share))
         })
     }
@@ -296,7 +197,7 @@ impl<'a> State<'a> {
                 break;
             };
             self.held[demand].push(site);
-            self.sites[site].load += self.demands[demand].load;
+            self.map.sites[site].load += self.demands[demand].load;
         }
     }
 
@@ -305,7 +206,7 @@ impl<'a> State<'a> {
         for demand in self.order.clone() {
             while let Some(worst) = self.crowded(demand, &self.held[demand]) {
                 self.held[demand].retain(|s| *s != worst);
-                self.sites[worst].load -= self.demands[demand].load;
+                self.map.sites[worst].load -= self.demands[demand].load;
                 self.complete(demand);
             }
         }
@@ -316,23 +217,24 @@ impl<'a> State<'a> {
     fn pick(&self, demand: usize, held: &[usize], also: impl Fn(&Site) -> bool) -> Option<usize> {
         let load = self.demands[demand].load;
         let fits = |site: usize| {
-            let it = &self.sites[site];
+            let it = &self.map.sites[site];
             it.room_for(load) && !held.contains(&site) && also(it)
         };
         // Most calls in a full cluster end here, before anything is hashed.
-        if !(0..self.sites.len()).any(fits) {
+        if !(0..self.map.sites.len()).any(fits) {
             return None;
         }
-        let (zones, racks) = self.admitted(held);
+        let (zones, racks) = self.map.admitted(held);
         let mut zones = zones;
-        zones.sort_by_cached_key(|z| self.score(demand, self.zones[*z].hash, self.zones[*z].share));
+        zones.sort_by_cached_key(|z| self.score(demand, self.map.zones[*z].hash, self.map.zones[*z].share));
         for zone in zones {
             let mut within: Vec<usize> =
-                racks.iter().copied().filter(|r| self.zones[zone].members.contains(r)).collect();
-            within.sort_by_cached_key(|r| self.score(demand, self.racks[*r].hash, self.racks[*r].share));
+                racks.iter().copied().filter(|r| self.map.zones[zone].members.contains(r)).collect();
+            within.sort_by_cached_key(|r| self.score(demand, self.map.racks[*r].hash, self.map.racks[*r].share));
             for rack in within {
-                let candidates = self.racks[rack].members.iter().copied().filter(|s| fits(*s));
-                let best = candidates.min_by_key(|s| self.score(demand, self.sites[*s].hash, self.sites[*s].share));
+                let candidates = self.map.racks[rack].members.iter().copied().filter(|s| fits(*s));
+                let best =
+                    candidates.min_by_key(|s| self.score(demand, self.map.sites[*s].hash, self.map.sites[*s].share));
                 if best.is_some() {
                     return best;
                 }
@@ -344,42 +246,24 @@ impl<'a> State<'a> {
     /// Where nobody has room: the admitted site that is least over its share afterwards.
     fn pick_anyway(&self, demand: usize, held: &[usize]) -> Option<usize> {
         let load = self.demands[demand].load;
-        let (_, racks) = self.admitted(held);
+        let (_, racks) = self.map.admitted(held);
         let candidates =
-            racks.iter().flat_map(|r| self.racks[*r].members.iter().copied()).filter(|s| !held.contains(s));
+            racks.iter().flat_map(|r| self.map.racks[*r].members.iter().copied()).filter(|s| !held.contains(s));
         candidates.min_by(|a, b| {
-            let (a, b) = (&self.sites[*a], &self.sites[*b]);
+            let (a, b) = (&self.map.sites[*a], &self.map.sites[*b]);
             let part = |s: &Site| Part { load: s.load.saturating_add(load), share: s.share };
             let score = |s: &Site| self.score(demand, s.hash, s.share);
             part(a).cmp(&part(b)).then_with(|| score(a).cmp(&score(b)))
         })
     }
 
-    /// Zones and racks that the domain rule admits for one more holder beside `held`: the zones
-    /// that hold least and have a site free, and in each its racks that hold least and have one.
-    fn admitted(&self, held: &[usize]) -> (Vec<usize>, Vec<usize>) {
-        let counts = Counts::of(held.iter().map(|s| self.sites[*s].zone));
-        let in_racks = Counts::of(held.iter().map(|s| self.sites[*s].rack));
-        let least = self.emptiest(&self.zones, 0..self.zones.len(), &counts);
-        let admits = |z: &usize| counts.get(*z) < self.zones[*z].sites && Some(counts.get(*z)) == least;
-        let zones: Vec<usize> = (0..self.zones.len()).filter(admits).collect();
-        let mut racks = Vec::new();
-        for zone in &zones {
-            let members = &self.zones[*zone].members;
-            let least = self.emptiest(&self.racks, members.iter().copied(), &in_racks);
-            let admits = |r: &usize| in_racks.get(*r) < self.racks[*r].sites && Some(in_racks.get(*r)) == least;
-            racks.extend(members.iter().copied().filter(admits));
-        }
-        (zones, racks)
-    }
-
     /// Step 4. Every move leaves both hosts below what the giver had, in parts of their shares;
     /// the sorted list of these parts falls with each, so it ends.
     fn shed(&mut self) {
-        if self.sites.iter().all(|s| s.load <= s.cap) {
+        if self.map.sites.iter().all(|s| s.load <= s.cap) {
             return;
         }
-        let mut items: Vec<Vec<usize>> = vec![Vec::new(); self.sites.len()];
+        let mut items: Vec<Vec<usize>> = vec![Vec::new(); self.map.sites.len()];
         for demand in &self.order {
             for site in &self.held[*demand] {
                 items[*site].push(*demand);
@@ -387,7 +271,7 @@ impl<'a> State<'a> {
         }
         loop {
             let mut moved = false;
-            for site in 0..self.sites.len() {
+            for site in 0..self.map.sites.len() {
                 moved |= self.relieve(site, &mut items);
             }
             if !moved {
@@ -398,11 +282,11 @@ impl<'a> State<'a> {
 
     fn relieve(&mut self, site: usize, items: &mut [Vec<usize>]) -> bool {
         let mut moved = false;
-        while self.sites[site].load > self.sites[site].cap {
+        while self.map.sites[site].load > self.map.sites[site].cap {
             let Some((demand, to)) = self.relief(site, &items[site]) else { break };
             let load = self.demands[demand].load;
-            self.sites[site].load -= load;
-            self.sites[to].load += load;
+            self.map.sites[site].load -= load;
+            self.map.sites[to].load += load;
             items[site].retain(|d| *d != demand);
             items[to].push(demand);
             let slot = self.held[demand].iter().position(|s| *s == site).expect("items mirror holders");
@@ -414,7 +298,7 @@ impl<'a> State<'a> {
 
     /// The largest demand that the site would not take again and that another one takes.
     fn relief(&self, site: usize, items: &[usize]) -> Option<(usize, usize)> {
-        let over = &self.sites[site];
+        let over = &self.map.sites[site];
         let load = |d: usize| self.demands[d].load;
         let mut movable: Vec<usize> =
             items.iter().copied().filter(|d| !over.room_beside(over.load - load(*d), load(*d))).collect();
@@ -426,7 +310,7 @@ impl<'a> State<'a> {
             // `over` itself would not pass: taking the demand back is no relief. Nor would a host
             // in another zone if the racks of this one were left uneven.
             let to = self.pick(demand, &rest, |to| {
-                let held = || rest.iter().copied().chain(self.site(to.number)).collect::<Vec<_>>();
+                let held = || rest.iter().copied().chain(self.map.site(to.number)).collect::<Vec<_>>();
                 Part { load: to.load.saturating_add(load), share: to.share } < had
                     && (rest.len() < 2 || self.crowded(demand, &held()).is_none())
             });
@@ -435,7 +319,7 @@ impl<'a> State<'a> {
     }
 
     fn result(self) -> Vec<Vec<u32>> {
-        let number = |s: &usize| self.sites[*s].number;
+        let number = |s: &usize| self.map.sites[*s].number;
         self.held
             .iter()
             .zip(self.demands)
@@ -444,29 +328,5 @@ impl<'a> State<'a> {
                 false => sorted(held.iter().map(number).collect()),
             })
             .collect()
-    }
-}
-
-/// How often each domain occurs among a few holders.
-struct Counts(Vec<(usize, usize)>);
-
-impl Counts {
-    fn of(domains: impl Iterator<Item = usize>) -> Self {
-        let mut counts: Vec<(usize, usize)> = Vec::new();
-        for domain in domains {
-            match counts.iter_mut().find(|(d, _)| *d == domain) {
-                Some((_, n)) => *n += 1,
-                None => counts.push((domain, 1)),
-            }
-        }
-        Self(counts)
-    }
-
-    fn get(&self, domain: usize) -> usize {
-        self.0.iter().find(|(d, _)| *d == domain).map_or(0, |(_, n)| *n)
-    }
-
-    fn max(&self) -> usize {
-        self.0.iter().map(|(_, n)| *n).max().unwrap_or(0)
     }
 }
