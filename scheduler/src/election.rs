@@ -4,7 +4,7 @@ use crate::config::Settings;
 use crate::placer::Placer;
 use crate::{auditor, janitor, keys};
 use mizar_db::DbPool;
-use mizar_db::feed::position::check_history;
+use mizar_db::feed::{FeedError, restore};
 use mizar_db::placement::Error;
 use mizar_db::placement::leader::{Candidate, Leadership};
 use mizar_db::pool::{PoolError, Use};
@@ -66,9 +66,10 @@ async fn lead(url: &str, mut leadership: Leadership, settings: Settings) -> Erro
         let reads = DbPool::new(url, 2, Use::Feed)?;
         let writes = DbPool::new(url, 4, Use::Commands)?;
         let mut conn = reads.get().await?;
-        check_history(&mut conn).await.map_err(|error| match error {
-            mizar_db::feed::FeedError::Database(error) => Error::Database(error),
-            other => Error::Corrupt { table: "entries", column: "xid", value: other.to_string() },
+        restore::adopt(&mut conn).await.map_err(|error| match error {
+            FeedError::Database(error) => Error::Database(error),
+            FeedError::Restored(error) => Error::Audit(error),
+            other => Error::Corrupt { table: "feed", column: "history", value: other.to_string() },
         })?;
         drop(conn);
         tracing::info!(fence, "leading");

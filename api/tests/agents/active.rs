@@ -15,11 +15,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-const NETWORK: Uuid = Uuid::from_u128(1);
-const SUBNET: u32 = 1;
+pub const NETWORK: Uuid = Uuid::from_u128(1);
+pub const SUBNET: u32 = 1;
 
 /// One network and subnet; `b` bounces for all of it.
-async fn world(server: &Server) -> anyhow::Result<(Agent, Agent)> {
+pub async fn world(server: &Server) -> anyhow::Result<(Agent, Agent)> {
     let mut a = server.agent("a", 1).await?;
     let mut b = server.agent("b", 2).await?;
     server
@@ -39,7 +39,7 @@ async fn world(server: &Server) -> anyhow::Result<(Agent, Agent)> {
 }
 
 /// As the API does it: rows and entries in one transaction.
-async fn create_port(conn: &mut AsyncPgConnection, host: u32, number: u32) -> anyhow::Result<PortId> {
+pub async fn create_port(conn: &mut AsyncPgConnection, host: u32, number: u32) -> anyhow::Result<PortId> {
     let address = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number));
     let port = BoundPort {
         id: PortId::random(),
@@ -71,7 +71,7 @@ async fn create_port(conn: &mut AsyncPgConnection, host: u32, number: u32) -> an
     Ok(port.id)
 }
 
-async fn status(conn: &mut AsyncPgConnection, number: u32) -> anyhow::Result<(String, String)> {
+pub async fn status(conn: &mut AsyncPgConnection, number: u32) -> anyhow::Result<(String, String)> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Text)]

@@ -2,7 +2,10 @@
 
 mod active;
 mod errors;
+mod held;
 mod pki;
+mod replicas;
+mod restore;
 mod server;
 mod snapshots;
 mod syncs;

@@ -26,6 +26,12 @@ pub struct Server {
     _files: Directory,
 }
 
+/// See [`Server::moved_to`]. The database ends last.
+pub struct Moved {
+    pub agents: Agents,
+    pub db: TestDb,
+}
+
 fn any_port() -> Listen {
     Listen::Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
 }
@@ -53,6 +59,13 @@ impl Server {
     pub async fn replica(&self) -> anyhow::Result<Agents> {
         let config = AgentConfig { listen: any_port(), ..self.config.clone() };
         agent::start(config, self.db.pool(8, Use::Commands)?).await
+    }
+
+    /// A server on another database, for the same agents.
+    pub async fn moved_to(&self, db: TestDb) -> anyhow::Result<Moved> {
+        let config = AgentConfig { listen: any_port(), database_url: db.url().to_owned(), ..self.config.clone() };
+        let agents = agent::start(config, db.pool(8, Use::Commands)?).await?;
+        Ok(Moved { agents, db })
     }
 
     pub fn client(&self, identity: Option<&Pair>) -> anyhow::Result<Client> {

@@ -196,6 +196,19 @@ pub async fn audit(conn: &mut AsyncPgConnection) -> Result<Vec<Finding>, AuditEr
     Ok(all)
 }
 
+/// Sets everything right, in the caller's transaction, under locks that keep all commands out.
+/// Returns how much that was.
+pub(crate) async fn recompile(conn: &mut AsyncPgConnection) -> Result<usize, AuditError> {
+    let (mut walk, mut all) = (Walk::default(), 0);
+    while !matches!(walk.stage, Stage::Done) {
+        let (findings, stage) = walk.look(conn).await?;
+        walk.stage = stage;
+        entries::apply(conn, &findings.iter().map(Finding::write).collect::<Vec<_>>()).await?;
+        all += findings.len();
+    }
+    Ok(all)
+}
+
 /// Findings, cut so that each batch concerns one network at most.
 pub async fn batches(conn: &mut AsyncPgConnection, findings: Vec<Finding>) -> Result<Vec<Vec<Finding>>, AuditError> {
     let owners = findings.iter().filter_map(Finding::owner).collect();

@@ -3,7 +3,8 @@
 
 use super::cursor::Cursor;
 use super::delta::{self, begin, end};
-use super::position::{Gone, Position, check_history};
+use super::position::{Gone, Position};
+use super::restore;
 use super::ring::{Ring, Served};
 use super::scopes::{IncludeRow, Structure, Subscription};
 use super::tail::{moved, tail};
@@ -72,7 +73,7 @@ impl Follower {
     /// [`Use::Feed`].
     pub async fn start(url: &str, pool: DbPool) -> Result<Self, FeedError> {
         let mut conn = pool::connect(url.to_owned(), Use::Feed).await?;
-        check_history(&mut conn).await?;
+        restore::adopt(&mut conn).await?;
         let ring = load(&mut conn).await?;
         let state = State { ring, read_at: Instant::now(), waiters: HashMap::new(), stopped: false };
         let feed = Arc::new(Feed { state: Mutex::new(state), pool, placements: watch::Sender::new(0) });
@@ -170,7 +171,7 @@ async fn reconnect(feed: &Feed, url: &str) -> AsyncPgConnection {
         let attempt = async {
             let mut conn = pool::connect(url.to_owned(), Use::Feed).await?;
             if bounded(Position::read(&mut conn)).await?.epoch != feed.state().ring.epoch() {
-                check_history(&mut conn).await?;
+                restore::adopt(&mut conn).await?;
                 let ring = load(&mut conn).await?;
                 feed.replace(ring);
             }

@@ -12,6 +12,7 @@
 //! - [`follow`]: the task that feeds the ring, and how polls wait on it.
 //! - [`delta`], [`snapshot`]: one host's part from the tables, for those not caught up.
 //! - [`gc`]: forgets tombstones, raises the horizon.
+//! - [`restore`]: takes over a database that was restored from a dump.
 //!
 //! Read on the primary only: a standby lists running transactions differently.
 
@@ -20,6 +21,7 @@ pub mod delta;
 pub mod follow;
 pub mod gc;
 pub mod position;
+pub mod restore;
 pub mod ring;
 pub mod scopes;
 pub mod slots;
@@ -54,15 +56,9 @@ pub enum FeedError {
     /// A stored value is not what the schema promises.
     #[error("the database holds a malformed {0}")]
     Malformed(&'static str),
-    /// See [`position::check_history`].
-    #[error(
-        "rows are stamped with transaction {highest}, which has not begun: the database was restored; \
-         empty entries, subscriptions and includes and recompile them"
-    )]
-    Restored {
-        /// The highest stamp.
-        highest: i64,
-    },
+    /// See [`restore::adopt`].
+    #[error("the restored database cannot be taken over")]
+    Restored(#[from] crate::audit::AuditError),
 }
 
 /// What a host gets to hear.

@@ -9,20 +9,12 @@
 use super::FeedError;
 use super::cursor::Cursor;
 use crate::statement::statement;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 statement! {
     ReadPosition {} -> (Text, Text, BigInt)
     { "SELECT pg_current_snapshot()::text, feed_epoch(), horizon FROM feed" }
-}
-
-statement! {
-    HighestXid {} -> Nullable<BigInt>
-    {
-        "SELECT greatest((SELECT max(xid) FROM entries), (SELECT max(xid) FROM subscriptions), \
-         (SELECT max(xid) FROM includes))"
-    }
 }
 
 /// What one statement saw.
@@ -76,16 +68,4 @@ pub enum Gone {
     /// A snapshot is cheaper.
     #[error("more than {} rows changed since the cursor", super::MOST_CHANGES)]
     TooMuch,
-}
-
-/// Refuses a database whose rows are stamped with transactions that have not begun: it was
-/// restored from a logical dump, its old rows would look new for ever. Entries are derived: they
-/// are to be left out of dumps, and recompiled.
-pub async fn check_history(conn: &mut AsyncPgConnection) -> Result<(), FeedError> {
-    let highest: Option<i64> = HighestXid {}.get_result(conn).await?;
-    let position = Position::read(conn).await?;
-    match highest {
-        Some(highest) if highest >= position.cursor.xmax() => Err(FeedError::Restored { highest }),
-        _ => Ok(()),
-    }
 }

@@ -121,7 +121,7 @@ fn unprivileged() -> anyhow::Result<Option<User>> {
 }
 
 /// Debian's place of the server's binaries, newest version first.
-fn binaries() -> anyhow::Result<PathBuf> {
+pub fn binaries() -> anyhow::Result<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions
         .map(|version| version.path().join("bin"))

@@ -15,11 +15,13 @@
 
 mod cluster;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use mizar_db::DbPool;
 use mizar_db::pool::Use;
 use std::future::Future;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// Begins the template's name.
@@ -40,6 +42,8 @@ struct Server {
 pub struct TestDb {
     name: String,
     url: String,
+    /// A server of its own, which ends with it.
+    own: Option<cluster::Cluster>,
 }
 
 impl TestDb {
@@ -51,7 +55,33 @@ impl TestDb {
         conn.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {}", server.template))
             .await
             .context("cannot create the test's database")?;
-        Ok(Self { url: with_database(&server.url, &name), name })
+        let made = Self { url: with_database(&server.url, &name), name, own: None };
+        // As if it had been migrated here: a copy is another database than the one that stamped it.
+        made.connect().await?.batch_execute("UPDATE feed SET history = feed_history()").await?;
+        Ok(made)
+    }
+
+    /// What a logical dump of it restores to on another server, which counts transactions from the
+    /// beginning. The rows of `without` are left out.
+    pub async fn restored(&self, without: &[&str]) -> anyhow::Result<Self> {
+        let own = cluster::Cluster::start()?;
+        let url = own.url();
+        let dump = Command::new(cluster::binaries()?.join("pg_dump"))
+            .args(without.iter().map(|table| format!("--exclude-table-data={table}")))
+            .arg(&self.url)
+            .output()
+            .context("cannot run pg_dump")?;
+        ensure!(dump.status.success(), "pg_dump failed: {}", String::from_utf8_lossy(&dump.stderr));
+        let mut restore = Command::new(cluster::binaries()?.join("psql"))
+            .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null", &url])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run psql")?;
+        restore.stdin.take().context("psql has no input")?.write_all(&dump.stdout)?;
+        let restored = restore.wait_with_output()?;
+        ensure!(restored.status.success(), "psql failed: {}", String::from_utf8_lossy(&restored.stderr));
+        Ok(Self { url, name: "postgres".to_owned(), own: Some(own) })
     }
 
     /// Where it is.
@@ -72,6 +102,9 @@ impl TestDb {
 
 impl Drop for TestDb {
     fn drop(&mut self) {
+        if self.own.is_some() {
+            return;
+        }
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         let dropped = server().and_then(|server| {
             apart(async move {

@@ -4,7 +4,7 @@ use crate::world::{commit, host, put, remove, subscribe};
 use chrono::{TimeDelta, Utc};
 use diesel_async::SimpleAsyncConnection as _;
 use mizar_db::feed::follow::Follower;
-use mizar_db::feed::{FeedError, Gone, Position, delta, gc};
+use mizar_db::feed::{Gone, Position, delta, gc, restore, tail};
 use mizar_db::pool::Use;
 use mizar_testkit::TestDb;
 use mizar_wire::Scope;
@@ -64,17 +64,25 @@ async fn tombstones_of_subscriptions_and_includes_raise_the_horizon_too() -> any
 }
 
 #[tokio::test]
-async fn a_database_restored_from_a_dump_is_refused() -> anyhow::Result<()> {
+async fn rows_of_another_history_are_stamped_anew_once() -> anyhow::Result<()> {
     let db = TestDb::create().await?;
     let mut conn = db.connect().await?;
-    commit(&mut conn, &[put(Scope::Host(1), 0, 1, 1)]).await?;
+    commit(&mut conn, &[put(Scope::Cluster, 0, 7, 1)]).await?;
+    let epoch = Position::read(&mut conn).await?.epoch;
+    assert!(!restore::adopt(&mut conn).await?, "it is this database's own");
+    assert_eq!(Position::read(&mut conn).await?.epoch, epoch);
+    // Data alone was restored, past the trigger.
     conn.batch_execute(
-        "ALTER TABLE entries DISABLE TRIGGER stamp; \
-         UPDATE entries SET xid = 1000000000000; \
-         ALTER TABLE entries ENABLE TRIGGER stamp",
+        "ALTER TABLE entries DISABLE TRIGGER stamp; UPDATE entries SET xid = 1000000000000; \
+         ALTER TABLE entries ENABLE TRIGGER stamp; UPDATE feed SET horizon = 2000000000000",
     )
     .await?;
-    let refused = Follower::start(db.url(), db.pool(1, Use::Feed)?).await;
-    assert!(matches!(refused, Err(FeedError::Restored { highest: 1_000_000_000_000 })));
+    let follower = Follower::start(db.url(), db.pool(1, Use::Feed)?).await?;
+    let now = Position::read(&mut conn).await?;
+    assert!(now.epoch != epoch && now.horizon == 0 && follower.feed().epoch() == now.epoch, "{now:?}");
+    assert!(!restore::adopt(&mut conn).await?, "once is enough");
+    // An entry that no object has was compiled away; nothing looks new for ever.
+    let new = tail::tail(&mut conn, &Position::read(&mut conn).await?.cursor).await?;
+    assert_eq!(new.entries, []);
     Ok(())
 }

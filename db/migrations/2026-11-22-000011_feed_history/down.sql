@@ -1,0 +1,2 @@
+ALTER TABLE feed DROP COLUMN history;
+DROP FUNCTION feed_history();
