@@ -1,9 +1,8 @@
 //! What every handler shares, and how the server is put together.
 
 use crate::agent::Probe;
-use crate::frame::caller::Caller;
 use crate::frame::handlers;
-use crate::frame::resource::Context;
+use crate::frame::quota::Quotas;
 use crate::identity::token::Tokens;
 use crate::observe::limits::{Limiter, Limits};
 use crate::observe::logins::limit_logins;
@@ -13,6 +12,7 @@ use crate::{identity, neutron, openapi, operator, resources};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use mizar_db::DbPool;
+use std::sync::Arc;
 use std::time::Duration;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -31,6 +31,10 @@ pub struct Settings {
     pub token_ttl: Duration,
     /// What callers may ask for.
     pub limits: Limits,
+    /// Limits of projects that have no own.
+    pub quotas: Quotas,
+    /// Announce extensions too whose data plane is not there yet: for tests of clients.
+    pub announce_all: bool,
 }
 
 /// State of the server.
@@ -40,7 +44,7 @@ pub struct App {
     /// Signs and verifies tokens.
     pub tokens: Tokens,
     /// Properties of the cloud.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// The agents' side of this process, if it has one.
     pub agents: Option<Probe>,
     /// Keeps one caller from taking all.
@@ -53,12 +57,7 @@ impl App {
     /// A server's state, with nothing counted yet.
     pub fn new(pool: DbPool, tokens: Tokens, settings: Settings, agents: Option<Probe>) -> Self {
         let (limiter, metrics) = (Limiter::new(&settings.limits), Metrics::new(agents.as_ref()));
-        Self { pool, tokens, settings, agents, limiter, metrics }
-    }
-
-    /// What a command of this caller may know.
-    pub fn context(&self, caller: &Caller) -> Context {
-        Context { view: caller.view(), settings: self.settings.clone() }
+        Self { pool, tokens, settings: Arc::new(settings), agents, limiter, metrics }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Configuration: flags, each of which may come from the environment. Secrets are file paths.
 
 use crate::app::Settings;
+use crate::frame::quota::Quotas;
 use crate::observe::limits::Limits;
 use clap::{ArgGroup, Parser, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
@@ -81,6 +82,12 @@ pub struct Config {
     /// Form of the log's lines
     #[arg(long, env = "MIZAR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// Limits of projects that have no own, as RESOURCE=LIMIT,… (-1: none); Neutron's defaults otherwise
+    #[arg(long, env = "MIZAR_QUOTAS", default_value = "")]
+    pub quotas: Quotas,
+    /// Announce extensions too that are only stored yet, because their data plane is missing
+    #[arg(long, env = "MIZAR_ANNOUNCE_ALL")]
+    pub announce_all_extensions: bool,
     /// File with the password of the user `admin`, who is made if there is none
     #[arg(long, env = "MIZAR_BOOTSTRAP_ADMIN_PASSWORD_FILE")]
     pub bootstrap_admin_password_file: Option<PathBuf>,
@@ -111,6 +118,8 @@ impl Config {
                 body_bytes: usize::try_from(self.body_bytes).unwrap_or(usize::MAX),
                 trusted_proxies: self.trusted_proxies.clone(),
             },
+            quotas: self.quotas.clone(),
+            announce_all: self.announce_all_extensions,
         }
     }
 }

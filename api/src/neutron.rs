@@ -1,14 +1,16 @@
 //! Discovery: versions, resources and extensions. What is announced behaves; what does not behave
 //! is not announced, because clients adapt to the list.
 
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::frame::caller::Caller;
+use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::observe::health;
 use crate::resources;
 use actix_web::web::ServiceConfig;
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Routes.
 pub fn mount(config: &mut ServiceConfig) {
@@ -49,48 +51,48 @@ async fn list_resources(app: web::Data<App>, _: Caller) -> HttpResponse {
     HttpResponse::Ok().json(json!({"resources": resources::all().iter().map(resource).collect::<Vec<_>>()}))
 }
 
-/// Alias, name and description of what behaves.
-const EXTENSIONS: &[(&str, &str, &str)] = &[
-    ("allowed-address-pairs", "Allowed Address Pairs", "Source addresses that a port may use beside its own."),
-    ("binding", "Port Binding", "Ports are bound to hosts."),
-    ("empty-string-filtering", "Empty String Filtering", "A filter may ask for an empty value."),
-    ("filter-validation", "Filter Validation", "Unknown filters are refused."),
-    ("ip-substring-filtering", "IP address substring filtering", "fixed_ips=ip_address_substr=… finds ports."),
-    ("mizar", "Mizar", "Hosts and their transit roles."),
-    ("net-mtu", "Network MTU", "Networks have an MTU."),
-    ("net-mtu-writable", "Network MTU (writable)", "The MTU of a network may be chosen."),
-    ("pagination", "Pagination support", "Lists come in pages."),
-    ("port-security", "Port Security", "Anti-spoofing may be switched off."),
-    ("project-id", "project_id field enabled", "project_id is the same as tenant_id."),
-    ("provider", "Provider Network", "Operators see VNIs."),
-    ("revision-if-match", "If-Match constraints based on revision_number", "Stale updates are refused."),
-    ("sorting", "Sorting support", "Lists may be sorted."),
-    ("standard-attr-description", "standard-attr-description", "Objects have descriptions."),
-    ("standard-attr-revisions", "Resource revision numbers", "Objects have revision numbers."),
-    ("standard-attr-tag", "Tag support for resources with standard attribute", "Objects have tags."),
-    ("standard-attr-timestamp", "Resource timestamps", "Objects have created_at and updated_at."),
-    ("tag-ports-during-bulk-creation", "Tag Ports During Bulk Creation", "Tags may be given when creating ports."),
+/// What the frame does for all resources. Resources name their own.
+const EXTENSIONS: &[Extension] = &[
+    Extension::new("empty-string-filtering", "Empty String Filtering", "A filter may ask for an empty value."),
+    Extension::new("filter-validation", "Filter Validation", "Unknown filters are refused."),
+    Extension::new("pagination", "Pagination support", "Lists come in pages."),
+    Extension::new("project-id", "project_id field enabled", "project_id is the same as tenant_id."),
+    Extension::new("revision-if-match", "If-Match constraints based on revision_number", "Stale updates are refused."),
+    Extension::new("sorting", "Sorting support", "Lists may be sorted."),
+    Extension::new("standard-attr-description", "standard-attr-description", "Objects have descriptions."),
+    Extension::new("standard-attr-revisions", "Resource revision numbers", "Objects have revision numbers."),
+    Extension::new("standard-attr-tag", "Tag support for resources with standard attribute", "Objects have tags."),
+    Extension::new("standard-attr-timestamp", "Resource timestamps", "Objects have created_at and updated_at."),
 ];
 
-fn shown((alias, name, description): &(&str, &str, &str)) -> Value {
+/// What is announced, by alias.
+fn announced(settings: &Settings) -> BTreeMap<&'static str, Extension> {
+    let resources = resources::all();
+    let own = resources.iter().flat_map(|resource| resource.extensions);
+    let announced = EXTENSIONS.iter().chain(own).filter(|extension| extension.is_announced(settings));
+    announced.map(|extension| (extension.alias, *extension)).collect()
+}
+
+fn shown(extension: &Extension) -> Value {
     json!({
-        "alias": alias,
-        "name": name,
-        "description": description,
+        "alias": extension.alias,
+        "name": extension.name,
+        "description": extension.description,
         "updated": "2026-11-22T00:00:00-00:00",
         "links": [],
     })
 }
 
 /// GET /v2.0/extensions.
-async fn extensions(_: Caller) -> HttpResponse {
-    HttpResponse::Ok().json(json!({"extensions": EXTENSIONS.iter().map(shown).collect::<Vec<_>>()}))
+async fn extensions(app: web::Data<App>, _: Caller) -> HttpResponse {
+    let all: Vec<Value> = announced(&app.settings).values().map(shown).collect();
+    HttpResponse::Ok().json(json!({"extensions": all}))
 }
 
 /// GET /v2.0/extensions/{alias}.
-async fn extension(_: Caller, alias: web::Path<String>) -> Result<HttpResponse, Fault> {
+async fn extension(app: web::Data<App>, _: Caller, alias: web::Path<String>) -> Result<HttpResponse, Fault> {
     let alias = alias.strip_suffix(".json").unwrap_or(&alias);
-    match EXTENSIONS.iter().find(|(known, ..)| *known == alias) {
+    match announced(&app.settings).get(alias) {
         Some(found) => Ok(HttpResponse::Ok().json(json!({"extension": shown(found)}))),
         None => Err(Fault::not_found("ExtensionNotFound", format!("Extension with alias {alias} does not exist"))),
     }

@@ -16,6 +16,7 @@ pub mod audit;
 pub mod entries;
 pub mod feed;
 pub mod identity;
+pub mod ledger;
 pub mod listing;
 pub mod migrate;
 pub mod placement;
@@ -23,6 +24,7 @@ pub mod pool;
 pub mod resources;
 #[expect(missing_docs, reason = "diesel's macro writes the items; the columns are documented in the migrations")]
 pub mod schema;
+pub mod sharing;
 
 pub use pool::{Connection, DbPool};
 

@@ -55,6 +55,12 @@ pub trait Listed: Sized + Send + Sync + 'static {
 
     /// Its id.
     fn id(&self) -> Uuid;
+
+    /// Whose it is; `None`: nobody's but the operators'.
+    fn project(&self) -> Option<Uuid>;
+
+    /// Its revision.
+    fn revision(&self) -> i64;
 }
 
 /// Which way a key sorts.
@@ -133,13 +139,18 @@ pub async fn list<R: Listed>(
     rows.load(conn).await
 }
 
-/// One row by id, if the caller may see it.
+/// One row by id, if the caller may see it and it is `within` a parent, if one is given.
 pub async fn find<R: Listed>(
     conn: &mut AsyncPgConnection,
     view: Visibility,
+    within: Option<Predicate<R::Table>>,
     id: Uuid,
 ) -> diesel::QueryResult<Option<R>> {
-    let mut rows: Vec<R> = R::visible_to(view).filter(R::by_id(id)).load(conn).await?;
+    let mut query = R::visible_to(view).filter(R::by_id(id));
+    if let Some(within) = within {
+        query = query.filter(within);
+    }
+    let mut rows: Vec<R> = query.load(conn).await?;
     Ok(rows.pop())
 }
 

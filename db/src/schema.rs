@@ -92,7 +92,6 @@ table! {
         status -> Text,
         vni -> Int4,
         mtu -> Int4,
-        shared -> Bool,
         external -> Bool,
         port_security_enabled -> Bool,
         tags -> Array<Text>,
@@ -232,6 +231,29 @@ table! {
     }
 }
 
+table! {
+    rbac_policies (id) {
+        id -> Uuid,
+        project_id -> Uuid,
+        object_type -> Text,
+        object_id -> Uuid,
+        target_project -> Nullable<Uuid>,
+        action -> Text,
+        revision_number -> Int8,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+table! {
+    quotas (project_id, resource) {
+        project_id -> Uuid,
+        resource -> Text,
+        used -> Int8,
+        max -> Nullable<Int8>,
+    }
+}
+
 joinable!(projects -> domains (domain_id));
 joinable!(users -> domains (domain_id));
 joinable!(role_assignments -> users (user_id));
@@ -259,4 +281,6 @@ allow_tables_to_appear_in_same_query!(
     feed,
     leader,
     cluster_keys,
+    rbac_policies,
+    quotas,
 );

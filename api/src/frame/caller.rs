@@ -127,7 +127,8 @@ impl FromRequest for Caller {
     }
 }
 
-fn authenticate(request: &HttpRequest) -> Result<Caller, Fault> {
+/// The account of a request's token.
+pub(super) fn authenticate(request: &HttpRequest) -> Result<Caller, Fault> {
     let refused = || Fault::unauthorized("The request you have made requires authentication.");
     let app = request.app_data::<web::Data<App>>().ok_or_else(|| Fault::internal("the application has no state"))?;
     let token = request.headers().get("X-Auth-Token").ok_or_else(refused)?;

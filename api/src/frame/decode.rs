@@ -86,6 +86,28 @@ impl Decode for i64 {
     }
 }
 
+impl Decode for i16 {
+    fn decode(value: &Value) -> Result<Self, String> {
+        let number = i64::decode(value)?;
+        Self::try_from(number).map_err(|_| format!("'{number}' is out of range"))
+    }
+
+    fn schema() -> RefOr<Schema> {
+        plain(Type::Integer).minimum(Some(i16::MIN)).maximum(Some(i16::MAX)).into()
+    }
+}
+
+impl Decode for i32 {
+    fn decode(value: &Value) -> Result<Self, String> {
+        let number = i64::decode(value)?;
+        Self::try_from(number).map_err(|_| format!("'{number}' is out of range"))
+    }
+
+    fn schema() -> RefOr<Schema> {
+        plain(Type::Integer).minimum(Some(i32::MIN)).maximum(Some(i32::MAX)).into()
+    }
+}
+
 impl Decode for u32 {
     fn decode(value: &Value) -> Result<Self, String> {
         let number = i64::decode(value)?;

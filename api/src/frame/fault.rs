@@ -77,6 +77,22 @@ impl Fault {
         Self::neutron(StatusCode::FORBIDDEN, "PolicyNotAuthorized", message)
     }
 
+    /// It conflicts with what there is.
+    pub fn conflict(kind: &'static str, message: impl Into<String>) -> Self {
+        Self::neutron(StatusCode::CONFLICT, kind, message)
+    }
+
+    /// The project has as many of these as it may have.
+    pub fn over_quota(resources: &[String]) -> Self {
+        let names: Vec<String> = resources.iter().map(|name| format!("'{name}'")).collect();
+        Self::conflict("OverQuota", format!("Quota exceeded for resources: [{}].", names.join(", ")))
+    }
+
+    /// A refusal with a type of its own.
+    pub fn refused(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
+        Self::neutron(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), kind, message)
+    }
+
     /// `If-Match` named another revision.
     pub fn stale(given: i64) -> Self {
         let message = format!("Constrained to {given}, but current revision is different.");

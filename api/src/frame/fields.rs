@@ -5,6 +5,7 @@ use super::caller::Caller;
 use super::decode::{Decode, shown};
 use super::fault::Fault;
 use super::resource::Resource;
+use super::tx::Above;
 use crate::app::App;
 use crate::observe::limits::Limits;
 use actix_web::dev::Payload;
@@ -12,6 +13,7 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpRequest};
 use futures::future::LocalBoxFuture;
 use mizar_domain::patch::Patch;
+use mizar_domain::text::Name;
 use serde_json::{Map, Value};
 
 /// Objects that one bulk create may make.
@@ -34,7 +36,8 @@ impl FromRequest for JsonBody {
             let payload = payload.await.map_err(|_| broken())?;
             let read = payload.to_bytes_limited(most).await;
             let bytes: Bytes = read.map_err(|_| Fault::too_large(most))?.map_err(|_| broken())?;
-            let parsed = serde_json::from_slice(&bytes);
+            // Actions without inputs come without a body; whoever needs one misses it in null.
+            let parsed = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
             parsed.map(Self).map_err(|error| Fault::bad_request(format!("Cannot understand JSON: {error}")))
         })
     }
@@ -111,6 +114,8 @@ pub struct Fields<'a> {
     fields: Map<String, Value>,
     /// Who sends them.
     pub caller: &'a Caller,
+    /// The parent that the path names, if the resource is nested.
+    pub above: Option<Above>,
 }
 
 impl<'a> Fields<'a> {
@@ -151,7 +156,23 @@ impl<'a> Fields<'a> {
                 _ => {}
             }
         }
-        Ok(Self { fields, caller })
+        Ok(Self { fields, caller, above: None })
+    }
+
+    /// Of an action, checked already.
+    pub(super) const fn of_action(fields: Map<String, Value>, caller: &'a Caller) -> Self {
+        Self { fields, caller, above: None }
+    }
+
+    /// Below a parent.
+    #[must_use]
+    pub fn below(self, above: Option<Above>) -> Self {
+        Self { above, ..self }
+    }
+
+    /// Id of the parent that the path names.
+    pub fn parent(&self) -> Result<uuid::Uuid, Fault> {
+        self.above.map(|above| above.id).ok_or_else(|| Fault::internal("the resource is not nested"))
     }
 
     /// An attribute that may be absent, but not null.
@@ -164,6 +185,14 @@ impl<'a> Fields<'a> {
     pub fn required<T: Decode>(&mut self, name: &'static str) -> Result<T, Fault> {
         let message = || format!("Failed to parse request. Required attribute '{name}' not specified");
         self.optional(name)?.ok_or_else(|| Fault::bad_request(message()))
+    }
+
+    /// A text column of an update: stays as it is unless a value is sent.
+    pub fn over(&mut self, name: &'static str, column: &mut String) -> Result<(), Fault> {
+        if let Some(text) = self.optional::<Name>(name)? {
+            *column = text.into_string();
+        }
+        Ok(())
     }
 
     /// An attribute that null clears.
@@ -201,7 +230,11 @@ impl<'a> Fields<'a> {
             Some(_) => Err(Fault::bad_request(
                 "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin privileges",
             )),
-            None => own.ok_or_else(|| Fault::bad_request("'project_id' is required with a token that has no project")),
+            None => self
+                .above
+                .and_then(|above| above.project)
+                .or(own)
+                .ok_or_else(|| Fault::bad_request("'project_id' is required with a token that has no project")),
         }
     }
 

@@ -1,25 +1,43 @@
 //! The handlers of every resource.
+//!
+//! A write goes: find what the caller sees (404), ask whether he may (403), lock, read again,
+//! compare the revision (412), decode, run the rules, write quotas and the audit event, commit.
+//! Nothing that a caller may not change is ever locked for him.
 
+use super::action::{Action, Answer};
 use super::attribute::{Json, Show, write_object};
 use super::caller::{Access, Caller};
+use super::context::Context;
 use super::fault::Fault;
 use super::fields::{Envelope, Fields, JsonBody, Purpose, open_create, open_update};
+use super::place::Place;
 use super::query::{ListQuery, fields, parameters};
-use super::resource::{Context, Resource};
+use super::resource::Resource;
+use super::tx::{Above, Tx, transaction};
 use crate::app::App;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use diesel_async::AsyncPgConnection;
 use futures::FutureExt;
 use mizar_db::listing::{self, Listed, Listing};
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use utoipa::openapi::path::HttpMethod;
 use uuid::Uuid;
+
+/// Path of a resource's collection.
+pub fn base<R: Resource>() -> String {
+    match R::PARENT {
+        Some(parent) => format!("/v2.0/{}/{{parent}}/{}", parent.path, R::PATH),
+        None => format!("/v2.0/{}", R::PATH),
+    }
+}
 
 /// Mounts a resource below /v2.0.
 pub fn mount<R: Resource>(config: &mut web::ServiceConfig) {
     let operations = R::OPERATIONS;
-    let base = format!("/v2.0/{}", R::PATH);
+    let base = base::<R>();
     let mut collection = web::resource([base.clone(), format!("{base}/"), format!("{base}.json")])
         .default_service(web::to(method_not_allowed))
         .get(index::<R>);
@@ -49,6 +67,20 @@ pub fn mount<R: Resource>(config: &mut web::ServiceConfig) {
                 .put(super::tags::add::<R>)
                 .delete(super::tags::remove::<R>),
         );
+    }
+    for action in R::actions() {
+        let path = format!("{base}/{{id}}/{}", action.name);
+        let route = match action.method {
+            HttpMethod::Get => web::get(),
+            HttpMethod::Post => web::post(),
+            HttpMethod::Delete => web::delete(),
+            _ => web::put(),
+        };
+        let action = Arc::new(action);
+        let handler = move |app: web::Data<App>, context: Context, place: Place, body: JsonBody| {
+            act::<R>(Arc::clone(&action), app, context, place, body)
+        };
+        config.service(web::resource(path).default_service(web::to(method_not_allowed)).route(route.to(handler)));
     }
     config.service(collection).service(item);
 }
@@ -108,36 +140,78 @@ fn plural<R: Resource>(items: &[R], selection: &[(&'static str, Show<R>)]) -> Js
     json
 }
 
+/// The parent that the path names, if the resource is nested and the caller sees it.
+async fn above<R: Resource>(
+    conn: &mut AsyncPgConnection,
+    context: &Context,
+    place: &Place,
+) -> Result<Option<Above>, Fault> {
+    match R::PARENT {
+        Some(parent) => (parent.find)(conn, context, place.parent()).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// One row that the caller sees.
+async fn row<R: Resource>(
+    conn: &mut AsyncPgConnection,
+    context: &Context,
+    above: Option<Above>,
+    id: Uuid,
+) -> Result<R::Row, Fault> {
+    let within = R::PARENT.zip(above).map(|(parent, above)| (parent.within)(above.id));
+    let row = listing::find::<R::Row>(conn, context.view, within, id).await?;
+    row.ok_or_else(|| R::missing(&id.to_string()))
+}
+
 /// One object that the caller sees.
-pub async fn find<R: Resource>(conn: &mut AsyncPgConnection, context: &Context, id: Uuid) -> Result<R, Fault> {
-    let missing = || R::missing(&id.to_string());
-    let row = listing::find::<R::Row>(conn, context.view, id).await?.ok_or_else(missing)?;
-    R::complete(conn, context, vec![row]).await?.pop().ok_or_else(missing)
+pub async fn find<R: Resource>(
+    conn: &mut AsyncPgConnection,
+    context: &Context,
+    above: Option<Above>,
+    id: Uuid,
+) -> Result<R, Fault> {
+    let row = row::<R>(conn, context, above, id).await?;
+    R::complete(conn, context, vec![row]).await?.pop().ok_or_else(|| R::missing(&id.to_string()))
+}
+
+/// The object that a path names, if the caller sees it.
+pub async fn find_at<R: Resource>(conn: &mut AsyncPgConnection, context: &Context, place: &Place) -> Result<R, Fault> {
+    let above = above::<R>(conn, context, place).await?;
+    let id = resolve::<R>(conn, place.id()).await?;
+    find::<R>(conn, context, above, id).await
 }
 
 /// GET of the collection.
-async fn index<R: Resource>(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Fault> {
-    may_read::<R>(&caller)?;
+async fn index<R: Resource>(
+    app: web::Data<App>,
+    context: Context,
+    place: Place,
+    request: HttpRequest,
+) -> Result<HttpResponse, Fault> {
+    may_read::<R>(&context.caller)?;
     let query = ListQuery::<R>::parse(R::map(), request.query_string())?;
     let mut conn = app.pool.get().await?;
+    let above = above::<R>(&mut conn, &context, &place).await?;
+    let within = || R::PARENT.zip(above).map(|(parent, above)| (parent.within)(above.id));
     let marker = match &query.marker {
         None => None,
         Some(raw) => {
             let id = resolve::<R>(&mut conn, raw).await?;
-            let row = listing::find::<R::Row>(&mut conn, caller.view(), id).await?;
+            let row = listing::find::<R::Row>(&mut conn, context.view, within(), id).await?;
             Some(row.ok_or_else(|| R::missing(raw))?)
         }
     };
     let has_marker = marker.is_some();
     let turned = |(key, dir): (_, listing::Dir)| (key, if query.reverse { dir.reversed() } else { dir });
     let listing = Listing {
-        filters: query.filters,
+        filters: query.filters.into_iter().chain(within()).collect(),
         sorts: query.sorts.into_iter().map(turned).collect(),
         marker,
         // One more than asked for tells whether there is another page.
         limit: query.limit.map(|limit| limit as i64 + 1),
     };
-    let mut rows = listing::list::<R::Row>(&mut conn, caller.view(), listing).await?;
+    let mut rows = listing::list::<R::Row>(&mut conn, context.view, listing).await?;
     let more = query.limit.is_some_and(|limit| rows.len() > limit);
     if let Some(limit) = query.limit {
         rows.truncate(limit);
@@ -146,9 +220,9 @@ async fn index<R: Resource>(app: web::Data<App>, caller: Caller, request: HttpRe
         rows.reverse();
     }
     let ends = rows.first().zip(rows.last()).map(|(first, last)| (first.id(), last.id()));
-    let items = R::complete(&mut conn, &app.context(&caller), rows).await?;
+    let items = R::complete(&mut conn, &context, rows).await?;
     drop(conn);
-    let mut json = plural(&items, &R::map().selection(&caller, &query.fields));
+    let mut json = plural(&items, &R::map().selection(&context.caller, &query.fields));
     if query.limit.is_some()
         && let Some((first, last)) = ends
     {
@@ -191,48 +265,64 @@ fn page_link(base: &str, query: &str, marker: Uuid, reverse: bool) -> String {
 /// GET of one object.
 async fn show<R: Resource>(
     app: web::Data<App>,
-    caller: Caller,
-    path: web::Path<String>,
+    context: Context,
+    place: Place,
     request: HttpRequest,
 ) -> Result<HttpResponse, Fault> {
-    may_read::<R>(&caller)?;
+    may_read::<R>(&context.caller)?;
     let wanted = fields(&parameters(request.query_string())?);
     let mut conn = app.pool.get().await?;
-    let id = resolve::<R>(&mut conn, &path).await?;
-    let item = find::<R>(&mut conn, &app.context(&caller), id).await?;
-    Ok(answer(single(&item, &R::map().selection(&caller, &wanted))))
+    let item = find_at::<R>(&mut conn, &context, &place).await?;
+    Ok(answer(single(&item, &R::map().selection(&context.caller, &wanted))))
+}
+
+/// Whether the caller's roles, and his being the owner, allow a write.
+fn may_write<R: Resource>(caller: &Caller, access: Access, project: Option<Uuid>, rule: &str) -> Result<(), Fault> {
+    let owned = project.is_some() && project == caller.project();
+    if R::OPERATIONS.allow(caller, access) && (owned || caller.has(Access::Privileged)) {
+        Ok(())
+    } else {
+        Err(Fault::forbidden(rule))
+    }
 }
 
 /// POST to the collection.
 async fn create<R: Resource>(
     app: web::Data<App>,
-    caller: Caller,
+    context: Context,
+    place: Place,
     JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, Fault> {
     let access = R::OPERATIONS.create.ok_or_else(Fault::method_not_allowed)?;
-    if !R::OPERATIONS.allow(&caller, access) {
-        return Err(Fault::forbidden(format!("create_{}", R::SINGULAR)));
+    let rule = format!("create_{}", R::SINGULAR);
+    let above = match R::PARENT {
+        Some(_) => above::<R>(&mut *app.pool.get().await?, &context, &place).await?,
+        None => None,
+    };
+    match above {
+        Some(above) => may_write::<R>(&context.caller, access, above.project, &rule)?,
+        None if R::OPERATIONS.allow(&context.caller, access) => {}
+        None => return Err(Fault::forbidden(rule)),
     }
     let (bodies, bulk) = match open_create::<R>(body)? {
         Envelope::One(body) => (vec![body], false),
         Envelope::Many(bodies) => (bodies, true),
     };
-    let decode = |body| {
-        let mut fields = Fields::new(R::map(), Purpose::Create, &caller, body)?;
+    let decode = |body: &Map<String, Value>| {
+        let mut fields = Fields::new(R::map(), Purpose::Create, &context.caller, body.clone())?.below(above);
         let command = R::decode_create(&mut fields)?;
         fields.done()?;
         Ok(command)
     };
-    let commands: Arc<Vec<R::Create>> = Arc::new(bodies.into_iter().map(decode).collect::<Result<_, Fault>>()?);
-    let context = Arc::new(app.context(&caller));
-    let made = app
-        .pool
-        .transaction(move |conn| {
-            let (commands, context) = (Arc::clone(&commands), Arc::clone(&context));
-            async move { R::create(conn, &context, &commands).await }.boxed()
-        })
-        .await?;
-    let selection = R::map().selection(&caller, &BTreeSet::new());
+    let commands: Vec<R::Create> = bodies.iter().map(decode).collect::<Result<_, Fault>>()?;
+    let (commands, bodies) = (Arc::new(commands), Arc::new(bodies));
+    let context = Arc::new(context);
+    let made = transaction(&app, &context, move |tx| {
+        let (commands, bodies) = (Arc::clone(&commands), Arc::clone(&bodies));
+        make::<R>(tx, above, commands, bodies).boxed()
+    })
+    .await?;
+    let selection = R::map().selection(&context.caller, &BTreeSet::new());
     let json = match made.first() {
         Some(one) if !bulk => single(one, &selection),
         _ => {
@@ -244,6 +334,32 @@ async fn create<R: Resource>(
     Ok(HttpResponse::Created().content_type(header::ContentType::json()).body(json.into_bytes()))
 }
 
+async fn make<R: Resource>(
+    tx: &mut Tx<'_>,
+    above: Option<Above>,
+    commands: Arc<Vec<R::Create>>,
+    bodies: Arc<Vec<Map<String, Value>>>,
+) -> Result<Vec<R>, Fault> {
+    tx.above = above;
+    if let Some((parent, above)) = R::PARENT.zip(above) {
+        (parent.hold)(tx.conn, above.id).await?;
+    }
+    let made = R::create(tx, &commands).await?;
+    for (item, body) in made.iter().zip(bodies.iter()) {
+        noted::<R>(tx, "create", item.row(), Value::Object(body.clone()), 1);
+    }
+    Ok(made)
+}
+
+/// The audit event and the charge of a write.
+fn noted<R: Resource>(tx: &mut Tx<'_>, action: &'static str, row: &R::Row, changes: Value, count: i64) {
+    let project = row.project().or(tx.above.and_then(|above| above.project));
+    tx.record(action, R::SINGULAR, row.id(), project, changes);
+    if let (Some(quota), Some(project)) = (R::QUOTA, project) {
+        tx.charge(project, quota, count);
+    }
+}
+
 /// `If-Match: revision_number=7`.
 pub fn if_match(request: &HttpRequest) -> Result<Option<i64>, Fault> {
     let Some(value) = request.headers().get(header::IF_MATCH) else { return Ok(None) };
@@ -252,24 +368,33 @@ pub fn if_match(request: &HttpRequest) -> Result<Option<i64>, Fault> {
     number.map(Some).ok_or_else(|| Fault::bad_request("Invalid revision_number in If-Match header"))
 }
 
+/// What a write wants of an object.
+pub struct Wish {
+    /// Which object.
+    pub place: Place,
+    /// What it needs.
+    pub access: Access,
+    /// How a refusal names it: `update_port`.
+    pub rule: String,
+    /// `If-Match`.
+    pub revision: Option<i64>,
+}
+
 /// Locks an object and loads it, if the caller sees it and may change it.
-pub async fn hold<R: Resource>(
-    conn: &mut AsyncPgConnection,
-    context: &Context,
-    caller: &Caller,
-    raw: &str,
-    (access, rule): (Access, &str),
-    revision: Option<i64>,
-) -> Result<(R::Held, R), Fault> {
-    let id = resolve::<R>(conn, raw).await?;
-    let held = R::lock(conn, id).await?.ok_or_else(|| R::missing(&id.to_string()))?;
-    let old = find::<R>(conn, context, id).await?;
-    let owned = old.project().is_some() && old.project() == caller.project();
-    if !R::OPERATIONS.allow(caller, access) || !(owned || caller.has(Access::Privileged)) {
-        return Err(Fault::forbidden(format!("{rule}_{}", R::SINGULAR)));
+pub async fn hold<R: Resource>(tx: &mut Tx<'_>, wish: &Wish) -> Result<(R::Held, R), Fault> {
+    let above = above::<R>(tx.conn, tx.context, &wish.place).await?;
+    let id = resolve::<R>(tx.conn, wish.place.id()).await?;
+    let seen = row::<R>(tx.conn, tx.context, above, id).await?;
+    let project = seen.project().or(above.and_then(|above| above.project));
+    may_write::<R>(&tx.context.caller, wish.access, project, &wish.rule)?;
+    tx.above = above;
+    if let Some((parent, above)) = R::PARENT.zip(above) {
+        (parent.hold)(tx.conn, above.id).await?;
     }
-    match revision {
-        Some(revision) if revision != old.revision() => Err(Fault::stale(revision)),
+    let held = R::lock(tx.conn, id).await?.ok_or_else(|| R::missing(&id.to_string()))?;
+    let old = find::<R>(tx.conn, tx.context, above, id).await?;
+    match wish.revision {
+        Some(revision) if revision != old.row().revision() => Err(Fault::stale(revision)),
         _ => Ok((held, old)),
     }
 }
@@ -277,61 +402,108 @@ pub async fn hold<R: Resource>(
 /// PUT of one object.
 async fn update<R: Resource>(
     app: web::Data<App>,
-    caller: Caller,
-    path: web::Path<String>,
+    context: Context,
+    place: Place,
     request: HttpRequest,
     JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, Fault> {
     let access = R::OPERATIONS.update.ok_or_else(Fault::method_not_allowed)?;
-    let raw: Arc<str> = path.into_inner().into();
-    let revision = if_match(&request)?;
-    let body = open_update::<R>(body)?;
-    let context = Arc::new(app.context(&caller));
+    let wish = Wish { place, access, rule: format!("update_{}", R::SINGULAR), revision: if_match(&request)? };
     // Names and rights are checked after visibility: to a stranger the object is not there (404),
     // whatever he sends.
-    let body = Arc::new(body);
-    let caller = Arc::new(caller);
-    let item = {
-        let caller = Arc::clone(&caller);
-        app.pool
-            .transaction(move |conn| {
-                let (caller, context) = (Arc::clone(&caller), Arc::clone(&context));
-                let (body, raw) = (Arc::clone(&body), Arc::clone(&raw));
-                async move {
-                    let (held, old) = hold::<R>(conn, &context, &caller, &raw, (access, "update"), revision).await?;
-                    let mut fields = Fields::new(R::map(), Purpose::Update, &caller, (*body).clone())?;
-                    let command = R::decode_update(&mut fields)?;
-                    fields.done()?;
-                    R::update(conn, &context, held, old, &command).await
-                }
-                .boxed()
-            })
-            .await?
-    };
-    Ok(answer(single(&item, &R::map().selection(&caller, &BTreeSet::new()))))
+    let body = Arc::new(open_update::<R>(body)?);
+    let (context, wish) = (Arc::new(context), Arc::new(wish));
+    let item = transaction(&app, &context, move |tx| {
+        let (body, wish) = (Arc::clone(&body), Arc::clone(&wish));
+        change::<R>(tx, wish, body).boxed()
+    })
+    .await?;
+    Ok(answer(single(&item, &R::map().selection(&context.caller, &BTreeSet::new()))))
+}
+
+async fn change<R: Resource>(tx: &mut Tx<'_>, wish: Arc<Wish>, body: Arc<Map<String, Value>>) -> Result<R, Fault> {
+    let (held, old) = hold::<R>(tx, &wish).await?;
+    let fields = Fields::new(R::map(), Purpose::Update, &tx.context.caller, (*body).clone())?;
+    let mut fields = fields.below(tx.above);
+    let command = R::decode_update(&mut fields, &old)?;
+    fields.done()?;
+    let item = R::update(tx, held, old, &command).await?;
+    noted::<R>(tx, "update", item.row(), Value::Object((*body).clone()), 0);
+    Ok(item)
 }
 
 /// DELETE of one object.
 async fn delete<R: Resource>(
     app: web::Data<App>,
-    caller: Caller,
-    path: web::Path<String>,
+    context: Context,
+    place: Place,
     request: HttpRequest,
 ) -> Result<HttpResponse, Fault> {
     let access = R::OPERATIONS.delete.ok_or_else(Fault::method_not_allowed)?;
-    let raw: Arc<str> = path.into_inner().into();
-    let revision = if_match(&request)?;
-    let context = Arc::new(app.context(&caller));
-    let caller = Arc::new(caller);
-    app.pool
-        .transaction(move |conn| {
-            let (caller, context, raw) = (Arc::clone(&caller), Arc::clone(&context), Arc::clone(&raw));
-            async move {
-                let (held, old) = hold::<R>(conn, &context, &caller, &raw, (access, "delete"), revision).await?;
-                R::delete(conn, held, old).await
-            }
-            .boxed()
-        })
-        .await?;
+    let wish = Wish { place, access, rule: format!("delete_{}", R::SINGULAR), revision: if_match(&request)? };
+    let (context, wish) = (Arc::new(context), Arc::new(wish));
+    transaction(&app, &context, move |tx| {
+        let wish = Arc::clone(&wish);
+        async move {
+            let (held, old) = hold::<R>(tx, &wish).await?;
+            noted::<R>(tx, "delete", old.row(), Value::Object(Map::new()), -1);
+            R::delete(tx, held, old).await
+        }
+        .boxed()
+    })
+    .await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// An action on one object.
+async fn act<R: Resource>(
+    action: Arc<Action<R>>,
+    app: web::Data<App>,
+    context: Context,
+    place: Place,
+    JsonBody(body): JsonBody,
+) -> Result<HttpResponse, Fault> {
+    let wish = Wish { place, access: action.access, rule: format!("{}_{}", action.name, R::SINGULAR), revision: None };
+    let (context, wish, body) = (Arc::new(context), Arc::new(wish), Arc::new(body));
+    match transaction(&app, &context, move |tx| {
+        let (action, wish, body) = (Arc::clone(&action), Arc::clone(&wish), Arc::clone(&body));
+        async move { run::<R>(tx, &action, &wish, &body).await }.boxed()
+    })
+    .await?
+    {
+        Done::Object(item) => Ok(answer(single(&item, &R::map().selection(&context.caller, &BTreeSet::new())))),
+        Done::Body(body) => Ok(HttpResponse::Ok().json(body)),
+        Done::Empty => Ok(HttpResponse::NoContent().finish()),
+    }
+}
+
+/// An [`Answer`] in full.
+enum Done<R> {
+    Object(R),
+    Body(Value),
+    Empty,
+}
+
+async fn run<R: Resource>(tx: &mut Tx<'_>, action: &Action<R>, wish: &Wish, body: &Value) -> Result<Done<R>, Fault> {
+    let item = if action.only_reads() {
+        if !R::OPERATIONS.allow(&tx.context.caller, action.access) {
+            return Err(Fault::forbidden(&wish.rule));
+        }
+        find_at::<R>(tx.conn, tx.context, &wish.place).await?
+    } else {
+        hold::<R>(tx, wish).await?.1
+    };
+    let (id, above) = (item.row().id(), tx.above);
+    // Rights come first here too: to whoever does not see the object, every body is a 404.
+    let fields = action.open(&tx.context.caller, body)?.below(above);
+    if !action.only_reads() {
+        let project = item.row().project().or(above.and_then(|above| above.project));
+        tx.record(action.name, R::SINGULAR, id, project, body.clone());
+    }
+    let body = (action.run)(tx, item, fields).await?;
+    Ok(match action.answer {
+        Answer::Object => Done::Object(find::<R>(tx.conn, tx.context, above, id).await?),
+        Answer::Body(_) => Done::Body(body),
+        Answer::Empty => Done::Empty,
+    })
 }

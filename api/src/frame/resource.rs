@@ -1,29 +1,30 @@
 //! What a resource is to the frame: names, an attribute map, and its rules.
 //!
 //! The frame does the rest, the same for all: authentication, envelope, decoding against the map,
-//! visibility (404), authorization (403), `If-Match`, the transaction and its repetition, list
-//! queries, paging, tags, the answer and the OpenAPI document. Adding a resource is implementing
-//! [`Resource`] in one file and naming it in `resources::all`.
+//! visibility (404), authorization (403), locks, `If-Match`, the transaction and its repetition,
+//! quotas, audit events, list queries, paging, tags, actions, the answer and the OpenAPI document.
+//!
+//! A resource of the control plane alone implements [`Plain`] on its row and is done; what compiles
+//! to entries of the data plane implements [`Resource`] and calls its commands. Both are named once
+//! in `resources::all`. docs/adding-a-resource.md walks through it.
+//!
+//! [`Plain`]: super::plain::Plain
 
+use super::action::Action;
 use super::attribute::AttributeMap;
 use super::caller::{Access, Caller, Role};
+use super::extension::Extension;
 use super::fault::Fault;
 use super::fields::Fields;
-use crate::app::Settings;
+use super::parent::Parent;
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
-use mizar_db::listing::{Listed, Visibility};
+use mizar_db::listing::Listed;
 use std::future::Future;
 use uuid::Uuid;
 
-/// What a command may ask about its surroundings.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// Whose objects the caller sees.
-    pub view: Visibility,
-    /// Of the cloud.
-    pub settings: Settings,
-}
+pub use super::context::Context;
+pub use super::tx::Tx;
 
 /// Who may do what with a resource; `None`: nobody, the method does not exist (405).
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,20 @@ impl Operations {
         tags: true,
     };
 
+    /// A tenant's object without tags.
+    pub const UNTAGGED: Self = Self { tags: false, ..Self::TENANT };
+
+    /// An operator's object that everybody may read.
+    pub const OPERATOR: Self = Self {
+        create: Some(Access::Admin),
+        update: Some(Access::Admin),
+        delete: Some(Access::Admin),
+        ..Self::UNTAGGED
+    };
+
+    /// What only the cloud itself writes.
+    pub const READ_ONLY: Self = Self { create: None, update: None, delete: None, ..Self::UNTAGGED };
+
     /// Whether a caller's roles allow an operation at all.
     pub fn allow(&self, caller: &Caller, access: Access) -> bool {
         let only_service = caller.is(Role::Service) && !caller.is(Role::Admin) && !caller.is(Role::Member);
@@ -71,11 +86,11 @@ pub trait Resource: Sized + Send + Sync + 'static {
     /// What [`Resource::lock`] found around it.
     type Held: Send + 'static;
 
-    /// As in `{"port": …}`.
+    /// As in `{"port": …}`; also the object type of audit events.
     const SINGULAR: &'static str;
     /// As in `{"ports": …}`.
     const PLURAL: &'static str;
-    /// Path below /v2.0.
+    /// Path below /v2.0, or below the parent.
     const PATH: &'static str = Self::PLURAL;
     /// As error types and messages begin: `Port`.
     const KIND: &'static str;
@@ -85,61 +100,62 @@ pub trait Resource: Sized + Send + Sync + 'static {
     const TABLE: &'static str;
     /// Who may do what.
     const OPERATIONS: Operations = Operations::TENANT;
+    /// The quota that each object counts against; none: as many as one likes.
+    const QUOTA: Option<&'static str> = None;
+    /// What it adds to /v2.0/extensions.
+    const EXTENSIONS: &'static [Extension] = &[];
+    /// Below which objects its own lie.
+    const PARENT: Option<Parent<Self>> = None;
 
     /// Its attributes.
     fn map() -> &'static AttributeMap<Self>;
 
+    /// `…/{id}/{action}`.
+    fn actions() -> Vec<Action<Self>> {
+        Vec::new()
+    }
+
     /// Its row.
     fn row(&self) -> &Self::Row;
-    /// Whose it is; `None`: nobody's but the operators'.
-    fn project(&self) -> Option<Uuid>;
-    /// Its revision.
-    fn revision(&self) -> i64;
     /// Its tags.
-    fn tags(&self) -> &[String];
+    fn tags(&self) -> &[String] {
+        &[]
+    }
 
     /// A create, decoded.
     fn decode_create(fields: &mut Fields<'_>) -> Result<Self::Create, Fault>;
     /// An update, decoded.
-    fn decode_update(fields: &mut Fields<'_>) -> Result<Self::Update, Fault>;
+    fn decode_update(fields: &mut Fields<'_>, old: &Self) -> Result<Self::Update, Fault>;
 
     /// The id that a path means. Clients look names up as if they were ids first, and expect 404.
     fn resolve(_conn: &mut AsyncPgConnection, raw: &str) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send {
         std::future::ready(Ok(Uuid::try_parse(raw).ok()))
     }
 
-    /// Adds what other tables say about rows: one query for all of them.
+    /// Adds what other tables say about rows: one query for all of them, in their order.
     fn complete(
         conn: &mut AsyncPgConnection,
         context: &Context,
         rows: Vec<Self::Row>,
     ) -> impl Future<Output = QueryResult<Vec<Self>>> + Send;
 
-    /// Takes the locks that an update or delete needs; `None`: it is not there.
+    /// Takes the locks that an update or delete needs, of an object that the caller sees and may
+    /// change; `None`: it is not there any more.
     fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> impl Future<Output = Result<Option<Self::Held>, Fault>> + Send;
 
-    /// Makes objects, all or none.
-    fn create(
-        conn: &mut AsyncPgConnection,
-        context: &Context,
-        commands: &[Self::Create],
-    ) -> impl Future<Output = Result<Vec<Self>, Fault>> + Send;
+    /// Makes objects, all or none, in the order of the commands.
+    fn create(tx: &mut Tx<'_>, commands: &[Self::Create]) -> impl Future<Output = Result<Vec<Self>, Fault>> + Send;
 
     /// Changes a locked object.
     fn update(
-        conn: &mut AsyncPgConnection,
-        context: &Context,
+        tx: &mut Tx<'_>,
         held: Self::Held,
         old: Self,
         command: &Self::Update,
     ) -> impl Future<Output = Result<Self, Fault>> + Send;
 
     /// Deletes a locked object.
-    fn delete(
-        conn: &mut AsyncPgConnection,
-        held: Self::Held,
-        old: Self,
-    ) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn delete(tx: &mut Tx<'_>, held: Self::Held, old: Self) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// The answer to a request for what is not there.
     fn missing(id: &str) -> Fault {

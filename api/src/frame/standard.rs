@@ -49,55 +49,94 @@ pub fn split_tags(raw: &[String]) -> Vec<String> {
     raw.iter().flat_map(|tags| tags.split(',')).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }
 
-/// id, name, description, project_id, tenant_id, revision, times and tags of a resource whose
-/// object has them in `row`: `standard!(Network, networks, NetworkRow)`. Evaluates to the attributes before
-/// the resource's own, and those after.
+/// Attributes that many resources share: `standard!(Network, networks, NetworkRow: id name …)`, of
+/// an object that has the columns in `row`. The parts, in the order in which answers shall hold
+/// them: `id`, `name`, `description`, `project` (project_id and tenant_id), `revision`, `times`
+/// (created_at and updated_at), `tags` (and the filters on them).
 #[macro_export]
 macro_rules! standard {
-    ($object:ty, $table:ident, $row:ty) => {{
+    ($object:ty, $table:ident, $row:ty: $($part:ident)+) => {{
+        let mut all: Vec<$crate::frame::attribute::Attribute<$object>> = Vec::new();
+        $(all.extend($crate::standard!(@$part $object, $table, $row));)+
+        all
+    }};
+    (@id $object:ty, $table:ident, $row:ty) => {
+        [$crate::column!($object, $table, $row, id: uuid::Uuid)]
+    };
+    (@name $object:ty, $table:ident, $row:ty) => {
+        [$crate::column!($object, $table, $row, name: String as mizar_domain::text::Name).writable()]
+    };
+    (@description $object:ty, $table:ident, $row:ty) => {
+        [$crate::column!($object, $table, $row, description: String as mizar_domain::text::Name, unsorted).writable()]
+    };
+    (@project $object:ty, $table:ident, $row:ty) => {{
         use $crate::frame::attribute::Attribute;
-        use $crate::frame::decode::Decode as _;
-        use $crate::frame::standard as s;
+        use $crate::frame::standard::project_schema;
         use mizar_db::{one_of, sort_key};
-        use mizar_domain::text::{Name, Tag};
-        use diesel::{NullableExpressionMethods as _, PgArrayExpressionMethods as _};
-
-        let before = vec![
-            Attribute::<$object>::shown("id", uuid::Uuid::schema, |o, out| out.put(&o.row.id))
-                .filter(one_of!($table::id: uuid::Uuid))
-                .sort(sort_key!($row, $table::id, |row| row.id)),
-            Attribute::<$object>::shown("name", Name::schema, |o, out| out.put(&o.row.name))
-                .writable()
-                .filter(one_of!($table::name: String))
-                .sort(sort_key!($row, $table::name, |row| row.name.clone())),
-            Attribute::<$object>::shown("description", Name::schema, |o, out| out.put(&o.row.description))
-                .writable()
-                .filter(one_of!($table::description: String)),
-            Attribute::<$object>::shown("project_id", s::project_schema, |o, out| out.put(&o.row.project_id.simple()))
+        [
+            Attribute::<$object>::shown("project_id", project_schema, |o, out| out.put(&o.row.project_id.simple()))
                 .post()
                 .filter(one_of!($table::project_id: uuid::Uuid))
                 .sort(sort_key!($row, $table::project_id, |row| row.project_id)),
-            Attribute::<$object>::shown("tenant_id", s::project_schema, |o, out| out.put(&o.row.project_id.simple()))
+            Attribute::<$object>::shown("tenant_id", project_schema, |o, out| out.put(&o.row.project_id.simple()))
                 .about("The same as project_id.")
                 .post()
                 .filter(one_of!($table::project_id: uuid::Uuid))
                 .sort(sort_key!($row, $table::project_id, |row| row.project_id)),
-        ];
-        let after = vec![
-            Attribute::<$object>::shown("revision_number", i64::schema, |o, out| out.put(&o.row.revision_number))
-                .filter(one_of!($table::revision_number: i64)),
-            Attribute::<$object>::shown("created_at", s::time_schema, |o, out| out.put(&s::time(o.row.created_at))),
-            Attribute::<$object>::shown("updated_at", s::time_schema, |o, out| out.put(&s::time(o.row.updated_at))),
-            Attribute::<$object>::shown("tags", Vec::<Tag>::schema, |o, out| out.put(&o.row.tags))
-                .post()
-                .filter(|raw| Ok(Box::new($table::tags.contains(s::split_tags(raw)).nullable()))),
-            Attribute::<$object>::hidden("tags-any", s::text_schema)
-                .filter(|raw| Ok(Box::new($table::tags.overlaps_with(s::split_tags(raw)).nullable()))),
-            Attribute::<$object>::hidden("not-tags", s::text_schema)
-                .filter(|raw| Ok(Box::new(diesel::dsl::not($table::tags.contains(s::split_tags(raw))).nullable()))),
-            Attribute::<$object>::hidden("not-tags-any", s::text_schema)
-                .filter(|raw| Ok(Box::new(diesel::dsl::not($table::tags.overlaps_with(s::split_tags(raw))).nullable()))),
-        ];
-        (before, after)
+        ]
     }};
+    (@revision $object:ty, $table:ident, $row:ty) => {
+        [$crate::column!($object, $table, $row, revision_number: i64, unsorted)]
+    };
+    (@times $object:ty, $table:ident, $row:ty) => {{
+        use $crate::frame::attribute::Attribute;
+        use $crate::frame::standard::{time, time_schema};
+        [
+            Attribute::<$object>::shown("created_at", time_schema, |o, out| out.put(&time(o.row.created_at))),
+            Attribute::<$object>::shown("updated_at", time_schema, |o, out| out.put(&time(o.row.updated_at))),
+        ]
+    }};
+    (@tags $object:ty, $table:ident, $row:ty) => {{
+        use $crate::frame::attribute::Attribute;
+        use $crate::frame::decode::Decode as _;
+        use $crate::frame::standard::{split_tags, text_schema};
+        use diesel::{NullableExpressionMethods as _, PgArrayExpressionMethods as _};
+        [
+            Attribute::<$object>::shown("tags", Vec::<mizar_domain::text::Tag>::schema, |o, out| out.put(&o.row.tags))
+                .post()
+                .filter(|raw| Ok(Box::new($table::tags.contains(split_tags(raw)).nullable()))),
+            Attribute::<$object>::hidden("tags-any", text_schema)
+                .filter(|raw| Ok(Box::new($table::tags.overlaps_with(split_tags(raw)).nullable()))),
+            Attribute::<$object>::hidden("not-tags", text_schema)
+                .filter(|raw| Ok(Box::new(diesel::dsl::not($table::tags.contains(split_tags(raw))).nullable()))),
+            Attribute::<$object>::hidden("not-tags-any", text_schema)
+                .filter(|raw| Ok(Box::new(diesel::dsl::not($table::tags.overlaps_with(split_tags(raw))).nullable()))),
+        ]
+    }};
+}
+
+/// The attribute of a column, shown, filtered and sorted by:
+/// `column!(Item<AddressScope>, address_scopes, AddressScope, ip_version: i16)`. `as Type` names
+/// another [`Decode`] for its schema, `unsorted` leaves sorting out (a column that may be null, or
+/// a text without the collation "C").
+#[macro_export]
+macro_rules! column {
+    ($object:ty, $table:ident, $row:ty, $column:ident : $value:ty) => {
+        $crate::column!($object, $table, $row, $column: $value as $value)
+    };
+    ($object:ty, $table:ident, $row:ty, $column:ident : $value:ty, unsorted) => {
+        $crate::column!($object, $table, $row, $column: $value as $value, unsorted)
+    };
+    ($object:ty, $table:ident, $row:ty, $column:ident : $value:ty as $schema:ty) => {
+        $crate::column!($object, $table, $row, $column: $value as $schema, unsorted)
+            .sort(mizar_db::sort_key!($row, $table::$column, |row| row.$column.clone()))
+    };
+    ($object:ty, $table:ident, $row:ty, $column:ident : $value:ty as $schema:ty, unsorted) => {
+        $crate::frame::attribute::Attribute::<$object>::shown(
+            stringify!($column),
+            <$schema as $crate::frame::decode::Decode>::schema,
+            |o, out| out.put(&o.row.$column),
+        )
+        .filter(mizar_db::one_of!($table::$column: $value))
+    };
 }

@@ -1,11 +1,13 @@
 //! Tags of every resource that has them: `/v2.0/{collection}/{id}/tags[/{tag}]`.
 
-use super::caller::{Access, Caller};
+use super::caller::Access;
 use super::decode::Decode;
 use super::fault::Fault;
 use super::fields::JsonBody;
-use super::handlers::{find, hold, resolve};
-use super::resource::Resource;
+use super::handlers::{Wish, find_at, hold};
+use super::place::Place;
+use super::resource::{Context, Resource};
+use super::tx::transaction;
 use crate::app::App;
 use actix_web::{HttpResponse, web};
 use diesel::sql_types::{Array, Text, Uuid as SqlUuid};
@@ -48,34 +50,32 @@ impl Change {
     }
 }
 
-async fn change<R: Resource>(app: &App, caller: Caller, id: &str, change: Change) -> Result<Vec<String>, Fault> {
+async fn change<R: Resource>(app: &App, context: Context, place: Place, change: Change) -> Result<Vec<String>, Fault> {
     let access = R::OPERATIONS.update.unwrap_or(Access::Admin);
-    let raw: Arc<str> = id.into();
-    let context = Arc::new(app.context(&caller));
-    let caller = Arc::new(caller);
-    app.pool
-        .transaction(move |conn| {
-            let (caller, context) = (Arc::clone(&caller), Arc::clone(&context));
-            let (change, raw) = (change.clone(), Arc::clone(&raw));
-            async move {
-                let (_held, old) = hold::<R>(conn, &context, &caller, &raw, (access, "update"), None).await?;
-                let tags = change.apply(old.tags())?;
-                if tags != old.tags() {
-                    let statement = format!(
-                        "UPDATE {} SET tags = $1, revision_number = revision_number + 1, updated_at = now() WHERE id = $2",
-                        R::TABLE
-                    );
-                    diesel::sql_query(statement)
-                        .bind::<Array<Text>, _>(&tags)
-                        .bind::<SqlUuid, _>(old.row().id())
-                        .execute(conn)
-                        .await?;
-                }
-                Ok(tags)
+    let wish = Wish { place, access, rule: format!("update_{}", R::SINGULAR), revision: None };
+    let (context, wish, change) = (Arc::new(context), Arc::new(wish), Arc::new(change));
+    transaction(app, &context, move |tx| {
+        let (wish, change) = (Arc::clone(&wish), Arc::clone(&change));
+        async move {
+            let (_held, old) = hold::<R>(tx, &wish).await?;
+            let tags = change.apply(old.tags())?;
+            if tags != old.tags() {
+                let statement = format!(
+                    "UPDATE {} SET tags = $1, revision_number = revision_number + 1, updated_at = now() WHERE id = $2",
+                    R::TABLE
+                );
+                diesel::sql_query(statement)
+                    .bind::<Array<Text>, _>(&tags)
+                    .bind::<SqlUuid, _>(old.row().id())
+                    .execute(tx.conn)
+                    .await?;
+                tx.record("update", R::SINGULAR, old.row().id(), old.row().project(), json!({"tags": tags}));
             }
-            .boxed()
-        })
-        .await
+            Ok(tags)
+        }
+        .boxed()
+    })
+    .await
 }
 
 fn parse(tag: &str) -> Result<Tag, Fault> {
@@ -89,82 +89,59 @@ fn body_tags(body: &serde_json::Value) -> Result<Tags, Fault> {
 }
 
 /// GET /tags.
-pub async fn list<R: Resource>(
-    app: web::Data<App>,
-    caller: Caller,
-    path: web::Path<String>,
-) -> Result<HttpResponse, Fault> {
+pub async fn list<R: Resource>(app: web::Data<App>, context: Context, place: Place) -> Result<HttpResponse, Fault> {
     let mut conn = app.pool.get().await?;
-    let id = resolve::<R>(&mut conn, &path).await?;
-    let item = find::<R>(&mut conn, &app.context(&caller), id).await?;
+    let item = find_at::<R>(&mut conn, &context, &place).await?;
     Ok(HttpResponse::Ok().json(json!({"tags": item.tags()})))
 }
 
 /// GET /tags/{tag}: 204 or 404.
-pub async fn check<R: Resource>(
-    app: web::Data<App>,
-    caller: Caller,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Fault> {
-    let (id, tag) = path.into_inner();
+pub async fn check<R: Resource>(app: web::Data<App>, context: Context, place: Place) -> Result<HttpResponse, Fault> {
+    let tag = place.tag();
     let mut conn = app.pool.get().await?;
-    let id = resolve::<R>(&mut conn, &id).await?;
-    let item = find::<R>(&mut conn, &app.context(&caller), id).await?;
-    if item.tags().contains(&tag) { Ok(HttpResponse::NoContent().finish()) } else { Err(not_found(&tag)) }
+    let item = find_at::<R>(&mut conn, &context, &place).await?;
+    if item.tags().iter().any(|own| own == tag) { Ok(HttpResponse::NoContent().finish()) } else { Err(not_found(tag)) }
 }
 
 /// PUT /tags: these and no others.
 pub async fn replace<R: Resource>(
     app: web::Data<App>,
-    caller: Caller,
-    path: web::Path<String>,
+    context: Context,
+    place: Place,
     JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, Fault> {
-    let tags = change::<R>(&app, caller, &path, Change::Replace(body_tags(&body)?.into_vec())).await?;
+    let tags = change::<R>(&app, context, place, Change::Replace(body_tags(&body)?.into_vec())).await?;
     Ok(HttpResponse::Ok().json(json!({"tags": tags})))
 }
 
 /// POST /tags: these too.
 pub async fn add_all<R: Resource>(
     app: web::Data<App>,
-    caller: Caller,
-    path: web::Path<String>,
+    context: Context,
+    place: Place,
     JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, Fault> {
     let more = body_tags(&body)?.into_vec().into_iter().collect();
-    let tags = change::<R>(&app, caller, &path, Change::Add(more)).await?;
+    let tags = change::<R>(&app, context, place, Change::Add(more)).await?;
     Ok(HttpResponse::Created().json(json!({"tags": tags})))
 }
 
 /// DELETE /tags: none.
-pub async fn clear<R: Resource>(
-    app: web::Data<App>,
-    caller: Caller,
-    path: web::Path<String>,
-) -> Result<HttpResponse, Fault> {
-    change::<R>(&app, caller, &path, Change::Replace(Vec::new())).await?;
+pub async fn clear<R: Resource>(app: web::Data<App>, context: Context, place: Place) -> Result<HttpResponse, Fault> {
+    change::<R>(&app, context, place, Change::Replace(Vec::new())).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// PUT /tags/{tag}.
-pub async fn add<R: Resource>(
-    app: web::Data<App>,
-    caller: Caller,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Fault> {
-    let (id, tag) = path.into_inner();
-    let tag = parse(&tag)?.as_str().to_owned();
-    change::<R>(&app, caller, &id, Change::Add([tag].into())).await?;
+pub async fn add<R: Resource>(app: web::Data<App>, context: Context, place: Place) -> Result<HttpResponse, Fault> {
+    let tag = parse(place.tag())?.as_str().to_owned();
+    change::<R>(&app, context, place, Change::Add([tag].into())).await?;
     Ok(HttpResponse::Created().finish())
 }
 
 /// DELETE /tags/{tag}.
-pub async fn remove<R: Resource>(
-    app: web::Data<App>,
-    caller: Caller,
-    path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Fault> {
-    let (id, tag) = path.into_inner();
-    change::<R>(&app, caller, &id, Change::Remove(tag)).await?;
+pub async fn remove<R: Resource>(app: web::Data<App>, context: Context, place: Place) -> Result<HttpResponse, Fault> {
+    let tag = place.tag().to_owned();
+    change::<R>(&app, context, place, Change::Remove(tag)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -3,12 +3,14 @@
 use super::parts::{
     Document, WRITE_FAILURES, answer, body, empty, envelope, header, named, neutron, path, query, rights,
 };
+use crate::frame::action::{Action, Answer};
 use crate::frame::attribute::Attribute;
 use crate::frame::caller::Access;
 use crate::frame::decode::{Decode, plain};
+use crate::frame::handlers::base;
 use crate::frame::resource::Resource;
 use mizar_domain::text::Tags;
-use utoipa::openapi::path::{HttpMethod, OperationBuilder};
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder};
 use utoipa::openapi::schema::{AdditionalProperties, Array, ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{AllOfBuilder, RefOr, Required, Schema};
 
@@ -21,12 +23,12 @@ pub fn document<R: Resource>(document: &mut Document) {
     let operations = R::OPERATIONS;
     document.tag(R::PLURAL, rights(&operations));
     schemas::<R>(document);
-    let collection = format!("/v2.0/{}", R::PATH);
+    let collection = base::<R>();
     let item = format!("{collection}/{{id}}");
     document.operation(HttpMethod::Get, &collection, list::<R>().build());
     document.schema(&format!("One{}", R::KIND), envelope(R::SINGULAR, named(R::KIND)));
     let singular = || named(&format!("One{}", R::KIND));
-    let show = neutron(R::PLURAL, format!("show_{}", R::SINGULAR), &format!("Show a {}", R::SINGULAR), READ_FAILURES)
+    let show = operation_of::<R>(format!("show_{}", R::SINGULAR), &format!("Show a {}", R::SINGULAR), READ_FAILURES)
         .parameter(path("id", "Its id"))
         .parameter(query("fields", Vec::<mizar_domain::text::Name>::schema(), "Only these attributes"))
         .response("200", answer("It", singular()));
@@ -40,7 +42,7 @@ pub fn document<R: Resource>(document: &mut Document) {
         let (one, many) = (named(&format!("New{kind}")), named(&format!("New{kind}s")));
         let made = named(&format!("Made{kind}s"));
         let summary = format!("Create one {}, or several: all or none", R::SINGULAR);
-        let create = neutron(R::PLURAL, format!("create_{}", R::SINGULAR), &summary, WRITE_FAILURES)
+        let create = operation_of::<R>(format!("create_{}", R::SINGULAR), &summary, WRITE_FAILURES)
             .request_body(Some(body(OneOfBuilder::new().item(one).item(many).into())))
             .response("201", answer("Made", OneOfBuilder::new().item(singular()).item(made).into()));
         document.operation(HttpMethod::Post, &collection, create.build());
@@ -57,10 +59,51 @@ pub fn document<R: Resource>(document: &mut Document) {
     if operations.tags {
         tags::<R>(document, &item);
     }
+    for act in R::actions() {
+        let path = format!("{item}/{}", act.name);
+        document.operation(act.method.clone(), &path, action(&act));
+    }
+}
+
+/// An operation; of a nested resource with its parent.
+fn operation_of<R: Resource>(id: String, summary: &str, failures: &[(u16, &str)]) -> OperationBuilder {
+    let operation = neutron(R::PLURAL, id, summary, failures);
+    match R::PARENT {
+        Some(parent) => operation.parameter(path("parent", &format!("Id of the {}", parent.singular))),
+        None => operation,
+    }
+}
+
+fn action<R: Resource>(action: &Action<R>) -> Operation {
+    let failures = if action.only_reads() { READ_FAILURES } else { WRITE_FAILURES };
+    let mut operation = operation_of::<R>(format!("{}_{}", action.name, R::SINGULAR), action.about, failures)
+        .parameter(path("id", "Its id"));
+    if !action.inputs.is_empty() {
+        let mut object = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+        for input in action.inputs {
+            object = object.property(input.name, (input.schema)());
+            if input.required {
+                object = object.required(input.name);
+            }
+        }
+        let inner: RefOr<Schema> = object.into();
+        operation = operation.request_body(Some(body(match action.envelope {
+            Some(name) => envelope(name, inner),
+            None => inner,
+        })));
+    }
+    let operation = match action.answer {
+        Answer::Object => operation.response("200", answer("Done", envelope(R::SINGULAR, named(R::KIND)))),
+        Answer::Body(schema) => operation.response("200", answer("Done", schema())),
+        Answer::Empty => operation.response("204", empty("Done")),
+    };
+    operation.build()
 }
 
 fn write<R: Resource>(verb: &str, title: &str) -> OperationBuilder {
-    neutron(R::PLURAL, format!("{verb}_{}", R::SINGULAR), &format!("{title} a {}", R::SINGULAR), WRITE_FAILURES)
+    operation_of::<R>(format!("{verb}_{}", R::SINGULAR), &format!("{title} a {}", R::SINGULAR), WRITE_FAILURES)
         .parameter(path("id", "Its id"))
         .parameter(header("If-Match", Required::False, "revision_number=N: refused if the object changed since"))
 }
@@ -78,9 +121,8 @@ fn list<R: Resource>() -> OperationBuilder {
                 .required("href"),
         ),
     );
-    let mut operation =
-        neutron(R::PLURAL, format!("list_{}", R::PLURAL), &format!("List {}", R::PLURAL), LIST_FAILURES)
-            .response("200", answer("Them", AllOfBuilder::new().item(list).item(links).into()));
+    let mut operation = operation_of::<R>(format!("list_{}", R::PLURAL), &format!("List {}", R::PLURAL), LIST_FAILURES)
+        .response("200", answer("Them", AllOfBuilder::new().item(list).item(links).into()));
     for attribute in R::map().iter().filter(|attribute| attribute.filter.is_some()) {
         let any: RefOr<Schema> = Array::new(plain(Type::String)).into();
         operation = operation.parameter(query(attribute.name, any, "Filter; repeated: any of them"));
@@ -159,7 +201,7 @@ fn tags<R: Resource>(document: &mut Document, item: &str) {
     let one = format!("{all}/{{tag}}");
     let list = || envelope("tags", Tags::schema());
     let operation = |verb: &str, summary: &str, failures| {
-        neutron(R::PLURAL, format!("{verb}_{}", R::SINGULAR), summary, failures).parameter(path("id", "Its id"))
+        operation_of::<R>(format!("{verb}_{}", R::SINGULAR), summary, failures).parameter(path("id", "Its id"))
     };
     let tag = || path("tag", "The tag");
     let get = operation("list_tags_of", "List its tags", READ_FAILURES).response("200", answer("They", list()));

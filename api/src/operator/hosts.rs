@@ -4,9 +4,10 @@
 use crate::frame::attribute::{Attribute, AttributeMap};
 use crate::frame::caller::Access;
 use crate::frame::decode::{Decode, Opaque, plain, shown};
+use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
-use crate::frame::resource::{Context, Operations, Resource};
+use crate::frame::resource::{Context, Operations, Resource, Tx};
 use crate::frame::standard::{nullable, text_schema, time, time_schema};
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
@@ -152,6 +153,7 @@ impl Resource for Host {
     const KIND: &'static str = "Host";
     const NOT_FOUND: &'static str = "HostNotFound";
     const TABLE: &'static str = "hosts";
+    const EXTENSIONS: &'static [Extension] = &[Extension::new("mizar", "Mizar", "Hosts and their transit roles.")];
     const OPERATIONS: Operations = Operations {
         read: Access::Admin,
         create: None,
@@ -170,23 +172,11 @@ impl Resource for Host {
         &self.row
     }
 
-    fn project(&self) -> Option<Uuid> {
-        None
-    }
-
-    fn revision(&self) -> i64 {
-        self.row.revision_number
-    }
-
-    fn tags(&self) -> &[String] {
-        &[]
-    }
-
     fn decode_create(_: &mut Fields<'_>) -> Result<Self::Create, Fault> {
         Err(Fault::method_not_allowed())
     }
 
-    fn decode_update(fields: &mut Fields<'_>) -> Result<Labels, Fault> {
+    fn decode_update(fields: &mut Fields<'_>, _: &Self) -> Result<Labels, Fault> {
         Ok(Labels {
             transit: fields.optional::<Transit>("transit")?.map(|Transit(word)| word),
             weight: fields.optional::<Weight>("weight")?.map(|Weight(weight)| weight),
@@ -207,21 +197,15 @@ impl Resource for Host {
         Ok(host::lock(conn, id).await?)
     }
 
-    async fn create(_: &mut AsyncPgConnection, _: &Context, _: &[Self::Create]) -> Result<Vec<Self>, Fault> {
+    async fn create(_: &mut Tx<'_>, _: &[Self::Create]) -> Result<Vec<Self>, Fault> {
         Err(Fault::method_not_allowed())
     }
 
-    async fn update(
-        conn: &mut AsyncPgConnection,
-        _: &Context,
-        (): (),
-        old: Self,
-        command: &Labels,
-    ) -> Result<Self, Fault> {
-        Ok(Self { row: host::label(conn, &old.row, command).await?, ..old })
+    async fn update(tx: &mut Tx<'_>, (): (), old: Self, command: &Labels) -> Result<Self, Fault> {
+        Ok(Self { row: host::label(tx.conn, &old.row, command).await?, ..old })
     }
 
-    async fn delete(_: &mut AsyncPgConnection, (): (), _: Self) -> Result<(), Fault> {
+    async fn delete(_: &mut Tx<'_>, (): (), _: Self) -> Result<(), Fault> {
         Err(Fault::method_not_allowed())
     }
 }

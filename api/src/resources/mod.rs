@@ -1,10 +1,14 @@
 //! The resources. A new one is a file here and a line in [`all`].
 
+mod address_scopes;
+mod audit_events;
 pub mod networks;
 pub mod ports;
 pub mod subnets;
 
+use crate::frame::extension::Extension;
 use crate::frame::handlers;
+use crate::frame::plain::Item;
 use crate::frame::resource::Resource;
 use crate::openapi::document_resource;
 use crate::openapi::parts::Document;
@@ -24,6 +28,11 @@ pub struct Registered {
     pub mount: fn(&mut ServiceConfig),
     /// Operations and schemas.
     pub document: fn(&mut Document),
+    /// What it adds to /v2.0/extensions.
+    pub extensions: &'static [Extension],
+    /// Asserts what every resource must keep.
+    #[cfg(test)]
+    check: fn(),
 }
 
 impl Registered {
@@ -34,6 +43,9 @@ impl Registered {
             path: R::PATH,
             mount: handlers::mount::<R>,
             document: document_resource::<R>,
+            extensions: R::EXTENSIONS,
+            #[cfg(test)]
+            check: tests::check::<R>,
         }
     }
 }
@@ -45,6 +57,8 @@ pub fn all() -> Vec<Registered> {
         Registered::of::<subnets::Subnet>(),
         Registered::of::<Port>(),
         Registered::of::<Host>(),
+        Registered::of::<Item<address_scopes::AddressScope>>(),
+        Registered::of::<Item<audit_events::AuditEvent>>(),
     ]
 }
 
@@ -53,7 +67,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    fn check<R: Resource>() {
+    pub fn check<R: Resource>() {
         let mut names = BTreeSet::new();
         for attribute in R::map().iter() {
             assert!(names.insert(attribute.name), "{} has {} twice", R::PLURAL, attribute.name);
@@ -65,9 +79,8 @@ mod tests {
 
     #[test]
     fn every_attribute_map_has_each_name_once_and_sorts_by_id() {
-        check::<Network>();
-        check::<subnets::Subnet>();
-        check::<Port>();
-        check::<Host>();
+        for resource in all() {
+            (resource.check)();
+        }
     }
 }

@@ -3,16 +3,20 @@
 use crate::frame::attribute::{Attribute, AttributeMap};
 use crate::frame::caller::Access;
 use crate::frame::decode::{Decode, plain};
+use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
-use crate::frame::resource::{Context, Resource};
+use crate::frame::query::flag_values;
+use crate::frame::resource::{Context, Resource, Tx};
 use crate::frame::standard::{ids_schema, text_schema};
 use crate::{flag, standard};
-use diesel::QueryResult;
+use diesel::sql_types::{Bool, Nullable};
+use diesel::{BoolExpressionMethods as _, IntoSql as _, QueryResult};
 use diesel_async::AsyncPgConnection;
-use mizar_db::listing::Visibility;
+use mizar_db::listing::{Predicate, Visibility};
 use mizar_db::resources::network::{self, Hold, Network, NetworkRow};
 use mizar_db::schema::networks;
+use mizar_db::sharing::shared_with_all;
 use mizar_db::{one_of, sort_key};
 use mizar_domain::id::{NetworkId, ProjectId};
 use mizar_domain::network::{CreateNetwork, UpdateNetwork};
@@ -33,8 +37,22 @@ fn vni_schema() -> RefOr<Schema> {
 
 type Attr = Attribute<Network>;
 
+fn shared_filter(raw: &[String]) -> Result<Predicate<networks::table>, String> {
+    let none: Predicate<networks::table> = Box::new(false.into_sql::<Nullable<Bool>>());
+    let either = |one: Predicate<networks::table>, flag: bool| -> Predicate<networks::table> {
+        Box::new(one.or(shared_with_all("networks.id", network::NETWORK, flag)))
+    };
+    Ok(flag_values(raw)?.into_iter().fold(none, either))
+}
+
+const EXTENSIONS: &[Extension] = &[
+    Extension::new("net-mtu", "Network MTU", "Networks have an MTU."),
+    Extension::new("net-mtu-writable", "Network MTU (writable)", "The MTU of a network may be chosen."),
+    Extension::new("provider", "Provider Network", "Operators see VNIs."),
+];
+
 fn attributes() -> Vec<Attr> {
-    let (mut all, after) = standard!(Network, networks, NetworkRow);
+    let mut all = standard!(Network, networks, NetworkRow: id name description project);
     all.extend([
         Attr::shown("admin_state_up", bool::schema, |n, out| out.put(&n.row.admin_state_up))
             .writable()
@@ -44,11 +62,11 @@ fn attributes() -> Vec<Attr> {
             .filter(one_of!(networks::status: String))
             .sort(sort_key!(NetworkRow, networks::status, |row| row.status.clone())),
         Attr::shown("subnets", ids_schema, |n, out| out.put(&n.subnets)),
-        Attr::shown("shared", bool::schema, |n, out| out.put(&n.row.shared))
+        Attr::shown("shared", bool::schema, |n, out| out.put(&n.shared))
             .about("Every project may put ports on it.")
             .writable()
             .sent_by(Access::Admin)
-            .filter(flag!(networks::shared)),
+            .filter(shared_filter),
         Attr::shown("router:external", bool::schema, |n, out| out.put(&n.row.external))
             .about("Always false until there are gateways.")
             .writable()
@@ -83,7 +101,7 @@ fn attributes() -> Vec<Attr> {
             .seen_by(Access::Privileged)
             .filter(one_of!(networks::vni: i32)),
     ]);
-    all.extend(after);
+    all.extend(standard!(Network, networks, NetworkRow: revision times tags));
     all
 }
 
@@ -98,6 +116,8 @@ impl Resource for Network {
     const KIND: &'static str = "Network";
     const NOT_FOUND: &'static str = "NetworkNotFound";
     const TABLE: &'static str = "networks";
+    const QUOTA: Option<&'static str> = Some("network");
+    const EXTENSIONS: &'static [Extension] = EXTENSIONS;
 
     fn map() -> &'static AttributeMap<Self> {
         static MAP: LazyLock<AttributeMap<Network>> = LazyLock::new(|| AttributeMap::new(attributes()));
@@ -106,14 +126,6 @@ impl Resource for Network {
 
     fn row(&self) -> &NetworkRow {
         &self.row
-    }
-
-    fn project(&self) -> Option<Uuid> {
-        Some(self.row.project_id)
-    }
-
-    fn revision(&self) -> i64 {
-        self.row.revision_number
     }
 
     fn tags(&self) -> &[String] {
@@ -139,7 +151,7 @@ impl Resource for Network {
         })
     }
 
-    fn decode_update(fields: &mut Fields<'_>) -> Result<UpdateNetwork, Fault> {
+    fn decode_update(fields: &mut Fields<'_>, _: &Self) -> Result<UpdateNetwork, Fault> {
         refuse_external(fields)?;
         Ok(UpdateNetwork {
             name: fields.optional("name")?,
@@ -151,34 +163,32 @@ impl Resource for Network {
         })
     }
 
-    async fn complete(conn: &mut AsyncPgConnection, _: &Context, rows: Vec<NetworkRow>) -> QueryResult<Vec<Self>> {
-        network::complete(conn, rows).await
+    async fn complete(
+        conn: &mut AsyncPgConnection,
+        context: &Context,
+        rows: Vec<NetworkRow>,
+    ) -> QueryResult<Vec<Self>> {
+        network::complete(conn, context.caller.project(), rows).await
     }
 
     async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<Option<NetworkRow>, Fault> {
         Ok(network::lock(conn, Visibility::All, &[id], Hold::Alone).await?.remove(&id))
     }
 
-    async fn create(
-        conn: &mut AsyncPgConnection,
-        context: &Context,
-        commands: &[CreateNetwork],
-    ) -> Result<Vec<Self>, Fault> {
-        Ok(network::create(conn, context.settings.underlay_mtu, commands).await?)
+    async fn create(tx: &mut Tx<'_>, commands: &[CreateNetwork]) -> Result<Vec<Self>, Fault> {
+        Ok(network::create(tx.conn, tx.context.settings.underlay_mtu, commands).await?)
     }
 
-    async fn update(
-        conn: &mut AsyncPgConnection,
-        context: &Context,
-        _held: NetworkRow,
-        old: Self,
-        command: &UpdateNetwork,
-    ) -> Result<Self, Fault> {
-        Ok(network::update(conn, context.settings.underlay_mtu, old, command).await?)
+    async fn update(tx: &mut Tx<'_>, _held: NetworkRow, old: Self, command: &UpdateNetwork) -> Result<Self, Fault> {
+        Ok(network::update(tx.conn, tx.context.settings.underlay_mtu, old, command).await?)
     }
 
-    async fn delete(conn: &mut AsyncPgConnection, _held: NetworkRow, old: Self) -> Result<(), Fault> {
-        Ok(network::delete(conn, &old).await?)
+    /// Its subnets go with it, and count no more.
+    async fn delete(tx: &mut Tx<'_>, _held: NetworkRow, old: Self) -> Result<(), Fault> {
+        for owner in network::delete(tx.conn, &old).await? {
+            tx.charge(owner, "subnet", -1);
+        }
+        Ok(())
     }
 }
 

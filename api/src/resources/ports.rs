@@ -3,9 +3,10 @@
 use crate::frame::attribute::{Attribute, AttributeMap};
 use crate::frame::caller::Access;
 use crate::frame::decode::{Decode, Opaque, Strict, plain, shown};
+use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
-use crate::frame::resource::{Context, Operations, Resource};
+use crate::frame::resource::{Context, Operations, Resource, Tx};
 use crate::frame::standard::text_schema;
 use crate::{flag, standard};
 use diesel::QueryResult;
@@ -86,8 +87,28 @@ fn status_schema() -> RefOr<Schema> {
 
 type Attr = Attribute<Port>;
 
+const EXTENSIONS: &[Extension] = &[
+    Extension::new(
+        "allowed-address-pairs",
+        "Allowed Address Pairs",
+        "Source addresses that a port may use beside its own.",
+    ),
+    Extension::new("binding", "Port Binding", "Ports are bound to hosts."),
+    Extension::new(
+        "ip-substring-filtering",
+        "IP address substring filtering",
+        "fixed_ips=ip_address_substr=… finds ports.",
+    ),
+    Extension::new("port-security", "Port Security", "Anti-spoofing may be switched off."),
+    Extension::new(
+        "tag-ports-during-bulk-creation",
+        "Tag Ports During Bulk Creation",
+        "Tags may be given when creating ports.",
+    ),
+];
+
 fn attributes() -> Vec<Attr> {
-    let (mut all, after) = standard!(Port, ports, PortRow);
+    let mut all = standard!(Port, ports, PortRow: id name description project);
     all.extend([
         Attr::shown("network_id", Uuid::schema, |p, out| out.put(&p.row.network_id))
             .required()
@@ -147,7 +168,7 @@ fn attributes() -> Vec<Attr> {
             .sent_by(Access::Privileged)
             .seen_by(Access::Privileged),
     ]);
-    all.extend(after);
+    all.extend(standard!(Port, ports, PortRow: revision times tags));
     all
 }
 
@@ -193,6 +214,8 @@ impl Resource for Port {
     const KIND: &'static str = "Port";
     const NOT_FOUND: &'static str = "PortNotFound";
     const TABLE: &'static str = "ports";
+    const QUOTA: Option<&'static str> = Some("port");
+    const EXTENSIONS: &'static [Extension] = EXTENSIONS;
     const OPERATIONS: Operations = Operations { service: true, ..Operations::TENANT };
 
     fn map() -> &'static AttributeMap<Self> {
@@ -202,14 +225,6 @@ impl Resource for Port {
 
     fn row(&self) -> &PortRow {
         &self.row
-    }
-
-    fn project(&self) -> Option<Uuid> {
-        Some(self.row.project_id)
-    }
-
-    fn revision(&self) -> i64 {
-        self.row.revision_number
     }
 
     fn tags(&self) -> &[String] {
@@ -240,7 +255,7 @@ impl Resource for Port {
         })
     }
 
-    fn decode_update(fields: &mut Fields<'_>) -> Result<UpdatePort, Fault> {
+    fn decode_update(fields: &mut Fields<'_>, _: &Self) -> Result<UpdatePort, Fault> {
         refuse_later(fields)?;
         let profile: Option<Option<Opaque>> = fields.optional("binding:profile")?;
         Ok(UpdatePort {
@@ -267,26 +282,16 @@ impl Resource for Port {
         Ok(port_commands::lock(conn, id).await?)
     }
 
-    async fn create(
-        conn: &mut AsyncPgConnection,
-        context: &Context,
-        commands: &[CreatePort],
-    ) -> Result<Vec<Self>, Fault> {
-        Ok(port_commands::create(conn, context.view, commands).await?)
+    async fn create(tx: &mut Tx<'_>, commands: &[CreatePort]) -> Result<Vec<Self>, Fault> {
+        Ok(port_commands::create(tx.conn, tx.context.view, commands).await?)
     }
 
-    async fn update(
-        conn: &mut AsyncPgConnection,
-        context: &Context,
-        network: NetworkRow,
-        old: Self,
-        command: &UpdatePort,
-    ) -> Result<Self, Fault> {
-        Ok(port_commands::update(conn, context.view, network, old, command).await?)
+    async fn update(tx: &mut Tx<'_>, network: NetworkRow, old: Self, command: &UpdatePort) -> Result<Self, Fault> {
+        Ok(port_commands::update(tx.conn, tx.context.view, network, old, command).await?)
     }
 
-    async fn delete(conn: &mut AsyncPgConnection, network: NetworkRow, old: Self) -> Result<(), Fault> {
-        Ok(port_commands::delete(conn, network, &old).await?)
+    async fn delete(tx: &mut Tx<'_>, network: NetworkRow, old: Self) -> Result<(), Fault> {
+        Ok(port_commands::delete(tx.conn, network, &old).await?)
     }
 }
 

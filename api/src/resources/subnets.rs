@@ -5,7 +5,7 @@ use crate::frame::decode::{Decode, Destination, Strict, plain};
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
 use crate::frame::query::address_values;
-use crate::frame::resource::{Context, Resource};
+use crate::frame::resource::{Context, Resource, Tx};
 use crate::frame::standard::{nullable, text_schema};
 use crate::{flag, standard};
 use diesel::QueryResult;
@@ -84,7 +84,7 @@ fn null_schema() -> RefOr<Schema> {
 type Attr = Attribute<Subnet>;
 
 fn attributes() -> Vec<Attr> {
-    let (mut all, after) = standard!(Subnet, subnets, SubnetRow);
+    let mut all = standard!(Subnet, subnets, SubnetRow: id name description project);
     all.extend([
         Attr::shown("network_id", Uuid::schema, |s, out| out.put(&s.row.network_id))
             .required()
@@ -122,7 +122,7 @@ fn attributes() -> Vec<Attr> {
         Attr::shown("subnetpool_id", null_schema, |_, out| out.put(&Value::Null)).post(),
         Attr::shown("service_types", || Array::new(text_schema()).into(), |_, out| out.put::<[Value]>(&[])).writable(),
     ]);
-    all.extend(after);
+    all.extend(standard!(Subnet, subnets, SubnetRow: revision times tags));
     all
 }
 
@@ -137,6 +137,7 @@ impl Resource for Subnet {
     const KIND: &'static str = "Subnet";
     const NOT_FOUND: &'static str = "SubnetNotFound";
     const TABLE: &'static str = "subnets";
+    const QUOTA: Option<&'static str> = Some("subnet");
 
     fn map() -> &'static AttributeMap<Self> {
         static MAP: LazyLock<AttributeMap<Subnet>> = LazyLock::new(|| AttributeMap::new(attributes()));
@@ -145,14 +146,6 @@ impl Resource for Subnet {
 
     fn row(&self) -> &SubnetRow {
         &self.row
-    }
-
-    fn project(&self) -> Option<Uuid> {
-        Some(self.row.project_id)
-    }
-
-    fn revision(&self) -> i64 {
-        self.row.revision_number
     }
 
     fn tags(&self) -> &[String] {
@@ -186,7 +179,7 @@ impl Resource for Subnet {
         })
     }
 
-    fn decode_update(fields: &mut Fields<'_>) -> Result<UpdateSubnet, Fault> {
+    fn decode_update(fields: &mut Fields<'_>, _: &Self) -> Result<UpdateSubnet, Fault> {
         refuse_later(fields)?;
         Ok(UpdateSubnet {
             name: fields.optional("name")?,
@@ -207,27 +200,17 @@ impl Resource for Subnet {
         Ok(subnet::lock(conn, id).await?)
     }
 
-    async fn create(
-        conn: &mut AsyncPgConnection,
-        context: &Context,
-        commands: &[CreateSubnet],
-    ) -> Result<Vec<Self>, Fault> {
-        let rows = subnet::create(conn, context.view, commands).await?;
+    async fn create(tx: &mut Tx<'_>, commands: &[CreateSubnet]) -> Result<Vec<Self>, Fault> {
+        let rows = subnet::create(tx.conn, tx.context.view, commands).await?;
         Ok(rows.into_iter().map(|row| Self { row }).collect())
     }
 
-    async fn update(
-        conn: &mut AsyncPgConnection,
-        _: &Context,
-        network: NetworkRow,
-        old: Self,
-        command: &UpdateSubnet,
-    ) -> Result<Self, Fault> {
-        Ok(Self { row: subnet::update(conn, &network, old.row, command).await? })
+    async fn update(tx: &mut Tx<'_>, network: NetworkRow, old: Self, command: &UpdateSubnet) -> Result<Self, Fault> {
+        Ok(Self { row: subnet::update(tx.conn, &network, old.row, command).await? })
     }
 
-    async fn delete(conn: &mut AsyncPgConnection, network: NetworkRow, old: Self) -> Result<(), Fault> {
-        Ok(subnet::delete(conn, &network, &old.row).await?)
+    async fn delete(tx: &mut Tx<'_>, network: NetworkRow, old: Self) -> Result<(), Fault> {
+        Ok(subnet::delete(tx.conn, &network, &old.row).await?)
     }
 }
 

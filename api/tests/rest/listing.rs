@@ -62,7 +62,8 @@ async fn every_filter_and_sort_key_of_every_resource_works() -> anyhow::Result<(
                 {
                     Some(Value::String(text)) => vec![format!("{name}={text}")],
                     Some(value @ (Value::Bool(_) | Value::Number(_))) => vec![format!("{name}={value}")],
-                    _ => vec![format!("{name}=x")],
+                    // Of any type, also of a flag that no object shows.
+                    _ => vec![format!("{name}=true")],
                 },
             };
             for query in query {

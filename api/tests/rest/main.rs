@@ -1,5 +1,7 @@
 //! The REST surface, against a real server and a real database of each test's own.
 
+mod address_scopes;
+mod audit;
 mod bindings;
 mod boot;
 mod concurrency;
@@ -15,6 +17,7 @@ mod openstack_client;
 mod operator;
 mod ports;
 mod program;
+mod quotas;
 mod stampede;
 mod subnets;
 mod support;

@@ -5,6 +5,7 @@ use diesel::QueryableByName;
 use diesel::sql_types::{Nullable, Text};
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use mizar_api::app::{App, Settings};
+use mizar_api::frame::quota::Quotas;
 use mizar_api::identity::keys::Keys;
 use mizar_api::identity::token::Tokens;
 use mizar_api::observe::limits::Limits;
@@ -70,6 +71,8 @@ impl Cloud {
             lease: Duration::from_secs(30),
             token_ttl: Duration::from_secs(3600),
             limits,
+            quotas: Quotas::default(),
+            announce_all: false,
         };
         let tokens = Tokens::new(Keys::open(&self.state)?);
         Ok((Arc::new(App::new(self.db.pool(16, Use::Commands)?, tokens, settings, None)), listener))

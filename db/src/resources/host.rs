@@ -59,6 +59,14 @@ impl Listed for HostRow {
     fn id(&self) -> Uuid {
         self.id
     }
+
+    fn project(&self) -> Option<Uuid> {
+        None
+    }
+
+    fn revision(&self) -> i64 {
+        self.revision_number
+    }
 }
 
 /// What a host last said.

@@ -116,7 +116,7 @@ impl Failure {
 }
 
 /// The name of the constraint that a statement broke: names are ours, message texts are not.
-pub(crate) fn violated(error: &Error) -> Option<&str> {
+pub fn violated(error: &Error) -> Option<&str> {
     match error {
         Error::DatabaseError(
             DatabaseErrorKind::UniqueViolation

@@ -3,7 +3,8 @@
 use super::Failure;
 use crate::entries;
 use crate::listing::{Listed, Predicate, Visibility};
-use crate::schema::{hosts, networks, ports, subnets};
+use crate::schema::{hosts, networks, ports, rbac_policies, subnets};
+use crate::sharing::{self, shared_with};
 use crate::statement::statement;
 use chrono::{DateTime, Utc};
 use diesel::dsl::{self, exists, now};
@@ -32,7 +33,6 @@ pub struct NetworkRow {
     pub status: String,
     pub vni: i32,
     pub mtu: i32,
-    pub shared: bool,
     pub external: bool,
     pub port_security_enabled: bool,
     pub tags: Vec<String>,
@@ -49,7 +49,9 @@ impl Listed for NetworkRow {
         let all = networks::table.select(Self::as_select()).into_boxed();
         match view {
             Visibility::All => all,
-            Visibility::Project(project) => all.filter(networks::project_id.eq(project).or(networks::shared)),
+            Visibility::Project(project) => {
+                all.filter(networks::project_id.eq(project).nullable().or(shared_with("networks.id", NETWORK, project)))
+            }
             Visibility::Nothing => all.filter(false.into_sql::<diesel::sql_types::Bool>()),
         }
     }
@@ -61,6 +63,14 @@ impl Listed for NetworkRow {
     fn id(&self) -> Uuid {
         self.id
     }
+
+    fn project(&self) -> Option<Uuid> {
+        Some(self.project_id)
+    }
+
+    fn revision(&self) -> i64 {
+        self.revision_number
+    }
 }
 
 impl NetworkRow {
@@ -70,18 +80,29 @@ impl NetworkRow {
     }
 }
 
-/// A network with the ids of its subnets.
+/// Networks are shared as this.
+pub const NETWORK: &str = "network";
+
+/// A network with what other tables say about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// The row.
     pub row: NetworkRow,
+    /// With the caller's project, or with everybody.
+    pub shared: bool,
     /// Its subnets, by id.
     pub subnets: Vec<Uuid>,
 }
 
-/// Adds what other tables say, for any number of networks in one query.
-pub async fn complete(conn: &mut AsyncPgConnection, rows: Vec<NetworkRow>) -> QueryResult<Vec<Network>> {
+/// Adds what other tables say, for any number of networks in two queries; `project` is the
+/// caller's.
+pub async fn complete(
+    conn: &mut AsyncPgConnection,
+    project: Option<Uuid>,
+    rows: Vec<NetworkRow>,
+) -> QueryResult<Vec<Network>> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let shared = sharing::shared_among(conn, NETWORK, &ids, project).await?;
     let pairs: Vec<(Uuid, Uuid)> = subnets::table
         .filter(subnets::network_id.eq_any(ids))
         .select((subnets::network_id, subnets::id))
@@ -94,7 +115,7 @@ pub async fn complete(conn: &mut AsyncPgConnection, rows: Vec<NetworkRow>) -> Qu
     }
     let with_subnets = |row: NetworkRow| {
         let subnets = by_network.remove(&row.id).unwrap_or_default();
-        Network { row, subnets }
+        Network { shared: shared.contains(&row.id), row, subnets }
     };
     Ok(rows.into_iter().map(with_subnets).collect())
 }
@@ -175,7 +196,10 @@ pub async fn create(
     for command in commands {
         let row = insert(conn, command, check_mtu(command.mtu, underlay_mtu)?).await?;
         writes.extend(mizar_compile::create(Object::Network(&row.model())));
-        made.push(Network { row, subnets: Vec::new() });
+        if command.shared {
+            sharing::share_with_all(conn, NETWORK, row.id, row.project_id, true).await?;
+        }
+        made.push(Network { row, shared: command.shared, subnets: Vec::new() });
     }
     entries::apply(conn, &writes).await?;
     Ok(made)
@@ -193,7 +217,6 @@ async fn insert(conn: &mut AsyncPgConnection, command: &CreateNetwork, mtu: u32)
                 networks::admin_state_up.eq(command.admin_up),
                 networks::vni.eq(vni.get().cast_signed()),
                 networks::mtu.eq(mtu.cast_signed()),
-                networks::shared.eq(command.shared),
                 networks::port_security_enabled.eq(command.port_security),
                 networks::tags.eq(command.tags.clone().into_vec()),
             ))
@@ -219,7 +242,7 @@ pub async fn update(
     old: Network,
     command: &UpdateNetwork,
 ) -> Result<Network, Failure> {
-    let Network { row: old, subnets } = old;
+    let Network { row: old, shared, subnets } = old;
     let mtu = match command.mtu {
         Some(mtu) => {
             let mtu = check_mtu(Some(mtu), underlay_mtu)?;
@@ -228,11 +251,8 @@ pub async fn update(
         }
         None => old.mtu,
     };
-    if old.shared && command.shared == Some(false) {
-        let foreign = ports::table.filter(ports::network_id.eq(old.id)).filter(ports::project_id.ne(old.project_id));
-        if diesel::select(exists(foreign)).get_result::<bool>(conn).await? {
-            return Err(NetworkError::SharedInUse(old.id.into()).into());
-        }
+    if let Some(shared) = command.shared {
+        share(conn, &old, shared).await?;
     }
     let name = command.name.as_ref().map_or(old.name.as_str(), |name| name.as_str());
     let description = command.description.as_ref().map_or(old.description.as_str(), |text| text.as_str());
@@ -242,7 +262,6 @@ pub async fn update(
             networks::description.eq(description),
             networks::admin_state_up.eq(command.admin_up.unwrap_or(old.admin_state_up)),
             networks::mtu.eq(mtu),
-            networks::shared.eq(command.shared.unwrap_or(old.shared)),
             networks::port_security_enabled.eq(command.port_security.unwrap_or(old.port_security_enabled)),
             networks::revision_number.eq(networks::revision_number + 1),
             networks::updated_at.eq(now),
@@ -252,7 +271,31 @@ pub async fn update(
         .await?;
     let writes = mizar_compile::update(Object::Network(&old.model()), Object::Network(&row.model()));
     entries::apply(conn, &writes).await?;
-    Ok(Network { row, subnets })
+    Ok(Network { row, shared: command.shared.unwrap_or(shared), subnets })
+}
+
+/// `shared` cannot be taken back while somebody has ports there whom no other policy lets in.
+async fn share(conn: &mut AsyncPgConnection, network: &NetworkRow, shared: bool) -> Result<(), Failure> {
+    sharing::share_with_all(conn, NETWORK, network.id, network.project_id, shared).await?;
+    if !shared {
+        let foreign = ports::table
+            .filter(ports::network_id.eq(network.id))
+            .filter(ports::project_id.ne(network.project_id))
+            .filter(dsl::not(exists(
+                rbac_policies::table
+                    .filter(rbac_policies::object_type.eq(NETWORK))
+                    .filter(rbac_policies::object_id.eq(network.id))
+                    .filter(
+                        rbac_policies::target_project
+                            .is_null()
+                            .or(rbac_policies::target_project.eq(ports::project_id.nullable())),
+                    ),
+            )));
+        if diesel::select(exists(foreign)).get_result::<bool>(conn).await? {
+            return Err(NetworkError::SharedInUse(network.id.into()).into());
+        }
+    }
+    Ok(())
 }
 
 /// A larger MTU must fit the uplinks of the hosts that the network is on.
@@ -274,9 +317,9 @@ async fn check_hosts(conn: &mut AsyncPgConnection, network: Uuid, mtu: u32) -> R
     }
 }
 
-/// Deletes a network that the caller has locked ([`Hold::Alone`]), with its subnets. Ports must
-/// be gone before: that is the tenant's to decide.
-pub async fn delete(conn: &mut AsyncPgConnection, network: &Network) -> Result<(), Failure> {
+/// Deletes a network that the caller has locked ([`Hold::Alone`]), with its subnets; returns whose
+/// those were. Ports must be gone before: that is the tenant's to decide.
+pub async fn delete(conn: &mut AsyncPgConnection, network: &Network) -> Result<Vec<Uuid>, Failure> {
     let id = network.row.id;
     let ports: Vec<Uuid> =
         ports::table.filter(ports::network_id.eq(id)).select(ports::id).order(ports::id).limit(10).load(conn).await?;
@@ -288,14 +331,16 @@ pub async fn delete(conn: &mut AsyncPgConnection, network: &Network) -> Result<(
         .returning(super::subnet::SubnetRow::as_returning())
         .get_results(conn)
         .await?;
+    sharing::forget(conn, NETWORK, id).await?;
     diesel::delete(networks::table.find(id)).execute(conn).await?;
+    let owners = subnets.iter().map(|subnet| subnet.project_id).collect();
     let mut writes = Vec::new();
     for subnet in subnets {
         writes.extend(mizar_compile::delete(Object::Subnet(&subnet.model(&network.row)?)));
     }
     writes.extend(mizar_compile::delete(Object::Network(&network.row.model())));
     entries::apply(conn, &writes).await?;
-    Ok(())
+    Ok(owners)
 }
 
 /// A network's revision rises when a list in its representation changes (its subnets). Ports do

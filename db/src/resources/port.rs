@@ -91,6 +91,14 @@ impl Listed for PortRow {
     fn id(&self) -> Uuid {
         self.id
     }
+
+    fn project(&self) -> Option<Uuid> {
+        Some(self.project_id)
+    }
+
+    fn revision(&self) -> i64 {
+        self.revision_number
+    }
 }
 
 /// A port with its addresses.

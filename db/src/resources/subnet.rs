@@ -5,6 +5,7 @@ use super::{Failure, ObjectKind, inet, ipv4, network, violated};
 use crate::entries;
 use crate::listing::{Listed, Predicate, Visibility};
 use crate::schema::{networks, port_ips, subnets};
+use crate::sharing::shared_with;
 use chrono::{DateTime, Utc};
 use diesel::dsl::{self, exists, now};
 use diesel::pg::Pg;
@@ -67,16 +68,17 @@ impl Listed for SubnetRow {
     type Table = subnets::table;
     type Rows = dsl::IntoBoxed<'static, dsl::Select<subnets::table, dsl::AsSelect<Self, Pg>>, Pg>;
 
-    /// Own, or of a network that others share.
+    /// Own, or of a network that is one's own or shared.
     fn visible_to(view: Visibility) -> Self::Rows {
         let all = subnets::table.select(Self::as_select()).into_boxed();
         match view {
             Visibility::All => all,
             Visibility::Project(project) => {
-                let shared = networks::table
+                let own_network = networks::table
                     .filter(networks::id.eq(subnets::network_id))
-                    .filter(networks::shared.or(networks::project_id.eq(project)));
-                all.filter(subnets::project_id.eq(project).or(exists(shared)))
+                    .filter(networks::project_id.eq(project));
+                let own = subnets::project_id.eq(project).or(exists(own_network)).nullable();
+                all.filter(own.or(shared_with("subnets.network_id", network::NETWORK, project)))
             }
             Visibility::Nothing => all.filter(false.into_sql::<diesel::sql_types::Bool>()),
         }
@@ -88,6 +90,14 @@ impl Listed for SubnetRow {
 
     fn id(&self) -> Uuid {
         self.id
+    }
+
+    fn project(&self) -> Option<Uuid> {
+        Some(self.project_id)
+    }
+
+    fn revision(&self) -> i64 {
+        self.revision_number
     }
 }
 

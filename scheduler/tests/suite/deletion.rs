@@ -40,7 +40,7 @@ async fn a_deleted_subnet_and_network_leave_no_role_and_no_live_entry() -> Resul
     let delete = async |conn: &mut diesel_async::AsyncPgConnection| {
         let row = network::lock(conn, Visibility::All, &[network.row.id], Hold::Alone).await?.into_values().next();
         let Some(row) = row else { return Err(Failure::Contended) };
-        let complete = network::complete(conn, vec![row]).await?;
+        let complete = network::complete(conn, None, vec![row]).await?;
         let Some(network) = complete.into_iter().next() else { return Err(Failure::Contended) };
         network::delete(conn, &network).await
     };

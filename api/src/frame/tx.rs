@@ -1,0 +1,91 @@
+//! A command's transaction: rows, quotas and audit events stand or fall together.
+
+use super::context::Context;
+use super::fault::Fault;
+use crate::app::App;
+use diesel_async::AsyncPgConnection;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use mizar_db::ledger::{Event, Ledger};
+use serde_json::Value;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What a command works with. Run again from its beginning when two transactions meet, so rules
+/// have no effect outside of it.
+pub struct Tx<'c> {
+    /// In the transaction.
+    pub conn: &'c mut AsyncPgConnection,
+    /// The request.
+    pub context: &'c Context,
+    /// The parent of a nested resource's objects, named by the path.
+    pub above: Option<Above>,
+    ledger: Ledger,
+}
+
+/// The object below which a nested resource lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Above {
+    /// Its id.
+    pub id: Uuid,
+    /// Whose it is, and so whose what lies below it is.
+    pub project: Option<Uuid>,
+}
+
+impl Tx<'_> {
+    /// A project has so many more objects of a kind, or fewer: the frame does this for what its
+    /// handlers create and delete; rules do it for what they create and delete beside that.
+    pub fn charge(&mut self, project: Uuid, resource: &'static str, count: i64) {
+        self.ledger.charge(project, resource, count);
+    }
+
+    /// An audit event: the frame writes those of its handlers; rules those of other objects that
+    /// they change.
+    pub fn record(
+        &mut self,
+        action: &'static str,
+        object_type: &'static str,
+        object_id: Uuid,
+        project: Option<Uuid>,
+        changes: Value,
+    ) {
+        self.ledger.record(Event { action, object_type, object_id, project, changes });
+    }
+
+    /// Writes the ledger, as the last statement before the commit.
+    async fn close(self) -> Result<(), Fault> {
+        let usage = self.ledger.close(self.conn, &self.context.actor()).await?;
+        let quotas = &self.context.settings.quotas;
+        let over: Vec<String> = usage
+            .into_iter()
+            .filter(|usage| {
+                let limit = usage.limit.unwrap_or_else(|| quotas.limit(&usage.resource));
+                limit >= 0 && usage.used > limit
+            })
+            .map(|usage| usage.resource)
+            .collect();
+        if over.is_empty() { Ok(()) } else { Err(Fault::over_quota(&over)) }
+    }
+}
+
+/// Runs a command in a transaction.
+pub async fn transaction<T, F>(app: &App, context: &Arc<Context>, work: F) -> Result<T, Fault>
+where
+    F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T, Fault>> + Send + Sync + 'static,
+    T: Send + 'static,
+{
+    let context = Arc::clone(context);
+    let work = Arc::new(work);
+    app.pool
+        .transaction(move |conn| {
+            let (context, work) = (Arc::clone(&context), Arc::clone(&work));
+            async move {
+                let mut tx = Tx { conn, context: &context, above: None, ledger: Ledger::default() };
+                let done = work(&mut tx).await?;
+                tx.close().await?;
+                Ok(done)
+            }
+            .boxed()
+        })
+        .await
+}

@@ -1,0 +1,70 @@
+use crate::support::{Cloud, id, ids};
+use serde_json::json;
+
+const PATH: &str = "/v2.0/mizar/audit";
+
+#[tokio::test]
+async fn every_change_is_in_the_audit_log_with_who_made_it_and_what_was_sent() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let network = red.make("network", json!({"name": "n"})).await?;
+    let answer = red.update("network", &network, json!({"name": "m"})).await?;
+    let request = answer.headers["x-openstack-request-id"].to_str()?.to_owned();
+    red.put(&format!("/v2.0/networks/{}/tags/t", id(&network)), None).await?.ok(201)?;
+    red.remove("network", &network).await?.ok(204)?;
+
+    let log = admin.get(&format!("{PATH}?object_id={}", id(&network))).await?.ok(200)?;
+    let events = log["audit_events"].as_array().cloned().unwrap_or_default();
+    let said: Vec<_> = events.iter().map(|e| (e["action"].as_str().unwrap_or(""), e["changes"].clone())).collect();
+    let expected = [
+        ("create", json!({"name": "n"})),
+        ("update", json!({"name": "m"})),
+        ("update", json!({"tags": ["t"]})),
+        ("delete", json!({})),
+    ];
+    assert_eq!(said, expected, "in the order of time");
+    let update = &events[1];
+    assert_eq!(update["request_id"], json!(request));
+    assert_eq!(update["remote"], "127.0.0.1");
+    assert_eq!((&update["user_name"], &update["roles"]), (&json!("red"), &json!(["member"])));
+    assert_eq!((&update["project_id"], &update["user_project"]), (&json!(red.project), &json!(red.project)));
+    assert_eq!(update["object_type"], "network");
+    let shown = admin.get(&format!("{PATH}/{}", id(update))).await?.ok(200)?;
+    assert_eq!(shown["audit_event"], *update);
+
+    let page = admin.get(&format!("{PATH}?user_name=red&sort_key=at&sort_dir=desc&limit=2")).await?.ok(200)?;
+    assert_eq!(ids(&page["audit_events"]), [id(&events[3]), id(&events[2])]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_fails_is_not_in_the_audit_log() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let (network, _) = red.network("10.0.0.0/30").await?;
+    let before = cloud.rows("SELECT id FROM audit_events").await?;
+    let port = json!({"network_id": network["id"]});
+    let ports = json!({"ports": [port, port, port]});
+    assert_eq!(red.post("/v2.0/ports", &ports).await?.fault(), (409, "IpAddressGenerationFailure"));
+    assert_eq!(cloud.rows("SELECT id FROM audit_events").await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_audit_log_is_the_administrators_and_nobody_changes_it() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    red.make("network", json!({})).await?;
+    assert_eq!(red.get(PATH).await?.fault(), (403, "PolicyNotAuthorized"));
+    let log = admin.get(PATH).await?.ok(200)?;
+    let event = format!("{PATH}/{}", id(&log["audit_events"][0]));
+    assert_eq!(red.get(&event).await?.fault(), (403, "PolicyNotAuthorized"));
+    assert_eq!(admin.delete(&event).await?.fault(), (405, "HTTPMethodNotAllowed"));
+    assert_eq!(admin.post(PATH, &json!({"audit_event": {}})).await?.fault(), (405, "HTTPMethodNotAllowed"));
+    for statement in ["UPDATE audit_events SET user_name = 'x'", "DELETE FROM audit_events", "TRUNCATE audit_events"] {
+        let refused = cloud.sql(statement).await;
+        assert!(refused.is_err_and(|error| format!("{error:#}").contains("append-only")), "{statement}");
+    }
+    assert_eq!(admin.get(PATH).await?.ok(200)?, log);
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! What a transaction leaves behind beside its rows: audit events and the use of quotas.
+//!
+//! Both are written by one statement at the end of the transaction. The counter of a project and
+//! resource is updated last, because its row lock is held until the commit: creates of one project
+//! wait for each other's commit, and not for each other's work (CONTROLPLANE C8).
+
+use crate::statement::statement;
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Who acts.
+#[derive(Clone, Debug, Default)]
+pub struct Actor {
+    /// The request, as its answer names it.
+    pub request_id: String,
+    /// Address of the other end.
+    pub remote: String,
+    /// Id of the account.
+    pub user_id: String,
+    /// Its name.
+    pub user_name: String,
+    /// What its token is for.
+    pub project: Option<Uuid>,
+    /// Names of its roles.
+    pub roles: Vec<String>,
+}
+
+/// Something was changed.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// `create`, `update`, `delete`, or an action's name.
+    pub action: &'static str,
+    /// Kind of the object: `port`.
+    pub object_type: &'static str,
+    /// Which.
+    pub object_id: Uuid,
+    /// Whose it is.
+    pub project: Option<Uuid>,
+    /// What was sent.
+    pub changes: Value,
+}
+
+/// Events and charges of one transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    events: Vec<Event>,
+    charges: BTreeMap<(Uuid, &'static str), i64>,
+}
+
+/// The use of a quota after a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Of what.
+    pub resource: String,
+    /// So many.
+    pub used: i64,
+    /// The project's own limit; none: the cloud's default counts.
+    pub limit: Option<i64>,
+}
+
+statement! {
+    /// All in one round trip.
+    WriteLedger {
+        request_id: String as Text, remote: String as Text, user_id: String as Text, user_name: String as Text,
+        user_project: Option<Uuid> as Nullable<SqlUuid>, roles: Vec<String> as Array<Text>,
+        ids: Vec<Uuid> as Array<SqlUuid>, actions: Vec<&'static str> as Array<Text>,
+        kinds: Vec<&'static str> as Array<Text>, objects: Vec<Uuid> as Array<SqlUuid>,
+        owners: Vec<Option<Uuid>> as Array<Nullable<SqlUuid>>, changes: Vec<Value> as Array<Jsonb>,
+        projects: Vec<Uuid> as Array<SqlUuid>, resources: Vec<&'static str> as Array<Text>,
+        counts: Vec<i64> as Array<BigInt>,
+    } -> (Text, BigInt, Nullable<BigInt>)
+    {
+        "WITH said AS (INSERT INTO audit_events (request_id, remote, user_id, user_name, user_project, roles, \
+         id, action, object_type, object_id, project_id, changes) SELECT "
+        request_id ", " remote ", " user_id ", " user_name ", " user_project ", " roles
+        ", e.* FROM unnest(" ids ", " actions ", " kinds ", " objects ", " owners ", " changes ") e) \
+         INSERT INTO quotas AS q (project_id, resource, used) SELECT n.* FROM unnest("
+        projects ", " resources ", " counts ") n ON CONFLICT (project_id, resource) \
+         DO UPDATE SET used = q.used + excluded.used \
+         RETURNING q.resource, q.used, q.max"
+    }
+}
+
+impl Ledger {
+    /// Something was changed.
+    pub fn record(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// A project has so many more objects, or fewer.
+    pub fn charge(&mut self, project: Uuid, resource: &'static str, count: i64) {
+        *self.charges.entry((project, resource)).or_default() += count;
+    }
+
+    /// Writes everything; returns what is used now of each quota of which more is used than
+    /// before. The caller rolls back if that is too much.
+    pub async fn close(self, conn: &mut AsyncPgConnection, actor: &Actor) -> QueryResult<Vec<Usage>> {
+        let charges: Vec<_> = self.charges.into_iter().filter(|(_, count)| *count != 0).collect();
+        if self.events.is_empty() && charges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rising: Vec<&str> = charges.iter().filter(|(_, count)| *count > 0).map(|((_, kind), _)| *kind).collect();
+        let events = &self.events;
+        let statement = WriteLedger {
+            request_id: actor.request_id.clone(),
+            remote: actor.remote.clone(),
+            user_id: actor.user_id.clone(),
+            user_name: actor.user_name.clone(),
+            user_project: actor.project,
+            roles: actor.roles.clone(),
+            ids: events.iter().map(|_| Uuid::now_v7()).collect(),
+            actions: events.iter().map(|event| event.action).collect(),
+            kinds: events.iter().map(|event| event.object_type).collect(),
+            objects: events.iter().map(|event| event.object_id).collect(),
+            owners: events.iter().map(|event| event.project).collect(),
+            changes: events.iter().map(|event| event.changes.clone()).collect(),
+            projects: charges.iter().map(|((project, _), _)| *project).collect(),
+            resources: charges.iter().map(|((_, resource), _)| *resource).collect(),
+            counts: charges.iter().map(|(_, count)| *count).collect(),
+        };
+        let rows: Vec<(String, i64, Option<i64>)> = statement.load(conn).await?;
+        let usage = rows.into_iter().map(|(resource, used, limit)| Usage { resource, used, limit });
+        Ok(usage.filter(|usage| rising.contains(&usage.resource.as_str())).collect())
+    }
+}
