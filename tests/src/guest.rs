@@ -28,11 +28,16 @@ pub struct Guest {
 impl Guest {
     /// Plugs a guest into the tap of `endpoint`. It has the port's MAC and knows nothing else.
     pub fn plug(endpoint: &Endpoint) -> Result<Self> {
-        let netns = Netns::named(format!("{}-guest", endpoint.netns.name()));
+        Self::at_tap(&endpoint.attached.host_ifname, &endpoint.netns, &endpoint.attached.mac)
+    }
+
+    /// The same to the tap of this name in a host's namespace.
+    pub fn at_tap(tap: &str, host: &Netns, mac: &str) -> Result<Self> {
+        let netns = Netns::named(format!("{}-guest", host.name()));
         netns.create()?;
-        let outer = endpoint.netns.enter(|| open_tap(&endpoint.attached.host_ifname))?.context("the port's tap")?;
+        let outer = host.enter(|| open_tap(tap))?.context("the port's tap")?;
         let inner = netns.enter(|| open_tap(IFNAME))?.context("the guest's interface")?;
-        netns.ip(&format!("link set {IFNAME} address {} up\n", endpoint.attached.mac))?;
+        netns.ip(&format!("link set {IFNAME} address {mac} up\n"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let pump = std::thread::spawn(move || pump(outer, inner, &stopped));

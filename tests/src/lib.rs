@@ -13,3 +13,4 @@ pub mod harness;
 pub mod scenarios;
 pub mod settle;
 pub mod tenant;
+pub mod wire;

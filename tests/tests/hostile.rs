@@ -1,5 +1,6 @@
 //! A tenant who may send any frame: nothing of it reaches another network. The frames are made by
-//! scapy, which shares no code with us.
+//! scapy, which shares no code with us. And somebody on the underlay who sends again what was seen
+//! there.
 
 use anyhow::{Context, Result, bail, ensure};
 use mizar::sandbox::endpoint::Endpoint;
@@ -7,6 +8,7 @@ use mizar::sandbox::netns::run;
 use mizar_tests::bed::Bed;
 use mizar_tests::exchange::common;
 use mizar_tests::harness::Scenario;
+use mizar_tests::scenarios::replay;
 use mizar_tests::tenant::{At, at};
 use mizar_tests::{bed, harness};
 use std::io::{BufRead, BufReader, Read};
@@ -116,5 +118,5 @@ fn hostile(bed: &Bed, transit: &[usize]) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    harness::run("thostile", bed::settings(), &[SCENARIOS])
+    harness::run("thostile", bed::settings(), &[SCENARIOS, replay::SCENARIOS])
 }

@@ -33,7 +33,7 @@ pub fn up(layout: &Layout, hosts: &[HostPlan], mtu: u32, xdp: bool) -> Result<()
 }
 
 fn wire(underlay: &Netns, namespace: &Netns, host: &HostPlan, mtu: u32, xdp: bool) -> Result<()> {
-    let bridge_end = format!("up{}", host.index);
+    let bridge_end = bridge_end(host);
     namespace.create()?;
     namespace.ip(&format!(
         "link add {UPLINK} mtu {mtu} address 02:6d:00:00:00:{:02x} type veth peer name {bridge_end} mtu {mtu} netns {}\n\
@@ -57,8 +57,18 @@ fn wire(underlay: &Netns, namespace: &Netns, host: &HostPlan, mtu: u32, xdp: boo
     Ok(())
 }
 
+/// The switch's end of a host's cable, in the underlay's namespace.
+pub fn bridge_end(host: &HostPlan) -> String {
+    format!("up{}", host.index)
+}
+
+/// MAC of a host's uplink.
+pub const fn mac(host: &HostPlan) -> [u8; 6] {
+    [0x02, 0x6d, 0, 0, 0, host.index]
+}
+
 /// Takes a host off the underlay, or puts it back: a pulled cable.
 pub fn set_cable(layout: &Layout, host: &HostPlan, plugged: bool) -> Result<()> {
     let state = if plugged { "up" } else { "down" };
-    Netns::named(layout.underlay_netns()).ip(&format!("link set up{} {state}\n", host.index))
+    Netns::named(layout.underlay_netns()).ip(&format!("link set {} {state}\n", bridge_end(host)))
 }

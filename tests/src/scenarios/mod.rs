@@ -4,3 +4,4 @@ pub mod direct;
 pub mod errors;
 pub mod lifecycle;
 pub mod paths;
+pub mod replay;
