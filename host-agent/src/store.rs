@@ -3,6 +3,7 @@
 //! A restart applies what the ledger holds, the sync loop what the API sends, both by
 //! [`Store::apply`]: first start, restart and steady state are one path.
 
+use crate::core::chain;
 use crate::ledger::Batch;
 use mizar_plan::Planner;
 use mizar_wire::body::Body;
@@ -47,18 +48,8 @@ fn decode(change: &Change) -> Result<(EntryKey, Option<Body>), String> {
     let scope = Scope::from_i64(change.scope).ok_or_else(|| format!("scope {} is unknown", change.scope))?;
     let kind = Kind::from_i16(change.kind).ok_or_else(|| format!("kind {} is unknown", change.kind))?;
     let key = decode_hex(&change.key).ok_or("key is not hexadecimal")?;
-    let body = change.body.clone().map(|body| Body::from_value(kind, body)).transpose().map_err(chain)?;
+    let body = change.body.clone().map(|body| Body::from_value(kind, body)).transpose().map_err(|e| chain(&e))?;
     Ok((EntryKey { scope, slot: change.slot, kind, key }, body))
-}
-
-fn chain(error: impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }
 
 fn decode_hex(text: &str) -> Option<Vec<u8>> {

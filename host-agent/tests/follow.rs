@@ -6,7 +6,7 @@ use common::api::Api;
 use common::links::FakeLinks;
 use common::world;
 use mizar_agent::attach::Attacher;
-use mizar_agent::core::{Core, Identity, Shared};
+use mizar_agent::core::{Core, Shared};
 use mizar_agent::dataplane::Dataplane as _;
 use mizar_agent::dataplane::memory::Memory;
 use mizar_agent::keeper;
@@ -34,19 +34,10 @@ impl Agent {
         let (ledger, found) = Ledger::open(dir.path()).unwrap();
         let batches = match found {
             Found::Batches(batches) => batches,
-            Found::Nothing => vec![],
-            Found::Unusable(_) => vec![],
+            Found::Nothing | Found::Unusable(_) => vec![],
         };
         let (chores, inbox) = mpsc::unbounded_channel();
-        let identity = Identity {
-            host: "h9".into(),
-            boot_id: "boot".into(),
-            underlay: world::UNDERLAY,
-            uplink: 2,
-            mtu: 1500,
-            xdp_tx: false,
-        };
-        let core = Shared::new(Core::new(identity, Box::new(plane.clone()), ledger, &batches, chores));
+        let core = Shared::new(Core::new(world::identity(), Box::new(plane.clone()), ledger, &batches, chores));
         core.lock().take_over(vec![]).unwrap();
         let links = FakeLinks::default();
         let attacher = Attacher::new(core.clone(), links.clone(), plane.guard());
@@ -85,8 +76,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 
 #[tokio::test(start_paused = true)]
 async fn news_are_in_force_and_acknowledged_at_once() {
-    let api = Api::new();
-    api.put(world::cloud());
+    let api = Api::with_ports(&[]);
     let agent = Agent::new(&api);
     until("the snapshot is acknowledged", || api.state().acked == 1).await;
     assert_eq!(agent.keys(Table::Hosts), [Key::Host(world::HOST)]);
@@ -99,8 +89,7 @@ async fn news_are_in_force_and_acknowledged_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wiring_is_reported_while_a_poll_waits() {
-    let api = Api::new();
-    api.put(world::cloud());
+    let api = Api::with_ports(&[]);
     let revision = api.put(world::port(5, 1));
     let agent = Agent::new(&api);
     until("the poll waits", || api.state().acked == revision).await;
@@ -116,9 +105,7 @@ async fn a_wiring_is_reported_while_a_poll_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_generation_of_a_wired_port_is_reported() {
-    let api = Api::new();
-    api.put(world::cloud());
-    api.put(world::port(5, 1));
+    let api = Api::with_ports(&[5]);
     let agent = Agent::new(&api);
     agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
     until("wired", || api.state().wired.get(&5) == Some(&1)).await;
@@ -128,8 +115,7 @@ async fn a_new_generation_of_a_wired_port_is_reported() {
 
 #[tokio::test(start_paused = true)]
 async fn what_does_not_fit_into_a_map_is_a_failure_until_it_does() {
-    let api = Api::new();
-    api.put(world::cloud());
+    let api = Api::with_ports(&[]);
     let agent = Agent::new(&api);
     agent.plane.content().full.insert(Table::Bounce);
     let revision = api.put(world::port(5, 1));
@@ -150,9 +136,7 @@ async fn whatever_the_api_answers_the_maps_stay_and_work_goes_on_afterwards() {
         || SourceError::Busy { retry_after: Some(Duration::from_secs(3)) },
         || SourceError::Unreachable("connection refused".into()),
     ];
-    let api = Api::new();
-    api.put(world::cloud());
-    api.put(world::port(5, 1));
+    let api = Api::with_ports(&[5]);
     let agent = Agent::new(&api);
     agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
     for (n, refusal) in refusals.into_iter().enumerate() {
@@ -168,10 +152,7 @@ async fn whatever_the_api_answers_the_maps_stay_and_work_goes_on_afterwards() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restored_database_leads_to_a_snapshot_that_prunes() {
-    let api = Api::new();
-    api.put(world::cloud());
-    api.put(world::port(5, 1));
-    api.put(world::port(6, 1));
+    let api = Api::with_ports(&[5, 6]);
     let agent = Agent::new(&api);
     until("both are there", || agent.keys(Table::Bounce).len() == 2).await;
     api.restore(world::keys(world::port(5, 1)));
@@ -183,9 +164,7 @@ async fn a_restored_database_leads_to_a_snapshot_that_prunes() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attach_that_fails_leaves_nothing_behind() {
-    let api = Api::new();
-    api.put(world::cloud());
-    api.put(world::port(5, 1));
+    let api = Api::with_ports(&[5]);
     let agent = Agent::new(&api);
     until("the port is there", || agent.keys(Table::Bounce).len() == 1).await;
     agent.links.0.lock().unwrap().broken = true;
@@ -204,9 +183,7 @@ async fn an_attach_that_fails_leaves_nothing_behind() {
 
 #[tokio::test(start_paused = true)]
 async fn a_port_that_goes_while_it_is_attached_takes_its_interface_along() {
-    let api = Api::new();
-    api.put(world::cloud());
-    api.put(world::port(5, 1));
+    let api = Api::with_ports(&[5]);
     let agent = Agent::new(&api);
     agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
     assert!(agent.links.0.lock().unwrap().there.values().all(|(_, finished)| *finished));
@@ -226,9 +203,7 @@ fn transit_only(api: &Api) -> Vec<mizar_wire::EntryKey> {
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_without_the_networks_of_attached_ports_takes_nothing_until_it_is_confirmed() {
-    let api = Api::new();
-    api.put(world::cloud());
-    api.put(world::port(5, 1));
+    let api = Api::with_ports(&[5]);
     let agent = Agent::new(&api);
     agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
     until("wired", || api.state().wired.get(&5) == Some(&1)).await;
@@ -272,8 +247,7 @@ async fn a_transit_host_without_ports_keeps_its_roles_when_a_snapshot_lacks_most
 
 #[tokio::test(start_paused = true)]
 async fn from_a_stale_ledger_nothing_is_removed_until_the_api_answers() {
-    let api = Api::new();
-    api.put(world::cloud());
+    let api = Api::with_ports(&[]);
     let agent = Agent::new(&api);
     until("the snapshot is acknowledged", || api.state().acked == 1).await;
     let stale = std::fs::read(agent.dir.path().join("ledger")).unwrap();
@@ -300,9 +274,7 @@ async fn from_a_stale_ledger_nothing_is_removed_until_the_api_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn an_interface_that_cannot_be_removed_keeps_its_program() {
-    let api = Api::new();
-    api.put(world::cloud());
-    api.put(world::port(5, 1));
+    let api = Api::with_ports(&[5]);
     let agent = Agent::new(&api);
     agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
     agent.links.0.lock().unwrap().stuck = true;
@@ -314,8 +286,7 @@ async fn an_interface_that_cannot_be_removed_keeps_its_program() {
 
 #[tokio::test(start_paused = true)]
 async fn maps_that_packets_do_not_go_by_are_not_acknowledged_and_turned_to_again() {
-    let api = Api::new();
-    api.put(world::cloud());
+    let api = Api::with_ports(&[]);
     let plane = Memory::default();
     plane.content().stuck = true;
     let agent = Agent::start(&api, plane, tempfile::tempdir().unwrap());

@@ -325,6 +325,31 @@ fn a_path_that_means_another_namespace_gets_an_interface_of_its_own() {
 }
 
 #[test]
+fn what_is_no_network_namespace_is_refused_at_once_and_leaves_nothing() {
+    let mut host = Host::with_ports(&[5]);
+    host.start();
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    let absent = dir.path().join("absent");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for (netns, why) in [
+        (pipe.to_str().unwrap(), "is no network namespace"),
+        ("/dev/null", "is no network namespace"),
+        ("/proc/self/ns/mnt", "Invalid argument"),
+        (absent.to_str().unwrap(), "No such file"),
+        ("proc/self/ns/net", "is no absolute path"),
+    ] {
+        let kind = AttachKind::Container { netns: netns.into(), ifname: "eth0".into() };
+        let refused = host.attach(world::port_id(5), kind).unwrap_err();
+        assert!(refused.contains(why), "{netns}: {refused}");
+    }
+    let named_by_the_kernel = AttachKind::Host { ifname: "eth%d".into() };
+    let refused = host.attach(world::port_id(5), named_by_the_kernel).unwrap_err();
+    assert!(refused.contains("no interface name"), "{refused}");
+    assert!(!host.namespace.command("ip link").contains("tap00000005"));
+}
+
+#[test]
 fn an_address_that_a_port_gives_up_takes_its_flows_along() {
     let mut host = Host::with_ports(&[5, 6]);
     let (five, _six) = host.start_with_two();

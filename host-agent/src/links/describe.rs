@@ -12,6 +12,12 @@ pub fn host_ifname(port: Uuid) -> String {
     format!("tap{}", &id[..11])
 }
 
+/// Whether a path names a namespace for whoever reads it, in the alias too, after a restart too.
+pub fn check_netns(netns: &str) -> Result<(), String> {
+    let fine = netns.starts_with('/') && !netns.chars().any(char::is_control);
+    if fine { Ok(()) } else { Err(format!("netns: {netns:?} is no absolute path")) }
+}
+
 /// Describes an interface for its alias. `Err` if it does not fit.
 pub fn write_alias(port: Uuid, kind: &AttachKind) -> Result<String, String> {
     let text = match kind {
@@ -49,12 +55,13 @@ pub fn parse_alias(alias: &str) -> Option<(Uuid, AttachKind)> {
     Some((port, kind))
 }
 
-/// Whether the kernel takes this as an interface name, and the alias as a word.
+/// Whether the kernel takes this as an interface name, and the alias as a word. A `%` would ask the
+/// kernel for a name of its own choice.
 pub fn check_ifname(ifname: &str) -> Result<(), String> {
     let fine = (1..=15).contains(&ifname.len())
         && ifname != "."
         && ifname != ".."
-        && ifname.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+        && ifname.bytes().all(|b| b.is_ascii_graphic() && !b"/:%".contains(&b));
     if fine { Ok(()) } else { Err(format!("ifname: {ifname:?} is no interface name")) }
 }
 
@@ -82,9 +89,17 @@ mod tests {
     }
 
     #[test]
+    fn namespaces_are_absolute_paths() {
+        assert!(check_netns("/run/netns/with a space").is_ok());
+        for bad in ["", "run/netns/x", "../x", "/run/netns/a\nb", "/run/netns/\0"] {
+            assert!(check_netns(bad).unwrap_err().starts_with("netns"), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn interface_names_are_what_the_kernel_takes() {
         assert!(check_ifname("eth0").is_ok());
-        for bad in ["", ".", "..", "a b", "a/b", "sixteen-letters!", "a:b", "ü"] {
+        for bad in ["", ".", "..", "a b", "a/b", "sixteen-letters!", "a:b", "ü", "eth%d"] {
             assert!(check_ifname(bad).is_err(), "{bad}");
         }
     }

@@ -1,7 +1,7 @@
 //! [`Links`] of the kernel, by netlink.
 
-use super::describe::{check_ifname, host_ifname, parse_alias, write_alias};
-use super::netns::Visitor;
+use super::describe::{check_ifname, check_netns, host_ifname, parse_alias, write_alias};
+use super::netns::{Visitor, open_netns};
 use super::{Interface, LinkError, Links, Made, Survey, tap};
 use futures::{StreamExt as _, TryStreamExt as _};
 use mizar_plan::{Endpoint, EndpointRoute};
@@ -213,7 +213,8 @@ impl Links for Netlink {
         match kind {
             AttachKind::Container { netns, ifname: inner } => {
                 check_ifname(inner).map_err(LinkError::Refused)?;
-                let file = File::open(netns).map_err(LinkError::kernel(format!("netns: opening {netns}")))?;
+                check_netns(netns).map_err(LinkError::Refused)?;
+                let file = open_netns(netns)?;
                 self.make_veth(&ifname, inner, Some(&file)).await?;
             }
             AttachKind::Host { ifname: inner } => {

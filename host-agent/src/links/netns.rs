@@ -6,8 +6,10 @@
 
 use super::LinkError;
 use nix::sched::{CloneFlags, setns};
-use std::fs::File;
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::mpsc;
 use tokio::runtime;
 use tokio::sync::oneshot;
@@ -48,12 +50,25 @@ impl Visitor {
     /// A netlink connection inside the namespace at `path`.
     pub async fn connect(&self, path: &str) -> Result<rtnetlink::Handle, LinkError> {
         let what = || format!("entering namespace {path}");
-        let netns = File::open(path).map_err(LinkError::kernel(what()))?;
+        let netns = open_netns(path)?;
         let (reply, answer) = oneshot::channel();
         let stopped = || LinkError::Kernel { what: what(), source: io::Error::other("the namespace thread has ended") };
         self.0.send(Visit { netns, runtime: runtime::Handle::current(), reply }).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?.map_err(LinkError::kernel(what()))
     }
+}
+
+/// Opens a network namespace that a caller named. Anything else is refused, without waiting: a
+/// pipe that has no writer would keep the whole agent for as long.
+pub fn open_netns(path: &str) -> Result<File, LinkError> {
+    let opening = || format!("netns: opening {path}");
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = file.map_err(LinkError::kernel(opening()))?;
+    let kind = fstatfs(&file).map_err(io::Error::from).map_err(LinkError::kernel(opening()))?.filesystem_type();
+    if kind != NSFS_MAGIC {
+        return Err(LinkError::Refused(format!("netns: {path} is no network namespace")));
+    }
+    Ok(file)
 }
 
 fn open(runtime: &runtime::Handle) -> io::Result<rtnetlink::Handle> {

@@ -44,6 +44,16 @@ impl Api {
         Self::of(super::world::HOST)
     }
 
+    /// One whose cloud has these ports.
+    pub fn with_ports(ports: &[u32]) -> Self {
+        let api = Self::new();
+        api.put(super::world::cloud());
+        for port in ports {
+            api.put(super::world::port(*port, 1));
+        }
+        api
+    }
+
     /// What another host would follow.
     pub fn of(number: u32) -> Self {
         Self { number, state: Arc::default(), revision: watch::Sender::new(0) }

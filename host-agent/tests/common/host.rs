@@ -119,12 +119,7 @@ impl Host {
 
     /// The same; its cloud has these ports.
     pub fn with_ports(ports: &[u32]) -> Self {
-        let api = Api::new();
-        api.put(world::cloud());
-        for port in ports {
-            api.put(world::port(*port, 1));
-        }
-        Self::new(api)
+        Self::new(Api::with_ports(ports))
     }
 
     /// A host at the other end of this one's uplink.

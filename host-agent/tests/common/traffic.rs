@@ -66,7 +66,8 @@ impl Traffic {
         traffic
     }
 
-    /// One ping after the other, to an endpoint that echoes. One in ten begins a new flow.
+    /// One ping after the other, to an endpoint that echoes. One in a hundred begins a new flow: far
+    /// fewer than a port may begin in a second.
     pub fn pings(from: Arc<Namespace>, number: u32, to: u32) -> Self {
         let steady = client(&from, number);
         Self::start(move |progress| {
@@ -74,7 +75,7 @@ impl Traffic {
                 if progress.stop.load(Ordering::Relaxed) {
                     return;
                 }
-                let fresh = (n % 10 == 9).then(|| client(&from, number));
+                let fresh = (n % 100 == 99).then(|| client(&from, number));
                 if ping(fresh.as_ref().unwrap_or(&steady), to, &format!("ping {n}")) {
                     progress.arrived.fetch_add(1, Ordering::Relaxed);
                 } else {

@@ -1,5 +1,6 @@
 //! Entries of a small cloud: one network, one subnet, ports on host 9, which is its bouncer too.
 
+use mizar_agent::core::Identity;
 use mizar_wire::body::{self, Body};
 use mizar_wire::{EntryKey, Kind, Scope};
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,6 +10,11 @@ pub const HOST: u32 = 9;
 pub const VNI: u32 = 5000;
 pub const SUBNET: u32 = 3;
 pub const UNDERLAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
+
+/// The host, as an agent sees it that has no kernel below.
+pub fn identity() -> Identity {
+    Identity { host: "h9".into(), boot_id: "boot".into(), underlay: UNDERLAY, uplink: 2, mtu: 1500, xdp_tx: false }
+}
 
 fn entry(scope: Scope, slot: u16, key: &[u8], body: Body) -> (EntryKey, Body) {
     (EntryKey { scope, slot, kind: body.kind(), key: key.to_vec() }, body)
