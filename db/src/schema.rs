@@ -212,6 +212,7 @@ table! {
         one -> Bool,
         epoch -> Uuid,
         horizon -> Int8,
+        history -> Text,
     }
 }
 
@@ -219,6 +220,15 @@ table! {
     leader (one) {
         one -> Bool,
         fence -> Int8,
+    }
+}
+
+table! {
+    placement_state (one) {
+        one -> Bool,
+        state -> Text,
+        hosts -> Array<Int4>,
+        since -> Timestamptz,
     }
 }
 
@@ -280,6 +290,7 @@ allow_tables_to_appear_in_same_query!(
     includes,
     feed,
     leader,
+    placement_state,
     cluster_keys,
     rbac_policies,
     quotas,

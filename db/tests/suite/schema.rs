@@ -81,7 +81,7 @@ async fn schema_module_equals_the_migrated_database() -> anyhow::Result<()> {
          LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary AND a.attnum = ANY(i.indkey) \
          CROSS JOIN LATERAL (SELECT CASE a.atttypid::regtype::text \
            WHEN 'text' THEN 'Text' WHEN 'text[]' THEN 'Array<Text>' WHEN 'uuid' THEN 'Uuid' \
-           WHEN 'boolean' THEN 'Bool' WHEN 'smallint' THEN 'Int2' WHEN 'integer' THEN 'Int4' \
+           WHEN 'integer[]' THEN 'Array<Int4>' WHEN 'boolean' THEN 'Bool' WHEN 'smallint' THEN 'Int2' WHEN 'integer' THEN 'Int4' \
            WHEN 'bigint' THEN 'Int8' WHEN 'bytea' THEN 'Bytea' WHEN 'jsonb' THEN 'Jsonb' \
            WHEN 'inet' THEN 'Inet' WHEN 'inet[]' THEN 'Array<Inet>' WHEN 'cidr' THEN 'Cidr' \
            WHEN 'macaddr' THEN 'Macaddr' WHEN 'timestamp with time zone' THEN 'Timestamptz' \
