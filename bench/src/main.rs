@@ -47,6 +47,12 @@ fn main() -> Result<()> {
 
 fn tcp(options: &[&str]) -> Result<()> {
     let plan = tcp::Plan::from_options(options)?;
-    let (tcx, xdp) = (ours::Ours::up("bencht", 2, "tcx")?, ours::Ours::up("benchx", 2, "xdp")?);
-    tcp::run(&[tcx.path("mizar")?, xdp.path("mizar, uplink with XDP")?], &plan)
+    let tcx = ours::Ours::up("bencht", 2, "tcx")?;
+    let xdp = ours::Ours::up("benchx", 2, "xdp")?;
+    let gro = ours::Ours::up("benchg", 2, "tcx")?;
+    gro.aggregate()?;
+    tcp::run(
+        &[tcx.path("mizar")?, xdp.path("mizar, uplink with XDP")?, gro.path("mizar, uplink with GRO and a hook")?],
+        &plan,
+    )
 }

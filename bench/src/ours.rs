@@ -1,6 +1,11 @@
 //! The paths through Mizar: real sandboxes of two hosts, a container on each.
 
-use crate::{machine, paths::Path, report::table};
+use crate::{
+    machine,
+    paths::Path,
+    report::table,
+    shell::{run, run_in},
+};
 use anyhow::{Context, Result};
 use mizar::{
     client::{Api, Network, PortRequest, Subnet},
@@ -59,6 +64,22 @@ impl Ours {
         Ok(endpoint)
     }
 
+    /// Lets the kernel put segments of a flow together where they come in, as it does for tunnel
+    /// devices: NAPI on the uplink, which a veth has with GRO on and a sender that segments; and a
+    /// tunnel device's socket, whose hook knows how to compare the packets. The one of GENEVE is
+    /// not in every kernel; that of VXLAN compares the same bytes where there are no options.
+    pub fn aggregate(&self) -> Result<()> {
+        let layout = self.sandbox.layout();
+        for (i, host) in self.sandbox.hosts().iter().enumerate() {
+            let ns = layout.host_netns(&host.name);
+            run(&format!("ip -n {ns} link add mzgro type vxlan external dstport 6081"))?;
+            run(&format!("ip -n {ns} link set mzgro up"))?;
+            run_in(&ns, "ethtool -K uplink gro on")?;
+            run_in(&layout.underlay_netns(), &format!("ethtool -K up{} tso off", i + 1))?;
+        }
+        Ok(())
+    }
+
     /// A container on each of the first two hosts. Afterwards the control plane is stopped: what
     /// is measured is the data plane, which goes on without it, and nothing polls meanwhile.
     pub fn path(&self, name: &'static str) -> Result<Path> {
@@ -68,7 +89,7 @@ impl Ours {
             client: (client.netns.name().to_owned(), client.ifname.clone()),
             server: (server.netns.name().to_owned(), server.address()?.to_string()),
         };
-        crate::shell::run_in(&path.client.0, &format!("ping -c 3 -i 0.2 -W 2 {}", path.server.1))?;
+        run_in(&path.client.0, &format!("ping -c 3 -i 0.2 -W 2 {}", path.server.1))?;
         for service in [Service::Scheduler, Service::Api, Service::Postgres] {
             self.sandbox.stop(&service)?;
         }
