@@ -46,8 +46,9 @@ pub enum Answer {
 }
 
 /// The rule of an action on a locked object (one that only reads: on an object that is not
-/// locked). The names in the body were checked against the inputs; every one must be decoded.
-pub type Run<R> = for<'t> fn(&'t mut Tx<'_>, R, Fields<'t>) -> BoxFuture<'t, Result<Value, Fault>>;
+/// locked). The names in the body were checked against the inputs; every one must be decoded: the
+/// frame asserts that it was.
+pub type Run<R> = for<'t> fn(&'t mut Tx<'_>, R, &'t mut Fields<'_>) -> BoxFuture<'t, Result<Value, Fault>>;
 
 /// An action of a resource.
 pub struct Action<R: Resource> {
@@ -62,7 +63,7 @@ pub struct Action<R: Resource> {
     /// Name around the body (`{"router": {…}}`), if there is one.
     pub envelope: Option<&'static str>,
     /// What the body may hold. Empty: no body is read.
-    pub inputs: &'static [Input],
+    pub inputs: Vec<Input>,
     /// What is answered.
     pub answer: Answer,
     /// The rule.
@@ -70,7 +71,7 @@ pub struct Action<R: Resource> {
 }
 
 impl<R: Resource> Action<R> {
-    /// A PUT for writers without body. Set what differs: `Action { inputs: &[…], ..Action::put(…) }`.
+    /// A PUT for writers without body. Set what differs: `Action { inputs: vec![…], ..Action::put(…) }`.
     pub fn put(name: &'static str, about: &'static str, run: Run<R>) -> Self {
         Self {
             name,
@@ -78,7 +79,7 @@ impl<R: Resource> Action<R> {
             method: HttpMethod::Put,
             access: Access::Writer,
             envelope: None,
-            inputs: &[],
+            inputs: Vec::new(),
             answer: Answer::Object,
             run,
         }

@@ -495,12 +495,13 @@ async fn run<R: Resource>(tx: &mut Tx<'_>, action: &Action<R>, wish: &Wish, body
     };
     let (id, above) = (item.row().id(), tx.above);
     // Rights come first here too: to whoever does not see the object, every body is a 404.
-    let fields = action.open(&tx.context.caller, body)?.below(above);
+    let mut fields = action.open(&tx.context.caller, body)?.below(above);
     if !action.only_reads() {
         let project = item.row().project().or(above.and_then(|above| above.project));
         tx.record(action.name, R::SINGULAR, id, project, body.clone());
     }
-    let body = (action.run)(tx, item, fields).await?;
+    let body = (action.run)(tx, item, &mut fields).await?;
+    fields.done()?;
     Ok(match action.answer {
         Answer::Object => Done::Object(find::<R>(tx.conn, tx.context, above, id).await?),
         Answer::Body(_) => Done::Body(body),

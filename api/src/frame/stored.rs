@@ -76,6 +76,13 @@ macro_rules! stored {
             [$($column: $rust as $sql $(< $inner >)?,)*]
             [revision_number: i64 as Int8, created_at: chrono::DateTime<chrono::Utc> as Timestamptz,
              updated_at: chrono::DateTime<chrono::Utc> as Timestamptz,] }
+
+        impl $row {
+            /// A row with a new id.
+            pub fn new() -> Self {
+                Self { id: uuid::Uuid::new_v4(), ..Self::default() }
+            }
+        }
     };
     ($(#[$doc:meta])* pub struct $row:ident in $table:ident: bare {
         $($column:ident : $rust:ty as $sql:ident $(< $inner:ident >)?),* $(,)?

@@ -82,7 +82,7 @@ fn action<R: Resource>(action: &Action<R>) -> Operation {
         let mut object = ObjectBuilder::new()
             .schema_type(Type::Object)
             .additional_properties(Some(AdditionalProperties::FreeForm(false)));
-        for input in action.inputs {
+        for input in &action.inputs {
             object = object.property(input.name, (input.schema)());
             if input.required {
                 object = object.required(input.name);

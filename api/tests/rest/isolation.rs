@@ -1,4 +1,6 @@
 use crate::support::{Cloud, id};
+use anyhow::Context as _;
+use diesel_async::SimpleAsyncConnection as _;
 use serde_json::json;
 
 #[tokio::test]
@@ -91,5 +93,31 @@ async fn without_a_project_nothing_is_seen_or_made() -> anyhow::Result<()> {
     let admin = cloud.stranger().login_scoped("admin", crate::support::ADMIN_PASSWORD, Some(system)).await?;
     admin.get("/v2.0/networks").await?.ok(200)?;
     assert_eq!(admin.post("/v2.0/networks", &json!({"network": {}})).await?.fault(), (400, "HTTPBadRequest"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_does_not_see_an_object_does_not_wait_for_it_and_nobody_waits_for_him() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (red, blue) = (cloud.tenant("red", "member").await?, cloud.tenant("blue", "member").await?);
+    let admin = cloud.admin().await?;
+    let (network, subnet) = red.network("10.0.0.0/24").await?;
+    let port = red.make("port", json!({"network_id": network["id"]})).await?;
+    let shown = admin.show("network", &network).await?;
+    let vni = u32::try_from(shown["provider:segmentation_id"].as_u64().context("no VNI")?)?;
+    // Somebody works on the network.
+    let mut busy = cloud.db.connect().await?;
+    busy.batch_execute("BEGIN").await?;
+    mizar_db::entries::lock_networks(&mut busy, &[vni]).await?;
+    for (kind, object, fault) in [
+        ("network", &network, "NetworkNotFound"),
+        ("subnet", &subnet, "SubnetNotFound"),
+        ("port", &port, "PortNotFound"),
+    ] {
+        assert_eq!(blue.remove(kind, object).await?.fault(), (404, fault));
+        assert_eq!(blue.update(kind, object, json!({"name": "mine"})).await?.fault(), (404, fault));
+    }
+    assert_eq!(red.remove("network", &network).await?.fault(), (503, "ServiceUnavailable"), "the lock is there");
+    busy.batch_execute("ROLLBACK").await?;
     Ok(())
 }

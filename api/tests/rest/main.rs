@@ -6,6 +6,7 @@ mod bindings;
 mod boot;
 mod concurrency;
 mod discovery;
+mod frame;
 mod hostile;
 mod identity;
 mod isolation;
