@@ -133,6 +133,14 @@ impl Kernel {
     /// Loads the object's programs over pinned maps, or makes the maps. The programs are on the
     /// uplink at once, unless there are maps of another ABI: then after [`Dataplane::engage`].
     pub fn load(pins: Pins, object: &[u8], settings: &Settings) -> Result<Self, PlaneError> {
+        let takes_over = pins.has_other_abis()?;
+        if takes_over {
+            // Flows of an earlier attempt, which nobody kept since, would send packets straight to
+            // hosts that forgot them, and their return to an uplink that does not know them yet.
+            for map in [name::FLOW_EST, name::FLOW_NEW] {
+                Pins::remove(&pins.map(map))?;
+            }
+        }
         check_pinned(&pins, settings.flow_entries)?;
         let mut loader = EbpfLoader::new();
         let paths: Vec<_> = MAPS.iter().map(|(map, ..)| (*map, pins.map(map))).collect();
@@ -148,7 +156,6 @@ impl Kernel {
         Pins::remove(&pin)?;
         classifier(&mut object, ENDPOINT)?.pin(&pin).map_err(PlaneError::program(ENDPOINT))?;
         let mut settings = settings.clone();
-        let takes_over = pins.has_other_abis()?;
         if takes_over {
             tracing::info!("maps of another ABI forward until these are filled");
             settings.transit_hook = inherited(&pins, &settings);
