@@ -10,7 +10,7 @@ use std::time::Duration;
 pub const PORT: u16 = 7000;
 /// More than a window of segments.
 const BYTES: usize = 300_000;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Ping, TCP and UDP, both ways, nothing lost.
 pub fn common(a: &Endpoint, b: &Endpoint) -> Result<()> {
@@ -43,15 +43,14 @@ fn options(from: &Endpoint) -> Result<PingOptions> {
 
 /// Some pings; how many came back is the caller's to judge.
 pub fn pings(from: &Endpoint, to: &Endpoint, count: u32) -> Result<Pings> {
-    let interval = Duration::from_millis(if count > 100 { 2 } else { 20 });
-    ping(&from.netns, to.address()?, &PingOptions { count, interval, ..options(from)? })
+    ping(&from.netns, to.address()?, &PingOptions { count, ..options(from)? })
 }
 
 /// Nothing of `from` reaches `to`: no echo, and no connection even though a server listens.
 pub fn no_way(from: &Endpoint, to: &Endpoint) -> Result<()> {
     let address = to.address()?;
     let server = TcpServer::start(&to.netns, SocketAddr::new(address, PORT), "must not be reached")?;
-    let seen = ping(&from.netns, address, &options(from)?)?;
+    let seen = ping(&from.netns, address, &PingOptions { patience: Duration::from_secs(1), ..options(from)? })?;
     ensure!(seen.received == 0, "{} was reached: {seen:?}", place(to));
     let reached = tcp_exchange(&from.netns, server.address(), 1, Duration::from_millis(700));
     ensure!(reached.is_err(), "{} was reached by TCP", place(to));

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The guest's interface.
 const IFNAME: &str = "eth0";
@@ -124,8 +125,8 @@ impl Lease {
     }
 }
 
-/// Runs ISC's client on an interface until it has configured it.
-pub fn dhclient(netns: &Netns, ifname: &str) -> Result<Lease> {
+/// Runs ISC's client on an interface until it has configured it, at most for `patience`.
+pub fn dhclient(netns: &Netns, ifname: &str, patience: Duration) -> Result<Lease> {
     let files = Files::new(netns)?;
     let given = files.dir.join("given");
     let mut command = netns.command("dhclient")?;
@@ -142,7 +143,7 @@ pub fn dhclient(netns: &Netns, ifname: &str) -> Result<Lease> {
         .arg(ifname);
     let mut client =
         command.stderr(File::create(files.dir.join("log"))?).stdout(File::create(files.dir.join("out"))?).spawn()?;
-    let waited = mizar::sandbox::process::wait_until(std::time::Duration::from_secs(20), || {
+    let waited = mizar::sandbox::process::wait_until(patience, || {
         given.exists() || client.try_wait().is_ok_and(|ended| ended.is_some())
     });
     client.kill()?;
@@ -156,7 +157,7 @@ pub fn dhclient(netns: &Netns, ifname: &str) -> Result<Lease> {
 const CONFIGURATION: &str = "
 option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;
 request subnet-mask, routers, domain-name-servers, interface-mtu, rfc3442-classless-static-routes, host-name;
-timeout 15;
+timeout 60;
 retry 1;
 ";
 

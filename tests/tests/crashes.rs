@@ -53,10 +53,11 @@ impl Flows {
     fn lost_nothing(self) -> Result<()> {
         for pings in self.pings {
             let pings = pings.stop()?;
-            // The request under way when `ping` is stopped has no answer yet.
-            ensure!(pings.received + 1 >= pings.sent && pings.duplicates == 0, "pings were lost: {pings:?}");
+            ensure!(pings.nothing_lost(), "pings were lost: {pings:?}");
         }
-        self.long.stop().map(drop).context("the long connection")
+        let long = self.long.stop().context("the long connection")?;
+        ensure!(long.lost == 0, "segments of the long connection were lost: {long:?}");
+        Ok(())
     }
 
     fn go_on(&self, bed: &Bed) -> Result<()> {

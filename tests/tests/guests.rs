@@ -6,7 +6,7 @@ use mizar::client::Port;
 use mizar::sandbox::endpoint::{IFNAME, Kind};
 use mizar::sandbox::netns::{Netns, run};
 use mizar::sandbox::traffic::{PingOptions, ping};
-use mizar_tests::bed::Bed;
+use mizar_tests::bed::{Bed, PATIENCE};
 use mizar_tests::exchange::common;
 use mizar_tests::guest::{Guest, dhclient, mtu};
 use mizar_tests::harness::Scenario;
@@ -14,6 +14,7 @@ use mizar_tests::tenant::{At, Net, Tenant, at};
 use mizar_tests::{bed, harness};
 use serde_json::json;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 const SCENARIOS: &[Scenario] = &[
     ("a_guest_on_a_tap_comes_up_by_dhcp_and_talks", tap),
@@ -22,6 +23,9 @@ const SCENARIOS: &[Scenario] = &[
     ("dev_attach_makes_a_tap_that_carries_a_guest", attach_tap),
     ("dev_attach_makes_an_interface_of_the_host_itself", attach_host),
 ];
+
+/// Enough for several questions of a client that nobody answers.
+const UNANSWERED: Duration = Duration::from_secs(8);
 
 fn subnet_with_everything(tenant: &Tenant<'_>, bed: &Bed) -> Result<Net> {
     let net = tenant.network(&["10.1.0.0/24", "10.2.0.0/24"])?;
@@ -39,7 +43,7 @@ fn tap(bed: &Bed) -> Result<()> {
     let net = subnet_with_everything(&tenant, bed)?;
     let [tap, near, far] = tenant.endpoints(&net, [At { kind: Kind::Tap, ..at(0, 0) }, at(0, 1), at(1, 1)])?;
     let guest = Guest::plug(&tap)?;
-    let lease = dhclient(guest.netns(), "eth0")?;
+    let lease = dhclient(guest.netns(), "eth0", PATIENCE)?;
     let want = |name: &str, value: &str| {
         ensure!(lease.option(name) == Some(value), "{name} is not {value}: {lease:?}");
         Ok(())
@@ -62,7 +66,7 @@ fn container(bed: &Bed) -> Result<()> {
     let net = subnet_with_everything(&tenant, bed)?;
     let [a, b] = tenant.endpoints(&net, [at(0, 0), at(0, 1)])?;
     a.netns.ip(&format!("address flush dev {IFNAME}\n"))?;
-    let lease = dhclient(&a.netns, IFNAME)?;
+    let lease = dhclient(&a.netns, IFNAME, PATIENCE)?;
     let given = lease.option("new_ip_address").context("no address")?;
     ensure!(given == a.address()?.to_string(), "{given} was given instead of {}", a.address()?);
     common(&a, &b)
@@ -75,7 +79,7 @@ fn without_dhcp(bed: &Bed) -> Result<()> {
     tenant.api.put(&format!("/v2.0/subnets/{}", net.subnets[0].id), Some(&change))?;
     let [tap] = tenant.endpoints(&net, [At { kind: Kind::Tap, ..at(0, 0) }])?;
     let guest = Guest::plug(&tap)?;
-    ensure!(dhclient(guest.netns(), "eth0").is_err(), "a lease was given");
+    ensure!(dhclient(guest.netns(), "eth0", UNANSWERED).is_err(), "a lease was given");
     Ok(())
 }
 
@@ -116,7 +120,7 @@ fn attach_tap(bed: &Bed) -> Result<()> {
     ensure!(netns == bed.sandbox.host_netns(bed.host(0)), "the tap is not in the host's namespace");
     bed.settle()?;
     let guest = Guest::at_tap(&tap, &netns, &port.mac_address)?;
-    dhclient(guest.netns(), "eth0")?;
+    dhclient(guest.netns(), "eth0", PATIENCE)?;
     for to in [&near, &far] {
         let out = ping(guest.netns(), to.address()?, &PingOptions::default())?;
         ensure!(out.all_answered(), "from the guest to {}: {out:?}", to.name);

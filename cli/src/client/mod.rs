@@ -77,7 +77,7 @@ impl fmt::Debug for Api {
 impl Api {
     /// `base` is such as `http://127.0.0.1:9696`.
     pub fn new(base: &str, credentials: Credentials) -> Result<Self> {
-        let http = Client::builder().timeout(Duration::from_secs(30)).build()?;
+        let http = Client::builder().timeout(Duration::from_secs(60)).build()?;
         Ok(Self { http, base: base.into(), credentials, token: Mutex::new(None) })
     }
 

@@ -56,7 +56,7 @@ impl Api {
 
     /// Waits until all of them are registered and alive.
     pub fn wait_hosts(&self, names: &[&str]) -> Result<()> {
-        let patience = Duration::from_secs(30);
+        let patience = Duration::from_secs(120);
         let mut seen = Vec::new();
         let done = wait_until(patience, || {
             seen = self.hosts().unwrap_or_default();

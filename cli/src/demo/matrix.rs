@@ -144,7 +144,7 @@ fn attempt(tenants: &[Tenant], trial: &Trial) -> Outcome {
     let tenant = &tenants[trial.tenant];
     let source = &tenant.endpoints[trial.from];
     // Nothing answers what must not be reached: there the wait is all there is.
-    let patience = Duration::from_secs(if trial.expected.is_some() { 5 } else { 1 });
+    let patience = Duration::from_secs(if trial.expected.is_some() { 15 } else { 1 });
     let start = Instant::now();
     let (answered, seen, time) = match trial.means {
         Means::Ping => match ping(&source.netns, trial.to, &PingOptions { patience, ..PingOptions::default() }) {

@@ -23,7 +23,7 @@ pub fn run(sandbox: &Sandbox, progress: Progress) -> Result<Vec<matrix::Outcome>
         tenants
             .iter()
             .flat_map(|t| &t.endpoints)
-            .try_for_each(|endpoint| admin.wait_active(endpoint.port, std::time::Duration::from_secs(20)).map(drop))
+            .try_for_each(|endpoint| admin.wait_active(endpoint.port, std::time::Duration::from_secs(60)).map(drop))
     })?;
     let trials = matrix::plan(&tenants);
     progress.step(&format!("{} exchanges", trials.len()), || matrix::run(&tenants, &trials))

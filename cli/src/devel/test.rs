@@ -21,7 +21,7 @@ const END_TO_END: &str = "mizar-tests";
 const API: &str = "mizar-api";
 
 /// A program that takes longer is taken to hang: one deadlock must not hold up everything.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1_200);
 
 /// A part of the tests that has its own time in the summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

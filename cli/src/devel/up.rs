@@ -65,7 +65,7 @@ pub fn attach(sandbox: &Sandbox, port: &str, host: &str, kind: Kind) -> Result<E
     let admin = sandbox.admin()?;
     let port = admin.find_port(port)?;
     let endpoint = sandbox.attach(&admin, &port, host, kind)?;
-    let active = admin.wait_active(port.id, Duration::from_secs(20));
+    let active = admin.wait_active(port.id, Duration::from_secs(60));
     let attached = &endpoint.attached;
     let addresses: Vec<_> = attached.addresses.iter().map(ToString::to_string).collect();
     println!(

@@ -68,7 +68,7 @@ fn refused<T>(answer: Answer) -> Result<T> {
 fn exchange(socket: &Path, call: &Call) -> Result<Answer> {
     let mut stream = UnixStream::connect(socket).context("cannot connect")?;
     // An attach waits up to 10 s for the port's entry before it says so.
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(90)))?;
     let mut line = serde_json::to_vec(call)?;
     line.push(b'\n');
     stream.write_all(&line)?;

@@ -209,7 +209,7 @@ impl Sandbox {
 
     /// Ends a service as a crash would.
     pub fn kill(&self, service: &Service) -> Result<()> {
-        service.process(&self.layout).stop(Signal::SIGKILL, Duration::from_secs(5))
+        service.process(&self.layout).stop(Signal::SIGKILL, Duration::from_secs(30))
     }
 
     /// Every service it should have.

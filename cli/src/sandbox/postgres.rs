@@ -86,7 +86,8 @@ pub fn up(layout: &Layout, durable: bool) -> Result<()> {
         command.arg("-h").arg(&socket).args(["-U", DATABASE]);
         command
     };
-    process.wait_ready(Duration::from_secs(30), || run(client("pg_isready").args(["-q", "-d", "postgres"])).is_ok())?;
+    process
+        .wait_ready(Duration::from_secs(120), || run(client("pg_isready").args(["-q", "-d", "postgres"])).is_ok())?;
     let there = run(client("psql").args(["-d", "postgres", "-Atc", "SELECT datname FROM pg_database"]))?;
     if !there.lines().any(|name| name == DATABASE) {
         run(client("createdb").arg(DATABASE))?;

@@ -54,11 +54,11 @@ fn one(sandbox: &Sandbox, admin: &Api, network: Uuid, subnet: Uuid, n: usize, ne
     let port: Port = serde_json::from_value(made["port"].take())?;
     sandbox.agent(host).attach(port.id, container)?;
     let attach = start.elapsed() - create;
-    admin.wait_active(port.id, Duration::from_secs(20))?;
+    admin.wait_active(port.id, Duration::from_secs(60))?;
     let active = start.elapsed() - create - attach;
     admin.delete(&format!("/v2.0/ports/{}", port.id))?;
     // The next one uses the same namespace and name of interface.
-    wait_until(Duration::from_secs(5), || netns.ip(&format!("link show {IFNAME}\n")).is_err())
+    wait_until(Duration::from_secs(30), || netns.ip(&format!("link show {IFNAME}\n")).is_err())
         .with_context(|| format!("the interface of deleted port {} stays", port.id))?;
     Ok(Sample { create, attach, active })
 }

@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+/// How long a service may take to serve: on a calm machine it needs a second.
+const READY: Duration = Duration::from_secs(120);
+
 const API: &str = "mizar-api";
 const SCHEDULER: &str = "mizar-scheduler";
 const AGENT: &str = "mizar-agent";
@@ -160,7 +163,7 @@ impl Starter<'_> {
             .arg(self.layout.dir().join("admin-password"));
         hand_over(&mut command, listener.into());
         process.start(command)?;
-        process.wait_ready(Duration::from_secs(30), || answers(public, "/readyz"))
+        process.wait_ready(READY, || answers(public, "/readyz"))
     }
 
     fn scheduler(&self) -> Result<()> {
@@ -209,7 +212,7 @@ impl Starter<'_> {
             command.arg("--bpf-object").arg(object);
         }
         process.start(command)?;
-        process.wait_ready(Duration::from_secs(30), || UnixStream::connect(&socket).is_ok())
+        process.wait_ready(READY, || UnixStream::connect(&socket).is_ok())
     }
 
     fn state_dir(&self, process: &str) -> Result<PathBuf> {

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,6 +27,8 @@ pub struct Pings {
     pub received: u64,
     /// Answers that came twice.
     pub duplicates: u64,
+    /// Requests at the end that had no answer yet when a stream was stopped.
+    pub open: u64,
     /// ICMP errors that came instead, each once.
     pub errors: Vec<String>,
     /// Average round trip.
@@ -36,6 +39,28 @@ impl Pings {
     /// Every request was answered once.
     pub fn all_answered(&self) -> bool {
         self.sent > 0 && self.received == self.sent && self.duplicates == 0
+    }
+
+    /// Every request of a stream was answered once, but for the last ones: `ping` ends at once when
+    /// it is told to, and on a busy machine it may have answers to read by then.
+    pub fn nothing_lost(&self) -> bool {
+        const READING: u64 = 100;
+        self.received > 0 && self.received + self.open == self.sent && self.open <= READING && self.duplicates == 0
+    }
+
+    /// As [`Self::parse`], of a stream that shows every answer.
+    fn parse_stream(text: &str) -> Result<Self> {
+        let mut pings = Self::parse(text)?;
+        // The number in a packet has 16 bits.
+        let mut highest = 0u64;
+        for line in text.lines() {
+            let number = line.split_once("icmp_seq=").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
+            let (Some(number), true) = (number, line.contains("bytes from")) else { continue };
+            let near = (highest & !0xffff) | number;
+            highest = highest.max(if near + 0x8000 < highest { near + 0x1_0000 } else { near });
+        }
+        pings.open = pings.sent.saturating_sub(highest);
+        Ok(pings)
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -90,7 +115,7 @@ pub struct PingOptions {
 
 impl Default for PingOptions {
     fn default() -> Self {
-        Self { count: 3, interval: Duration::from_millis(20), size: 56, patience: Duration::from_secs(1), more: vec![] }
+        Self { count: 3, interval: Duration::from_millis(20), size: 56, patience: Duration::from_secs(3), more: vec![] }
     }
 }
 
@@ -114,30 +139,36 @@ pub fn ping(netns: &Netns, to: IpAddr, options: &PingOptions) -> Result<Pings> {
 #[derive(Debug)]
 pub struct PingStream {
     child: Child,
+    reader: Option<JoinHandle<std::io::Result<String>>>,
 }
 
 impl PingStream {
     /// Starts pinging every `interval`.
     pub fn start(netns: &Netns, to: IpAddr, interval: Duration) -> Result<Self> {
-        let child = netns
+        let mut child = netns
             .command("ping")?
-            .args(["-n", "-q", "-W", "1", "-i", &interval.as_secs_f64().to_string()])
+            .args(["-n", "-W", "1", "-i", &interval.as_secs_f64().to_string()])
             .arg(to.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .context("cannot run ping (package iputils-ping)")?;
-        Ok(Self { child })
+        let mut output = child.stdout.take().expect("piped above");
+        // It would stop at a full pipe.
+        let read = move || {
+            let mut text = String::new();
+            output.read_to_string(&mut text).map(|_| text)
+        };
+        Ok(Self { child, reader: Some(std::thread::spawn(read)) })
     }
 
-    /// Ends it. The request under way when it ends counts as lost by `ping`; callers allow for one.
+    /// Ends it.
     pub fn stop(mut self) -> Result<Pings> {
         kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGINT)?;
-        let mut text = String::new();
-        self.child.stdout.take().expect("piped above").read_to_string(&mut text)?;
         self.child.wait()?;
-        Pings::parse(&text)
+        let reader = self.reader.take().expect("taken only here");
+        Pings::parse_stream(&reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
     }
 }
 
@@ -286,18 +317,28 @@ pub fn udp_exchange(from: &Netns, server: &Netns, to: SocketAddr, patience: Dura
     Ok(())
 }
 
-/// A long TCP connection that keeps exchanging numbered messages, and notes its longest silence.
+/// A long TCP connection that keeps exchanging numbered messages.
 #[derive(Debug)]
 pub struct TcpStreaming {
     stop: Arc<AtomicBool>,
     exchanged: Arc<AtomicU64>,
-    thread: JoinHandle<Result<Duration>>,
+    thread: JoinHandle<Result<Streamed>>,
+}
+
+/// What a long connection went through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streamed {
+    /// The longest time that one message took.
+    pub longest: Duration,
+    /// Segments that were sent again and had not arrived before: the kernel's count, without those
+    /// that it repeated only because an acknowledgement was late.
+    pub lost: u32,
 }
 
 impl TcpStreaming {
     /// Connects from `netns` to an echoing [`TcpServer`] and starts.
     pub fn start(netns: &Netns, to: SocketAddr) -> Result<Self> {
-        let mut stream = connect(netns, to, Duration::from_secs(10))?;
+        let mut stream = connect(netns, to, Duration::from_secs(20))?;
         read_banner(&mut stream)?;
         let stop = Arc::new(AtomicBool::new(false));
         let exchanged = Arc::new(AtomicU64::new(0));
@@ -311,14 +352,14 @@ impl TcpStreaming {
         self.exchanged.load(Ordering::Relaxed)
     }
 
-    /// Ends it; the longest time that one message took, or why the connection broke.
-    pub fn stop(self) -> Result<Duration> {
+    /// Ends it; what it went through, or why it broke.
+    pub fn stop(self) -> Result<Streamed> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
-fn exchange_until(stream: &mut TcpStream, stop: &AtomicBool, counter: &AtomicU64) -> Result<Duration> {
+fn exchange_until(stream: &mut TcpStream, stop: &AtomicBool, counter: &AtomicU64) -> Result<Streamed> {
     let mut longest = Duration::ZERO;
     let mut message = vec![0; 4096];
     let mut answer = vec![0; 4096];
@@ -332,7 +373,27 @@ fn exchange_until(stream: &mut TcpStream, stop: &AtomicBool, counter: &AtomicU64
         longest = longest.max(start.elapsed());
         counter.fetch_add(1, Ordering::Relaxed);
     }
-    Ok(longest)
+    Ok(Streamed { longest, lost: lost_segments(stream)? })
+}
+
+fn lost_segments(stream: &TcpStream) -> Result<u32> {
+    // Of the kernel's `struct tcp_info`, which only ever grows: `tcpi_total_retrans` and
+    // `tcpi_dsack_dups` (repeated, and acknowledged as seen before).
+    const TOTAL_RETRANS: usize = 100;
+    const DSACK_DUPS: usize = 216;
+    let mut info = [0u8; 224];
+    let mut length = u32::try_from(info.len())?;
+    // SAFETY: the kernel writes at most `length` bytes of the buffer.
+    let done = unsafe {
+        let (buffer, length) = (info.as_mut_ptr().cast(), &raw mut length);
+        libc::getsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, buffer, length)
+    };
+    if done < 0 {
+        return Err(std::io::Error::last_os_error()).context("the kernel tells nothing about the connection");
+    }
+    ensure!(length as usize > DSACK_DUPS, "this kernel does not count repetitions that were not needed");
+    let at = |offset: usize| u32::from_ne_bytes([info[offset], info[offset + 1], info[offset + 2], info[offset + 3]]);
+    Ok(at(TOTAL_RETRANS).saturating_sub(at(DSACK_DUPS)))
 }
 
 #[cfg(test)]
@@ -347,6 +408,24 @@ mod tests {
         let pings = Pings::parse(text).expect("as ping prints it");
         assert!(pings.all_answered());
         assert_eq!(pings.rtt, Some(Duration::from_micros(50)));
+    }
+
+    #[test]
+    fn a_loss_in_a_stream_is_told_from_what_was_under_way_at_its_end() {
+        let stream = |answers: &[u16], sent: u64| {
+            let lines: String =
+                answers.iter().map(|n| format!("64 bytes from 10.0.0.2: icmp_seq={n} ttl=64 time=0.02 ms\n")).collect();
+            let end = format!("{sent} packets transmitted, {} received, 0% packet loss, time 41ms\n", answers.len());
+            Pings::parse_stream(&(lines + &end)).expect("as ping prints it")
+        };
+        assert!(stream(&[1, 2, 3], 3).nothing_lost());
+        assert!(stream(&[1, 3, 2], 5).nothing_lost(), "the last two are under way");
+        assert!(!stream(&[1, 3], 3).nothing_lost(), "the second is lost");
+        assert!(!stream(&[1, 2, 3], 200).nothing_lost(), "answers ended long before the stream");
+        assert!(!stream(&[], 3).nothing_lost());
+        let wrapped: Vec<u16> = (1..=70_000u32).map(|n| n as u16).collect();
+        assert!(stream(&wrapped, 70_001).nothing_lost());
+        assert!(!stream(&wrapped, 70_200).nothing_lost());
     }
 
     #[test]

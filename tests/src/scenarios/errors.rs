@@ -11,6 +11,7 @@ use mizar::sandbox::netns::run;
 use mizar::sandbox::traffic::{PingOptions, Pings, ping};
 use mizar_abi::reason::Drop;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
@@ -23,7 +24,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 fn quiet() -> PingOptions {
-    PingOptions { count: 3, ..PingOptions::default() }
+    PingOptions { count: 3, patience: Duration::from_secs(1), ..PingOptions::default() }
 }
 
 fn says(pings: &Pings, words: &str) -> Result<()> {
