@@ -4,6 +4,7 @@ mod address_scopes;
 mod audit_events;
 pub mod networks;
 pub mod ports;
+mod rbac_policies;
 pub mod subnets;
 
 use crate::frame::extension::Extension;
@@ -59,6 +60,7 @@ pub fn all() -> Vec<Registered> {
         Registered::of::<Host>(),
         Registered::of::<Item<address_scopes::AddressScope>>(),
         Registered::of::<Item<audit_events::AuditEvent>>(),
+        Registered::of::<Item<rbac_policies::RbacPolicy>>(),
     ]
 }
 

@@ -19,6 +19,7 @@ mod operator;
 mod ports;
 mod program;
 mod quotas;
+mod rbac;
 mod stampede;
 mod subnets;
 mod support;
