@@ -2,6 +2,7 @@
 
 mod address_scopes;
 mod audit;
+mod authorization;
 mod bindings;
 mod boot;
 mod concurrency;

@@ -15,7 +15,8 @@ async fn hosts_are_listed_shown_by_name_and_labelled() -> anyhow::Result<()> {
 
     let h1 = admin.get("/v2.0/mizar/hosts/h1").await?.ok(200)?["host"].clone();
     assert_eq!((&h1["alive"], &h1["ports"], &h1["underlay"]), (&json!(true), &json!(1), &json!("192.0.2.1")));
-    assert_eq!(h1["silent_s"], 0);
+    // The machine may be busy.
+    assert!(h1["silent_s"].as_i64().is_some_and(|seconds| (0..30).contains(&seconds)), "{h1}");
     let h2 = admin.get("/v2.0/mizar/hosts?name=h2").await?.ok(200)?["hosts"][0].clone();
     assert_eq!((&h2["alive"], &h2["seen_at"]), (&json!(false), &Value::Null));
     cloud.sql("UPDATE host_state SET seen_at = now() - interval '31 s'").await?;

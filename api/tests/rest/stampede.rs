@@ -54,6 +54,8 @@ async fn sixty_four_clients_share_a_thousand_addresses_without_clash_leak_or_ser
     const ROUNDS: usize = 6;
     let cloud = Cloud::start().await?;
     let admin = cloud.admin().await?;
+    let unlimited = "INSERT INTO quotas (project_id, resource, max) VALUES";
+    cloud.sql(&format!("{unlimited} ('{}', 'port', -1)", admin.project)).await?;
     let (network, held) = (network(&admin).await?, Held::default());
     let body = json!({"port": {"network_id": network["id"]}});
     // Ports come and go.
@@ -97,7 +99,10 @@ async fn sixty_four_clients_share_a_thousand_addresses_without_clash_leak_or_ser
         anyhow::Ok(())
     });
     try_join_all(empty).await?;
-    assert_nothing_is_left(&cloud).await
+    assert_nothing_is_left(&cloud).await?;
+    let used = cloud.rows("SELECT used FROM quotas WHERE resource = 'port'").await?;
+    assert_eq!(used, ["0"], "the quota forgot or kept one");
+    Ok(())
 }
 
 /// What a client knows when the server is gone.
