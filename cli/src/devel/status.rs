@@ -67,7 +67,7 @@ fn hosts(sandbox: &Sandbox) -> Table {
         let (transit, alive) = labels.get(&host.name).cloned().unwrap_or_default();
         let lease = if alive { "alive" } else { "lost" }.to_owned();
         let row = match sandbox.agent(&host.name).status() {
-            Ok(status) => agent_cells(sandbox, &status),
+            Ok(status) => agent_cells(sandbox, &host.name, &status),
             Err(error) => ["?".into(), "?".into(), "?".into(), format!("{error:#}"), "?".into(), "?".into()],
         };
         let [hook, ports, entries, behind, failures, drops] = row;
@@ -87,10 +87,10 @@ fn hosts(sandbox: &Sandbox) -> Table {
     table
 }
 
-fn agent_cells(sandbox: &Sandbox, status: &Status) -> [String; 6] {
+fn agent_cells(sandbox: &Sandbox, host: &str, status: &Status) -> [String; 6] {
     let drops: u64 = status.drops.values().sum();
     let behind = match &status.cursor {
-        Some(cursor) => behind(sandbox, cursor).unwrap_or_else(|error| format!("{error:#}")),
+        Some(cursor) => behind(sandbox, host, cursor).unwrap_or_else(|error| format!("{error:#}")),
         None => "no cursor yet".into(),
     };
     [
@@ -103,13 +103,20 @@ fn agent_cells(sandbox: &Sandbox, status: &Status) -> [String; 6] {
     ]
 }
 
-/// Entries of the whole deployment that a cursor has not seen, and how long the oldest waits.
-fn behind(sandbox: &Sandbox, cursor: &str) -> Result<String> {
+/// Entries of what a host receives (its subscriptions, and what these include) that its cursor
+/// has not seen, and how long the oldest waits.
+fn behind(sandbox: &Sandbox, host: &str, cursor: &str) -> Result<String> {
     // The cursor comes from an agent: only what a snapshot is made of goes into the statement.
     let cursor: String = cursor.chars().filter(|c| c.is_ascii_digit() || ":,".contains(*c)).collect();
     let sql = format!(
-        "SELECT count(*), coalesce(round(extract(epoch FROM now() - min(changed_at)), 1), 0) FROM entries \
-         WHERE NOT pg_visible_in_snapshot(xid::text::xid8, '{cursor}'::pg_snapshot)"
+        "WITH RECURSIVE received (scope, lo, hi) AS ( \
+           SELECT s.scope, s.lo, s.hi FROM subscriptions s JOIN hosts h ON h.number = s.host \
+           WHERE h.name = '{host}' AND NOT s.deleted \
+           UNION SELECT i.target, 0::smallint, 4095::smallint FROM received r JOIN includes i ON i.scope = r.scope \
+           WHERE NOT i.deleted AND (i.slot = -1 OR i.slot BETWEEN r.lo AND r.hi)) \
+         SELECT count(*), coalesce(round(extract(epoch FROM now() - min(e.changed_at)), 1), 0) FROM entries e \
+         WHERE NOT pg_visible_in_snapshot(e.xid::text::xid8, '{cursor}'::pg_snapshot) \
+         AND EXISTS (SELECT FROM received r WHERE r.scope = e.scope AND e.slot BETWEEN r.lo AND r.hi)"
     );
     let row = postgres::query(&sandbox.database_url(), &sql)?;
     Ok(match row.trim().split_once('|') {
