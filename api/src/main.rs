@@ -70,7 +70,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     };
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let public = server::start(app, listener, workers)?;
+    let public = server::start(app, listener, workers).await?;
     tracing::info!(public = %public.address, agents = %agents.address(), "ready");
 
     let mut terminate = signal(SignalKind::terminate())?;

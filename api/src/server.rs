@@ -5,7 +5,8 @@ use crate::identity;
 use actix_web::dev::ServerHandle;
 use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::Context as _;
-use mizar_db::identity as accounts;
+use futures::FutureExt as _;
+use mizar_db::identity::{bootstrap as accounts, revocations};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,17 +36,22 @@ pub async fn bootstrap(pool: &mizar_db::DbPool, password_file: &Path) -> anyhow:
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
     anyhow::ensure!(!password.is_empty(), "{} is empty", password_file.display());
     let hash = identity::password::hash(password).await?;
-    let mut conn = pool.get().await?;
-    if accounts::bootstrap(&mut conn, &hash).await.context("cannot make the first account")? {
+    let made = pool.transaction(move |conn| {
+        let hash = hash.clone();
+        async move { accounts::bootstrap(conn, &hash).await }.boxed()
+    });
+    if made.await.context("cannot make the first account")? {
         tracing::info!("made the domain default, the project admin and the user admin");
     }
     Ok(())
 }
 
-/// Serves until [`Server::stop`].
-pub fn start(app: Arc<App>, listener: TcpListener, workers: usize) -> anyhow::Result<Server> {
+/// Serves until [`Server::stop`]. What is revoked is known before the first request: a token that
+/// was taken back must not come to life with a replica.
+pub async fn start(app: Arc<App>, listener: TcpListener, workers: usize) -> anyhow::Result<Server> {
     let address = listener.local_addr()?;
     let app = web::Data::from(app);
+    read_revocations(&app).await.context("cannot read revoked tokens")?;
     let revocations = tokio::spawn(follow_revocations(app.clone()));
     let server = HttpServer::new(move || ActixApp::new().app_data(app.clone()).configure(routes))
         .workers(workers)
@@ -59,17 +65,18 @@ pub fn start(app: Arc<App>, listener: TcpListener, workers: usize) -> anyhow::Re
     Ok(Server { address, handle, running, revocations })
 }
 
+async fn read_revocations(app: &App) -> anyhow::Result<()> {
+    let mut conn = app.pool.get().await?;
+    app.tokens.refresh(revocations::revoked(&mut conn).await?);
+    Ok(())
+}
+
 async fn follow_revocations(app: web::Data<App>) {
     loop {
-        let read = async {
-            let mut conn = app.pool.get().await?;
-            anyhow::Ok(accounts::revoked(&mut conn).await?)
-        };
-        match read.await {
-            Ok(stored) => app.tokens.refresh(stored),
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot read revoked tokens"),
-        }
         tokio::time::sleep(REVOCATIONS).await;
+        if let Err(error) = read_revocations(&app).await {
+            tracing::warn!(error = format!("{error:#}"), "cannot read revoked tokens");
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! - [`audit`]: whether desired state is what the tables say.
 //! - [`entries`]: how commands and the scheduler write desired state.
 //! - [`resources`]: commands on tenants' objects; [`listing`]: how these are found.
-//! - [`identity`]: users, projects and their roles.
+//! - [`identity`]: accounts, their roles, and revoked tokens.
 //! - [`placement`]: what the scheduler reads and writes.
 
 mod statement;

@@ -7,6 +7,7 @@ table! {
         id -> Text,
         name -> Text,
         enabled -> Bool,
+        description -> Text,
     }
 }
 
@@ -17,6 +18,7 @@ table! {
         name -> Text,
         description -> Text,
         enabled -> Bool,
+        tags -> Array<Text>,
     }
 }
 
@@ -25,17 +27,50 @@ table! {
         id -> Uuid,
         domain_id -> Text,
         name -> Text,
-        password_hash -> Text,
+        password_hash -> Nullable<Text>,
         enabled -> Bool,
         default_project_id -> Nullable<Uuid>,
+        email -> Text,
+        description -> Text,
     }
 }
 
 table! {
-    // No primary key in the database: `project_id` is null for a role on the whole system.
+    // The key of the database is `id`; other tables refer to the name.
+    roles (name) {
+        id -> Uuid,
+        name -> Text,
+        description -> Text,
+        builtin -> Bool,
+    }
+}
+
+table! {
+    // No primary key in the database: project and domain are null for a role on the whole system.
     role_assignments (user_id, role) {
         user_id -> Uuid,
         project_id -> Nullable<Uuid>,
+        role -> Text,
+        domain_id -> Nullable<Text>,
+    }
+}
+
+table! {
+    application_credentials (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        project_id -> Uuid,
+        name -> Text,
+        description -> Text,
+        secret_hash -> Text,
+        unrestricted -> Bool,
+        expires_at -> Nullable<Timestamptz>,
+    }
+}
+
+table! {
+    application_credential_roles (credential_id, role) {
+        credential_id -> Uuid,
         role -> Text,
     }
 }
@@ -268,6 +303,8 @@ joinable!(projects -> domains (domain_id));
 joinable!(users -> domains (domain_id));
 joinable!(role_assignments -> users (user_id));
 joinable!(role_assignments -> projects (project_id));
+joinable!(role_assignments -> roles (role));
+joinable!(application_credential_roles -> roles (role));
 joinable!(subnets -> networks (network_id));
 joinable!(ports -> networks (network_id));
 joinable!(port_ips -> ports (port_id));
@@ -277,7 +314,10 @@ allow_tables_to_appear_in_same_query!(
     domains,
     projects,
     users,
+    roles,
     role_assignments,
+    application_credentials,
+    application_credential_roles,
     revoked_tokens,
     hosts,
     host_state,

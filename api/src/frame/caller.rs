@@ -49,12 +49,6 @@ impl Role {
         bytes[..name.len()].copy_from_slice(name);
         uuid::Builder::from_custom_bytes(bytes).into_uuid()
     }
-
-    /// By name or id, as paths name roles.
-    pub fn by_id(id: &str) -> Option<Self> {
-        let uuid = Uuid::parse_str(id).ok();
-        Self::ALL.into_iter().find(|role| role.as_str() == id || Some(role.id()) == uuid)
-    }
 }
 
 /// What a request needs. Data, not code: attribute maps and resources name one of these.
@@ -81,8 +75,10 @@ pub struct Caller {
 impl Caller {
     /// From a token that was verified.
     pub fn new(claims: Claims) -> Self {
-        let roles = claims.roles.iter().filter_map(|name| Role::named(name)).collect();
-        Self { claims, roles }
+        // A role on a domain says nothing about networks, which belong to projects.
+        let of_domain = claims.domain.is_some();
+        let named = claims.roles.iter().filter(|_| !of_domain).filter_map(|role| Role::named(&role.name));
+        Self { roles: named.collect(), claims }
     }
 
     /// Whether it has a role.

@@ -5,14 +5,15 @@
 use super::keys::{ALGORITHM, Keys};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Header, TokenData, Validation};
-use mizar_db::identity::RevocationRow;
+use mizar_db::identity::revocations::{Of, RevocationRow};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::RwLock;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// An id with its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamedRef {
     /// Id in Keystone's form.
@@ -22,7 +23,7 @@ pub struct NamedRef {
 }
 
 /// A project with its domain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectRef {
     /// Id in Keystone's form.
@@ -31,6 +32,18 @@ pub struct ProjectRef {
     pub name: String,
     /// Its domain.
     pub domain: NamedRef,
+}
+
+/// The application credential that a token comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialClaim {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether the token may not manage application credentials.
+    pub restricted: bool,
 }
 
 /// What a token says. The first six are those of Keystone's own JWS tokens.
@@ -57,20 +70,31 @@ pub struct Claims {
     /// Project scope, with names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<ProjectRef>,
+    /// Domain scope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<NamedRef>,
     /// System scope.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub system: bool,
-    /// Names of roles.
-    pub roles: Vec<String>,
-    /// Issued, Unix milliseconds: an account's tokens are revoked up to a moment, and the next
-    /// login may follow within the second.
-    pub issued_ms: i64,
+    /// Roles on the scope.
+    pub roles: Vec<NamedRef>,
+    /// Where the token comes from an application credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialClaim>,
+    /// Issued, Unix microseconds of the database's clock: an account's tokens are revoked up to a
+    /// moment, and the next login may follow within the second.
+    pub issued_us: i64,
 }
 
 impl Claims {
     /// The project that the token is for.
     pub fn project_id(&self) -> Option<Uuid> {
         self.openstack_project_id.as_deref().and_then(|id| Uuid::parse_str(id).ok())
+    }
+
+    /// Whether it is for anything.
+    pub const fn is_scoped(&self) -> bool {
+        self.project.is_some() || self.domain.is_some() || self.system
     }
 
     /// The user.
@@ -108,16 +132,6 @@ pub enum TokenError {
 struct Revocation {
     issued_before: Option<DateTime<Utc>>,
     expires_at: DateTime<Utc>,
-}
-
-/// Key under which all tokens of a user are revoked.
-pub fn of_user(id: Uuid) -> String {
-    format!("user:{}", id.simple())
-}
-
-/// Key under which all tokens of a project are revoked.
-pub fn of_project(id: Uuid) -> String {
-    format!("project:{}", id.simple())
 }
 
 /// Signs and verifies.
@@ -167,21 +181,26 @@ impl Tokens {
         if revoked.is_empty() {
             return false;
         }
-        let keys =
-            [Some(claims.audit_id().to_owned()), claims.user_id().map(of_user), claims.project_id().map(of_project)];
+        let credential = claims.credential.as_ref().and_then(|credential| Uuid::parse_str(&credential.id).ok());
+        let domains = [Some(&claims.user_domain), claims.project.as_ref().map(|project| &project.domain)];
+        let domains =
+            domains.into_iter().chain([claims.domain.as_ref()]).flatten().map(|domain| Of::Domain(&domain.id));
+        let accounts =
+            [claims.user_id().map(Of::User), claims.project_id().map(Of::Project), credential.map(Of::Credential)];
+        let keys = accounts.into_iter().flatten().chain(domains).map(|of| of.key());
         let hits = |revocation: &Revocation| {
-            revocation.issued_before.is_none_or(|before| claims.issued_ms <= before.timestamp_millis())
+            revocation.issued_before.is_none_or(|before| claims.issued_us <= before.timestamp_micros())
         };
-        keys.iter().flatten().filter_map(|key| revoked.get(key)).any(hits)
+        keys.chain([claims.audit_id().to_owned()]).filter_map(|key| revoked.get(&key).copied()).any(|it| hits(&it))
     }
 
     /// Counts here and now; the caller has stored it for the other replicas.
-    pub fn revoke(&self, row: RevocationRow) {
-        self.refresh(vec![row]);
+    pub fn revoke(&self, rows: impl IntoIterator<Item = RevocationRow>) {
+        self.refresh(rows);
     }
 
     /// Adds what the database says is revoked, and forgets what has expired.
-    pub fn refresh(&self, stored: Vec<RevocationRow>) {
+    pub fn refresh(&self, stored: impl IntoIterator<Item = RevocationRow>) {
         let now = Utc::now();
         let mut revoked = self.write();
         for RevocationRow { audit_id, issued_before, expires_at } in stored {

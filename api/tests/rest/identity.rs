@@ -1,4 +1,4 @@
-use crate::support::{ADMIN_PASSWORD, Client, Cloud, credentials};
+use crate::support::{ADMIN_PASSWORD, Client, Cloud, credentials, role_id};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -134,7 +134,7 @@ async fn a_login_without_scope_gets_the_default_project() -> anyhow::Result<()> 
     let before = cloud.stranger().login_scoped("ann", "secret", None).await?;
     assert_eq!(before.project, "", "no role, no scope");
     let user = user["user"]["id"].as_str().unwrap_or_default().to_owned();
-    admin.put(&format!("/v3/projects/{}/users/{user}/roles/member", red.project), None).await?.ok(204)?;
+    admin.put(&format!("/v3/projects/{}/users/{user}/roles/{}", red.project, role_id("member")), None).await?.ok(204)?;
     assert_eq!(cloud.stranger().login_scoped("ann", "secret", None).await?.project, red.project);
     Ok(())
 }
@@ -143,7 +143,7 @@ async fn a_login_without_scope_gets_the_default_project() -> anyhow::Result<()> 
 async fn tokens_end_with_the_role_the_password_and_the_account() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let (red, admin) = (cloud.tenant("red", "member").await?, cloud.admin().await?);
-    let role = format!("/v3/projects/{}/users/{}/roles/member", red.project, red.user);
+    let role = format!("/v3/projects/{}/users/{}/roles/{}", red.project, red.user, role_id("member"));
     admin.delete(&role).await?.ok(204)?;
     assert_eq!(red.get("/v2.0/networks").await?.fault(), (401, "Keystone"));
     assert_eq!(admin.delete(&role).await?.fault(), (404, "Keystone"));
@@ -172,7 +172,7 @@ async fn accounts_are_for_administrators() -> anyhow::Result<()> {
         admin.get(path).await?.ok(200)?;
     }
     assert_eq!(red.post("/v3/projects", &json!({"project": {"name": "x"}})).await?.fault(), (403, "Keystone"));
-    let grab = format!("/v3/projects/{}/users/{}/roles/admin", red.project, red.user);
+    let grab = format!("/v3/projects/{}/users/{}/roles/{}", red.project, red.user, role_id("admin"));
     assert_eq!(red.put(&grab, None).await?.fault(), (403, "Keystone"));
     let roles = red.get("/v3/roles?name=member").await?.ok(200)?;
     assert_eq!(roles["roles"].as_array().map(Vec::len), Some(1));
@@ -192,6 +192,7 @@ async fn accounts_are_for_administrators() -> anyhow::Result<()> {
     let before = cloud.dump().await?;
     for body in [
         json!({"project": {"name": ""}}),
+        json!({"project": {"name": "  "}}),
         json!({"project": {"name": "x".repeat(65)}}),
         json!({"project": {"name": "x\u{0}"}}),
         json!({"project": {"name": "x", "colour": 1}}),
@@ -203,7 +204,7 @@ async fn accounts_are_for_administrators() -> anyhow::Result<()> {
     }
     let nowhere = json!({"project": {"name": "x", "domain_id": "nowhere"}});
     assert_eq!(admin.post("/v3/projects", &nowhere).await?.fault(), (404, "Keystone"));
-    assert_eq!(admin.post("/v3/users", &json!({"user": {"name": "x"}})).await?.fault(), (400, "Keystone"));
+    assert_eq!(admin.post("/v3/users", &json!({"user": {"password": "x"}})).await?.fault(), (400, "Keystone"));
     assert_eq!(admin.put("/v3/projects/x/users/y/roles/member", None).await?.fault(), (404, "Keystone"));
     assert_eq!(cloud.dump().await?, before);
     Ok(())

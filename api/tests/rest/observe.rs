@@ -22,7 +22,7 @@ fn retry_after(answer: &Answer) -> Option<u64> {
 /// Another server on the cloud's database, with limits of its own.
 async fn limited(cloud: &Cloud, limits: Limits) -> anyhow::Result<(Server, Client)> {
     let (app, listener) = cloud.app(limits)?;
-    let server = server::start(app, listener, 1)?;
+    let server = server::start(app, listener, 1).await?;
     let stranger = Client { base: format!("http://{}", server.address), ..cloud.stranger() };
     Ok((server, stranger))
 }

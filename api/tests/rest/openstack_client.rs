@@ -1,6 +1,6 @@
 //! The real `openstack` command, unmodified, as tenants use it.
 
-use crate::support::{Client, Cloud};
+use crate::support::{ADMIN_PASSWORD, Client, Cloud};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -19,44 +19,79 @@ fn program() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-struct OpenStack {
+/// Somebody at a command line.
+pub struct OpenStack {
     program: PathBuf,
-    url: String,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl OpenStack {
-    fn of(client: &Client) -> anyhow::Result<Self> {
-        Ok(Self { program: program()?, url: client.base.clone() })
+    fn logged_in(url: &str, user: &str, password: &str) -> anyhow::Result<Self> {
+        let given = |name, value: &str| (name, value.to_owned());
+        let environment = vec![
+            ("OS_AUTH_URL", format!("{url}/v3")),
+            given("OS_IDENTITY_API_VERSION", "3"),
+            given("OS_USERNAME", user),
+            given("OS_PASSWORD", password),
+            given("OS_PROJECT_NAME", user),
+            given("OS_USER_DOMAIN_NAME", "Default"),
+            given("OS_PROJECT_DOMAIN_NAME", "Default"),
+        ];
+        Ok(Self { program: program()?, environment })
+    }
+
+    /// The tenant `red`.
+    pub fn of(client: &Client) -> anyhow::Result<Self> {
+        Self::logged_in(&client.base, "red", "secret")
+    }
+
+    /// The administrator.
+    pub fn admin(cloud: &Cloud) -> anyhow::Result<Self> {
+        Self::logged_in(&cloud.url, "admin", ADMIN_PASSWORD)
+    }
+
+    /// A program that has no password.
+    pub fn with_application_credential(cloud: &Cloud, id: &str, secret: &str) -> anyhow::Result<Self> {
+        let environment = vec![
+            ("OS_AUTH_URL", format!("{}/v3", cloud.url)),
+            ("OS_AUTH_TYPE", "v3applicationcredential".to_owned()),
+            ("OS_APPLICATION_CREDENTIAL_ID", id.to_owned()),
+            ("OS_APPLICATION_CREDENTIAL_SECRET", secret.to_owned()),
+        ];
+        Ok(Self { program: program()?, environment })
+    }
+
+    /// Runs a Python program where openstacksdk is.
+    pub async fn python(&self, text: &str, arguments: &[&str]) -> anyhow::Result<String> {
+        let python = self.program.with_file_name("python3");
+        let run = Command::new(python).arg("-c").arg(text).args(arguments).env_clear().env("HOME", "/nonexistent");
+        let output = run.kill_on_drop(true).output().await?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     async fn output(&self, words: &str) -> anyhow::Result<std::process::Output> {
         let run = Command::new(&self.program)
             .args(words.split_whitespace())
             .env_clear()
-            .env("OS_AUTH_URL", format!("{}/v3", self.url))
-            .env("OS_IDENTITY_API_VERSION", "3")
-            .env("OS_USERNAME", "red")
-            .env("OS_PASSWORD", "secret")
-            .env("OS_PROJECT_NAME", "red")
-            .env("OS_USER_DOMAIN_NAME", "Default")
-            .env("OS_PROJECT_DOMAIN_NAME", "Default")
+            .envs(self.environment.iter().map(|(name, value)| (*name, value)))
             .env("HOME", "/nonexistent")
             .kill_on_drop(true)
             .output();
         run.await.with_context(|| format!("openstack {words}"))
     }
 
-    async fn run(&self, words: &str) -> anyhow::Result<String> {
+    pub async fn run(&self, words: &str) -> anyhow::Result<String> {
         let output = self.output(words).await?;
         ensure!(output.status.success(), "openstack {words}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    async fn json(&self, words: &str) -> anyhow::Result<Value> {
+    pub async fn json(&self, words: &str) -> anyhow::Result<Value> {
         Ok(serde_json::from_str(&self.run(&format!("{words} -f json")).await?)?)
     }
 
-    async fn refused(&self, words: &str) -> anyhow::Result<String> {
+    pub async fn refused(&self, words: &str) -> anyhow::Result<String> {
         let output = self.output(words).await?;
         ensure!(!output.status.success(), "openstack {words} should fail");
         Ok(String::from_utf8(output.stderr)?)

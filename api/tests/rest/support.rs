@@ -58,7 +58,7 @@ impl Cloud {
     /// Another server on the same database, with the same keys.
     pub async fn replica(&self) -> anyhow::Result<Server> {
         let (app, listener) = self.app(Limits::default())?;
-        server::start(app, listener, 2)
+        server::start(app, listener, 2).await
     }
 
     /// What a server on the same database consists of.
@@ -116,7 +116,7 @@ impl Cloud {
         let admin = self.admin().await?;
         let user = admin.post("/v3/users", &json!({"user": {"name": name, "password": "secret"}})).await?.ok(201)?;
         let user = user["user"]["id"].as_str().context("no id")?.to_owned();
-        let role = mizar_api::frame::caller::Role::named(role).context("no such role")?.id().simple();
+        let role = role_id(role);
         admin.put(&format!("/v3/projects/{project}/users/{user}/roles/{role}"), None).await?.ok(204)?;
         Ok(user)
     }
@@ -319,6 +319,11 @@ pub fn credentials(user: &str, password: &str, scope: Option<Value>) -> Value {
         auth["scope"] = scope;
     }
     json!({ "auth": auth })
+}
+
+/// The id of a built-in role, as paths name it.
+pub fn role_id(name: &str) -> String {
+    mizar_api::frame::caller::Role::named(name).expect("a built-in role").id().simple().to_string()
 }
 
 pub fn id(object: &Value) -> &str {

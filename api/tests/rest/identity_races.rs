@@ -1,0 +1,133 @@
+//! What happens between a change and a login at the same time.
+
+use crate::support::{ADMIN_PASSWORD, Client, Cloud, credentials, role_id};
+use diesel_async::SimpleAsyncConnection as _;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// Waits until so many sessions of the test's database wait for a lock.
+async fn until_waiting(cloud: &Cloud, sessions: usize) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let waiting = cloud
+            .rows("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+            .await?;
+        if waiting.len() >= sessions {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "{} wait", waiting.len());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A request that gets its token from a token: nothing is hashed, so only locks hold it up.
+fn again(of: &Client) -> serde_json::Value {
+    let identity = json!({"methods": ["token"], "token": {"id": of.token}});
+    json!({"auth": {"identity": identity, "scope": {"project": {"id": of.project}}}})
+}
+
+#[tokio::test]
+async fn a_login_that_runs_into_the_removal_of_the_role_gets_no_token() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let mut change = cloud.db.connect().await?;
+    change
+        .batch_execute(&format!(
+            "BEGIN; SELECT 1 FROM users WHERE name = 'red' FOR NO KEY UPDATE;
+             DELETE FROM role_assignments WHERE project_id = '{}'",
+            red.project
+        ))
+        .await?;
+    let (stranger, body) = (cloud.stranger(), again(&red));
+    let login = tokio::spawn(async move { stranger.post("/v3/auth/tokens", &body).await });
+    until_waiting(&cloud, 1).await?;
+    change.batch_execute("COMMIT").await?;
+    assert_eq!(login.await??.fault(), (401, "Keystone"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_issued_while_a_role_goes_dies_with_it() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (red, admin) = (cloud.tenant("red", "member").await?, cloud.admin().await?);
+    // A login that has locked the account and read its roles, but is not done.
+    let mut login = cloud.db.connect().await?;
+    login.batch_execute("BEGIN; SELECT 1 FROM users WHERE name = 'red' FOR SHARE").await?;
+    let path = format!("/v3/projects/{}/users/{}/roles/{}", red.project, red.user, role_id("member"));
+    let removal = tokio::spawn({
+        let admin = admin.clone();
+        async move { admin.delete(&path).await }
+    });
+    until_waiting(&cloud, 1).await?;
+    let issued = cloud.stranger().post("/v3/auth/tokens", &again(&red)).await;
+    login.batch_execute("COMMIT").await?;
+    removal.await??.ok(204)?;
+    // Whether it came before or after: what it got is worth nothing now.
+    let issued = issued?;
+    if let Some(token) = issued.headers.get("x-subject-token") {
+        assert_eq!(red.with_token(token.to_str()?).get("/v2.0/networks").await?.fault(), (401, "Keystone"));
+    }
+    assert_eq!(red.get("/v2.0/networks").await?.fault(), (401, "Keystone"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_revoke_changes_nothing() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (red, admin) = (cloud.tenant("red", "member").await?, cloud.admin().await?);
+    cloud.sql("ALTER TABLE revoked_tokens ADD CONSTRAINT broken CHECK (audit_id NOT LIKE '%:%') NOT VALID").await?;
+    let before = cloud.dump().await?;
+    let role = format!("/v3/projects/{}/users/{}/roles/{}", red.project, red.user, role_id("member"));
+    let user = format!("/v3/users/{}", red.user);
+    for path in [&role, &user, &format!("/v3/projects/{}", red.project)] {
+        assert_eq!(admin.delete(path).await?.fault(), (500, "Keystone"), "{path}");
+    }
+    let change = json!({"user": {"password": "other"}}).to_string();
+    let changed = admin.send(reqwest::Method::PATCH, &user, Some(change), &[]).await?;
+    assert_eq!(changed.fault(), (500, "Keystone"));
+    assert_eq!(cloud.dump().await?, before);
+    red.get("/v2.0/networks").await?.ok(200)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replica_knows_what_is_revoked_before_its_first_answer() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (red, admin) = (cloud.tenant("red", "member").await?, cloud.admin().await?);
+    let subject = red.token.clone().unwrap_or_default();
+    let revoked = admin.send(reqwest::Method::DELETE, "/v3/auth/tokens", None, &[("X-Subject-Token", &subject)]);
+    revoked.await?.ok(204)?;
+    for _ in 0..5 {
+        let replica = cloud.replica().await?;
+        let elsewhere = Client { base: format!("http://{}", replica.address), ..red.clone() };
+        assert_eq!(elsewhere.get("/v2.0/networks").await?.fault(), (401, "Keystone"));
+        replica.stop().await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn logins_that_hash_do_not_take_the_connections_of_others() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    // More than the pool has connections.
+    let logins: Vec<_> = (0..40)
+        .map(|_| {
+            let stranger = cloud.stranger();
+            let body = credentials("admin", ADMIN_PASSWORD, None);
+            tokio::spawn(async move { stranger.post("/v3/auth/tokens", &body).await })
+        })
+        .collect();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while mizar_api::identity::password::waiting() < 17 {
+        anyhow::ensure!(Instant::now() < deadline && !logins.iter().all(|login| login.is_finished()), "nobody waited");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    assert_eq!(cloud.rows(idle).await?, ["0"]);
+    red.get("/v2.0/networks").await?.ok(200)?;
+    for login in logins {
+        login.await??.ok(201)?;
+    }
+    Ok(())
+}
