@@ -134,7 +134,10 @@ async fn a_login_without_scope_gets_the_default_project() -> anyhow::Result<()> 
     let before = cloud.stranger().login_scoped("ann", "secret", None).await?;
     assert_eq!(before.project, "", "no role, no scope");
     let user = user["user"]["id"].as_str().unwrap_or_default().to_owned();
-    admin.put(&format!("/v3/projects/{}/users/{user}/roles/{}", red.project, role_id("member")), None).await?.ok(204)?;
+    admin
+        .put(&format!("/v3/projects/{}/users/{user}/roles/{}", red.project, role_id("member")), None)
+        .await?
+        .ok(204)?;
     assert_eq!(cloud.stranger().login_scoped("ann", "secret", None).await?.project, red.project);
     Ok(())
 }

@@ -38,7 +38,10 @@ async fn the_openstack_command_keeps_accounts() -> anyhow::Result<()> {
     let assignments = os.json("role assignment list --user anna --names").await?;
     let assignments = assignments.as_array().cloned().unwrap_or_default();
     assert_eq!(assignments.len(), 3);
-    assert!(assignments.iter().any(|row| row["Project"] == "red@Default" && row["Role"] == "member"), "{assignments:?}");
+    assert!(
+        assignments.iter().any(|row| row["Project"] == "red@Default" && row["Role"] == "member"),
+        "{assignments:?}"
+    );
     os.run("role remove --system all --user anna reader").await?;
     os.run("role remove --domain Default --user anna reader").await?;
 

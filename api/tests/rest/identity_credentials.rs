@@ -72,7 +72,11 @@ async fn impossible_credentials_are_refused_by_name() -> anyhow::Result<()> {
     let before = cloud.dump().await?;
     for (more, status, said) in [
         (json!({}), 409, "ci"),
-        (json!({"name": "b", "access_rules": [{"path": "/", "method": "GET", "service": "network"}]}), 400, "access_rules"),
+        (
+            json!({"name": "b", "access_rules": [{"path": "/", "method": "GET", "service": "network"}]}),
+            400,
+            "access_rules",
+        ),
         (json!({"name": "b", "roles": [{"name": "admin"}]}), 400, "roles"),
         (json!({"name": "b", "roles": [{}]}), 400, "roles"),
         (json!({"name": "b", "expires_at": "2020-01-01T00:00:00"}), 400, "expires_at"),
@@ -104,7 +108,8 @@ async fn only_an_unrestricted_credential_makes_others() -> anyhow::Result<()> {
     let red = cloud.tenant("red", "member").await?;
     for (unrestricted, expected) in [(false, 403), (true, 201)] {
         let name = format!("u{unrestricted}");
-        let made = make(&red, json!({"name": name, "unrestricted": unrestricted, "secret": "chosen"})).await?.ok(201)?;
+        let made =
+            make(&red, json!({"name": name, "unrestricted": unrestricted, "secret": "chosen"})).await?.ok(201)?;
         let made = &made["application_credential"];
         assert_eq!(made["secret"], "chosen");
         let (client, _) = token(&cloud, &login(id(made), &json!("chosen"))).await?;

@@ -95,8 +95,8 @@ async fn a_replica_knows_what_is_revoked_before_its_first_answer() -> anyhow::Re
     let cloud = Cloud::start().await?;
     let (red, admin) = (cloud.tenant("red", "member").await?, cloud.admin().await?);
     let subject = red.token.clone().unwrap_or_default();
-    let revoked = admin.send(reqwest::Method::DELETE, "/v3/auth/tokens", None, &[("X-Subject-Token", &subject)]);
-    revoked.await?.ok(204)?;
+    let subject = [("X-Subject-Token", subject.as_str())];
+    admin.send(reqwest::Method::DELETE, "/v3/auth/tokens", None, &subject).await?.ok(204)?;
     for _ in 0..5 {
         let replica = cloud.replica().await?;
         let elsewhere = Client { base: format!("http://{}", replica.address), ..red.clone() };

@@ -113,8 +113,7 @@ async fn an_administrator_of_the_system_needs_no_project() -> anyhow::Result<()>
     let cloud = Cloud::start().await?;
     let red = cloud.tenant("red", "member").await?;
     let scope = Some(json!({"system": {"all": true}}));
-    let system =
-        cloud.stranger().login_scoped("admin", crate::support::ADMIN_PASSWORD, scope.clone()).await?;
+    let system = cloud.stranger().login_scoped("admin", crate::support::ADMIN_PASSWORD, scope.clone()).await?;
     assert_eq!(system.get("/v3/auth/system").await?.ok(200)?["system"], json!([{"all": true}]));
     system.get("/v3/users").await?.ok(200)?;
     assert_eq!(red.get("/v3/auth/system").await?.ok(200)?["system"], json!([]));

@@ -64,8 +64,9 @@ impl OpenStack {
     /// Runs a Python program where openstacksdk is.
     pub async fn python(&self, text: &str, arguments: &[&str]) -> anyhow::Result<String> {
         let python = self.program.with_file_name("python3");
-        let run = Command::new(python).arg("-c").arg(text).args(arguments).env_clear().env("HOME", "/nonexistent");
-        let output = run.kill_on_drop(true).output().await?;
+        let mut run = Command::new(python);
+        run.arg("-c").arg(text).args(arguments).env_clear().env("HOME", "/nonexistent").kill_on_drop(true);
+        let output = run.output().await?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
     }
