@@ -58,7 +58,7 @@ impl Context {
             user_id: self.caller.claims.sub.clone(),
             user_name: self.caller.claims.user_name.clone(),
             project: self.caller.project(),
-            roles: self.caller.claims.roles.clone(),
+            roles: self.caller.claims.roles.iter().map(|role| role.name.clone()).collect(),
         }
     }
 }

@@ -74,7 +74,7 @@ async fn a_tenant_uses_application_credentials_with_the_openstack_command() -> a
     os.run("application credential show ci").await?;
     let refused = os.refused("application credential create --role admin more").await?;
     assert!(refused.contains("roles"), "{refused}");
-    let by_credential = OpenStack::with_application_credential(&cloud, &text("id"), &text("secret"))?;
+    let by_credential = OpenStack::with_application_credential(&cloud, &text("ID"), &text("Secret"))?;
     by_credential.run("network create net").await?;
     by_credential.run("token issue").await?;
     assert!(by_credential.refused("application credential create more").await?.contains("403"));
