@@ -1,8 +1,10 @@
 //! What every handler shares, and how the server is put together.
 
 use crate::agent::Probe;
+use crate::frame::fault::Fault;
 use crate::frame::handlers;
 use crate::frame::quota::Quotas;
+use crate::identity::authority::Authority;
 use crate::identity::token::Tokens;
 use crate::observe::limits::{Limiter, Limits};
 use crate::observe::logins::limit_logins;
@@ -41,8 +43,8 @@ pub struct Settings {
 pub struct App {
     /// Connections for commands and listings.
     pub pool: DbPool,
-    /// Signs and verifies tokens.
-    pub tokens: Tokens,
+    /// Says who somebody is.
+    pub authority: Authority,
     /// Properties of the cloud.
     pub settings: Arc<Settings>,
     /// The agents' side of this process, if it has one.
@@ -55,9 +57,14 @@ pub struct App {
 
 impl App {
     /// A server's state, with nothing counted yet.
-    pub fn new(pool: DbPool, tokens: Tokens, settings: Settings, agents: Option<Probe>) -> Self {
+    pub fn new(pool: DbPool, authority: impl Into<Authority>, settings: Settings, agents: Option<Probe>) -> Self {
         let (limiter, metrics) = (Limiter::new(&settings.limits), Metrics::new(agents.as_ref()));
-        Self { pool, tokens, settings: Arc::new(settings), agents, limiter, metrics }
+        Self { pool, authority: authority.into(), settings: Arc::new(settings), agents, limiter, metrics }
+    }
+
+    /// The embedded identity service's. Its routes are there only where it is.
+    pub fn tokens(&self) -> Result<&Tokens, Fault> {
+        self.authority.embedded().ok_or_else(|| Fault::no_such_path().of_identity())
     }
 }
 
@@ -67,7 +74,7 @@ fn swagger() -> SwaggerUi {
 }
 
 /// Every route.
-pub fn routes(config: &mut ServiceConfig) {
+pub fn routes(app: &App, config: &mut ServiceConfig) {
     let api = web::scope("")
         .wrap(from_fn(limit_logins))
         .wrap(from_fn(observe))
@@ -79,7 +86,11 @@ pub fn routes(config: &mut ServiceConfig) {
         })
         .configure(operator::mount)
         .configure(neutron::mount)
-        .configure(identity::mount)
+        .configure(|config| {
+            if app.authority.embedded().is_some() {
+                identity::mount(config);
+            }
+        })
         .default_service(web::to(handlers::no_such_path));
     config.service(api);
 }

@@ -2,6 +2,7 @@
 
 use crate::app::Settings;
 use crate::frame::quota::Quotas;
+use crate::identity::authority::Setting;
 use crate::observe::limits::Limits;
 use clap::{ArgGroup, Parser, ValueEnum};
 use std::net::{IpAddr, SocketAddr};
@@ -88,6 +89,9 @@ pub struct Config {
     /// Announce extensions too that are only stored yet, because their data plane is missing
     #[arg(long, env = "MIZAR_ANNOUNCE_ALL")]
     pub announce_all_extensions: bool,
+    /// Who says who somebody is: embedded, keystone=FILE or oidc=FILE
+    #[arg(long, env = "MIZAR_IDENTITY", default_value = "embedded", value_parser = <Setting as std::str::FromStr>::from_str)]
+    pub identity: Setting,
     /// File with the password of the user `admin`, who is made if there is none
     #[arg(long, env = "MIZAR_BOOTSTRAP_ADMIN_PASSWORD_FILE")]
     pub bootstrap_admin_password_file: Option<PathBuf>,

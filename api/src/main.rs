@@ -6,7 +6,10 @@ use clap::Parser;
 use mizar_api::agent::{self, AgentConfig, Listen, TlsPaths};
 use mizar_api::app::App;
 use mizar_api::config::{Config, LogFormat};
+use mizar_api::identity::authority::{Authority, Setting};
 use mizar_api::identity::keys::Keys;
+use mizar_api::identity::keystone::Keystone;
+use mizar_api::identity::oidc::Oidc;
 use mizar_api::identity::token::Tokens;
 use mizar_api::observe::listener::{self, Operators};
 use mizar_api::server;
@@ -54,7 +57,7 @@ fn log(format: LogFormat) {
 
 #[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
-    let keys = Keys::open(&config.state_dir).context("cannot open the keys that sign tokens")?;
+    let authority = authority(&config)?;
     for migration in mizar_db::migrate::migrate(&config.database_url).await.context("cannot migrate the database")? {
         tracing::info!(migration, "migrated the database");
     }
@@ -63,7 +66,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         server::bootstrap(&pool, file).await?;
     }
     let agents = agent::start(agent_config(&config)?, pool.clone()).await.context("cannot serve agents")?;
-    let app = Arc::new(App::new(pool, Tokens::new(keys), config.settings(), Some(agents.probe())));
+    let app = Arc::new(App::new(pool, authority, config.settings(), Some(agents.probe())));
     let operators = match config.operator_listen {
         Some(address) => Some(operators(address, &app)?),
         None => None,
@@ -85,6 +88,18 @@ async fn run(config: Config) -> anyhow::Result<()> {
         operators.stop().await;
     }
     Ok(())
+}
+
+fn authority(config: &Config) -> anyhow::Result<Authority> {
+    let unusable = anyhow::Error::msg;
+    Ok(match config.identity.clone() {
+        Setting::Embedded => {
+            let keys = Keys::open(&config.state_dir).context("cannot open the keys that sign tokens")?;
+            Authority::Embedded(Tokens::new(keys))
+        }
+        Setting::Keystone(setting) => Authority::Keystone(Keystone::new(*setting).map_err(unusable)?),
+        Setting::Oidc(setting) => Authority::Oidc(Oidc::new(*setting).map_err(unusable)?),
+    })
 }
 
 fn operators(address: SocketAddr, app: &Arc<App>) -> anyhow::Result<Operators> {

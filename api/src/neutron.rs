@@ -28,8 +28,10 @@ pub fn mount(config: &mut ServiceConfig) {
 /// GET /: both services live here, and each client looks for its own.
 async fn versions(app: web::Data<App>) -> HttpResponse {
     let url = &app.settings.public_url;
+    let identity: Vec<Value> =
+        app.authority.embedded().map(|_| crate::identity::discovery::version(url)).into_iter().collect();
     HttpResponse::MultipleChoices().json(json!({
-        "versions": {"values": [crate::identity::discovery::version(url)]},
+        "versions": {"values": identity},
         "network": {"versions": [network_version(url)]},
     }))
 }

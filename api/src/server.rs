@@ -2,10 +2,12 @@
 
 use crate::app::{App, routes};
 use crate::identity;
+use crate::identity::token::Tokens;
 use actix_web::dev::ServerHandle;
 use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::Context as _;
 use futures::FutureExt as _;
+use mizar_db::DbPool;
 use mizar_db::identity::{bootstrap as accounts, revocations};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -30,7 +32,7 @@ const REVOCATIONS: Duration = Duration::from_secs(1);
 const SHUTDOWN_S: u64 = 5;
 
 /// Makes the first account, if there is none and a password is given.
-pub async fn bootstrap(pool: &mizar_db::DbPool, password_file: &Path) -> anyhow::Result<()> {
+pub async fn bootstrap(pool: &DbPool, password_file: &Path) -> anyhow::Result<()> {
     let named = || format!("cannot read the admin's password from {}", password_file.display());
     let password = std::fs::read_to_string(password_file).with_context(named)?;
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
@@ -51,30 +53,35 @@ pub async fn bootstrap(pool: &mizar_db::DbPool, password_file: &Path) -> anyhow:
 pub async fn start(app: Arc<App>, listener: TcpListener, workers: usize) -> anyhow::Result<Server> {
     let address = listener.local_addr()?;
     let app = web::Data::from(app);
-    read_revocations(&app).await.context("cannot read revoked tokens")?;
+    if let Some(tokens) = app.authority.embedded() {
+        read_revocations(&app.pool, tokens).await.context("cannot read revoked tokens")?;
+    }
     let revocations = tokio::spawn(follow_revocations(app.clone()));
-    let server = HttpServer::new(move || ActixApp::new().app_data(app.clone()).configure(routes))
-        .workers(workers)
-        .shutdown_timeout(SHUTDOWN_S)
-        .disable_signals()
-        .listen(listener)
-        .context("cannot listen")?
-        .run();
+    let server =
+        HttpServer::new(move || ActixApp::new().app_data(app.clone()).configure(|config| routes(&app, config)))
+            .workers(workers)
+            .shutdown_timeout(SHUTDOWN_S)
+            .disable_signals()
+            .listen(listener)
+            .context("cannot listen")?
+            .run();
     let handle = server.handle();
     let running = tokio::spawn(server);
     Ok(Server { address, handle, running, revocations })
 }
 
-async fn read_revocations(app: &App) -> anyhow::Result<()> {
-    let mut conn = app.pool.get().await?;
-    app.tokens.refresh(revocations::revoked(&mut conn).await?);
+async fn read_revocations(pool: &DbPool, tokens: &Tokens) -> anyhow::Result<()> {
+    let mut conn = pool.get().await?;
+    tokens.refresh(revocations::revoked(&mut conn).await?);
     Ok(())
 }
 
+/// Ends at once where another service revokes.
 async fn follow_revocations(app: web::Data<App>) {
+    let Some(tokens) = app.authority.embedded() else { return };
     loop {
         tokio::time::sleep(REVOCATIONS).await;
-        if let Err(error) = read_revocations(&app).await {
+        if let Err(error) = read_revocations(&app.pool, tokens).await {
             tracing::warn!(error = format!("{error:#}"), "cannot read revoked tokens");
         }
     }

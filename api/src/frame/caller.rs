@@ -2,12 +2,12 @@
 
 use super::fault::Fault;
 use crate::app::App;
-use crate::identity::token::Claims;
+use crate::identity::token::{Claims, TokenError};
 use crate::observe;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
+use futures::future::LocalBoxFuture;
 use mizar_db::listing::Visibility;
-use std::future::{Ready, ready};
 use uuid::Uuid;
 
 /// A role of the identity service.
@@ -116,20 +116,25 @@ impl Caller {
 /// `X-Auth-Token`, verified.
 impl FromRequest for Caller {
     type Error = Fault;
-    type Future = Ready<Result<Self, Fault>>;
+    type Future = LocalBoxFuture<'static, Result<Self, Fault>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(authenticate(request))
+        let request = request.clone();
+        Box::pin(async move { authenticate(&request).await })
     }
 }
 
 /// The account of a request's token.
-pub(super) fn authenticate(request: &HttpRequest) -> Result<Caller, Fault> {
+pub(super) async fn authenticate(request: &HttpRequest) -> Result<Caller, Fault> {
     let refused = || Fault::unauthorized("The request you have made requires authentication.");
     let app = request.app_data::<web::Data<App>>().ok_or_else(|| Fault::internal("the application has no state"))?;
     let token = request.headers().get("X-Auth-Token").ok_or_else(refused)?;
     let token = token.to_str().map_err(|_| refused())?;
-    let caller = app.tokens.verify(token).map(Caller::new).map_err(|_| refused())?;
+    let claims = app.authority.verify(token).await.map_err(|error| match error {
+        TokenError::Unavailable(cause) => Fault::unavailable(cause).of_identity(),
+        _ => refused(),
+    })?;
+    let caller = Caller::new(claims);
     observe::admit(app, request, &caller)?;
     Ok(caller)
 }

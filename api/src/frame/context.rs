@@ -6,9 +6,9 @@ use crate::app::{App, Settings};
 use crate::observe::request::RequestId;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use futures::future::LocalBoxFuture;
 use mizar_db::ledger::Actor;
 use mizar_db::listing::Visibility;
-use std::future::{Ready, ready};
 use std::sync::Arc;
 
 /// What handlers and rules may know about a request. As an extractor it demands a token.
@@ -28,16 +28,17 @@ pub struct Context {
 
 impl FromRequest for Context {
     type Error = Fault;
-    type Future = Ready<Result<Self, Fault>>;
+    type Future = LocalBoxFuture<'static, Result<Self, Fault>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::of(request))
+        let request = request.clone();
+        Box::pin(async move { Self::of(&request).await })
     }
 }
 
 impl Context {
-    fn of(request: &HttpRequest) -> Result<Self, Fault> {
-        let caller = authenticate(request)?;
+    async fn of(request: &HttpRequest) -> Result<Self, Fault> {
+        let caller = authenticate(request).await?;
         let app = request.app_data::<web::Data<App>>();
         let app = app.ok_or_else(|| Fault::internal("the application has no state"))?;
         let request_id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone());

@@ -219,6 +219,6 @@ async fn delete(app: web::Data<App>, caller: Caller, path: web::Path<(String, St
     may_manage(&caller)?;
     let id = parse("Application Credential", &id)?;
     let revoked = change(&app, move |conn| credentials::delete(conn, user, id).boxed()).await?;
-    app.tokens.revoke([revoked]);
+    app.tokens()?.revoke([revoked]);
     Ok(HttpResponse::NoContent().finish())
 }

@@ -109,7 +109,7 @@ async fn unassign(app: web::Data<App>, _: Admin, whose: Whose, request: HttpRequ
         async move { assignments::unassign(conn, user, &on, &role).await }.boxed()
     })
     .await?;
-    app.tokens.revoke([revoked]);
+    app.tokens()?.revoke([revoked]);
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -114,7 +114,7 @@ fn wants_catalog(request: &HttpRequest) -> bool {
 /// POST: a token for a proof.
 async fn issue(app: web::Data<App>, body: Body<TokenRequest>, request: HttpRequest) -> Result<HttpResponse, Fault> {
     let claims = login::claims(&app, body.0.auth).await?;
-    let token = app.tokens.sign(&claims).map_err(|error| Fault::internal(error).of_identity())?;
+    let token = app.tokens()?.sign(&claims).map_err(|error| Fault::internal(error).of_identity())?;
     Ok(HttpResponse::Created()
         .insert_header(("X-Subject-Token", token))
         .insert_header(("Vary", "X-Auth-Token"))
@@ -127,7 +127,7 @@ fn subject(app: &App, caller: &Caller, request: &HttpRequest) -> Result<Claims, 
     let subject = request.headers().get("X-Subject-Token").and_then(|value| value.to_str().ok());
     let subject = subject.ok_or_else(|| bad("X-Subject-Token is required"))?;
     let missing = || Fault::identity(StatusCode::NOT_FOUND, "This is not a recognized token.");
-    let claims = app.tokens.verify(subject).map_err(|_| missing())?;
+    let claims = app.tokens()?.verify(subject).map_err(|_| missing())?;
     if claims.sub == caller.claims.sub || caller.is(Role::Admin) || caller.is(Role::Service) {
         Ok(claims)
     } else {
@@ -157,7 +157,7 @@ async fn revoke(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Re
     let row =
         RevocationRow { audit_id: claims.audit_id().to_owned(), issued_before: None, expires_at: claims.expires_at() };
     revocations::revoke(&mut *connection(&app).await?, &row).await.map_err(fault)?;
-    app.tokens.revoke([row]);
+    app.tokens()?.revoke([row]);
     Ok(HttpResponse::NoContent().finish())
 }
 

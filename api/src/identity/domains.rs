@@ -126,7 +126,7 @@ async fn update(
         async move { domains::update(conn, &id, &wanted).await }.boxed()
     })
     .await?;
-    app.tokens.revoke(revoked);
+    app.tokens()?.revoke(revoked);
     Ok(shown("domain", views::domain(row, &app.settings)))
 }
 
@@ -137,6 +137,6 @@ async fn delete(app: web::Data<App>, _: Admin, id: web::Path<String>) -> Result<
         async move { domains::delete(conn, &id).await }.boxed()
     })
     .await?;
-    app.tokens.revoke([revoked]);
+    app.tokens()?.revoke([revoked]);
     Ok(HttpResponse::NoContent().finish())
 }

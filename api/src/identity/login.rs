@@ -145,7 +145,7 @@ async fn by_password(app: &App, request: UserPassword) -> Result<Proven, Fault> 
 }
 
 async fn by_token(app: &App, TokenMethod { id }: TokenMethod) -> Result<Proven, Fault> {
-    let claims = app.tokens.verify(&id).map_err(|_| refused())?;
+    let claims = app.tokens()?.verify(&id).map_err(|_| refused())?;
     let first = claims.openstack_audit_ids.last().cloned().unwrap_or_default();
     let scope = match (&claims.domain, claims.project_id()) {
         (Some(domain), _) => Target::Domain(DomainRef::Id(domain.id.clone())),

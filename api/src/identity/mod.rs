@@ -7,14 +7,18 @@
 pub mod application_credentials;
 pub mod assignments;
 pub mod auth;
+pub mod authority;
 pub mod catalog;
 pub mod common;
 pub mod discovery;
 pub mod domains;
 pub mod keys;
+pub mod keystone;
 mod login;
+pub mod oidc;
 pub mod password;
 pub mod projects;
+mod remote;
 pub mod requests;
 pub mod roles;
 pub mod token;

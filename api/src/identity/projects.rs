@@ -166,13 +166,13 @@ async fn update(
         async move { projects::update(conn, id, &wanted).await }.boxed()
     })
     .await?;
-    app.tokens.revoke(revoked);
+    app.tokens()?.revoke(revoked);
     Ok(shown("project", views::project(row, &app.settings)))
 }
 
 async fn delete(app: web::Data<App>, _: Admin, id: web::Path<String>) -> Result<HttpResponse, Fault> {
     let id = parse("project", &id)?;
     let revoked = change(&app, move |conn| projects::delete(conn, id).boxed()).await?;
-    app.tokens.revoke([revoked]);
+    app.tokens()?.revoke([revoked]);
     Ok(HttpResponse::NoContent().finish())
 }

@@ -109,13 +109,13 @@ async fn update(
         roles::update(conn, id, wanted, description).boxed()
     })
     .await?;
-    app.tokens.revoke(revoked);
+    app.tokens()?.revoke(revoked);
     Ok(shown("role", views::role(row, &app.settings)))
 }
 
 async fn delete(app: web::Data<App>, _: Admin, id: web::Path<String>) -> Result<HttpResponse, Fault> {
     let id = parse("role", &id)?;
     let revoked = change(&app, move |conn| roles::delete(conn, id).boxed()).await?;
-    app.tokens.revoke(revoked);
+    app.tokens()?.revoke(revoked);
     Ok(HttpResponse::NoContent().finish())
 }

@@ -122,6 +122,12 @@ pub enum TokenError {
     /// Signed with a key that is not here.
     #[error("the token names an unknown key")]
     UnknownKey,
+    /// Not of a form, an algorithm or content that counts; or whoever issues tokens does not know it.
+    #[error("the token is not known")]
+    Unknown,
+    /// It cannot be known now: whoever issues tokens does not answer.
+    #[error("the identity service cannot be asked")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Taken back.
     #[error("the token is revoked")]
     Revoked,

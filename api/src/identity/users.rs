@@ -199,14 +199,14 @@ async fn update(
         async move { users::update(conn, id, &wanted).await }.boxed()
     })
     .await?;
-    app.tokens.revoke(revoked);
+    app.tokens()?.revoke(revoked);
     Ok(shown("user", views::user(row, &app.settings)))
 }
 
 async fn delete(app: web::Data<App>, _: Admin, id: web::Path<String>) -> Result<HttpResponse, Fault> {
     let id = parse("user", &id)?;
     let revoked = change(&app, move |conn| users::delete(conn, id).boxed()).await?;
-    app.tokens.revoke([revoked]);
+    app.tokens()?.revoke([revoked]);
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -236,6 +236,6 @@ async fn change_password(
     })
     .await?;
     let revoked = revoked.ok_or_else(refused)?;
-    app.tokens.revoke([revoked]);
+    app.tokens()?.revoke([revoked]);
     Ok(HttpResponse::NoContent().finish())
 }

@@ -24,7 +24,7 @@ pub async fn checks(app: &App) -> Vec<Check> {
     };
     let feed = app.agents.as_ref().filter(|agents| !agents.is_alive());
     let feed = feed.map(|agents| format!("not read for {:.1} s", agents.feed_age().as_secs_f64()));
-    let keys = app.tokens.self_check().err().map(|error| error.to_string());
+    let keys = app.authority.self_check().err().map(|error| error.to_string());
     vec![("database", database), ("migrations", migrations), ("feed", feed), ("signing_keys", keys)]
 }
 

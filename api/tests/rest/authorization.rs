@@ -19,6 +19,9 @@ async fn objects(cloud: &Cloud, owner: &Client) -> anyhow::Result<()> {
     cloud.host("h1", 1500, 1).await?;
     let (network, _) = owner.network("10.0.0.0/24").await?;
     owner.make("port", json!({"network_id": network["id"]})).await?;
+    let nobody = uuid::Uuid::nil().simple().to_string();
+    let policy = json!({"object_type": "network", "object_id": network["id"], "target_tenant": nobody, "action": "access_as_shared"});
+    owner.post("/v2.0/rbac-policies", &json!({ "rbac_policy": policy })).await?.ok(201)?;
     owner.post("/v2.0/address-scopes", &json!({"address_scope": {"ip_version": 4}})).await?.ok(201)?;
     Ok(())
 }

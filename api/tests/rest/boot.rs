@@ -27,7 +27,7 @@ const COMPLETE: [&str; 12] = [
 
 #[test]
 fn bad_configuration_ends_with_64_and_names_the_flag() -> anyhow::Result<()> {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 11] = [
         (&[], "--database-url"),
         (&["--colour"], "--colour"),
         (&["--listen", "nowhere"], "--listen"),
@@ -36,6 +36,8 @@ fn bad_configuration_ends_with_64_and_names_the_flag() -> anyhow::Result<()> {
         (&["--token-ttl-s", "1"], "--token-ttl-s"),
         (&["--public-url", "ftp://x"], "--public-url"),
         (&["--agent-fd", "1"], "--agent-fd"),
+        (&["--identity", "ldap"], "--identity"),
+        (&["--identity", "oidc=/nonexistent/file"], "/nonexistent/file"),
         (&["--agent-fd", "7"], "--agent-listen"),
     ];
     for (more, flag) in cases {

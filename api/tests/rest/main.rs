@@ -13,6 +13,8 @@ mod identity;
 mod identity_accounts;
 mod identity_client;
 mod identity_credentials;
+mod identity_keystone;
+mod identity_oidc;
 mod identity_races;
 mod identity_roles;
 mod isolation;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 /// `./dev test` installs it and says where; otherwise it is looked for where `./dev test` puts it.
-fn program() -> anyhow::Result<PathBuf> {
+pub fn program() -> anyhow::Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let bin = std::env::var_os("MIZAR_PYTHON").map_or_else(|| root.join(".dev/venv/bin"), PathBuf::from);
     let program = bin.join("openstack");

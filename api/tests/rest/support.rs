@@ -6,6 +6,7 @@ use diesel::sql_types::{Nullable, Text};
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use mizar_api::app::{App, Settings};
 use mizar_api::frame::quota::Quotas;
+use mizar_api::identity::authority::Authority;
 use mizar_api::identity::keys::Keys;
 use mizar_api::identity::token::Tokens;
 use mizar_api::observe::limits::Limits;
@@ -63,6 +64,15 @@ impl Cloud {
 
     /// What a server on the same database consists of.
     pub fn app(&self, limits: Limits) -> anyhow::Result<(Arc<App>, TcpListener)> {
+        self.app_with(limits, Tokens::new(Keys::open(&self.state)?).into())
+    }
+
+    /// The same, where somebody else says who somebody is.
+    pub fn app_of(&self, authority: Authority) -> anyhow::Result<(Arc<App>, TcpListener)> {
+        self.app_with(Limits::default(), authority)
+    }
+
+    fn app_with(&self, limits: Limits, authority: Authority) -> anyhow::Result<(Arc<App>, TcpListener)> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let settings = Settings {
             public_url: format!("http://{}", listener.local_addr()?),
@@ -74,8 +84,7 @@ impl Cloud {
             quotas: Quotas::default(),
             announce_all: false,
         };
-        let tokens = Tokens::new(Keys::open(&self.state)?);
-        Ok((Arc::new(App::new(self.db.pool(16, Use::Commands)?, tokens, settings, None)), listener))
+        Ok((Arc::new(App::new(self.db.pool(16, Use::Commands)?, authority, settings, None)), listener))
     }
 
     pub fn http(&self) -> &reqwest::Client {

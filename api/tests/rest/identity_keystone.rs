@@ -1,0 +1,183 @@
+//! A real Keystone, from PyPI, says who somebody is.
+
+use crate::support::{Client, Cloud};
+use anyhow::{Context as _, ensure};
+use mizar_api::identity::authority::{Authority, Setting};
+use mizar_api::identity::keystone::Keystone;
+use mizar_api::server::{self, Server};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// A Keystone with its database in the cloud's directory; ends when dropped.
+struct Real {
+    url: String,
+    /// Keystone ends with its standard input.
+    _process: Child,
+}
+
+impl Real {
+    async fn start(cloud: &Cloud) -> anyhow::Result<Self> {
+        let directory = cloud.state_dir().join("keystone");
+        std::fs::create_dir(&directory)?;
+        let python = crate::openstack_client::program()?.with_file_name("python3");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rest/run_keystone.py");
+        let log = std::fs::File::create(directory.join("log"))?;
+        let mut process = Command::new(python)
+            .arg(script)
+            .arg(&directory)
+            .arg("secret")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut port = String::new();
+        let mut output = BufReader::new(process.stdout.as_mut().context("it is piped")?);
+        let said = output.read_line(&mut port);
+        tokio::time::timeout(Duration::from_secs(300), said).await.context("Keystone does not start")??;
+        let log = || std::fs::read_to_string(directory.join("log")).unwrap_or_default();
+        ensure!(!port.is_empty(), "Keystone has ended: {}", log());
+        Ok(Self { url: format!("http://127.0.0.1:{}/v3", port.trim()), _process: process })
+    }
+
+    /// A token for a project, or what else `scope` says.
+    async fn log_in(&self, user: &str, scope: &Value) -> anyhow::Result<String> {
+        let identity = json!({"methods": ["password"], "password": {"user": {
+            "name": user, "password": "secret", "domain": {"id": "default"},
+        }}});
+        let body = json!({"auth": {"identity": identity, "scope": scope}});
+        let answer = reqwest::Client::new().post(format!("{}/auth/tokens", self.url)).json(&body).send().await?;
+        ensure!(answer.status() == 201, "{user}: {}", answer.status());
+        Ok(answer.headers()["x-subject-token"].to_str()?.to_owned())
+    }
+
+    async fn ask(&self, method: &str, path: &str, token: &str, body: Value) -> anyhow::Result<Value> {
+        let request = reqwest::Client::new().request(method.parse()?, format!("{}{path}", self.url));
+        let request = request.header("X-Auth-Token", token).header("X-Subject-Token", token);
+        let request = if body.is_null() { request } else { request.json(&body) };
+        let answer = request.send().await?;
+        ensure!(answer.status().is_success(), "{method} {path}: {}", answer.text().await?);
+        Ok(serde_json::from_str(&answer.text().await?).unwrap_or_default())
+    }
+}
+
+fn project(name: &str) -> Value {
+    json!({"project": {"name": name, "domain": {"id": "default"}}})
+}
+
+/// A server that asks this Keystone, as configured by a file.
+async fn serve(cloud: &Cloud, url: &str, cache_s: u64) -> anyhow::Result<(Server, Client)> {
+    let (file, password) = (cloud.state_dir().join("keystone.json"), cloud.state_dir().join("validator"));
+    std::fs::write(&password, "secret\n")?;
+    let config = json!({
+        "url": url, "username": "admin", "project_name": "admin", "password_file": password, "cache_s": cache_s,
+    });
+    std::fs::write(&file, config.to_string())?;
+    let setting: Setting = format!("keystone={}", file.display()).parse().map_err(anyhow::Error::msg)?;
+    let Setting::Keystone(config) = setting else { anyhow::bail!("{setting:?}") };
+    let authority = Authority::Keystone(Keystone::new(*config).map_err(anyhow::Error::msg)?);
+    let (app, listener) = cloud.app_of(authority)?;
+    let server = server::start(app, listener, 2).await?;
+    let client = Client { base: format!("http://{}", server.address), ..cloud.stranger() };
+    Ok((server, client))
+}
+
+#[tokio::test]
+async fn a_real_keystone_decides_who_may_what_and_its_revocations_count_within_the_cache_s_age() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let keystone = Real::start(&cloud).await?;
+    let root = keystone.log_in("admin", &project("admin")).await?;
+    let make = async |kind: &str, body: Value| {
+        let made = keystone.ask("POST", &format!("/{kind}s"), &root, json!({ kind: body })).await?;
+        anyhow::Ok(made[kind]["id"].as_str().unwrap_or_default().to_owned())
+    };
+    let red_project = make("project", json!({"name": "red"})).await?;
+    let red_user = make("user", json!({"name": "red", "password": "secret"})).await?;
+    let reader_user = make("user", json!({"name": "ann", "password": "secret"})).await?;
+    let roles = keystone.ask("GET", "/roles", &root, Value::Null).await?;
+    let role = |name: &str| {
+        let mut all = roles["roles"].as_array().into_iter().flatten();
+        all.find(|role| role["name"] == name).and_then(|role| role["id"].as_str()).unwrap_or_default().to_owned()
+    };
+    for (user, role) in [(&red_user, role("member")), (&reader_user, role("reader"))] {
+        keystone.ask("PUT", &format!("/projects/{red_project}/users/{user}/roles/{role}"), &root, Value::Null).await?;
+    }
+
+    let (server, anybody) = serve(&cloud, &keystone.url, 2).await?;
+    let red = anybody.with_token(&keystone.log_in("red", &project("red")).await?);
+    let ann = anybody.with_token(&keystone.log_in("ann", &project("red")).await?);
+    let admin = anybody.with_token(&root);
+    let network = red.make("network", json!({"name": "n"})).await?;
+    assert_eq!(network["project_id"].as_str().map(|id| id.replace('-', "")), Some(red_project.clone()));
+    assert_eq!(ann.show("network", &network).await?["name"], "n");
+    assert_eq!(ann.post("/v2.0/networks", &json!({"network": {}})).await?.status, 403);
+    let shared = json!({"network": {"shared": true}});
+    assert_eq!(red.post("/v2.0/networks", &shared).await?.status, 403);
+    admin.post("/v2.0/networks", &shared).await?.ok(201)?;
+    for token in ["", "nonsense", &"x".repeat(10_000)] {
+        assert_eq!(anybody.with_token(token).get("/v2.0/networks").await?.fault(), (401, "Keystone"));
+    }
+    // An unscoped token is of nobody's project; our own tokens are worth nothing here.
+    let unscoped = anybody.with_token(&keystone.log_in("red", &json!("unscoped")).await?);
+    assert_eq!(unscoped.post("/v2.0/networks", &json!({"network": {}})).await?.status, 403);
+    let ours = cloud.admin().await?.token.unwrap_or_default();
+    assert_eq!(anybody.with_token(&ours).get("/v2.0/networks").await?.fault(), (401, "Keystone"));
+    // Accounts are not kept here.
+    assert_eq!(admin.get("/v3/users").await?.status, 404);
+    assert_eq!(anybody.get("/").await?.body["versions"]["values"], json!([]));
+
+    // Revoked there; remembered here, but not for long.
+    keystone.ask("DELETE", "/auth/tokens", red.token.as_deref().unwrap_or_default(), Value::Null).await?;
+    let revoked = Instant::now();
+    while red.get("/v2.0/networks").await?.status != 401 {
+        ensure!(revoked.elapsed() < Duration::from_secs(30), "it is still worth something");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    ann.get("/v2.0/networks").await?.ok(200)?;
+
+    // The validator's own token is revoked: it gets another.
+    let (other, stranger) = serve(&cloud, &keystone.url, 0).await?;
+    let ann = stranger.with_token(ann.token.as_deref().unwrap_or_default());
+    ann.get("/v2.0/networks").await?.ok(200)?;
+    let admin_id = keystone.ask("GET", "/users?name=admin", &root, Value::Null).await?["users"][0]["id"].clone();
+    let change = json!({"user": {"password": "secret", "original_password": "secret"}});
+    let path = format!("/users/{}/password", admin_id.as_str().unwrap_or_default());
+    keystone.ask("POST", &path, &root, change).await?;
+    ann.get("/v2.0/networks").await?.ok(200)?;
+
+    // Without Keystone nobody is let in, and nobody is told that the token is wrong.
+    drop(keystone);
+    let away = stranger.with_token("another").get("/v2.0/networks").await?;
+    assert_eq!(away.fault(), (503, "Keystone"));
+    server.stop().await;
+    other.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_file_of_a_keystone_is_refused_by_field() -> anyhow::Result<()> {
+    let file = std::env::temp_dir().join(format!("mizar-keystone-{}.json", uuid::Uuid::new_v4().simple()));
+    let good = json!({"url": "http://127.0.0.1:1/v3", "username": "u", "password_file": "/dev/null"});
+    for (name, value) in [
+        ("url", json!("nowhere")),
+        ("cache_s", json!(301)),
+        ("password_file", json!("/nonexistent/file")),
+        ("password", json!("secret")),
+        ("username", Value::Null),
+    ] {
+        let mut config = good.clone();
+        config[name] = value;
+        std::fs::write(&file, config.to_string())?;
+        let refused = format!("keystone={}", file.display()).parse::<Setting>();
+        let said = refused.err().with_context(|| name.to_owned())?;
+        assert!(said.contains(name) || said.contains("null"), "{name}: {said}");
+    }
+    std::fs::remove_file(&file)?;
+    assert!("keystone=/nonexistent/file".parse::<Setting>().is_err());
+    assert!("ldap".parse::<Setting>().is_err());
+    Ok(())
+}
