@@ -107,27 +107,33 @@ async fn a_replica_knows_what_is_revoked_before_its_first_answer() -> anyhow::Re
 }
 
 #[tokio::test]
-async fn logins_that_hash_do_not_take_the_connections_of_others() -> anyhow::Result<()> {
+async fn logins_hold_no_connection_while_they_wait_for_their_hash() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
-    let red = cloud.tenant("red", "member").await?;
-    // More than the pool has connections.
-    let logins: Vec<_> = (0..40)
+    let (mut app, listener) = cloud.app(mizar_api::observe::limits::Limits::default())?;
+    let only = std::sync::Arc::get_mut(&mut app).expect("nobody else has it");
+    // If a login held its connection, no second one could come to the hash.
+    only.pool = cloud.db.pool(1, mizar_db::pool::Use::Commands)?;
+    let server = mizar_api::server::start(app, listener, 2).await?;
+    let stranger = Client { base: format!("http://{}", server.address), ..cloud.stranger() };
+    let turns = std::thread::available_parallelism()?.get();
+    let logins: Vec<_> = (0..turns + 6)
         .map(|_| {
-            let stranger = cloud.stranger();
+            let stranger = stranger.clone();
             let body = credentials("admin", ADMIN_PASSWORD, None);
             tokio::spawn(async move { stranger.post("/v3/auth/tokens", &body).await })
         })
         .collect();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while mizar_api::identity::password::waiting() < 17 {
-        anyhow::ensure!(Instant::now() < deadline && !logins.iter().all(|login| login.is_finished()), "nobody waited");
+    let mut seen = 0;
+    while seen < 2 && !logins.iter().all(tokio::task::JoinHandle::is_finished) {
+        seen = seen.max(mizar_api::identity::password::waiting());
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
-    assert_eq!(cloud.rows(idle).await?, ["0"]);
-    red.get("/v2.0/networks").await?.ok(200)?;
+    assert!(seen >= 2, "{seen} waited for a turn");
     for login in logins {
-        login.await??.ok(201)?;
+        // 503: the machine is so busy that the turn did not come in time.
+        let answer = login.await??;
+        assert!([201, 503].contains(&answer.status.as_u16()), "{}", answer.text);
     }
+    server.stop().await;
     Ok(())
 }
