@@ -14,5 +14,6 @@ pub mod patch;
 pub mod pool;
 pub mod port;
 pub mod subnet;
+pub mod subnet_pool;
 pub mod text;
 pub mod vni;

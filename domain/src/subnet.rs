@@ -8,9 +8,47 @@ use crate::pool::{Pool, PoolError, check_pools, default_pools};
 use crate::text::{Name, Tags};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Makes a subnet.
+/// What a subnet stores beside its layout.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubnetExtras {
+    /// The pool that its range is of.
+    pub pool: Option<uuid::Uuid>,
+    /// Owners of devices whose ports get their addresses here; none: all.
+    pub service_types: Vec<ServiceType>,
+    /// Addresses of its ports are published in the DNS.
+    pub publish_dns: bool,
+}
+
+/// A prefix of, or a whole, `device_owner`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceType(String);
+
+/// A service type that no device can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Subnet service type {0} does not correspond to a valid device owner.")]
+pub struct ServiceTypeError(String);
+
+impl ServiceType {
+    /// Checks and wraps.
+    pub fn new(text: &str) -> Result<Self, ServiceTypeError> {
+        let known = ["network:", "compute:", "baremetal:", "trunk:"].iter().any(|owner| text.starts_with(owner));
+        let storable = text.chars().count() <= 255 && !text.contains('\0');
+        if known && storable {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ServiceTypeError(text.chars().take(255).collect()))
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Makes a subnet. `R` is its range: [`Cidr`], or what it still has to be found by.
 #[derive(Clone, Debug)]
-pub struct CreateSubnet {
+pub struct CreateSubnet<R = Cidr> {
     /// Its id, drawn by the caller.
     pub id: SubnetId,
     /// Whose it is.
@@ -22,7 +60,7 @@ pub struct CreateSubnet {
     /// Description.
     pub description: Name,
     /// Its addresses.
-    pub cidr: Cidr,
+    pub cidr: R,
     /// `Keep`: the first address; `Clear`: none.
     pub gateway: Patch<Ipv4Addr>,
     /// `None`: every address but the gateway's.
@@ -35,6 +73,8 @@ pub struct CreateSubnet {
     pub routes: Vec<HostRoute>,
     /// Tags.
     pub tags: Tags,
+    /// What else is stored.
+    pub extras: SubnetExtras,
 }
 
 /// Changes a subnet. `None` leaves the attribute as it is.
@@ -54,6 +94,10 @@ pub struct UpdateSubnet {
     pub dns: Option<Vec<IpAddr>>,
     /// Further routes.
     pub routes: Option<Vec<HostRoute>>,
+    /// Whose ports get their addresses here.
+    pub service_types: Option<Vec<ServiceType>>,
+    /// Addresses of its ports are published in the DNS.
+    pub publish_dns: Option<bool>,
 }
 
 /// Name servers that a subnet may have.
@@ -82,6 +126,9 @@ pub enum SubnetError {
         /// In which range.
         cidr: Cidr,
     },
+    /// Its network's other subnets are of another pool, or of none.
+    #[error("Subnets hosted on the same network must be allocated from the same subnet pool.")]
+    PoolAffinity,
     /// A port has the address.
     #[error("Current gateway ip {gateway} already in use by port {port}. Unable to update.")]
     GatewayInUse {
@@ -133,6 +180,27 @@ pub struct Layout {
     pub dns: Vec<IpAddr>,
     /// Further routes.
     pub routes: Vec<HostRoute>,
+}
+
+impl<R> CreateSubnet<R> {
+    /// The same, where its range is found.
+    pub fn at(&self, cidr: Cidr, pool: Option<uuid::Uuid>) -> CreateSubnet {
+        CreateSubnet {
+            id: self.id,
+            project: self.project,
+            network: self.network,
+            name: self.name.clone(),
+            description: self.description.clone(),
+            cidr,
+            gateway: self.gateway,
+            pools: self.pools.clone(),
+            dhcp: self.dhcp,
+            dns: self.dns.clone(),
+            routes: self.routes.clone(),
+            tags: self.tags.clone(),
+            extras: SubnetExtras { pool, ..self.extras.clone() },
+        }
+    }
 }
 
 impl CreateSubnet {
@@ -221,6 +289,7 @@ mod tests {
             dns: vec![],
             routes: vec![],
             tags: Tags::default(),
+            extras: SubnetExtras::default(),
         }
     }
 
@@ -262,6 +331,14 @@ mod tests {
         assert!(matches!(moved.layout(create.id, old.clone()), Err(SubnetError::Pool(PoolError::HoldsGateway { .. }))));
         let with_pools = UpdateSubnet { pools: Some(vec![pool([10, 0, 0, 10], [10, 0, 0, 20])]), ..moved };
         assert_eq!(with_pools.layout(create.id, old).unwrap().gateway, Some([10, 0, 0, 9].into()));
+    }
+
+    #[test]
+    fn service_types_are_those_that_devices_can_have() {
+        assert_eq!(ServiceType::new("compute:nova").map(|kind| kind.as_str().to_owned()), Ok("compute:nova".into()));
+        for wrong in ["", "compute", "x:y", " network:dhcp", "compute:\0", &format!("compute:{}", "x".repeat(255))] {
+            assert!(ServiceType::new(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use mizar_domain::network::{DeleteNetworkError, NetworkError};
 use mizar_domain::pool::PoolError as RangeError;
 use mizar_domain::port::PortError;
 use mizar_domain::subnet::{DeleteSubnetError, SubnetError};
+use mizar_domain::subnet_pool::SubnetPoolError;
 use serde_json::json;
 use std::error::Error;
 use std::fmt;
@@ -248,6 +249,7 @@ impl Refusal for SubnetError {
             Self::Overlap { .. } | Self::BadGateway { .. } | Self::NoRoomForDhcp => {
                 (StatusCode::BAD_REQUEST, "InvalidInput")
             }
+            Self::PoolAffinity => (StatusCode::BAD_REQUEST, "NetworkSubnetPoolAffinityError"),
             Self::GatewayInUse { .. } => (StatusCode::CONFLICT, "GatewayIpInUse"),
             Self::Pool(RangeError::Reversed(_)) => (StatusCode::BAD_REQUEST, "InvalidAllocationPool"),
             Self::Pool(RangeError::OutOfBounds { .. }) => (StatusCode::BAD_REQUEST, "OutOfBoundsAllocationPool"),
@@ -256,6 +258,21 @@ impl Refusal for SubnetError {
             Self::TooManyNameservers(_) => (StatusCode::BAD_REQUEST, "DNSNameServersExhausted"),
             Self::TooManyRoutes(_) => (StatusCode::BAD_REQUEST, "HostRoutesExhausted"),
             Self::DuplicateNameserver(_) | Self::DuplicateRoute(_) => (StatusCode::BAD_REQUEST, "HTTPBadRequest"),
+        }
+    }
+}
+
+impl Refusal for SubnetPoolError {
+    fn class(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Empty => (StatusCode::BAD_REQUEST, "EmptySubnetPoolPrefixList"),
+            Self::Mixed => (StatusCode::BAD_REQUEST, "PrefixVersionMismatch"),
+            Self::Bounds { .. } => (StatusCode::BAD_REQUEST, "IllegalSubnetPoolPrefixBounds"),
+            Self::Shrinks | Self::InUse => (StatusCode::BAD_REQUEST, "IllegalSubnetPoolPrefixUpdate"),
+            Self::TooLarge { .. } => (StatusCode::BAD_REQUEST, "MinPrefixSubnetAllocationError"),
+            Self::TooSmall { .. } => (StatusCode::BAD_REQUEST, "MaxPrefixSubnetAllocationError"),
+            Self::Quota => (StatusCode::CONFLICT, "SubnetPoolQuotaExceeded"),
+            Self::Full(_) | Self::Unavailable => (StatusCode::CONFLICT, "SubnetAllocationError"),
         }
     }
 }

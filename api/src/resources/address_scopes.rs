@@ -75,4 +75,15 @@ impl Plain for AddressScope {
     fn update(&mut self, fields: &mut Fields<'_>) -> Result<(), Fault> {
         fields.over("name", &mut self.name)
     }
+
+    fn violation(constraint: &str, scope: &Self) -> Option<Fault> {
+        let message = || {
+            format!(
+                "Unable to complete operation on address scope {}. There are one or more subnet pools in use on the \
+                 address scope.",
+                scope.id
+            )
+        };
+        (constraint == "subnetpools_address_scope").then(|| Fault::conflict("AddressScopeInUse", message()))
+    }
 }

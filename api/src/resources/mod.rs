@@ -5,6 +5,8 @@ mod audit_events;
 pub mod networks;
 pub mod ports;
 mod rbac_policies;
+mod subnet_allocation;
+mod subnetpools;
 pub mod subnets;
 
 use crate::frame::extension::Extension;
@@ -59,6 +61,7 @@ pub fn all() -> Vec<Registered> {
         Registered::of::<Port>(),
         Registered::of::<Host>(),
         Registered::of::<Item<address_scopes::AddressScope>>(),
+        Registered::of::<Item<subnetpools::SubnetPool>>(),
         Registered::of::<Item<audit_events::AuditEvent>>(),
         Registered::of::<Item<rbac_policies::RbacPolicy>>(),
     ]

@@ -79,6 +79,10 @@ fn attributes() -> Vec<Attr> {
         Attr::shown("port_security_enabled", bool::schema, |n, out| out.put(&n.row.port_security_enabled))
             .about("What ports get that do not say.")
             .writable(),
+        Attr::shown("ipv4_address_scope", Option::<Uuid>::schema, |n, out| out.put(&n.ipv4_scope))
+            .about("Of the pool that its subnets are of."),
+        Attr::shown("ipv6_address_scope", Option::<Uuid>::schema, |_, out| out.put(&Value::Null))
+            .about("Null until there are IPv6 subnets."),
         Attr::shown("l2_adjacency", bool::schema, |_, out| out.put(&false))
             .about("Always false: ports reach each other by address, not by broadcast."),
         Attr::shown("provider:network_type", text_schema, |_, out| out.put(GENEVE))

@@ -44,12 +44,23 @@ struct Sharable {
 }
 
 const SHARABLE: &[Sharable] = &[
-    Sharable { object_type: "address_scope", table: "address_scopes", not_found: "AddressScopeNotFound", used_by: &[] },
+    Sharable {
+        object_type: "address_scope",
+        table: "address_scopes",
+        not_found: "AddressScopeNotFound",
+        used_by: &[("subnetpools", "address_scope_id")],
+    },
     Sharable {
         object_type: "network",
         table: "networks",
         not_found: "NetworkNotFound",
         used_by: &[("ports", "network_id"), ("subnets", "network_id")],
+    },
+    Sharable {
+        object_type: "subnetpool",
+        table: "subnetpools",
+        not_found: "SubnetPoolNotFound",
+        used_by: &[("subnets", "subnetpool_id")],
     },
 ];
 

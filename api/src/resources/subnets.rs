@@ -1,37 +1,71 @@
 //! Subnets.
 
+use super::subnet_allocation::{Range, allocate};
+use super::subnetpools::Length;
 use crate::frame::attribute::{Attribute, AttributeMap};
-use crate::frame::decode::{Decode, Destination, Strict, plain};
+use crate::frame::decode::{Decode, Destination, Strict, plain, shown};
+use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
-use crate::frame::query::address_values;
+use crate::frame::query::{address_values, flag_values};
 use crate::frame::resource::{Context, Resource, Tx};
-use crate::frame::standard::{nullable, text_schema};
 use crate::{flag, standard};
-use diesel::QueryResult;
+use diesel::sql_types::{Bool, Nullable};
+use diesel::{BoolExpressionMethods as _, IntoSql as _, QueryResult};
 use diesel_async::AsyncPgConnection;
 use ipnet::IpNet;
-use mizar_db::resources::network::NetworkRow;
+use mizar_db::listing::Predicate;
+use mizar_db::resources::network::{self, NetworkRow};
 use mizar_db::resources::subnet::{self, SubnetRow};
 use mizar_db::schema::subnets;
+use mizar_db::sharing::{shared_among, shared_with_all};
 use mizar_db::{one_of, sort_key};
 use mizar_domain::cidr::Cidr;
 use mizar_domain::id::{NetworkId, ProjectId, SubnetId};
 use mizar_domain::model::HostRoute;
 use mizar_domain::pool::Pool;
-use mizar_domain::subnet::{CreateSubnet, UpdateSubnet};
-use serde_json::{Value, json};
+use mizar_domain::subnet::{CreateSubnet, ServiceType, SubnetExtras, UpdateSubnet};
+use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 use utoipa::openapi::schema::{Array, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
-/// A subnet: its row says everything.
+/// A subnet.
 #[derive(Clone, Debug)]
 pub struct Subnet {
     /// The row.
     pub row: SubnetRow,
+    /// Its network is shared with the caller's project, or with everybody.
+    pub shared: bool,
+}
+
+/// How IPv6 hosts get their addresses.
+struct Ipv6Mode;
+
+const IPV6_MODES: [&str; 3] = ["dhcpv6-stateful", "dhcpv6-stateless", "slaac"];
+
+impl Decode for Ipv6Mode {
+    fn decode(value: &Value) -> Result<Self, String> {
+        let known = value.as_str().is_some_and(|mode| IPV6_MODES.contains(&mode));
+        if known { Ok(Self) } else { Err(format!("'{}' is not in {IPV6_MODES:?}", shown(value))) }
+    }
+
+    fn schema() -> RefOr<Schema> {
+        plain(Type::String).enum_values(Some(IPV6_MODES)).into()
+    }
+}
+
+impl Decode for ServiceType {
+    fn decode(value: &Value) -> Result<Self, String> {
+        let text = value.as_str().ok_or_else(|| format!("'{}' is not a valid string.", shown(value)))?;
+        Self::new(text).map_err(|error| error.to_string())
+    }
+
+    fn schema() -> RefOr<Schema> {
+        plain(Type::String).max_length(Some(255)).pattern(Some("^(network|compute|baremetal|trunk):")).into()
+    }
 }
 
 impl Decode for Pool {
@@ -77,10 +111,6 @@ fn version_schema() -> RefOr<Schema> {
     plain(Type::Integer).enum_values(Some([4])).into()
 }
 
-fn null_schema() -> RefOr<Schema> {
-    nullable(plain(Type::String).into())
-}
-
 type Attr = Attribute<Subnet>;
 
 fn attributes() -> Vec<Attr> {
@@ -95,7 +125,9 @@ fn attributes() -> Vec<Attr> {
             .filter(one_of!(subnets::ip_version: i16))
             .sort(sort_key!(SubnetRow, subnets::ip_version, |row| row.ip_version)),
         Attr::shown("cidr", Cidr::schema, |s, out| out.put(&s.row.cidr))
-            .required()
+            .about("Of a pool may be left out.")
+            .input(Option::<Cidr>::schema)
+            .post()
             .filter(one_of!(subnets::cidr: IpNet))
             .sort(sort_key!(SubnetRow, subnets::cidr, |row| row.cidr)),
         Attr::shown("gateway_ip", Option::<Ipv4Addr>::schema, |s, out| {
@@ -117,10 +149,35 @@ fn attributes() -> Vec<Attr> {
             .writable()
             .filter(flag!(subnets::enable_dhcp))
             .sort(sort_key!(SubnetRow, subnets::enable_dhcp, |row| row.enable_dhcp)),
-        Attr::shown("ipv6_address_mode", null_schema, |_, out| out.put(&Value::Null)).post(),
-        Attr::shown("ipv6_ra_mode", null_schema, |_, out| out.put(&Value::Null)).post(),
-        Attr::shown("subnetpool_id", null_schema, |_, out| out.put(&Value::Null)).post(),
-        Attr::shown("service_types", || Array::new(text_schema()).into(), |_, out| out.put::<[Value]>(&[])).writable(),
+        Attr::shown("ipv6_address_mode", Option::<Ipv6Mode>::schema, |_, out| out.put(&Value::Null))
+            .post()
+            .filter(|_| Ok(Box::new(false.into_sql::<Nullable<Bool>>()))),
+        Attr::shown("ipv6_ra_mode", Option::<Ipv6Mode>::schema, |_, out| out.put(&Value::Null))
+            .post()
+            .filter(|_| Ok(Box::new(false.into_sql::<Nullable<Bool>>()))),
+        Attr::shown("subnetpool_id", Option::<Uuid>::schema, |s, out| out.put(&s.row.subnetpool_id))
+            .about("The pool that the range is of.")
+            .post()
+            .filter(one_of!(subnets::subnetpool_id: Uuid)),
+        Attr::hidden("prefixlen", Option::<Length>::schema)
+            .about("A range of this length is taken from the pool; its default length where nothing is said.")
+            .post(),
+        Attr::hidden("use_default_subnetpool", bool::schema).about("Take the default pool.").post(),
+        Attr::shown("service_types", Vec::<ServiceType>::schema, |s, out| out.put(&s.row.service_types)).writable(),
+        Attr::shown("dns_publish_fixed_ip", bool::schema, |s, out| out.put(&s.row.dns_publish_fixed_ip))
+            .about("Stored; nothing is published yet.")
+            .writable(),
+        Attr::shown("segment_id", Option::<Uuid>::schema, |_, out| out.put(&Value::Null))
+            .about("Always null: networks have no segments.")
+            .writable()
+            .filter(|_| Ok(Box::new(false.into_sql::<Nullable<Bool>>()))),
+        Attr::shown("shared", bool::schema, |s, out| out.put(&s.shared)).about("Its network is.").filter(|raw| {
+            let none: Predicate<subnets::table> = Box::new(false.into_sql::<Nullable<Bool>>());
+            let either = |one: Predicate<subnets::table>, flag: bool| -> Predicate<subnets::table> {
+                Box::new(one.or(shared_with_all("subnets.network_id", network::NETWORK, flag)))
+            };
+            Ok(flag_values(raw)?.into_iter().fold(none, either))
+        }),
     ]);
     all.extend(standard!(Subnet, subnets, SubnetRow: revision times tags));
     all
@@ -128,7 +185,7 @@ fn attributes() -> Vec<Attr> {
 
 impl Resource for Subnet {
     type Row = SubnetRow;
-    type Create = CreateSubnet;
+    type Create = CreateSubnet<Range>;
     type Update = UpdateSubnet;
     type Held = NetworkRow;
 
@@ -138,6 +195,18 @@ impl Resource for Subnet {
     const NOT_FOUND: &'static str = "SubnetNotFound";
     const TABLE: &'static str = "subnets";
     const QUOTA: Option<&'static str> = Some("subnet");
+    const EXTENSIONS: &'static [Extension] = &[
+        Extension::stored_only(
+            "subnet-service-types",
+            "Subnet service types",
+            "Subnets name the devices they are for.",
+        ),
+        Extension::stored_only(
+            "subnet-dns-publish-fixed-ip",
+            "Subnet DNS publish fixed IP",
+            "Subnets may publish names.",
+        ),
+    ];
 
     fn map() -> &'static AttributeMap<Self> {
         static MAP: LazyLock<AttributeMap<Subnet>> = LazyLock::new(|| AttributeMap::new(attributes()));
@@ -152,35 +221,47 @@ impl Resource for Subnet {
         &self.row.tags
     }
 
-    fn decode_create(fields: &mut Fields<'_>) -> Result<CreateSubnet, Fault> {
+    fn decode_create(fields: &mut Fields<'_>) -> Result<CreateSubnet<Range>, Fault> {
         match fields.required::<i64>("ip_version")? {
             4 => {}
             6 => return Err(Fault::invalid("ip_version", "the data plane does not carry IPv6 yet")),
             other => return Err(Fault::invalid("ip_version", format_args!("'{other}' is not in [4, 6]"))),
         }
-        refuse_later(fields)?;
         for name in ["ipv6_address_mode", "ipv6_ra_mode"] {
-            fields.only(name, &[Value::Null], "it is for subnets of ip_version 6")?;
+            if fields.optional::<Option<Ipv6Mode>>(name)?.flatten().is_some() {
+                return Err(Fault::invalid_input(format_args!("{name} is not valid when ip_version is 4")));
+            }
         }
-        fields.only("subnetpool_id", &[Value::Null], "subnet pools are not supported yet")?;
+        no_segment(fields)?;
+        let range = Range::decode(fields)?;
+        let pools = fields.optional("allocation_pools")?;
+        if pools.is_some() && range.is_open() {
+            let reason = "allocation_pools allowed only for specific subnet requests";
+            return Err(Fault::bad_query(format!("Bad subnets request: {reason}.")));
+        }
         Ok(CreateSubnet {
             id: SubnetId::random(),
             project: ProjectId::from(fields.project()?),
             network: NetworkId::from(fields.required::<Uuid>("network_id")?),
             name: fields.optional("name")?.unwrap_or_default(),
             description: fields.optional("description")?.unwrap_or_default(),
-            cidr: fields.required("cidr")?,
+            cidr: range,
             gateway: fields.patch("gateway_ip")?,
-            pools: fields.optional("allocation_pools")?,
+            pools,
             dhcp: fields.optional("enable_dhcp")?.unwrap_or(true),
             dns: nameservers(fields)?.unwrap_or_default(),
             routes: fields.optional("host_routes")?.unwrap_or_default(),
             tags: fields.optional("tags")?.unwrap_or_default(),
+            extras: SubnetExtras {
+                pool: None,
+                service_types: service_types(fields)?.unwrap_or_default(),
+                publish_dns: fields.optional("dns_publish_fixed_ip")?.unwrap_or(false),
+            },
         })
     }
 
     fn decode_update(fields: &mut Fields<'_>, _: &Self) -> Result<UpdateSubnet, Fault> {
-        refuse_later(fields)?;
+        no_segment(fields)?;
         Ok(UpdateSubnet {
             name: fields.optional("name")?,
             description: fields.optional("description")?,
@@ -189,24 +270,30 @@ impl Resource for Subnet {
             dhcp: fields.optional("enable_dhcp")?,
             dns: nameservers(fields)?,
             routes: fields.optional("host_routes")?,
+            service_types: service_types(fields)?,
+            publish_dns: fields.optional("dns_publish_fixed_ip")?,
         })
     }
 
-    async fn complete(_: &mut AsyncPgConnection, _: &Context, rows: Vec<SubnetRow>) -> QueryResult<Vec<Self>> {
-        Ok(rows.into_iter().map(|row| Self { row }).collect())
+    async fn complete(conn: &mut AsyncPgConnection, context: &Context, rows: Vec<SubnetRow>) -> QueryResult<Vec<Self>> {
+        let networks: Vec<Uuid> = rows.iter().map(|row| row.network_id).collect();
+        let shared = shared_among(conn, network::NETWORK, &networks, context.caller.project()).await?;
+        Ok(rows.into_iter().map(|row| Self { shared: shared.contains(&row.network_id), row }).collect())
     }
 
     async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<Option<NetworkRow>, Fault> {
         Ok(subnet::lock(conn, id).await?)
     }
 
-    async fn create(tx: &mut Tx<'_>, commands: &[CreateSubnet]) -> Result<Vec<Self>, Fault> {
-        let rows = subnet::create(tx.conn, tx.context.view, commands).await?;
-        Ok(rows.into_iter().map(|row| Self { row }).collect())
+    async fn create(tx: &mut Tx<'_>, commands: &[CreateSubnet<Range>]) -> Result<Vec<Self>, Fault> {
+        let commands = allocate(tx, commands).await?;
+        let rows = subnet::create(tx.conn, tx.context.view, &commands).await?;
+        Ok(Self::complete(tx.conn, tx.context, rows).await?)
     }
 
     async fn update(tx: &mut Tx<'_>, network: NetworkRow, old: Self, command: &UpdateSubnet) -> Result<Self, Fault> {
-        Ok(Self { row: subnet::update(tx.conn, &network, old.row, command).await? })
+        let Self { row, shared } = old;
+        Ok(Self { row: subnet::update(tx.conn, &network, row, command).await?, shared })
     }
 
     async fn delete(tx: &mut Tx<'_>, network: NetworkRow, old: Self) -> Result<(), Fault> {
@@ -219,6 +306,17 @@ fn nameservers(fields: &mut Fields<'_>) -> Result<Option<Vec<IpAddr>>, Fault> {
     Ok(servers.map(|servers| servers.into_iter().map(IpAddr::V4).collect()))
 }
 
-fn refuse_later(fields: &mut Fields<'_>) -> Result<(), Fault> {
-    fields.only("service_types", &[json!([])], "service types are not supported yet")
+fn service_types(fields: &mut Fields<'_>) -> Result<Option<Vec<ServiceType>>, Fault> {
+    let Some(sent) = fields.optional::<Vec<ServiceType>>("service_types")? else { return Ok(None) };
+    let mut once: Vec<ServiceType> = Vec::with_capacity(sent.len());
+    for kind in sent {
+        if !once.contains(&kind) {
+            once.push(kind);
+        }
+    }
+    Ok(Some(once))
+}
+
+fn no_segment(fields: &mut Fields<'_>) -> Result<(), Fault> {
+    fields.only("segment_id", &[Value::Null], "networks have no segments")
 }

@@ -15,7 +15,7 @@ use mizar_domain::id::{NetworkId, PortId, ProjectId, SubnetId};
 use mizar_domain::network::CreateNetwork;
 use mizar_domain::patch::Patch;
 use mizar_domain::port::{CreatePort, UpdatePort, VnicType};
-use mizar_domain::subnet::CreateSubnet;
+use mizar_domain::subnet::{CreateSubnet, SubnetExtras};
 use mizar_domain::text::{Name, Tags};
 use mizar_wire::sync::PortWiring;
 use mizar_wire::{Kind, Scope};
@@ -68,6 +68,7 @@ async fn make_network(server: &Server, bouncers: &[u32]) -> anyhow::Result<Netwo
         dns: Vec::new(),
         routes: Vec::new(),
         tags: Tags::default(),
+        extras: SubnetExtras::default(),
     };
     let create = async |conn: &mut AsyncPgConnection| subnet::create(conn, Visibility::All, &[command]).await;
     let made = conn.transaction::<_, Failure, _>(create).await?;

@@ -29,6 +29,7 @@ mod program;
 mod quotas;
 mod rbac;
 mod stampede;
+mod subnetpools;
 mod subnets;
 mod support;
 mod tags;

@@ -27,13 +27,18 @@ async fn a_subnet_takes_gateway_pools_servers_and_routes_as_named() -> anyhow::R
             "allocation_pools": [{"start": "10.0.0.100", "end": "10.0.0.110"}, {"start": "10.0.0.10", "end": "10.0.0.20"}],
             "dns_nameservers": ["9.9.9.9", "1.1.1.1"],
             "host_routes": [{"destination": "172.16.0.0/12", "nexthop": "10.0.0.7"}],
-            "enable_dhcp": false, "subnetpool_id": null, "ipv6_ra_mode": null, "service_types": [],
+            "enable_dhcp": false, "subnetpool_id": null, "ipv6_ra_mode": null,
+            "service_types": ["compute:nova", "compute:nova", "network:dhcp"], "dns_publish_fixed_ip": true,
+            "segment_id": null,
         }))
         .await?;
     assert_eq!(subnet["gateway_ip"], Value::Null);
     assert_eq!(subnet["allocation_pools"][0]["start"], "10.0.0.10");
     assert_eq!(subnet["dns_nameservers"], json!(["9.9.9.9", "1.1.1.1"]));
     assert_eq!(subnet["host_routes"], json!([{"destination": "172.16.0.0/12", "nexthop": "10.0.0.7"}]));
+    assert_eq!(subnet["service_types"], json!(["compute:nova", "network:dhcp"]));
+    let changed = red.update("subnet", &subnet, json!({"service_types": []})).await?.ok(200)?["subnet"].clone();
+    assert_eq!((&changed["service_types"], &changed["dns_publish_fixed_ip"]), (&json!([]), &json!(true)));
     cloud.assert_entries_are_right().await
 }
 

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use diesel::dsl::{self, exists, now};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Integer, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Integer, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_compile::Object;
 use mizar_domain::id::{NetworkId, PortId};
@@ -92,6 +92,17 @@ pub struct Network {
     pub shared: bool,
     /// Its subnets, by id.
     pub subnets: Vec<Uuid>,
+    /// Address scope of the pool that its IPv4 subnets are of.
+    pub ipv4_scope: Option<Uuid>,
+}
+
+statement! {
+    /// Subnets of networks, and the address scopes of their pools.
+    SubnetsOf { networks: Vec<Uuid> as Array<SqlUuid> } -> (SqlUuid, SqlUuid, Nullable<SqlUuid>)
+    {
+        "SELECT s.network_id, s.id, p.address_scope_id FROM subnets s LEFT JOIN subnetpools p ON p.id = s.subnetpool_id \
+         WHERE s.network_id = ANY(" networks ") ORDER BY s.id"
+    }
 }
 
 /// Adds what other tables say, for any number of networks in two queries; `project` is the
@@ -103,19 +114,17 @@ pub async fn complete(
 ) -> QueryResult<Vec<Network>> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
     let shared = sharing::shared_among(conn, NETWORK, &ids, project).await?;
-    let pairs: Vec<(Uuid, Uuid)> = subnets::table
-        .filter(subnets::network_id.eq_any(ids))
-        .select((subnets::network_id, subnets::id))
-        .order(subnets::id)
-        .load(conn)
-        .await?;
-    let mut by_network: BTreeMap<Uuid, Vec<Uuid>> = BTreeMap::new();
-    for (network, subnet) in pairs {
-        by_network.entry(network).or_default().push(subnet);
+    let found: Vec<(Uuid, Uuid, Option<Uuid>)> = SubnetsOf { networks: ids }.load(conn).await?;
+    let mut by_network: BTreeMap<Uuid, (Vec<Uuid>, Option<Uuid>)> = BTreeMap::new();
+    for (network, subnet, scope) in found {
+        let (subnets, ipv4_scope) = by_network.entry(network).or_default();
+        subnets.push(subnet);
+        // All of a network are of one pool.
+        *ipv4_scope = scope;
     }
     let with_subnets = |row: NetworkRow| {
-        let subnets = by_network.remove(&row.id).unwrap_or_default();
-        Network { shared: shared.contains(&row.id), row, subnets }
+        let (subnets, ipv4_scope) = by_network.remove(&row.id).unwrap_or_default();
+        Network { shared: shared.contains(&row.id), row, subnets, ipv4_scope }
     };
     Ok(rows.into_iter().map(with_subnets).collect())
 }
@@ -199,7 +208,7 @@ pub async fn create(
         if command.shared {
             sharing::share_with_all(conn, NETWORK, row.id, row.project_id, true).await?;
         }
-        made.push(Network { row, shared: command.shared, subnets: Vec::new() });
+        made.push(Network { row, shared: command.shared, subnets: Vec::new(), ipv4_scope: None });
     }
     entries::apply(conn, &writes).await?;
     Ok(made)
@@ -242,7 +251,7 @@ pub async fn update(
     old: Network,
     command: &UpdateNetwork,
 ) -> Result<Network, Failure> {
-    let Network { row: old, shared, subnets } = old;
+    let Network { row: old, shared, subnets, ipv4_scope } = old;
     let mtu = match command.mtu {
         Some(mtu) => {
             let mtu = check_mtu(Some(mtu), underlay_mtu)?;
@@ -271,7 +280,7 @@ pub async fn update(
         .await?;
     let writes = mizar_compile::update(Object::Network(&old.model()), Object::Network(&row.model()));
     entries::apply(conn, &writes).await?;
-    Ok(Network { row, shared: command.shared.unwrap_or(shared), subnets })
+    Ok(Network { row, shared: command.shared.unwrap_or(shared), subnets, ipv4_scope })
 }
 
 /// `shared` cannot be taken back while somebody has ports there whom no other policy lets in.

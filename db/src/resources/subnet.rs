@@ -18,7 +18,7 @@ use mizar_domain::id::{PortId, SubnetId};
 use mizar_domain::ipam::Space;
 use mizar_domain::model::{self, HostRoute};
 use mizar_domain::pool::Pool;
-use mizar_domain::subnet::{CreateSubnet, DeleteSubnetError, Layout, SubnetError, UpdateSubnet};
+use mizar_domain::subnet::{CreateSubnet, DeleteSubnetError, Layout, ServiceType, SubnetError, UpdateSubnet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
@@ -42,6 +42,9 @@ pub struct SubnetRow {
     pub dns_nameservers: Vec<IpNet>,
     pub host_routes: Value,
     pub allocation_pools: Value,
+    pub subnetpool_id: Option<Uuid>,
+    pub service_types: Vec<String>,
+    pub dns_publish_fixed_ip: bool,
     pub tags: Vec<String>,
     pub revision_number: i64,
     pub created_at: DateTime<Utc>,
@@ -192,6 +195,7 @@ pub async fn create(
         {
             return Err(Failure::Forbidden("create_subnet"));
         }
+        check_affinity(conn, command).await?;
         let row = insert(conn, command).await?;
         writes.extend(mizar_compile::create(Object::Subnet(&row.model(network)?)));
         made.push(row);
@@ -204,6 +208,21 @@ pub async fn create(
     }
     entries::apply(conn, &writes).await?;
     Ok(made)
+}
+
+/// All subnets of a network are of one pool, or none is of any: routers tell address scopes apart
+/// by network.
+async fn check_affinity(conn: &mut AsyncPgConnection, command: &CreateSubnet) -> Result<(), Failure> {
+    let of_network = subnets::table.filter(subnets::network_id.eq(command.network.uuid()));
+    let others = of_network.filter(subnets::subnetpool_id.is_distinct_from(command.extras.pool));
+    if diesel::select(exists(others)).get_result::<bool>(conn).await? {
+        return Err(SubnetError::PoolAffinity.into());
+    }
+    Ok(())
+}
+
+fn texts(service_types: &[ServiceType]) -> Vec<&str> {
+    service_types.iter().map(ServiceType::as_str).collect()
 }
 
 async fn insert(conn: &mut AsyncPgConnection, command: &CreateSubnet) -> Result<SubnetRow, Failure> {
@@ -223,6 +242,9 @@ async fn insert(conn: &mut AsyncPgConnection, command: &CreateSubnet) -> Result<
             subnets::dns_nameservers.eq(columns.dns_nameservers),
             subnets::host_routes.eq(columns.host_routes),
             subnets::allocation_pools.eq(columns.allocation_pools),
+            subnets::subnetpool_id.eq(command.extras.pool),
+            subnets::service_types.eq(texts(&command.extras.service_types)),
+            subnets::dns_publish_fixed_ip.eq(command.extras.publish_dns),
             subnets::tags.eq(command.tags.clone().into_vec()),
         ))
         .returning(SubnetRow::as_returning())
@@ -268,6 +290,10 @@ pub async fn update(
     let columns = Columns::of(&layout);
     let name = command.name.as_ref().map_or(old.name.as_str(), |name| name.as_str());
     let description = command.description.as_ref().map_or(old.description.as_str(), |text| text.as_str());
+    let service_types = match &command.service_types {
+        Some(service_types) => texts(service_types),
+        None => old.service_types.iter().map(String::as_str).collect(),
+    };
     let row: SubnetRow = diesel::update(subnets::table.find(old.id))
         .set((
             subnets::name.eq(name),
@@ -277,6 +303,8 @@ pub async fn update(
             subnets::dns_nameservers.eq(columns.dns_nameservers),
             subnets::host_routes.eq(columns.host_routes),
             subnets::allocation_pools.eq(columns.allocation_pools),
+            subnets::service_types.eq(service_types),
+            subnets::dns_publish_fixed_ip.eq(command.publish_dns.unwrap_or(old.dns_publish_fixed_ip)),
             subnets::revision_number.eq(subnets::revision_number + 1),
             subnets::updated_at.eq(now),
         ))

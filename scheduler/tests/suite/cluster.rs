@@ -17,7 +17,7 @@ use mizar_domain::id::{NetworkId, PortId, ProjectId, SubnetId};
 use mizar_domain::network::CreateNetwork;
 use mizar_domain::patch::Patch;
 use mizar_domain::port::{CreatePort, UpdatePort, VnicType};
-use mizar_domain::subnet::CreateSubnet;
+use mizar_domain::subnet::{CreateSubnet, SubnetExtras};
 use mizar_domain::text::{Name, Tags};
 use mizar_scheduler::Settings;
 use mizar_testkit::TestDb;
@@ -164,6 +164,7 @@ impl Cloud {
             dns: Vec::new(),
             routes: Vec::new(),
             tags: Tags::default(),
+            extras: SubnetExtras::default(),
         };
         let mut conn = self.connect().await?;
         let create = async |conn: &mut AsyncPgConnection| subnet::create(conn, Visibility::All, &[command]).await;
