@@ -129,6 +129,8 @@ table! {
         mtu -> Int4,
         external -> Bool,
         port_security_enabled -> Bool,
+        dns_domain -> Text,
+        availability_zone_hints -> Array<Text>,
         tags -> Array<Text>,
         revision_number -> Int8,
         created_at -> Timestamptz,

@@ -24,6 +24,8 @@ pub struct Space {
     pub gateway: Option<Ipv4Addr>,
     /// Where automatic addresses come from.
     pub pools: Vec<Pool>,
+    /// Owners of devices whose ports it is for; none: all.
+    pub service_types: Vec<String>,
 }
 
 /// One element of `fixed_ips` as asked for.
@@ -92,22 +94,44 @@ pub enum IpamError {
         /// The address.
         address: Ipv4Addr,
     },
+    /// All subnets are for other devices.
+    #[error("No valid service subnet for the given device owner, network {network}, service type {owner}.")]
+    NoServiceSubnet {
+        /// The port's network.
+        network: NetworkId,
+        /// Its `device_owner`.
+        owner: String,
+    },
     /// The pools are used up.
     #[error("No more IP addresses available on network {0}.")]
     Exhausted(NetworkId),
 }
 
-/// Resolves what a port asks for. `None` asks for one automatic address, if the network has a
-/// subnet at all. `held` are the addresses that the port has: an element that one of them
+/// The subnets for the ports of a device: those of its kind first, then those for all.
+fn candidates(network: NetworkId, spaces: &[Space], owner: &str) -> Result<Vec<usize>, IpamError> {
+    let of = |wanted: fn(&Space, &str) -> bool| {
+        spaces.iter().enumerate().filter(move |(_, space)| wanted(space, owner)).map(|(index, _)| index)
+    };
+    let own = of(|space, owner| space.service_types.iter().any(|kind| kind == owner));
+    let all: Vec<usize> = own.chain(of(|space, _| space.service_types.is_empty())).collect();
+    if all.is_empty() && !spaces.is_empty() {
+        return Err(IpamError::NoServiceSubnet { network, owner: owner.to_owned() });
+    }
+    Ok(all)
+}
+
+/// Resolves what a port of a device asks for. `None` asks for one automatic address, if the network has a
+/// subnet at all; who names a subnet gets it, whatever it is for. `held` are the addresses that the port has: an element that one of them
 /// satisfies keeps it.
 pub fn resolve(
     network: NetworkId,
     spaces: &[Space],
+    owner: &str,
     requests: Option<&[FixedIpRequest]>,
     held: &[Lease],
 ) -> Result<Vec<Want>, IpamError> {
     let Some(requests) = requests else {
-        let any: Vec<usize> = (0..spaces.len()).collect();
+        let any = candidates(network, spaces, owner)?;
         return Ok(if any.is_empty() { Vec::new() } else { vec![Want::Any(any)] });
     };
     if requests.len() > FIXED_IPS_MAX {
@@ -240,7 +264,14 @@ mod tests {
     fn space(text: &str) -> Space {
         let cidr: Cidr = text.parse().unwrap();
         let gateway = cidr.default_gateway();
-        Space { subnet: SubnetId::random(), number: 1, cidr, gateway, pools: default_pools(cidr, gateway) }
+        Space {
+            subnet: SubnetId::random(),
+            number: 1,
+            cidr,
+            gateway,
+            pools: default_pools(cidr, gateway),
+            service_types: vec![],
+        }
     }
 
     fn by_address(address: &str) -> FixedIpRequest {
@@ -263,7 +294,7 @@ mod tests {
             let base = u32::from(cidr.net().network());
             let pools = ranges.iter().map(|(start, len)| Pool { start: (base + start).into(), end: (base + (start + len).min(62)).into() }).collect();
             let Ok(pools) = check_pools(cidr, None, pools) else { return Ok(()) };
-            let space = Space { subnet: SubnetId::random(), number: 1, cidr, gateway: None, pools };
+            let space = Space { subnet: SubnetId::random(), number: 1, cidr, gateway: None, pools, service_types: vec![] };
             let taken: BTreeSet<Ipv4Addr> = taken.into_iter().map(|n| (base + n).into()).collect();
             let free: BTreeSet<Ipv4Addr> = space.pools.iter().flat_map(|pool| (0..pool.len()).map(|n| pool.at(n))).filter(|a| !taken.contains(a)).collect();
             let mut rng = StdRng::seed_from_u64(seed);
@@ -290,9 +321,9 @@ mod tests {
     #[test]
     fn without_a_wish_a_port_gets_one_address_of_any_subnet_or_none_where_there_is_no_subnet() {
         let spaces = [space("10.0.0.0/24"), space("10.0.1.0/24")];
-        assert_eq!(resolve(NetworkId::random(), &spaces, None, &[]), Ok(vec![Want::Any(vec![0, 1])]));
-        assert_eq!(resolve(NetworkId::random(), &[], None, &[]), Ok(vec![]));
-        assert_eq!(resolve(NetworkId::random(), &spaces, Some(&[]), &[]), Ok(vec![]));
+        assert_eq!(resolve(NetworkId::random(), &spaces, "", None, &[]), Ok(vec![Want::Any(vec![0, 1])]));
+        assert_eq!(resolve(NetworkId::random(), &[], "", None, &[]), Ok(vec![]));
+        assert_eq!(resolve(NetworkId::random(), &spaces, "", Some(&[]), &[]), Ok(vec![]));
     }
 
     #[test]
@@ -300,7 +331,7 @@ mod tests {
         let spaces = [space("10.0.0.0/24"), space("10.0.1.0/24")];
         let lease = Lease { subnet: spaces[1].subnet, address: [10, 0, 1, 7].into() };
         assert_eq!(
-            resolve(NetworkId::random(), &spaces, Some(&[by_address("10.0.1.7")]), &[]),
+            resolve(NetworkId::random(), &spaces, "", Some(&[by_address("10.0.1.7")]), &[]),
             Ok(vec![Want::Exact(lease)])
         );
     }
@@ -309,7 +340,7 @@ mod tests {
     fn addresses_that_no_port_can_have_are_refused() {
         let network = NetworkId::random();
         let spaces = [space("10.0.0.0/24")];
-        let refusal = |request: FixedIpRequest| resolve(network, &spaces, Some(&[request]), &[]).unwrap_err();
+        let refusal = |request: FixedIpRequest| resolve(network, &spaces, "", Some(&[request]), &[]).unwrap_err();
         for ends in ["10.0.0.0", "10.0.0.255", "10.0.1.1"] {
             let address = ends.parse().unwrap();
             assert_eq!(refusal(by_address(ends)), IpamError::NotInNetwork(address));
@@ -322,21 +353,39 @@ mod tests {
         assert_eq!(refusal(stranger), IpamError::ForeignSubnet { network, subnet: foreign });
         assert_eq!(refusal(FixedIpRequest { subnet: None, address: None }), IpamError::Empty);
         let twice = [by_address("10.0.0.9"), by_address("10.0.0.9")];
-        assert_eq!(resolve(network, &spaces, Some(&twice), &[]), Err(IpamError::Duplicate([10, 0, 0, 9].into())));
+        assert_eq!(resolve(network, &spaces, "", Some(&twice), &[]), Err(IpamError::Duplicate([10, 0, 0, 9].into())));
         let many = vec![by_subnet(&spaces[0]); FIXED_IPS_MAX + 1];
-        assert_eq!(resolve(network, &spaces, Some(&many), &[]), Err(IpamError::TooMany));
+        assert_eq!(resolve(network, &spaces, "", Some(&many), &[]), Err(IpamError::TooMany));
     }
 
     #[test]
     fn an_update_by_subnet_keeps_the_address_that_the_port_has() {
         let spaces = [space("10.0.0.0/24")];
         let held = Lease { subnet: spaces[0].subnet, address: [10, 0, 0, 9].into() };
-        let resolved = |requests: &[FixedIpRequest]| resolve(NetworkId::random(), &spaces, Some(requests), &[held]);
+        let resolved = |requests: &[FixedIpRequest]| resolve(NetworkId::random(), &spaces, "", Some(requests), &[held]);
         assert_eq!(resolved(&[by_subnet(&spaces[0])]), Ok(vec![Want::Held(held)]));
         assert_eq!(resolved(&[by_subnet(&spaces[0]); 2]), Ok(vec![Want::Held(held), Want::Any(vec![0])]));
         assert_eq!(
             resolved(&[by_subnet(&spaces[0]), by_address("10.0.0.9")]),
             Ok(vec![Want::Any(vec![0]), Want::Held(held)])
         );
+    }
+
+    #[test]
+    fn ports_of_a_device_take_addresses_of_its_subnets_first_and_of_no_other_devices() {
+        let of = |text: &str, kinds: &[&str]| {
+            let service_types = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+            Space { service_types, ..space(text) }
+        };
+        let spaces = [of("10.0.0.0/24", &[]), of("10.0.1.0/24", &["compute:nova", "network:dhcp"])];
+        let network = NetworkId::random();
+        let resolved = |spaces: &[Space], owner| resolve(network, spaces, owner, None, &[]);
+        assert_eq!(resolved(&spaces, "compute:nova"), Ok(vec![Want::Any(vec![1, 0])]));
+        assert_eq!(resolved(&spaces, "compute:kvm"), Ok(vec![Want::Any(vec![0])]));
+        assert_eq!(resolved(&spaces, ""), Ok(vec![Want::Any(vec![0])]));
+        let none = IpamError::NoServiceSubnet { network, owner: "compute:kvm".into() };
+        assert_eq!(resolved(&spaces[1..], "compute:kvm"), Err(none));
+        let named = FixedIpRequest { subnet: Some(spaces[1].subnet), address: None };
+        assert_eq!(resolve(network, &spaces, "", Some(&[named]), &[]), Ok(vec![Want::Any(vec![1])]));
     }
 }

@@ -5,6 +5,7 @@
 //! Neutron's wording, because tenants' tools show it as it is.
 
 pub mod cidr;
+pub mod dns;
 pub mod id;
 pub mod ipam;
 pub mod mac;

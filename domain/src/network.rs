@@ -1,9 +1,19 @@
 //! Commands on networks and their rules.
 
+use crate::dns::DnsDomain;
 use crate::id::{NetworkId, PortId, ProjectId};
 use crate::text::{Name, Tags};
 use crate::vni::Vni;
 use mizar_abi::MTU_OVERHEAD;
+
+/// What a network stores that nothing acts on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkExtras {
+    /// Domain of its ports' names.
+    pub dns_domain: DnsDomain,
+    /// Zones in which it is wanted; it is in all.
+    pub zone_hints: Vec<String>,
+}
 
 /// Makes a network.
 #[derive(Clone, Debug)]
@@ -28,6 +38,8 @@ pub struct CreateNetwork {
     pub vni: Option<Vni>,
     /// Tags.
     pub tags: Tags,
+    /// What else is stored.
+    pub extras: NetworkExtras,
 }
 
 /// Changes a network. `None` leaves the attribute as it is.
@@ -45,6 +57,8 @@ pub struct UpdateNetwork {
     pub shared: Option<bool>,
     /// What its ports get where they do not say.
     pub port_security: Option<bool>,
+    /// Domain of its ports' names.
+    pub dns_domain: Option<DnsDomain>,
 }
 
 /// Why a network cannot be made or changed.
@@ -64,6 +78,9 @@ pub enum NetworkError {
     /// Another network has the number that an admin named.
     #[error("Unable to create the network. The tunnel ID {0} is in use.")]
     VniInUse(Vni),
+    /// No host is there.
+    #[error("AvailabilityZone {0} could not be found.")]
+    NoSuchZone(String),
     /// Drawing found only used numbers: the cloud is as good as full.
     #[error("Unable to create the network. No tenant network is available for allocation.")]
     NoVniFree,

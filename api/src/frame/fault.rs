@@ -227,6 +227,7 @@ impl Refusal for NetworkError {
     fn class(&self) -> (StatusCode, &'static str) {
         match self {
             Self::MtuTooLarge { .. } | Self::MtuTooSmall(_) => (StatusCode::BAD_REQUEST, "InvalidInput"),
+            Self::NoSuchZone(_) => (StatusCode::NOT_FOUND, "AvailabilityZoneNotFound"),
             Self::VniInUse(_) => (StatusCode::CONFLICT, "TunnelIdInUse"),
             Self::NoVniFree => (StatusCode::SERVICE_UNAVAILABLE, "NoNetworkAvailable"),
             Self::SharedInUse(_) => (StatusCode::CONFLICT, "InvalidSharedSetting"),
@@ -295,6 +296,9 @@ impl Refusal for PortError {
                 IpamError::NotInSubnet(_) => (StatusCode::BAD_REQUEST, "InvalidIpForSubnet"),
                 IpamError::NotInNetwork(_) => (StatusCode::BAD_REQUEST, "InvalidIpForNetwork"),
                 IpamError::InUse { .. } => (StatusCode::CONFLICT, "IpAddressInUse"),
+                IpamError::NoServiceSubnet { .. } => {
+                    (StatusCode::CONFLICT, "IpAddressGenerationFailureNoMatchingSubnet")
+                }
                 IpamError::Exhausted(_) => (StatusCode::CONFLICT, "IpAddressGenerationFailure"),
             },
             Self::MacInUse { .. } => (StatusCode::CONFLICT, "MacAddressInUse"),

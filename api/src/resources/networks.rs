@@ -2,7 +2,7 @@
 
 use crate::frame::attribute::{Attribute, AttributeMap};
 use crate::frame::caller::Access;
-use crate::frame::decode::{Decode, plain};
+use crate::frame::decode::{Decode, plain, shown};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
@@ -11,16 +11,17 @@ use crate::frame::resource::{Context, Resource, Tx};
 use crate::frame::standard::{ids_schema, text_schema};
 use crate::{flag, standard};
 use diesel::sql_types::{Bool, Nullable};
-use diesel::{BoolExpressionMethods as _, IntoSql as _, QueryResult};
+use diesel::{BoolExpressionMethods as _, IntoSql as _, NullableExpressionMethods as _, QueryResult};
 use diesel_async::AsyncPgConnection;
 use mizar_db::listing::{Predicate, Visibility};
 use mizar_db::resources::network::{self, Hold, Network, NetworkRow};
 use mizar_db::schema::networks;
 use mizar_db::sharing::shared_with_all;
 use mizar_db::{one_of, sort_key};
+use mizar_domain::dns::DnsDomain;
 use mizar_domain::id::{NetworkId, ProjectId};
-use mizar_domain::network::{CreateNetwork, UpdateNetwork};
-use mizar_domain::text::Text;
+use mizar_domain::network::{CreateNetwork, NetworkExtras, UpdateNetwork};
+use mizar_domain::text::{Name, Text};
 use mizar_domain::vni::Vni;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
@@ -30,6 +31,17 @@ use uuid::Uuid;
 
 /// The only kind of network that there is.
 const GENEVE: &str = "geneve";
+
+impl Decode for DnsDomain {
+    fn decode(value: &Value) -> Result<Self, String> {
+        let text = value.as_str().ok_or_else(|| format!("'{}' is not a valid string.", shown(value)))?;
+        Self::new(text).map_err(|error| error.to_string())
+    }
+
+    fn schema() -> RefOr<Schema> {
+        plain(Type::String).max_length(Some(254)).pattern(Some("^[A-Za-z0-9.-]*$")).into()
+    }
+}
 
 fn vni_schema() -> RefOr<Schema> {
     plain(Type::Integer).minimum(Some(Vni::MIN)).maximum(Some(Vni::MAX)).into()
@@ -48,6 +60,8 @@ fn shared_filter(raw: &[String]) -> Result<Predicate<networks::table>, String> {
 const EXTENSIONS: &[Extension] = &[
     Extension::new("net-mtu", "Network MTU", "Networks have an MTU."),
     Extension::new("net-mtu-writable", "Network MTU (writable)", "The MTU of a network may be chosen."),
+    Extension::new("network_availability_zone", "Network availability zone", "Networks say in which zones they are."),
+    Extension::stored_only("dns-integration", "DNS Integration", "Networks have a domain."),
     Extension::new("provider", "Provider Network", "Operators see VNIs."),
 ];
 
@@ -83,6 +97,23 @@ fn attributes() -> Vec<Attr> {
             .about("Of the pool that its subnets are of."),
         Attr::shown("ipv6_address_scope", Option::<Uuid>::schema, |_, out| out.put(&Value::Null))
             .about("Null until there are IPv6 subnets."),
+        Attr::shown("dns_domain", DnsDomain::schema, |n, out| out.put(&n.row.dns_domain))
+            .about("Stored; nothing is published yet.")
+            .writable(),
+        Attr::shown("availability_zone_hints", Vec::<Name>::schema, |n, out| out.put(&n.row.availability_zone_hints))
+            .about("Zones in which it is wanted; it can be used in all.")
+            .post(),
+        Attr::shown("availability_zones", Vec::<Name>::schema, |n, out| out.put(n.zones.as_ref()))
+            .about("Where there are hosts."),
+        Attr::shown("is_default", bool::schema, |_, out| out.put(&false))
+            .about("Always false: there are no topologies that are made by themselves.")
+            .writable()
+            .sent_by(Access::Admin)
+            .filter(|raw| Ok(Box::new(flag_values(raw)?.contains(&false).into_sql::<Bool>().nullable()))),
+        Attr::shown("vlan_transparent", bool::schema, |_, out| out.put(&false))
+            .about("Always false.")
+            .input(Option::<bool>::schema)
+            .post(),
         Attr::shown("l2_adjacency", bool::schema, |_, out| out.put(&false))
             .about("Always false: ports reach each other by address, not by broadcast."),
         Attr::shown("provider:network_type", text_schema, |_, out| out.put(GENEVE))
@@ -90,7 +121,6 @@ fn attributes() -> Vec<Attr> {
             .sent_by(Access::Admin)
             .seen_by(Access::Privileged)
             .filter(|raw| {
-                use diesel::{IntoSql as _, NullableExpressionMethods as _};
                 let any = raw.iter().any(|kind| kind == GENEVE);
                 Ok(Box::new(any.into_sql::<diesel::sql_types::Bool>().nullable()))
             }),
@@ -138,6 +168,8 @@ impl Resource for Network {
 
     fn decode_create(fields: &mut Fields<'_>) -> Result<CreateNetwork, Fault> {
         refuse_external(fields)?;
+        refuse_default(fields)?;
+        fields.only("vlan_transparent", &[json!(false), Value::Null], "networks do not carry VLAN tags")?;
         fields.only("provider:network_type", &[json!(GENEVE), Value::Null], "only 'geneve' is supported")?;
         fields.only("provider:physical_network", &[Value::Null], "geneve networks have no physical network")?;
         let vni = fields.optional::<Option<i64>>("provider:segmentation_id")?.flatten().map(Vni::new).transpose();
@@ -152,10 +184,15 @@ impl Resource for Network {
             port_security: fields.optional("port_security_enabled")?.unwrap_or(true),
             vni: vni.map_err(|error| Fault::invalid("provider:segmentation_id", error))?,
             tags: fields.optional("tags")?.unwrap_or_default(),
+            extras: NetworkExtras {
+                dns_domain: fields.optional("dns_domain")?.unwrap_or_default(),
+                zone_hints: zone_hints(fields)?,
+            },
         })
     }
 
     fn decode_update(fields: &mut Fields<'_>, _: &Self) -> Result<UpdateNetwork, Fault> {
+        refuse_default(fields)?;
         refuse_external(fields)?;
         Ok(UpdateNetwork {
             name: fields.optional("name")?,
@@ -164,6 +201,7 @@ impl Resource for Network {
             mtu: fields.optional("mtu")?,
             shared: fields.optional("shared")?,
             port_security: fields.optional("port_security_enabled")?,
+            dns_domain: fields.optional("dns_domain")?,
         })
     }
 
@@ -198,4 +236,23 @@ impl Resource for Network {
 
 fn refuse_external(fields: &mut Fields<'_>) -> Result<(), Fault> {
     fields.only("router:external", &[json!(false)], "external networks are not supported yet")
+}
+
+fn refuse_default(fields: &mut Fields<'_>) -> Result<(), Fault> {
+    fields.only("is_default", &[json!(false)], "there are no default networks")
+}
+
+fn zone_hints(fields: &mut Fields<'_>) -> Result<Vec<String>, Fault> {
+    let sent: Vec<Name> = fields.optional("availability_zone_hints")?.unwrap_or_default();
+    let mut once = Vec::with_capacity(sent.len());
+    for hint in sent.into_iter().map(Name::into_string) {
+        if once.contains(&hint) {
+            return Err(Fault::invalid(
+                "availability_zone_hints",
+                format_args!("Duplicate items in the list: '{hint}'"),
+            ));
+        }
+        once.push(hint);
+    }
+    Ok(once)
 }

@@ -99,6 +99,7 @@ const EXTENSIONS: &[Extension] = &[
         "IP address substring filtering",
         "fixed_ips=ip_address_substr=… finds ports.",
     ),
+    Extension::new("ip_allocation", "IP Allocation", "Ports say when they get their addresses."),
     Extension::new("port-security", "Port Security", "Anti-spoofing may be switched off."),
     Extension::new(
         "tag-ports-during-bulk-creation",
@@ -140,6 +141,13 @@ fn attributes() -> Vec<Attr> {
         .about("Filters: fixed_ips=subnet_id=…, ip_address=… or ip_address_substr=….")
         .writable()
         .filter(fixed_ips_filter),
+        Attr::shown("ip_allocation", allocation_schema, |p, out| {
+            out.put(if p.fixed_ips.is_empty() { "none" } else { "immediate" });
+        })
+        .about("Addresses are given when the port is made, or never.")
+        .filter(allocation_filter),
+        Attr::shown("resource_request", Option::<Opaque>::schema, |_, out| out.put(&Value::Null))
+            .about("Always null: no policy reserves anything."),
         Attr::shown("device_id", Name::schema, |p, out| out.put(&p.row.device_id))
             .writable()
             .filter(one_of!(ports::device_id: String))
@@ -170,6 +178,15 @@ fn attributes() -> Vec<Attr> {
     ]);
     all.extend(standard!(Port, ports, PortRow: revision times tags));
     all
+}
+
+fn allocation_schema() -> RefOr<Schema> {
+    plain(Type::String).enum_values(Some(["immediate", "none"])).into()
+}
+
+fn allocation_filter(raw: &[String]) -> Result<mizar_db::listing::Predicate<ports::table>, String> {
+    let has = |kind: &str| raw.iter().any(|value| value == kind);
+    Ok(port::by_having_address(has("immediate"), has("none")))
 }
 
 /// A pair without MAC address is shown with the port's own, as in Neutron.

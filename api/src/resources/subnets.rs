@@ -196,11 +196,7 @@ impl Resource for Subnet {
     const TABLE: &'static str = "subnets";
     const QUOTA: Option<&'static str> = Some("subnet");
     const EXTENSIONS: &'static [Extension] = &[
-        Extension::stored_only(
-            "subnet-service-types",
-            "Subnet service types",
-            "Subnets name the devices they are for.",
-        ),
+        Extension::new("subnet-service-types", "Subnet service types", "Subnets name the devices they are for."),
         Extension::stored_only(
             "subnet-dns-publish-fixed-ip",
             "Subnet DNS publish fixed IP",

@@ -12,7 +12,7 @@ use mizar_db::resources::network::{self, Network};
 use mizar_db::resources::{Failure, port, port_commands, subnet};
 use mizar_db::schema::ports;
 use mizar_domain::id::{NetworkId, PortId, ProjectId, SubnetId};
-use mizar_domain::network::CreateNetwork;
+use mizar_domain::network::{CreateNetwork, NetworkExtras};
 use mizar_domain::patch::Patch;
 use mizar_domain::port::{CreatePort, UpdatePort, VnicType};
 use mizar_domain::subnet::{CreateSubnet, SubnetExtras};
@@ -52,6 +52,7 @@ async fn make_network(server: &Server, bouncers: &[u32]) -> anyhow::Result<Netwo
         port_security: true,
         vni: None,
         tags: Tags::default(),
+        extras: NetworkExtras::default(),
     };
     let made = conn.transaction::<_, Failure, _>(async |conn| network::create(conn, 1500, &[command]).await).await?;
     let network = made.into_iter().next().context("one network")?;

@@ -150,3 +150,38 @@ async fn a_networks_revision_rises_with_its_subnets() -> anyhow::Result<()> {
     assert_eq!((&seen["revision_number"], &seen["subnets"]), (&json!(2), &json!([])));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_network_says_its_zones_and_keeps_its_hints_and_its_domain() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let none = red.make("network", json!({})).await?;
+    assert_eq!((&none["availability_zones"], &none["availability_zone_hints"]), (&json!([]), &json!([])));
+    cloud.host("h1", 1500, 1).await?;
+    cloud.host("h2", 1500, 2).await?;
+    cloud.sql("INSERT INTO hosts (id, name, underlay, mtu, az, rack) VALUES (gen_random_uuid(), 'h3', '192.0.2.3', 1500, 'az0', 'r')").await?;
+    let sent = json!({"availability_zone_hints": ["az1"], "dns_domain": "example.org.", "vlan_transparent": false});
+    let network = red.make("network", sent).await?;
+    assert_eq!(network["availability_zones"], json!(["az0", "az1"]));
+    assert_eq!(network["availability_zone_hints"], json!(["az1"]));
+    assert_eq!((&network["dns_domain"], &network["is_default"]), (&json!("example.org."), &json!(false)));
+    let changed = red.update("network", &network, json!({"dns_domain": ""})).await?.ok(200)?;
+    assert_eq!(changed["network"]["dns_domain"], "");
+    assert_eq!(changed["network"]["availability_zones"], json!(["az0", "az1"]));
+    let before = cloud.dump().await?;
+    for (attributes, fault) in [
+        (json!({"availability_zone_hints": ["az7"]}), (404, "AvailabilityZoneNotFound")),
+        (json!({"availability_zone_hints": ["az1", "az1"]}), (400, "HTTPBadRequest")),
+        (json!({"availability_zone_hints": "az1"}), (400, "HTTPBadRequest")),
+        (json!({"dns_domain": "-x"}), (400, "HTTPBadRequest")),
+        (json!({"vlan_transparent": true}), (400, "HTTPBadRequest")),
+        (json!({"is_default": true}), (403, "PolicyNotAuthorized")),
+    ] {
+        let answer = red.post("/v2.0/networks", &json!({ "network": attributes })).await?;
+        assert_eq!(answer.fault(), fault, "{attributes}");
+    }
+    let late = red.update("network", &network, json!({"availability_zone_hints": []})).await?;
+    assert_eq!(late.fault(), (400, "HTTPBadRequest"));
+    assert_eq!(cloud.dump().await?, before);
+    Ok(())
+}

@@ -204,3 +204,23 @@ async fn ports_follow_their_networks_port_security_unless_they_say() -> anyhow::
     assert_eq!(red.get(&format!("/v2.0/ports/{}.json", id(&port))).await?.status, 200);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_port_says_whether_it_has_addresses() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let (network, _) = red.network("10.0.0.0/24").await?;
+    let with = red.make("port", json!({"network_id": network["id"]})).await?;
+    let without = red.make("port", json!({"network_id": network["id"], "fixed_ips": []})).await?;
+    assert_eq!((&with["ip_allocation"], &without["ip_allocation"]), (&json!("immediate"), &json!("none")));
+    assert_eq!(with["resource_request"], json!(null));
+    for (kinds, count) in
+        [("ip_allocation=none", 1), ("ip_allocation=none&ip_allocation=immediate", 2), ("ip_allocation=x", 0)]
+    {
+        let list = red.get(&format!("/v2.0/ports?{kinds}")).await?.ok(200)?;
+        assert_eq!(list["ports"].as_array().map(Vec::len), Some(count), "{kinds}");
+    }
+    let list = red.get("/v2.0/ports?ip_allocation=none").await?.ok(200)?;
+    assert_eq!(list["ports"][0]["id"], without["id"]);
+    Ok(())
+}

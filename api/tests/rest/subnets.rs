@@ -103,3 +103,23 @@ async fn a_gateway_cannot_take_the_address_of_a_port() -> anyhow::Result<()> {
     assert!(refused.message().contains(id(&port)));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_port_gets_its_address_of_a_subnet_for_its_device() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let network = red.make("network", json!({})).await?;
+    let subnet = |cidr: &str, kinds: Value| json!({"network_id": network["id"], "ip_version": 4, "cidr": cidr, "service_types": kinds});
+    let nova = red.make("subnet", subnet("10.0.0.0/24", json!(["compute:nova"]))).await?;
+    let port = |owner: &str| json!({"network_id": network["id"], "device_owner": owner});
+    let refused = red.post("/v2.0/ports", &json!({"port": port("")})).await?;
+    assert_eq!(refused.fault(), (409, "IpAddressGenerationFailureNoMatchingSubnet"));
+    let made = red.make("port", port("compute:nova")).await?;
+    assert_eq!(made["fixed_ips"][0]["subnet_id"], nova["id"]);
+    let rest = red.make("subnet", subnet("10.0.1.0/24", json!([]))).await?;
+    assert_eq!(red.make("port", port("")).await?["fixed_ips"][0]["subnet_id"], rest["id"]);
+    assert_eq!(red.make("port", port("compute:nova")).await?["fixed_ips"][0]["subnet_id"], nova["id"]);
+    let named = json!({"network_id": network["id"], "fixed_ips": [{"subnet_id": nova["id"]}]});
+    assert_eq!(red.make("port", named).await?["fixed_ips"][0]["subnet_id"], nova["id"]);
+    Ok(())
+}

@@ -13,11 +13,13 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, Integer, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_compile::Object;
+use mizar_domain::dns::DnsDomain;
 use mizar_domain::id::{NetworkId, PortId};
 use mizar_domain::model;
 use mizar_domain::network::{CreateNetwork, DeleteNetworkError, NetworkError, UpdateNetwork, check_mtu, underlay_for};
 use mizar_domain::vni::Vni;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// A network as stored.
@@ -35,6 +37,8 @@ pub struct NetworkRow {
     pub mtu: i32,
     pub external: bool,
     pub port_security_enabled: bool,
+    pub dns_domain: String,
+    pub availability_zone_hints: Vec<String>,
     pub tags: Vec<String>,
     pub revision_number: i64,
     pub created_at: DateTime<Utc>,
@@ -94,6 +98,22 @@ pub struct Network {
     pub subnets: Vec<Uuid>,
     /// Address scope of the pool that its IPv4 subnets are of.
     pub ipv4_scope: Option<Uuid>,
+    /// Where it can be used: wherever there are hosts.
+    pub zones: Arc<Vec<String>>,
+}
+
+statement! {
+    /// The zones of hosts, by one descent of the index for each.
+    Zones {} -> Text
+    {
+        "WITH RECURSIVE zones (az) AS (SELECT min(az) FROM hosts UNION ALL \
+         SELECT (SELECT min(h.az) FROM hosts h WHERE h.az > z.az) FROM zones z WHERE z.az IS NOT NULL) \
+         SELECT az FROM zones WHERE az IS NOT NULL"
+    }
+}
+
+async fn zones(conn: &mut AsyncPgConnection) -> QueryResult<Arc<Vec<String>>> {
+    Ok(Arc::new(Zones {}.load(conn).await?))
 }
 
 statement! {
@@ -115,6 +135,7 @@ pub async fn complete(
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
     let shared = sharing::shared_among(conn, NETWORK, &ids, project).await?;
     let found: Vec<(Uuid, Uuid, Option<Uuid>)> = SubnetsOf { networks: ids }.load(conn).await?;
+    let zones = zones(conn).await?;
     let mut by_network: BTreeMap<Uuid, (Vec<Uuid>, Option<Uuid>)> = BTreeMap::new();
     for (network, subnet, scope) in found {
         let (subnets, ipv4_scope) = by_network.entry(network).or_default();
@@ -124,7 +145,7 @@ pub async fn complete(
     }
     let with_subnets = |row: NetworkRow| {
         let (subnets, ipv4_scope) = by_network.remove(&row.id).unwrap_or_default();
-        Network { shared: shared.contains(&row.id), row, subnets, ipv4_scope }
+        Network { shared: shared.contains(&row.id), row, subnets, ipv4_scope, zones: Arc::clone(&zones) }
     };
     Ok(rows.into_iter().map(with_subnets).collect())
 }
@@ -202,13 +223,23 @@ pub async fn create(
 ) -> Result<Vec<Network>, Failure> {
     let mut made = Vec::with_capacity(commands.len());
     let mut writes = Vec::new();
+    let zones = zones(conn).await?;
     for command in commands {
+        if let Some(unknown) = command.extras.zone_hints.iter().find(|hint| !zones.contains(hint)) {
+            return Err(NetworkError::NoSuchZone(unknown.clone()).into());
+        }
         let row = insert(conn, command, check_mtu(command.mtu, underlay_mtu)?).await?;
         writes.extend(mizar_compile::create(Object::Network(&row.model())));
         if command.shared {
             sharing::share_with_all(conn, NETWORK, row.id, row.project_id, true).await?;
         }
-        made.push(Network { row, shared: command.shared, subnets: Vec::new(), ipv4_scope: None });
+        made.push(Network {
+            row,
+            shared: command.shared,
+            subnets: Vec::new(),
+            ipv4_scope: None,
+            zones: Arc::clone(&zones),
+        });
     }
     entries::apply(conn, &writes).await?;
     Ok(made)
@@ -227,6 +258,8 @@ async fn insert(conn: &mut AsyncPgConnection, command: &CreateNetwork, mtu: u32)
                 networks::vni.eq(vni.get().cast_signed()),
                 networks::mtu.eq(mtu.cast_signed()),
                 networks::port_security_enabled.eq(command.port_security),
+                networks::dns_domain.eq(command.extras.dns_domain.as_str()),
+                networks::availability_zone_hints.eq(&command.extras.zone_hints),
                 networks::tags.eq(command.tags.clone().into_vec()),
             ))
             .on_conflict(networks::vni)
@@ -251,7 +284,7 @@ pub async fn update(
     old: Network,
     command: &UpdateNetwork,
 ) -> Result<Network, Failure> {
-    let Network { row: old, shared, subnets, ipv4_scope } = old;
+    let Network { row: old, shared, subnets, ipv4_scope, zones } = old;
     let mtu = match command.mtu {
         Some(mtu) => {
             let mtu = check_mtu(Some(mtu), underlay_mtu)?;
@@ -272,6 +305,7 @@ pub async fn update(
             networks::admin_state_up.eq(command.admin_up.unwrap_or(old.admin_state_up)),
             networks::mtu.eq(mtu),
             networks::port_security_enabled.eq(command.port_security.unwrap_or(old.port_security_enabled)),
+            networks::dns_domain.eq(command.dns_domain.as_ref().map_or(old.dns_domain.as_str(), DnsDomain::as_str)),
             networks::revision_number.eq(networks::revision_number + 1),
             networks::updated_at.eq(now),
         ))
@@ -280,7 +314,7 @@ pub async fn update(
         .await?;
     let writes = mizar_compile::update(Object::Network(&old.model()), Object::Network(&row.model()));
     entries::apply(conn, &writes).await?;
-    Ok(Network { row, shared: command.shared.unwrap_or(shared), subnets, ipv4_scope })
+    Ok(Network { row, shared: command.shared.unwrap_or(shared), subnets, ipv4_scope, zones })
 }
 
 /// `shared` cannot be taken back while somebody has ports there whom no other policy lets in.

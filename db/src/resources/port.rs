@@ -164,6 +164,17 @@ diesel::define_sql_function! {
     fn host(address: diesel::sql_types::Inet) -> diesel::sql_types::Text;
 }
 
+/// Ports that have addresses, or none, or both kinds.
+pub fn by_having_address(with: bool, without: bool) -> Predicate<ports::table> {
+    let has = || exists(port_ips::table.filter(port_ips::port_id.eq(ports::id)));
+    match (with, without) {
+        (true, true) => Box::new(true.into_sql::<diesel::sql_types::Bool>().nullable()),
+        (true, false) => Box::new(has().nullable()),
+        (false, true) => Box::new(dsl::not(has()).nullable()),
+        (false, false) => Box::new(false.into_sql::<diesel::sql_types::Bool>().nullable()),
+    }
+}
+
 /// Ports with an address of any of these subnets, and that is any of these, and that has any of
 /// these texts in it; an empty list asks for nothing. What is no id or address equals no port.
 pub fn with_address(subnets: &[String], addresses: &[String], parts: &[String]) -> Predicate<ports::table> {

@@ -158,7 +158,8 @@ pub async fn create(
         if is_foreign(view, &around.network) {
             check_foreign_create(command)?;
         }
-        let wants = ipam::resolve(command.network, &around.spaces, command.fixed_ips.as_deref(), &[])
+        let owner = command.device_owner.as_str();
+        let wants = ipam::resolve(command.network, &around.spaces, owner, command.fixed_ips.as_deref(), &[])
             .map_err(PortError::from)?;
         wanted.push(Wanted { port: command.id.uuid(), network: command.network, spaces: &around.spaces, wants });
         new.push(new_port(command, &around.network, &hosts)?);
@@ -304,7 +305,8 @@ pub async fn update(
         Some(requests) => {
             let leases = held.leases();
             let network = NetworkId::from(around.network.id);
-            let wants = ipam::resolve(network, &around.spaces, Some(requests), &leases).map_err(PortError::from)?;
+            let wants = ipam::resolve(network, &around.spaces, &row.device_owner, Some(requests), &leases)
+                .map_err(PortError::from)?;
             if wants.iter().any(|want| !matches!(want, Want::Held(_))) && row.host.is_some() && row.admin_state_up {
                 // Its new addresses are not at their bouncers yet.
                 row.status = Status::Build.as_str().to_owned();

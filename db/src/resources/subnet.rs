@@ -151,7 +151,8 @@ impl SubnetRow {
     /// What it has to give to ports.
     pub fn space(&self) -> Result<Space, Failure> {
         let Layout { cidr, gateway, pools, .. } = self.layout()?;
-        Ok(Space { subnet: self.id.into(), number: self.number.cast_unsigned(), cidr, gateway, pools })
+        let service_types = self.service_types.clone();
+        Ok(Space { subnet: self.id.into(), number: self.number.cast_unsigned(), cidr, gateway, pools, service_types })
     }
 }
 

@@ -14,7 +14,7 @@ use mizar_db::resources::subnet;
 use mizar_db::resources::{Failure, port};
 use mizar_db::schema::ports;
 use mizar_domain::id::{NetworkId, PortId, ProjectId, SubnetId};
-use mizar_domain::network::CreateNetwork;
+use mizar_domain::network::{CreateNetwork, NetworkExtras};
 use mizar_domain::patch::Patch;
 use mizar_domain::port::{CreatePort, UpdatePort, VnicType};
 use mizar_domain::subnet::{CreateSubnet, SubnetExtras};
@@ -142,6 +142,7 @@ impl Cloud {
             port_security: true,
             vni: None,
             tags: Tags::default(),
+            extras: NetworkExtras::default(),
         };
         let mut conn = self.connect().await?;
         let made =
