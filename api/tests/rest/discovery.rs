@@ -22,7 +22,9 @@ async fn resources_and_extensions_are_listed() -> anyhow::Result<()> {
     let resources = red.get("/v2.0/").await?.ok(200)?;
     let names: Vec<_> =
         resources["resources"].as_array().into_iter().flatten().map(|r| r["collection"].clone()).collect();
-    assert_eq!(names, ["networks", "subnets", "ports", "hosts", "address_scopes", "audit_events", "rbac_policies"]);
+    let expected =
+        ["networks", "subnets", "ports", "hosts", "address_scopes", "subnetpools", "audit_events", "rbac_policies"];
+    assert_eq!(names, expected);
     let list = red.get("/v2.0/extensions").await?.ok(200)?;
     let aliases: Vec<_> =
         list["extensions"].as_array().into_iter().flatten().filter_map(|e| e["alias"].as_str()).collect();
