@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Who acts.
@@ -49,6 +49,8 @@ pub struct Event {
 pub struct Ledger {
     events: Vec<Event>,
     charges: BTreeMap<(Uuid, &'static str), i64>,
+    /// Those that may be too much.
+    limited: BTreeSet<(Uuid, &'static str)>,
 }
 
 /// The use of a quota after a transaction.
@@ -93,17 +95,28 @@ impl Ledger {
 
     /// A project has so many more objects, or fewer.
     pub fn charge(&mut self, project: Uuid, resource: &'static str, count: i64) {
+        self.count(project, resource, count);
+        if count > 0 {
+            self.limited.insert((project, resource));
+        }
+    }
+
+    /// The same of what nobody asked for, like a project's default security group: it counts, but
+    /// is no reason to refuse the request that it came with.
+    pub fn count(&mut self, project: Uuid, resource: &'static str, count: i64) {
         *self.charges.entry((project, resource)).or_default() += count;
     }
 
-    /// Writes everything; returns what is used now of each quota of which more is used than
-    /// before. The caller rolls back if that is too much.
+    /// Writes everything; returns what is used now of each quota of which more was asked for.
+    /// The caller rolls back if that is too much.
     pub async fn close(self, conn: &mut AsyncPgConnection, actor: &Actor) -> QueryResult<Vec<Usage>> {
         let charges: Vec<_> = self.charges.into_iter().filter(|(_, count)| *count != 0).collect();
         if self.events.is_empty() && charges.is_empty() {
             return Ok(Vec::new());
         }
-        let rising: Vec<&str> = charges.iter().filter(|(_, count)| *count > 0).map(|((_, kind), _)| *kind).collect();
+        let limited = |key: &(Uuid, &'static str)| self.limited.contains(key);
+        let rising = charges.iter().filter(|(key, count)| *count > 0 && limited(key));
+        let rising: Vec<&str> = rising.map(|((_, kind), _)| *kind).collect();
         let events = &self.events;
         let statement = WriteLedger {
             request_id: actor.request_id.clone(),

@@ -201,3 +201,23 @@ macro_rules! sort_key {
         }
     }};
 }
+
+/// The same of an expression, for columns that may be null: `sort_by!(RuleRow, "COALESCE(rules.protocol, '')" =>
+/// Text, |row| row.protocol.clone().unwrap_or_default())`.
+#[macro_export]
+macro_rules! sort_by {
+    ($row:ty, $sql:expr => $kind:ty, |$marker:ident| $value:expr) => {{
+        use diesel::{ExpressionMethods as _, NullableExpressionMethods as _};
+        $crate::listing::SortKey::<$row> {
+            order: |dir| match dir {
+                $crate::listing::Dir::Asc => Box::new(diesel::dsl::sql::<$kind>($sql).asc()),
+                $crate::listing::Dir::Desc => Box::new(diesel::dsl::sql::<$kind>($sql).desc()),
+            },
+            tied: |$marker| Box::new(diesel::dsl::sql::<$kind>($sql).eq($value).nullable()),
+            after: |$marker, dir| match dir {
+                $crate::listing::Dir::Asc => Box::new(diesel::dsl::sql::<$kind>($sql).gt($value).nullable()),
+                $crate::listing::Dir::Desc => Box::new(diesel::dsl::sql::<$kind>($sql).lt($value).nullable()),
+            },
+        }
+    }};
+}

@@ -210,6 +210,13 @@ table! {
 }
 
 table! {
+    port_security_groups (port_id, security_group_id) {
+        port_id -> Uuid,
+        security_group_id -> Uuid,
+    }
+}
+
+table! {
     entries (scope, slot, kind, key) {
         scope -> Int8,
         slot -> Int2,
@@ -330,6 +337,7 @@ allow_tables_to_appear_in_same_query!(
     subnets,
     ports,
     port_ips,
+    port_security_groups,
     entries,
     subscriptions,
     includes,

@@ -65,4 +65,6 @@ ids! {
     PortId,
     /// A host.
     HostId,
+    /// A security group.
+    SecurityGroupId,
 }

@@ -14,6 +14,7 @@ pub mod network;
 pub mod patch;
 pub mod pool;
 pub mod port;
+pub mod security_group;
 pub mod subnet;
 pub mod subnet_pool;
 pub mod text;

@@ -1,6 +1,6 @@
 //! Commands on ports and their rules.
 
-use crate::id::{NetworkId, PortId, ProjectId};
+use crate::id::{NetworkId, PortId, ProjectId, SecurityGroupId};
 use crate::ipam::{FixedIpRequest, IpamError};
 use crate::mac::Mac;
 use crate::model::AddressPair;
@@ -37,6 +37,8 @@ pub struct CreatePort {
     pub pairs: Vec<AddressPair>,
     /// `None`: as the network says.
     pub port_security: Option<bool>,
+    /// `None`: its project's default group, if it has port security.
+    pub security_groups: Option<Vec<SecurityGroupId>>,
     /// `binding:host_id`; `None` = not bound.
     pub host: Option<String>,
     /// `binding:vnic_type`.
@@ -68,6 +70,8 @@ pub struct UpdatePort {
     pub pairs: Option<Vec<AddressPair>>,
     /// Anti-spoofing.
     pub port_security: Option<bool>,
+    /// All its security groups.
+    pub security_groups: Option<Vec<SecurityGroupId>>,
     /// `binding:host_id`.
     pub host: Patch<String>,
     /// `binding:vnic_type`.
@@ -131,6 +135,18 @@ pub enum PortError {
     /// Pairs loosen the anti-spoofing that the port does not have.
     #[error("Port Security must be enabled in order to have allowed address pairs on a port.")]
     PairsWithoutSecurity,
+    /// Not there, or not for the port's project.
+    #[error("Security group {0} does not exist")]
+    NoSuchGroup(SecurityGroupId),
+    /// What anti-spoofing does not guard, groups cannot either.
+    #[error("Port security must be enabled and port must have an IP address in order to use security groups.")]
+    GroupsWithoutSecurity,
+    /// They have to go first.
+    #[error(
+        "Port has security group associated. Cannot disable port security or IP address until security group is \
+         removed."
+    )]
+    SecurityOfGroups,
 }
 
 /// A host as far as binding asks.
@@ -255,6 +271,27 @@ pub fn check_mac(mac: Mac) -> Result<Mac, PortError> {
     if mac.is_multicast() || mac.0 == [0; 6] { Err(PortError::BadMac(mac)) } else { Ok(mac) }
 }
 
+/// The groups that a new port asks for; `None`: the default group of its project. Neutron leaves
+/// ports of the network itself (DHCP, routers) without.
+pub fn new_groups(command: &CreatePort, port_security: bool) -> Result<Option<&[SecurityGroupId]>, PortError> {
+    match command.security_groups.as_deref() {
+        Some([_, ..]) if !port_security => Err(PortError::GroupsWithoutSecurity),
+        Some(groups) => Ok(Some(groups)),
+        None if port_security && !command.device_owner.as_str().starts_with("network:") => Ok(None),
+        None => Ok(Some(&[])),
+    }
+}
+
+/// Checks the groups of a port that changes. `held`: those that it has.
+pub fn check_groups(command: &UpdatePort, held: usize, port_security: bool) -> Result<(), PortError> {
+    match command.security_groups.as_deref() {
+        _ if port_security => Ok(()),
+        Some([_, ..]) => Err(PortError::GroupsWithoutSecurity),
+        None if held > 0 => Err(PortError::SecurityOfGroups),
+        _ => Ok(()),
+    }
+}
+
 /// Checks allowed address pairs. A pair without MAC stands for the port's own.
 pub fn check_pairs(pairs: &[AddressPair], own: Option<Mac>, port_security: bool) -> Result<(), PortError> {
     if pairs.is_empty() {
@@ -311,6 +348,19 @@ mod tests {
             .map(|n| AddressPair { cidr: ipnet::IpNet::new([10, 0, 0, n].into(), 32).unwrap(), mac: None })
             .collect();
         assert_eq!(check_pairs(&many, Some(own), true), Err(PortError::TooManyPairs));
+    }
+
+    #[test]
+    fn groups_need_port_security_and_keep_it() {
+        let asks = |groups: Option<usize>| UpdatePort {
+            security_groups: groups.map(|count| vec![SecurityGroupId::random(); count]),
+            ..UpdatePort::default()
+        };
+        assert_eq!(check_groups(&asks(Some(1)), 0, true), Ok(()));
+        assert_eq!(check_groups(&asks(Some(1)), 0, false), Err(PortError::GroupsWithoutSecurity));
+        assert_eq!(check_groups(&asks(None), 1, false), Err(PortError::SecurityOfGroups));
+        assert_eq!(check_groups(&asks(None), 0, false), Ok(()));
+        assert_eq!(check_groups(&asks(Some(0)), 1, false), Ok(()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use mizar_domain::ipam::IpamError;
 use mizar_domain::network::{DeleteNetworkError, NetworkError};
 use mizar_domain::pool::PoolError as RangeError;
 use mizar_domain::port::PortError;
+use mizar_domain::security_group::RuleError;
 use mizar_domain::subnet::{DeleteSubnetError, SubnetError};
 use mizar_domain::subnet_pool::SubnetPoolError;
 use serde_json::json;
@@ -308,7 +309,30 @@ impl Refusal for PortError {
             Self::TooManyPairs => (StatusCode::BAD_REQUEST, "AllowedAddressPairExhausted"),
             Self::DuplicatePair { .. } => (StatusCode::BAD_REQUEST, "DuplicateAddressPairInRequest"),
             Self::PairsWithoutSecurity => (StatusCode::CONFLICT, "AddressPairAndPortSecurityRequired"),
+            Self::NoSuchGroup(_) => (StatusCode::NOT_FOUND, "SecurityGroupNotFound"),
+            Self::GroupsWithoutSecurity => (StatusCode::BAD_REQUEST, "PortSecurityAndIPRequiredForSecurityGroups"),
+            Self::SecurityOfGroups => (StatusCode::CONFLICT, "PortSecurityPortHasSecurityGroup"),
         }
+    }
+}
+
+impl Refusal for RuleError {
+    fn class(&self) -> (StatusCode, &'static str) {
+        let kind = match self {
+            Self::Protocol(_) => "SecurityGroupRuleInvalidProtocol",
+            Self::Ethertype(_) => "SecurityGroupRuleInvalidEtherType",
+            Self::EthertypeOfProtocol { .. } => "SecurityGroupEthertypeConflictWithProtocol",
+            Self::EthertypeOfPrefix { .. } => "SecurityGroupRuleParameterConflict",
+            Self::Prefix(_) => "InvalidCIDR",
+            Self::PortsWithoutProtocol => "SecurityGroupProtocolRequiredWithPorts",
+            Self::PortsOfProtocol(_) => "SecurityGroupInvalidProtocolForPort",
+            Self::Port(_) => "SecurityGroupInvalidPortValue",
+            Self::PortRange => "SecurityGroupInvalidPortRange",
+            Self::Icmp { .. } => "SecurityGroupInvalidIcmpValue",
+            Self::IcmpCodeAlone(_) => "SecurityGroupMissingIcmpType",
+            Self::Remotes => "SecurityGroupMultipleRemoteEntites",
+        };
+        (StatusCode::BAD_REQUEST, kind)
     }
 }
 

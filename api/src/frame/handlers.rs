@@ -191,6 +191,9 @@ async fn index<R: Resource>(
 ) -> Result<HttpResponse, Fault> {
     may_read::<R>(&context.caller)?;
     let query = ListQuery::<R>::parse(R::map(), request.query_string())?;
+    if R::LAZY {
+        transaction(&app, &Arc::new(context.clone()), |tx| R::before_list(tx).boxed()).await?;
+    }
     let mut conn = app.pool.get().await?;
     let above = above::<R>(&mut conn, &context, &place).await?;
     let within = || R::PARENT.zip(above).map(|(parent, above)| (parent.within)(above.id));

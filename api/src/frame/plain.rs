@@ -45,6 +45,8 @@ pub trait Plain: Stored {
     const QUOTA: Option<&'static str> = None;
     /// See [`Resource::EXTENSIONS`].
     const EXTENSIONS: &'static [Extension] = &[];
+    /// See [`Resource::LAZY`].
+    const LAZY: bool = false;
     /// See [`Resource::PARENT`].
     const PARENT: Option<Parent<Item<Self>>> = None;
     /// Object type of the policies that share it. The map then has an attribute `shared`; where it
@@ -99,6 +101,11 @@ pub trait Plain: Stored {
         rows: &[Self],
     ) -> impl Future<Output = QueryResult<Vec<Self::More>>> + Send {
         std::future::ready(Ok(rows.iter().map(|_| Self::More::default()).collect()))
+    }
+
+    /// See [`Resource::before_list`].
+    fn before_list(_tx: &mut Tx<'_>) -> impl Future<Output = Result<(), Fault>> + Send {
+        std::future::ready(Ok(()))
     }
 
     /// Checks and completes new rows before they are inserted.
@@ -195,6 +202,7 @@ impl<R: Plain> Resource for Item<R> {
     const OPERATIONS: Operations = R::OPERATIONS;
     const QUOTA: Option<&'static str> = R::QUOTA;
     const EXTENSIONS: &'static [Extension] = R::EXTENSIONS;
+    const LAZY: bool = R::LAZY;
     const PARENT: Option<Parent<Self>> = R::PARENT;
 
     fn map() -> &'static AttributeMap<Self> {
@@ -238,6 +246,10 @@ impl<R: Plain> Resource for Item<R> {
             None => BTreeSet::new(),
         };
         Self::completed(conn, context, rows, &shared).await
+    }
+
+    async fn before_list(tx: &mut Tx<'_>) -> Result<(), Fault> {
+        R::before_list(tx).await
     }
 
     async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<Option<()>, Fault> {

@@ -104,6 +104,8 @@ pub trait Resource: Sized + Send + Sync + 'static {
     const QUOTA: Option<&'static str> = None;
     /// What it adds to /v2.0/extensions.
     const EXTENSIONS: &'static [Extension] = &[];
+    /// A list makes what belongs into it and nobody asked for: [`Resource::before_list`] runs.
+    const LAZY: bool = false;
     /// Below which objects its own lie.
     const PARENT: Option<Parent<Self>> = None;
 
@@ -138,6 +140,11 @@ pub trait Resource: Sized + Send + Sync + 'static {
         context: &Context,
         rows: Vec<Self::Row>,
     ) -> impl Future<Output = QueryResult<Vec<Self>>> + Send;
+
+    /// Makes what a list shall hold, in a transaction before it; only if [`Resource::LAZY`].
+    fn before_list(_tx: &mut Tx<'_>) -> impl Future<Output = Result<(), Fault>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Takes the locks that an update or delete needs, of an object that the caller sees and may
     /// change; `None`: it is not there any more.

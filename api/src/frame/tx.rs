@@ -20,7 +20,8 @@ pub struct Tx<'c> {
     pub context: &'c Context,
     /// The parent of a nested resource's objects, named by the path.
     pub above: Option<Above>,
-    ledger: Ledger,
+    /// Charges and audit events so far; commands of the database's crate write them themselves.
+    pub ledger: Ledger,
 }
 
 /// The object below which a nested resource lies.

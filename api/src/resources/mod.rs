@@ -1,10 +1,15 @@
 //! The resources. A new one is a file here and a line in [`all`].
 
+mod address_groups;
 mod address_scopes;
 mod audit_events;
+mod default_security_group_rules;
 pub mod networks;
 pub mod ports;
 mod rbac_policies;
+mod security_group_rules;
+mod security_groups;
+mod security_rule;
 mod subnet_allocation;
 mod subnetpools;
 pub mod subnets;
@@ -64,6 +69,10 @@ pub fn all() -> Vec<Registered> {
         Registered::of::<Item<subnetpools::SubnetPool>>(),
         Registered::of::<Item<audit_events::AuditEvent>>(),
         Registered::of::<Item<rbac_policies::RbacPolicy>>(),
+        Registered::of::<Item<security_groups::SecurityGroup>>(),
+        Registered::of::<Item<security_group_rules::SecurityGroupRule>>(),
+        Registered::of::<Item<default_security_group_rules::DefaultRule>>(),
+        Registered::of::<Item<address_groups::AddressGroup>>(),
     ]
 }
 

@@ -7,7 +7,7 @@ use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
 use crate::frame::resource::{Context, Operations, Resource, Tx};
-use crate::frame::standard::text_schema;
+use crate::frame::standard::{ids_schema, text_schema};
 use crate::{flag, standard};
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
@@ -16,7 +16,7 @@ use mizar_db::resources::port::{self, Port, PortRow};
 use mizar_db::resources::port_commands;
 use mizar_db::schema::ports;
 use mizar_db::{one_of, sort_key};
-use mizar_domain::id::{NetworkId, PortId, ProjectId};
+use mizar_domain::id::{NetworkId, PortId, ProjectId, SecurityGroupId};
 use mizar_domain::ipam::FixedIpRequest;
 use mizar_domain::mac::Mac;
 use mizar_domain::model::AddressPair;
@@ -74,6 +74,23 @@ impl Decode for VnicType {
 
     fn schema() -> RefOr<Schema> {
         plain(Type::String).enum_values(Some(["normal"])).into()
+    }
+}
+
+/// Security groups of a port, each named once.
+struct GroupIds(Vec<SecurityGroupId>);
+
+impl Decode for GroupIds {
+    fn decode(value: &Value) -> Result<Self, String> {
+        let ids = Vec::<Uuid>::decode(value)?;
+        match ids.iter().enumerate().find(|(place, id)| ids[..*place].contains(id)) {
+            Some((_, twice)) => Err(format!("Duplicate items in the list: '{twice}'")),
+            None => Ok(Self(ids.into_iter().map(Into::into).collect())),
+        }
+    }
+
+    fn schema() -> RefOr<Schema> {
+        Vec::<Uuid>::schema()
     }
 }
 
@@ -158,9 +175,11 @@ fn attributes() -> Vec<Attr> {
             .sort(sort_key!(PortRow, ports::device_owner, |row| row.device_owner.clone())),
         Attr::shown("allowed_address_pairs", Vec::<AddressPair>::schema, put_pairs).writable(),
         Attr::shown("port_security_enabled", bool::schema, |p, out| out.put(&p.row.port_security_enabled)).writable(),
-        Attr::shown("security_groups", none_schema, |_, out| out.put::<[Value]>(&[]))
-            .about("Always empty until there are security groups.")
-            .writable(),
+        Attr::shown("security_groups", ids_schema, |p, out| out.put(&p.security_groups))
+            .about("Without it a port with port security gets the default group of its project.")
+            .writable()
+            .input(Option::<GroupIds>::schema)
+            .filter(|raw| Ok(port::with_group(raw))),
         Attr::shown("extra_dhcp_opts", none_schema, |_, out| out.put::<[Value]>(&[])).about("Always empty.").writable(),
         Attr::shown("binding:vnic_type", VnicType::schema, |p, out| out.put(&p.row.vnic_type)).writable(),
         Attr::shown("binding:host_id", Name::schema, |p, out| out.put(&p.row.host_name))
@@ -265,6 +284,7 @@ impl Resource for Port {
             device_owner: fields.optional("device_owner")?.unwrap_or_default(),
             pairs: fields.optional("allowed_address_pairs")?.unwrap_or_default(),
             port_security: fields.optional("port_security_enabled")?,
+            security_groups: fields.optional::<Option<GroupIds>>("security_groups")?.flatten().map(|groups| groups.0),
             host: host_name(host).over(None),
             vnic_type: fields.optional("binding:vnic_type")?.unwrap_or_default(),
             profile: Value::Object(profile.flatten().unwrap_or_default().0),
@@ -285,6 +305,11 @@ impl Resource for Port {
             device_owner: fields.optional("device_owner")?,
             pairs: fields.optional("allowed_address_pairs")?,
             port_security: fields.optional("port_security_enabled")?,
+            security_groups: match fields.patch::<GroupIds>("security_groups")? {
+                Patch::Keep => None,
+                Patch::Clear => Some(Vec::new()),
+                Patch::Set(groups) => Some(groups.0),
+            },
             host: host_name(fields.patch("binding:host_id")?),
             vnic_type: fields.optional("binding:vnic_type")?,
             profile: profile.map(|profile| Value::Object(profile.unwrap_or_default().0)),
@@ -300,7 +325,7 @@ impl Resource for Port {
     }
 
     async fn create(tx: &mut Tx<'_>, commands: &[CreatePort]) -> Result<Vec<Self>, Fault> {
-        Ok(port_commands::create(tx.conn, tx.context.view, commands).await?)
+        Ok(port_commands::create(tx.conn, &mut tx.ledger, tx.context.view, commands).await?)
     }
 
     async fn update(tx: &mut Tx<'_>, network: NetworkRow, old: Self, command: &UpdatePort) -> Result<Self, Fault> {
@@ -323,11 +348,6 @@ fn host_name(host: Patch<Name>) -> Patch<String> {
 
 /// What clients send out of habit, and what nothing acts on yet.
 fn refuse_later(fields: &mut Fields<'_>) -> Result<(), Fault> {
-    fields.only(
-        "security_groups",
-        &[json!([]), Value::Null],
-        "security groups are not supported yet: only [] is accepted",
-    )?;
     fields.only(
         "extra_dhcp_opts",
         &[json!([]), Value::Null],

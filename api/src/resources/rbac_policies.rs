@@ -39,28 +39,43 @@ struct Sharable {
     table: &'static str,
     /// Error type of an object that is not there.
     not_found: &'static str,
-    /// Where objects of others refer to it: table and column.
-    used_by: &'static [(&'static str, &'static str)],
+    /// Where objects of others refer to it: what they are, a table with their `project_id`, and its column.
+    used_by: &'static [(&'static str, &'static str, &'static str)],
 }
 
 const SHARABLE: &[Sharable] = &[
     Sharable {
+        object_type: "address_group",
+        table: "address_groups",
+        not_found: "AddressGroupNotFound",
+        used_by: &[("rules", "security_group_rules", "remote_address_group_id")],
+    },
+    Sharable {
         object_type: "address_scope",
         table: "address_scopes",
         not_found: "AddressScopeNotFound",
-        used_by: &[("subnetpools", "address_scope_id")],
+        used_by: &[("subnetpools", "subnetpools", "address_scope_id")],
     },
     Sharable {
         object_type: "network",
         table: "networks",
         not_found: "NetworkNotFound",
-        used_by: &[("ports", "network_id"), ("subnets", "network_id")],
+        used_by: &[("ports", "ports", "network_id"), ("subnets", "subnets", "network_id")],
+    },
+    Sharable {
+        object_type: "security_group",
+        table: "security_groups",
+        not_found: "SecurityGroupNotFound",
+        used_by: &[
+            ("ports", "(SELECT * FROM port_security_groups JOIN ports ON id = port_id)", "security_group_id"),
+            ("rules", "security_group_rules", "remote_group_id"),
+        ],
     },
     Sharable {
         object_type: "subnetpool",
         table: "subnetpools",
         not_found: "SubnetPoolNotFound",
-        used_by: &[("subnets", "subnetpool_id")],
+        used_by: &[("subnets", "subnets", "subnetpool_id")],
     },
 ];
 
@@ -160,7 +175,7 @@ impl RbacPolicy {
     /// Refuses to take a policy away through which somebody uses the object.
     async fn refuse_if_used(&self, tx: &mut Tx<'_>, owner: Uuid) -> Result<(), Fault> {
         let used_by = sharable(&self.object_type).map_or(&[][..], |kind| kind.used_by);
-        for (table, column) in used_by {
+        for (what, table, column) in used_by {
             let statement = format!(
                 "SELECT EXISTS (SELECT FROM {table} u WHERE u.{column} = $1 AND u.project_id <> $2 \
                  AND ($3 IS NULL OR u.project_id = $3) AND NOT EXISTS (SELECT FROM rbac_policies o \
@@ -179,7 +194,7 @@ impl RbacPolicy {
                 let (id, object) = (self.id, self.object_id);
                 let message = format!(
                     "RBAC policy on object {object} cannot be removed because other objects depend on it. \
-                     Details: {table} of policy {id}'s target use it."
+                     Details: {what} of policy {id}'s target use it."
                 );
                 return Err(Fault::conflict("RbacPolicyInUse", message));
             }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use diesel::sql_types::BigInt;
 use diesel::{QueryDsl as _, QueryableByName, SelectableHelper as _, sql_query};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
+use mizar_db::ledger::Ledger;
 use mizar_db::listing::Visibility;
 use mizar_db::resources::network::{self, Network};
 use mizar_db::resources::{Failure, port, port_commands, subnet};
@@ -97,6 +98,7 @@ fn new_port(network: &Network, host: &str) -> CreatePort {
         device_owner: Name::default(),
         pairs: Vec::new(),
         port_security: None,
+        security_groups: None,
         host: Some(host.to_owned()),
         vnic_type: VnicType::Normal,
         profile: serde_json::json!({}),
@@ -113,7 +115,9 @@ async fn find(conn: &mut AsyncPgConnection, id: Uuid) -> Result<port::Port, Fail
 async fn write(mut conn: AsyncPgConnection, network: Network) -> anyhow::Result<()> {
     for n in 0..PORTS {
         let commands = [new_port(&network, ["a", "d"][n % 2])];
-        let create = async |conn: &mut AsyncPgConnection| port_commands::create(conn, Visibility::All, &commands).await;
+        let create = async |conn: &mut AsyncPgConnection| {
+            port_commands::create(conn, &mut Ledger::default(), Visibility::All, &commands).await
+        };
         let made = conn.transaction::<_, Failure, _>(create).await?;
         let id = made.as_slice().first().context("one port")?.row.id;
         let change = async |conn: &mut AsyncPgConnection| {

@@ -24,6 +24,7 @@ async fn objects(cloud: &Cloud, owner: &Client) -> anyhow::Result<()> {
     owner.post("/v2.0/rbac-policies", &json!({ "rbac_policy": policy })).await?.ok(201)?;
     owner.post("/v2.0/address-scopes", &json!({"address_scope": {"ip_version": 4}})).await?.ok(201)?;
     owner.make("subnetpool", json!({"name": "p", "prefixes": ["10.0.0.0/8"]})).await?;
+    owner.post("/v2.0/address-groups", &json!({"address_group": {}})).await?.ok(201)?;
     Ok(())
 }
 

@@ -22,9 +22,11 @@ async fn resources_and_extensions_are_listed() -> anyhow::Result<()> {
     let resources = red.get("/v2.0/").await?.ok(200)?;
     let names: Vec<_> =
         resources["resources"].as_array().into_iter().flatten().map(|r| r["collection"].clone()).collect();
-    let expected =
-        ["networks", "subnets", "ports", "hosts", "address_scopes", "subnetpools", "audit_events", "rbac_policies"];
-    assert_eq!(names, expected);
+    for name in
+        ["networks", "ports", "address_scopes", "subnetpools", "rbac_policies", "security_groups", "address_groups"]
+    {
+        assert!(names.iter().any(|listed| listed == name), "{name}");
+    }
     let list = red.get("/v2.0/extensions").await?.ok(200)?;
     let aliases: Vec<_> =
         list["extensions"].as_array().into_iter().flatten().filter_map(|e| e["alias"].as_str()).collect();

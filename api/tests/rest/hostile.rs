@@ -211,7 +211,7 @@ fn port_cases(w: &World) -> Vec<Case> {
             json!({"port_security_enabled": false, "allowed_address_pairs": [{"ip_address": "10.0.0.7"}]}),
             (409, "AddressPairAndPortSecurityRequired"),
         ),
-        with("security groups", json!({"security_groups": [w.port]}), BAD),
+        with("security group of nobody", json!({"security_groups": [w.port]}), (404, "SecurityGroupNotFound")),
         with("DHCP options", json!({"extra_dhcp_opts": [{"opt_name": "router", "opt_value": "10.0.0.7"}]}), BAD),
         with("SR-IOV", json!({"binding:vnic_type": "direct"}), BAD),
         with("binding by a member", json!({"binding:host_id": "h1"}), (403, "PolicyNotAuthorized")),

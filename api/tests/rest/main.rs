@@ -1,11 +1,13 @@
 //! The REST surface, against a real server and a real database of each test's own.
 
+mod address_groups;
 mod address_scopes;
 mod audit;
 mod authorization;
 mod bindings;
 mod boot;
 mod concurrency;
+mod default_security_group_rules;
 mod discovery;
 mod frame;
 mod hostile;
@@ -24,10 +26,12 @@ mod observe;
 mod openapi;
 mod openstack_client;
 mod operator;
+mod port_groups;
 mod ports;
 mod program;
 mod quotas;
 mod rbac;
+mod security_groups;
 mod stampede;
 mod subnetpools;
 mod subnets;

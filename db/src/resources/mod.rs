@@ -10,6 +10,7 @@ pub mod network;
 pub mod port;
 pub mod port_commands;
 pub mod role;
+pub mod security_group;
 pub mod subnet;
 
 use crate::pool::{Conflict, PoolError, is_conflict};

@@ -3,7 +3,7 @@
 use super::address::FixedIpRow;
 use super::{Failure, ObjectKind, ipv4};
 use crate::listing::{Listed, Predicate, Visibility, parse_all};
-use crate::schema::{networks, port_ips, ports};
+use crate::schema::{networks, port_ips, port_security_groups, ports};
 use chrono::{DateTime, Utc};
 use diesel::dsl::{self, exists};
 use diesel::pg::Pg;
@@ -101,39 +101,52 @@ impl Listed for PortRow {
     }
 }
 
-/// A port with its addresses.
+/// A port with its addresses and security groups.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {
     /// The row.
     pub row: PortRow,
     /// In order.
     pub fixed_ips: Vec<FixedIpRow>,
+    /// In the order of their ids.
+    pub security_groups: Vec<Uuid>,
 }
 
-/// Adds the addresses, for any number of ports in one query.
+/// Adds the addresses and the groups, for any number of ports in one query each.
 pub async fn complete(conn: &mut AsyncPgConnection, rows: Vec<PortRow>) -> QueryResult<Vec<Port>> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
     let addresses: Vec<FixedIpRow> = port_ips::table
-        .filter(port_ips::port_id.eq_any(ids))
+        .filter(port_ips::port_id.eq_any(&ids))
         .order((port_ips::port_id, port_ips::position))
         .select(FixedIpRow::as_select())
         .load(conn)
         .await?;
-    Ok(join(rows, addresses))
+    let groups: Vec<(Uuid, Uuid)> = port_security_groups::table
+        .filter(port_security_groups::port_id.eq_any(&ids))
+        .select((port_security_groups::port_id, port_security_groups::security_group_id))
+        .load(conn)
+        .await?;
+    Ok(join(rows, addresses, groups))
 }
 
-/// Puts addresses to their ports.
-pub(super) fn join(rows: Vec<PortRow>, mut addresses: Vec<FixedIpRow>) -> Vec<Port> {
+/// Puts addresses and groups to their ports.
+pub(super) fn join(rows: Vec<PortRow>, mut addresses: Vec<FixedIpRow>, groups: Vec<(Uuid, Uuid)>) -> Vec<Port> {
     addresses.sort_by_key(|address| (address.port_id, address.position));
     let mut by_port: BTreeMap<Uuid, Vec<FixedIpRow>> = BTreeMap::new();
     for address in addresses {
         by_port.entry(address.port_id).or_default().push(address);
     }
-    let with_addresses = |row: PortRow| {
+    let mut groups_of: BTreeMap<Uuid, Vec<Uuid>> = BTreeMap::new();
+    for (port, group) in groups {
+        groups_of.entry(port).or_default().push(group);
+    }
+    let whole = |row: PortRow| {
         let fixed_ips = by_port.remove(&row.id).unwrap_or_default();
-        Port { row, fixed_ips }
+        let mut security_groups = groups_of.remove(&row.id).unwrap_or_default();
+        security_groups.sort_unstable();
+        Port { row, fixed_ips, security_groups }
     };
-    rows.into_iter().map(with_addresses).collect()
+    rows.into_iter().map(whole).collect()
 }
 
 impl PortRow {
@@ -197,6 +210,14 @@ pub fn with_address(subnets: &[String], addresses: &[String], parts: &[String]) 
             matching = matching.filter(any);
         }
     }
+    Box::new(ports::id.eq_any(matching).nullable())
+}
+
+/// Ports that have any of these security groups.
+pub fn with_group(groups: &[String]) -> Predicate<ports::table> {
+    let matching = port_security_groups::table
+        .filter(port_security_groups::security_group_id.eq_any(parse_all::<Uuid>(groups)))
+        .select(port_security_groups::port_id);
     Box::new(ports::id.eq_any(matching).nullable())
 }
 

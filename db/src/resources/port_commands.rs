@@ -4,8 +4,9 @@ use super::address::{FixedIpRow, Wanted, assign};
 use super::network::{Hold, NetworkRow};
 use super::port::{Port, PortRow, join, stored_pairs};
 use super::subnet::SubnetRow;
-use super::{Failure, ObjectKind, inet, network, violated};
+use super::{Failure, ObjectKind, inet, network, security_group, violated};
 use crate::entries;
+use crate::ledger::Ledger;
 use crate::listing::Visibility;
 use crate::schema::{hosts, port_ips, ports, subnets};
 use chrono::{DateTime, Utc};
@@ -15,7 +16,9 @@ use mizar_compile::Object;
 use mizar_domain::id::NetworkId;
 use mizar_domain::ipam::{self, Space, Want};
 use mizar_domain::mac::Mac;
-use mizar_domain::port::{Binding, CreatePort, HostFacts, PortError, Status, UpdatePort, check_mac, check_pairs};
+use mizar_domain::port::{
+    Binding, CreatePort, HostFacts, PortError, Status, UpdatePort, check_groups, check_mac, check_pairs, new_groups,
+};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -136,9 +139,10 @@ fn check_foreign_update(held: &Port, command: &UpdatePort) -> Result<(), Failure
     ])
 }
 
-/// Makes ports: all or none.
+/// Makes ports: all or none. The ledger gets the default groups that are made on the way.
 pub async fn create(
     conn: &mut AsyncPgConnection,
+    ledger: &mut Ledger,
     view: Visibility,
     commands: &[CreatePort],
 ) -> Result<Vec<Port>, Failure> {
@@ -151,6 +155,7 @@ pub async fn create(
 
     let mut new = Vec::with_capacity(commands.len());
     let mut wanted = Vec::with_capacity(commands.len());
+    let mut joining = Vec::with_capacity(commands.len());
     for command in commands {
         let around = around
             .get(&command.network.uuid())
@@ -162,11 +167,15 @@ pub async fn create(
         let wants = ipam::resolve(command.network, &around.spaces, owner, command.fixed_ips.as_deref(), &[])
             .map_err(PortError::from)?;
         wanted.push(Wanted { port: command.id.uuid(), network: command.network, spaces: &around.spaces, wants });
-        new.push(new_port(command, &around.network, &hosts)?);
+        let row = new_port(command, &around.network, &hosts)?;
+        let groups = new_groups(command, row.port_security_enabled)?;
+        joining.push(security_group::Joining { port: row.id, project: row.project_id, groups });
+        new.push(row);
     }
     let rows = insert(conn, commands, new).await?;
     let addresses = assign(conn, &wanted).await?;
-    let made = join(rows, addresses);
+    let groups = security_group::join_groups(conn, ledger, &joining).await?;
+    let made = join(rows, addresses, groups);
 
     let mut writes = Vec::new();
     for port in &made {
@@ -292,16 +301,17 @@ pub async fn update(
         check_foreign_update(&old, command)?;
     }
     let was = old.model(around.network.vni, &around.spaces)?;
-    let Port { row: before, fixed_ips } = old;
+    let Port { row: before, fixed_ips, security_groups } = old;
     let mut row = changed(&before, command)?;
+    check_groups(command, security_groups.len(), row.port_security_enabled)?;
     let now = database_now(conn).await?;
     rebind(conn, &around.network, &before, &mut row, command, now).await?;
     row.revision_number += 1;
     row.updated_at = now;
 
-    let held = Port { row: before.clone(), fixed_ips };
+    let held = Port { row: before.clone(), fixed_ips, security_groups };
     let fixed_ips = match &command.fixed_ips {
-        None => held.fixed_ips,
+        None => held.fixed_ips.clone(),
         Some(requests) => {
             let leases = held.leases();
             let network = NetworkId::from(around.network.id);
@@ -320,7 +330,11 @@ pub async fn update(
         Some("ports_mac") => PortError::MacInUse { network: row.network_id.into(), mac: row.mac() }.into(),
         _ => Failure::from(error),
     })?;
-    let port = Port { row, fixed_ips };
+    let security_groups = match &command.security_groups {
+        None => held.security_groups,
+        Some(groups) => security_group::exchange(conn, &held, groups).await?,
+    };
+    let port = Port { row, fixed_ips, security_groups };
     let is = port.model(around.network.vni, &around.spaces)?;
     entries::apply(conn, &mizar_compile::update(Object::Port(&was), Object::Port(&is))).await?;
     Ok(port)

@@ -5,6 +5,7 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt
 use diesel::{QueryDsl as _, QueryableByName, SelectableHelper as _, sql_query};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use mizar_db::agents::register::{Registration, register};
+use mizar_db::ledger::Ledger;
 use mizar_db::listing::Visibility;
 use mizar_db::placement::state::{self, Phase, RoleState, SubnetState};
 use mizar_db::pool::Use;
@@ -190,6 +191,7 @@ impl Cloud {
             device_owner: Name::default(),
             pairs: Vec::new(),
             port_security: None,
+            security_groups: None,
             host: Some(format!("h{host}")),
             vnic_type: VnicType::Normal,
             profile: serde_json::json!({}),
@@ -197,7 +199,9 @@ impl Cloud {
         };
         let commands: Vec<CreatePort> = (0..count).map(|_| command()).collect();
         let mut conn = self.connect().await?;
-        let create = async |conn: &mut AsyncPgConnection| port_commands::create(conn, Visibility::All, &commands).await;
+        let create = async |conn: &mut AsyncPgConnection| {
+            port_commands::create(conn, &mut Ledger::default(), Visibility::All, &commands).await
+        };
         Ok(conn.transaction::<_, Failure, _>(create).await?)
     }
 
