@@ -127,7 +127,6 @@ table! {
         status -> Text,
         vni -> Int4,
         mtu -> Int4,
-        external -> Bool,
         port_security_enabled -> Bool,
         dns_domain -> Text,
         availability_zone_hints -> Array<Text>,
@@ -303,6 +302,13 @@ table! {
 }
 
 table! {
+    router_interfaces (port_id) {
+        port_id -> Uuid,
+        router_id -> Uuid,
+    }
+}
+
+table! {
     quotas (project_id, resource) {
         project_id -> Uuid,
         resource -> Text,
@@ -346,5 +352,6 @@ allow_tables_to_appear_in_same_query!(
     placement_state,
     cluster_keys,
     rbac_policies,
+    router_interfaces,
     quotas,
 );

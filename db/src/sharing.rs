@@ -35,6 +35,27 @@ pub fn shared_with<T: 'static>(id: &'static str, object_type: &'static str, proj
     Box::new(diesel::dsl::sql::<Nullable<Bool>>(&term).bind::<SqlUuid, _>(project).sql("))"))
 }
 
+/// Whether routers may have it as their outside. `id` is the column that holds the network's id.
+pub fn external<T: 'static>(id: &'static str, external: bool) -> Predicate<T> {
+    let not = if external { "" } else { "NOT " };
+    Box::new(diesel::dsl::sql::<Nullable<Bool>>(&format!(
+        "{not}EXISTS (SELECT FROM rbac_policies shares WHERE shares.object_type = 'network' \
+         AND shares.object_id = {id} AND shares.action = '{EXTERNAL}')"
+    )))
+}
+
+/// Which of these networks are outside of routers.
+pub async fn external_among(conn: &mut AsyncPgConnection, networks: &[Uuid]) -> QueryResult<BTreeSet<Uuid>> {
+    let found: Vec<Uuid> = policies::table
+        .filter(policies::object_type.eq("network"))
+        .filter(policies::object_id.eq_any(networks))
+        .filter(policies::action.eq(EXTERNAL))
+        .select(policies::object_id)
+        .load(conn)
+        .await?;
+    Ok(found.into_iter().collect())
+}
+
 /// Shared with everybody: what a filter `shared=true` asks for.
 pub fn shared_with_all<T: 'static>(id: &'static str, object_type: &'static str, shared: bool) -> Predicate<T> {
     let not = if shared { "" } else { "NOT " };
@@ -70,14 +91,26 @@ pub async fn share_with_all(
     project: Uuid,
     shared: bool,
 ) -> QueryResult<()> {
-    if shared {
+    open_to_all(conn, SHARED, object_type, object, project, shared).await
+}
+
+/// Gives everybody a kind of access to an object, or takes it back. Other policies stay.
+pub async fn open_to_all(
+    conn: &mut AsyncPgConnection,
+    action: &str,
+    object_type: &str,
+    object: Uuid,
+    project: Uuid,
+    open: bool,
+) -> QueryResult<()> {
+    if open {
         diesel::insert_into(policies::table)
             .values((
                 policies::id.eq(Uuid::new_v4()),
                 policies::project_id.eq(project),
                 policies::object_type.eq(object_type),
                 policies::object_id.eq(object),
-                policies::action.eq(SHARED),
+                policies::action.eq(action),
             ))
             .on_conflict_do_nothing()
             .execute(conn)
@@ -85,7 +118,7 @@ pub async fn share_with_all(
     } else {
         let of_object =
             policies::table.filter(policies::object_type.eq(object_type)).filter(policies::object_id.eq(object));
-        let for_all = of_object.filter(policies::target_project.is_null()).filter(policies::action.eq(SHARED));
+        let for_all = of_object.filter(policies::target_project.is_null()).filter(policies::action.eq(action));
         diesel::delete(for_all).execute(conn).await?;
     }
     Ok(())

@@ -32,6 +32,8 @@ pub struct CreateNetwork {
     pub mtu: Option<u32>,
     /// Every project may put ports on it.
     pub shared: bool,
+    /// Routers may have it as their outside.
+    pub external: bool,
     /// What its ports get where they do not say.
     pub port_security: bool,
     /// `None`: a random one.
@@ -55,6 +57,8 @@ pub struct UpdateNetwork {
     pub mtu: Option<u32>,
     /// Every project may put ports on it.
     pub shared: Option<bool>,
+    /// Routers may have it as their outside.
+    pub external: Option<bool>,
     /// What its ports get where they do not say.
     pub port_security: Option<bool>,
     /// Domain of its ports' names.
@@ -87,6 +91,11 @@ pub enum NetworkError {
     /// `shared` cannot be taken back while others have ports on it.
     #[error("Unable to reconfigure sharing settings for network {0}. Multiple tenants are using it.")]
     SharedInUse(NetworkId),
+    /// `router:external` cannot be taken back while routers or floating IPs use it.
+    #[error(
+        "External network {0} cannot be updated to be made non-external, since it has existing gateway ports or floating IPs."
+    )]
+    ExternalInUse(NetworkId),
     /// Its bound ports' hosts cannot carry the new MTU.
     #[error("Invalid input for mtu: {mtu} is larger than host {host} carries, which has ports of the network")]
     HostTooSmall {

@@ -232,6 +232,7 @@ impl Refusal for NetworkError {
             Self::VniInUse(_) => (StatusCode::CONFLICT, "TunnelIdInUse"),
             Self::NoVniFree => (StatusCode::SERVICE_UNAVAILABLE, "NoNetworkAvailable"),
             Self::SharedInUse(_) => (StatusCode::CONFLICT, "InvalidSharedSetting"),
+            Self::ExternalInUse(_) => (StatusCode::CONFLICT, "ExternalNetworkInUse"),
             Self::HostTooSmall { .. } => (StatusCode::CONFLICT, "MtuInUse"),
         }
     }

@@ -4,9 +4,13 @@ mod address_groups;
 mod address_scopes;
 mod audit_events;
 mod default_security_group_rules;
+mod floating_ips;
+mod l3;
 pub mod networks;
 pub mod ports;
 mod rbac_policies;
+mod router_actions;
+mod routers;
 mod security_group_rules;
 mod security_groups;
 mod security_rule;
@@ -68,6 +72,8 @@ pub fn all() -> Vec<Registered> {
         Registered::of::<Item<address_scopes::AddressScope>>(),
         Registered::of::<Item<subnetpools::SubnetPool>>(),
         Registered::of::<Item<audit_events::AuditEvent>>(),
+        Registered::of::<Item<routers::Router>>(),
+        Registered::of::<Item<floating_ips::FloatingIp>>(),
         Registered::of::<Item<rbac_policies::RbacPolicy>>(),
         Registered::of::<Item<security_groups::SecurityGroup>>(),
         Registered::of::<Item<security_group_rules::SecurityGroupRule>>(),

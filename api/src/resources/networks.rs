@@ -16,7 +16,7 @@ use diesel_async::AsyncPgConnection;
 use mizar_db::listing::{Predicate, Visibility};
 use mizar_db::resources::network::{self, Hold, Network, NetworkRow};
 use mizar_db::schema::networks;
-use mizar_db::sharing::shared_with_all;
+use mizar_db::sharing::{external, shared_with_all};
 use mizar_db::{one_of, sort_key};
 use mizar_domain::dns::DnsDomain;
 use mizar_domain::id::{NetworkId, ProjectId};
@@ -57,7 +57,16 @@ fn shared_filter(raw: &[String]) -> Result<Predicate<networks::table>, String> {
     Ok(flag_values(raw)?.into_iter().fold(none, either))
 }
 
+fn external_filter(raw: &[String]) -> Result<Predicate<networks::table>, String> {
+    let none: Predicate<networks::table> = Box::new(false.into_sql::<Nullable<Bool>>());
+    let either = |one: Predicate<networks::table>, flag: bool| -> Predicate<networks::table> {
+        Box::new(one.or(external("networks.id", flag)))
+    };
+    Ok(flag_values(raw)?.into_iter().fold(none, either))
+}
+
 const EXTENSIONS: &[Extension] = &[
+    Extension::stored_only("external-net", "Neutron external network", "Networks may be the outside of routers."),
     Extension::new("net-mtu", "Network MTU", "Networks have an MTU."),
     Extension::new("net-mtu-writable", "Network MTU (writable)", "The MTU of a network may be chosen."),
     Extension::new("network_availability_zone", "Network availability zone", "Networks say in which zones they are."),
@@ -81,10 +90,11 @@ fn attributes() -> Vec<Attr> {
             .writable()
             .sent_by(Access::Admin)
             .filter(shared_filter),
-        Attr::shown("router:external", bool::schema, |n, out| out.put(&n.row.external))
-            .about("Always false until there are gateways.")
-            .writable()
-            .filter(flag!(networks::external)),
+        Attr::shown("router:external", bool::schema, |n, out| out.put(&n.external))
+            .about("Routers may have it as their outside. Only administrators make it true.")
+            .post()
+            .put_by(Access::Admin)
+            .filter(external_filter),
         Attr::shown("mtu", u32::schema, |n, out| out.put(&n.row.mtu))
             .about("Bytes of an IP packet; 0 asks for the largest possible.")
             .writable()
@@ -167,11 +177,14 @@ impl Resource for Network {
     }
 
     fn decode_create(fields: &mut Fields<'_>) -> Result<CreateNetwork, Fault> {
-        refuse_external(fields)?;
         refuse_default(fields)?;
         fields.only("vlan_transparent", &[json!(false), Value::Null], "networks do not carry VLAN tags")?;
         fields.only("provider:network_type", &[json!(GENEVE), Value::Null], "only 'geneve' is supported")?;
         fields.only("provider:physical_network", &[Value::Null], "geneve networks have no physical network")?;
+        let external = fields.optional("router:external")?.unwrap_or(false);
+        if external && !fields.caller.has(Access::Admin) {
+            return Err(Fault::forbidden("create_network:router:external"));
+        }
         let vni = fields.optional::<Option<i64>>("provider:segmentation_id")?.flatten().map(Vni::new).transpose();
         Ok(CreateNetwork {
             id: NetworkId::random(),
@@ -181,6 +194,7 @@ impl Resource for Network {
             admin_up: fields.optional("admin_state_up")?.unwrap_or(true),
             mtu: fields.optional("mtu")?,
             shared: fields.optional("shared")?.unwrap_or(false),
+            external,
             port_security: fields.optional("port_security_enabled")?.unwrap_or(true),
             vni: vni.map_err(|error| Fault::invalid("provider:segmentation_id", error))?,
             tags: fields.optional("tags")?.unwrap_or_default(),
@@ -193,13 +207,13 @@ impl Resource for Network {
 
     fn decode_update(fields: &mut Fields<'_>, _: &Self) -> Result<UpdateNetwork, Fault> {
         refuse_default(fields)?;
-        refuse_external(fields)?;
         Ok(UpdateNetwork {
             name: fields.optional("name")?,
             description: fields.optional("description")?,
             admin_up: fields.optional("admin_state_up")?,
             mtu: fields.optional("mtu")?,
             shared: fields.optional("shared")?,
+            external: fields.optional("router:external")?,
             port_security: fields.optional("port_security_enabled")?,
             dns_domain: fields.optional("dns_domain")?,
         })
@@ -232,10 +246,6 @@ impl Resource for Network {
         }
         Ok(())
     }
-}
-
-fn refuse_external(fields: &mut Fields<'_>) -> Result<(), Fault> {
-    fields.only("router:external", &[json!(false)], "external networks are not supported yet")
 }
 
 fn refuse_default(fields: &mut Fields<'_>) -> Result<(), Fault> {

@@ -8,6 +8,7 @@ use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
 use crate::frame::resource::{Context, Operations, Resource, Tx};
 use crate::frame::standard::{ids_schema, text_schema};
+use crate::resources::l3;
 use crate::{flag, standard};
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
@@ -329,10 +330,17 @@ impl Resource for Port {
     }
 
     async fn update(tx: &mut Tx<'_>, network: NetworkRow, old: Self, command: &UpdatePort) -> Result<Self, Fault> {
-        Ok(port_commands::update(tx.conn, tx.context.view, network, old, command).await?)
+        l3::refuse_change(tx.conn, &old, command).await?;
+        let port = port_commands::update(tx.conn, tx.context.view, network, old, command).await?;
+        if command.fixed_ips.is_some() {
+            l3::dissociate(tx, &port.row, &port.fixed_ips).await?;
+        }
+        Ok(port)
     }
 
     async fn delete(tx: &mut Tx<'_>, network: NetworkRow, old: Self) -> Result<(), Fault> {
+        l3::refuse_delete(tx.conn, &old.row).await?;
+        l3::dissociate(tx, &old.row, &[]).await?;
         Ok(port_commands::delete(tx.conn, network, &old).await?)
     }
 }

@@ -50,6 +50,7 @@ async fn make_network(server: &Server, bouncers: &[u32]) -> anyhow::Result<Netwo
         admin_up: true,
         mtu: None,
         shared: false,
+        external: false,
         port_security: true,
         vni: None,
         tags: Tags::default(),

@@ -79,7 +79,7 @@ fn network_cases(w: &World) -> Vec<Case> {
         post("mtu too small", json!({"network": {"mtu": 67}}), INPUT),
         post("shared by a member", json!({"network": {"shared": true}}), (403, "PolicyNotAuthorized")),
         post("a VNI by a member", json!({"network": {"provider:segmentation_id": 5000}}), (403, "PolicyNotAuthorized")),
-        post("external", json!({"network": {"router:external": true}}), BAD),
+        post("external by a member", json!({"network": {"router:external": true}}), (403, "PolicyNotAuthorized")),
         post("tags twice", json!({"network": {"tags": ["a", "a"]}}), BAD),
         post("tag with comma", json!({"network": {"tags": ["a,b"]}}), BAD),
         post("project of a word", json!({"network": {"project_id": "red"}}), BAD),

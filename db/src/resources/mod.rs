@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod host;
+pub mod l3;
 pub mod network;
 pub mod port;
 pub mod port_commands;

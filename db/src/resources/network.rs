@@ -1,6 +1,6 @@
 //! Networks.
 
-use super::Failure;
+use super::{Failure, l3};
 use crate::entries;
 use crate::listing::{Listed, Predicate, Visibility};
 use crate::schema::{hosts, networks, ports, rbac_policies, subnets};
@@ -35,7 +35,6 @@ pub struct NetworkRow {
     pub status: String,
     pub vni: i32,
     pub mtu: i32,
-    pub external: bool,
     pub port_security_enabled: bool,
     pub dns_domain: String,
     pub availability_zone_hints: Vec<String>,
@@ -94,6 +93,8 @@ pub struct Network {
     pub row: NetworkRow,
     /// With the caller's project, or with everybody.
     pub shared: bool,
+    /// Routers may have it as their outside.
+    pub external: bool,
     /// Its subnets, by id.
     pub subnets: Vec<Uuid>,
     /// Address scope of the pool that its IPv4 subnets are of.
@@ -125,7 +126,7 @@ statement! {
     }
 }
 
-/// Adds what other tables say, for any number of networks in two queries; `project` is the
+/// Adds what other tables say, for any number of networks in a few queries; `project` is the
 /// caller's.
 pub async fn complete(
     conn: &mut AsyncPgConnection,
@@ -134,6 +135,7 @@ pub async fn complete(
 ) -> QueryResult<Vec<Network>> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
     let shared = sharing::shared_among(conn, NETWORK, &ids, project).await?;
+    let external = sharing::external_among(conn, &ids).await?;
     let found: Vec<(Uuid, Uuid, Option<Uuid>)> = SubnetsOf { networks: ids }.load(conn).await?;
     let zones = zones(conn).await?;
     let mut by_network: BTreeMap<Uuid, (Vec<Uuid>, Option<Uuid>)> = BTreeMap::new();
@@ -145,7 +147,8 @@ pub async fn complete(
     }
     let with_subnets = |row: NetworkRow| {
         let (subnets, ipv4_scope) = by_network.remove(&row.id).unwrap_or_default();
-        Network { shared: shared.contains(&row.id), row, subnets, ipv4_scope, zones: Arc::clone(&zones) }
+        let (shared, external) = (shared.contains(&row.id), external.contains(&row.id));
+        Network { row, shared, external, subnets, ipv4_scope, zones: Arc::clone(&zones) }
     };
     Ok(rows.into_iter().map(with_subnets).collect())
 }
@@ -233,9 +236,13 @@ pub async fn create(
         if command.shared {
             sharing::share_with_all(conn, NETWORK, row.id, row.project_id, true).await?;
         }
+        if command.external {
+            sharing::open_to_all(conn, sharing::EXTERNAL, NETWORK, row.id, row.project_id, true).await?;
+        }
         made.push(Network {
             row,
             shared: command.shared,
+            external: command.external,
             subnets: Vec::new(),
             ipv4_scope: None,
             zones: Arc::clone(&zones),
@@ -284,7 +291,7 @@ pub async fn update(
     old: Network,
     command: &UpdateNetwork,
 ) -> Result<Network, Failure> {
-    let Network { row: old, shared, subnets, ipv4_scope, zones } = old;
+    let Network { row: old, shared, mut external, subnets, ipv4_scope, zones } = old;
     let mtu = match command.mtu {
         Some(mtu) => {
             let mtu = check_mtu(Some(mtu), underlay_mtu)?;
@@ -295,6 +302,13 @@ pub async fn update(
     };
     if let Some(shared) = command.shared {
         share(conn, &old, shared).await?;
+    }
+    if let Some(wish) = command.external {
+        if !wish && l3::is_outside(conn, old.id).await? {
+            return Err(NetworkError::ExternalInUse(old.id.into()).into());
+        }
+        sharing::open_to_all(conn, sharing::EXTERNAL, NETWORK, old.id, old.project_id, wish).await?;
+        external = sharing::external_among(conn, &[old.id]).await?.contains(&old.id);
     }
     let name = command.name.as_ref().map_or(old.name.as_str(), |name| name.as_str());
     let description = command.description.as_ref().map_or(old.description.as_str(), |text| text.as_str());
@@ -314,7 +328,7 @@ pub async fn update(
         .await?;
     let writes = mizar_compile::update(Object::Network(&old.model()), Object::Network(&row.model()));
     entries::apply(conn, &writes).await?;
-    Ok(Network { row, shared: command.shared.unwrap_or(shared), subnets, ipv4_scope, zones })
+    Ok(Network { row, shared: command.shared.unwrap_or(shared), external, subnets, ipv4_scope, zones })
 }
 
 /// `shared` cannot be taken back while somebody has ports there whom no other policy lets in.

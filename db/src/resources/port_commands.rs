@@ -4,7 +4,7 @@ use super::address::{FixedIpRow, Wanted, assign};
 use super::network::{Hold, NetworkRow};
 use super::port::{Port, PortRow, join, stored_pairs};
 use super::subnet::SubnetRow;
-use super::{Failure, ObjectKind, inet, network, security_group, violated};
+use super::{Failure, ObjectKind, inet, l3, network, security_group, violated};
 use crate::entries;
 use crate::ledger::Ledger;
 use crate::listing::Visibility;
@@ -20,6 +20,7 @@ use mizar_domain::port::{
     Binding, CreatePort, HostFacts, PortError, Status, UpdatePort, check_groups, check_mac, check_pairs, new_groups,
 };
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -164,7 +165,8 @@ pub async fn create(
             check_foreign_create(command)?;
         }
         let owner = command.device_owner.as_str();
-        let wants = ipam::resolve(command.network, &around.spaces, owner, command.fixed_ips.as_deref(), &[])
+        let spaces = open_to(owner, &around.spaces);
+        let wants = ipam::resolve(command.network, &spaces, owner, command.fixed_ips.as_deref(), &[])
             .map_err(PortError::from)?;
         wanted.push(Wanted { port: command.id.uuid(), network: command.network, spaces: &around.spaces, wants });
         let row = new_port(command, &around.network, &hosts)?;
@@ -186,6 +188,15 @@ pub async fn create(
     }
     entries::apply(conn, &writes).await?;
     Ok(made)
+}
+
+/// The address of the gateway is for the router's interface, and for no other port.
+fn open_to<'s>(device_owner: &str, spaces: &'s [Space]) -> Cow<'s, [Space]> {
+    if device_owner == l3::INTERFACE {
+        spaces.iter().map(|space| Space { gateway: None, ..space.clone() }).collect()
+    } else {
+        Cow::Borrowed(spaces)
+    }
 }
 
 fn new_port(

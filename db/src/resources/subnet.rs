@@ -276,7 +276,9 @@ pub async fn update(
 ) -> Result<SubnetRow, Failure> {
     let before = old.layout()?;
     let layout = command.layout(old.id.into(), before.clone())?;
-    if let Some(gateway) = layout.gateway.filter(|_| layout.gateway != before.gateway) {
+    // The new one may be a port's, and the old one a router's.
+    let changes = layout.gateway != before.gateway;
+    for gateway in [layout.gateway, before.gateway].into_iter().flatten().filter(|_| changes) {
         let holder: Option<Uuid> = port_ips::table
             .filter(port_ips::subnet_id.eq(old.id))
             .filter(port_ips::address.eq(inet(gateway.into())))

@@ -140,6 +140,7 @@ impl Cloud {
             admin_up: true,
             mtu: None,
             shared: false,
+            external: false,
             port_security: true,
             vni: None,
             tags: Tags::default(),
