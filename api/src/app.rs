@@ -10,7 +10,7 @@ use crate::observe::limits::{Limiter, Limits};
 use crate::observe::logins::limit_logins;
 use crate::observe::metrics::Metrics;
 use crate::observe::request::observe;
-use crate::{identity, neutron, openapi, operator, resources};
+use crate::{cloud, identity, neutron, openapi, operator, resources};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use mizar_db::DbPool;
@@ -85,6 +85,7 @@ pub fn routes(app: &App, config: &mut ServiceConfig) {
             }
         })
         .configure(operator::mount)
+        .configure(cloud::mount)
         .configure(neutron::mount)
         .configure(|config| {
             if app.authority.embedded().is_some() {

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod app;
+pub mod cloud;
 pub mod config;
 pub mod frame;
 pub mod identity;

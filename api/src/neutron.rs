@@ -6,7 +6,7 @@ use crate::frame::caller::Caller;
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::observe::health;
-use crate::resources;
+use crate::{cloud, resources};
 use actix_web::web::ServiceConfig;
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
@@ -43,14 +43,16 @@ fn network_version(url: &str) -> Value {
 /// GET /v2.0/.
 async fn list_resources(app: web::Data<App>, _: Caller) -> HttpResponse {
     let url = &app.settings.public_url;
-    let resource = |registered: &resources::Registered| {
+    let resource = |(singular, plural, path): (&str, &str, &str)| {
         json!({
-            "name": registered.singular,
-            "collection": registered.plural,
-            "links": [{"rel": "self", "href": format!("{url}/v2.0/{}", registered.path)}],
+            "name": singular,
+            "collection": plural,
+            "links": [{"rel": "self", "href": format!("{url}/v2.0/{path}")}],
         })
     };
-    HttpResponse::Ok().json(json!({"resources": resources::all().iter().map(resource).collect::<Vec<_>>()}))
+    let framed = resources::all().into_iter().map(|resource| (resource.singular, resource.plural, resource.path));
+    let all: Vec<Value> = framed.chain(cloud::COLLECTIONS.iter().copied()).map(resource).collect();
+    HttpResponse::Ok().json(json!({ "resources": all }))
 }
 
 /// What the frame does for all resources. Resources name their own.
@@ -71,7 +73,8 @@ const EXTENSIONS: &[Extension] = &[
 fn announced(settings: &Settings) -> BTreeMap<&'static str, Extension> {
     let resources = resources::all();
     let own = resources.iter().flat_map(|resource| resource.extensions);
-    let announced = EXTENSIONS.iter().chain(own).filter(|extension| extension.is_announced(settings));
+    let announced =
+        EXTENSIONS.iter().chain(cloud::EXTENSIONS).chain(own).filter(|extension| extension.is_announced(settings));
     announced.map(|extension| (extension.alias, *extension)).collect()
 }
 

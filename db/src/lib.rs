@@ -21,6 +21,7 @@ pub mod listing;
 pub mod migrate;
 pub mod placement;
 pub mod pool;
+pub mod quotas;
 pub mod resources;
 #[expect(missing_docs, reason = "diesel's macro writes the items; the columns are documented in the migrations")]
 pub mod schema;

@@ -100,6 +100,7 @@ table! {
         shrink_until -> Nullable<Timestamptz>,
         lost_since -> Nullable<Timestamptz>,
         gone_until -> Nullable<Timestamptz>,
+        description -> Text,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         revision_number -> Int8,
@@ -114,6 +115,7 @@ table! {
         cursor -> Nullable<Text>,
         failures -> Jsonb,
         seen_at -> Timestamptz,
+        started_at -> Timestamptz,
     }
 }
 

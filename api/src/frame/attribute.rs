@@ -4,6 +4,7 @@
 
 use super::caller::{Access, Caller};
 use super::resource::Resource;
+use crate::app::Settings;
 use mizar_db::listing::{Listed, Predicate, SortKey};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -11,6 +12,10 @@ use utoipa::openapi::{RefOr, Schema};
 
 /// A filter: the values of one query parameter (any of them may match) to a predicate.
 pub type Filter<R> = fn(&[String]) -> Result<Predicate<<<R as Resource>::Row as Listed>::Table>, String>;
+
+/// A filter that depends on the cloud, as on the length of a lease.
+pub type CloudFilter<R> =
+    fn(&Settings, &[String]) -> Result<Predicate<<<R as Resource>::Row as Listed>::Table>, String>;
 
 /// JSON text in the making. Answers are written attribute by attribute, without a tree of values
 /// in between: a list of ten thousand ports would allocate a third of a million of them.
@@ -59,6 +64,8 @@ pub struct Attribute<R: Resource> {
     pub required: bool,
     /// In list queries.
     pub filter: Option<Filter<R>>,
+    /// In list queries, where the cloud's settings count.
+    pub cloud_filter: Option<CloudFilter<R>>,
     /// In list queries.
     pub sort: Option<SortKey<R::Row>>,
 }
@@ -77,6 +84,7 @@ impl<R: Resource> Attribute<R> {
             put: None,
             required: false,
             filter: None,
+            cloud_filter: None,
             sort: None,
         }
     }
@@ -94,6 +102,7 @@ impl<R: Resource> Attribute<R> {
             put: None,
             required: false,
             filter: None,
+            cloud_filter: None,
             sort: None,
         }
     }
@@ -170,6 +179,18 @@ impl<R: Resource> Attribute<R> {
     pub const fn filter(mut self, filter: Filter<R>) -> Self {
         self.filter = Some(filter);
         self
+    }
+
+    /// Filters list queries by what the cloud's settings say.
+    #[must_use]
+    pub const fn filter_of_cloud(mut self, filter: CloudFilter<R>) -> Self {
+        self.cloud_filter = Some(filter);
+        self
+    }
+
+    /// Whether list queries may name it.
+    pub const fn is_filter(&self) -> bool {
+        self.filter.is_some() || self.cloud_filter.is_some()
     }
 
     /// Sorts list queries.

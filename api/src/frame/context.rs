@@ -22,6 +22,8 @@ pub struct Context {
     pub settings: Arc<Settings>,
     /// Id of the request, as its answer names it.
     pub request_id: String,
+    /// What follows the question mark: some lists say more than which objects.
+    pub query: String,
     /// Address that it came from, also through a trusted proxy.
     pub remote: String,
 }
@@ -47,6 +49,7 @@ impl Context {
             caller,
             settings: Arc::clone(&app.settings),
             request_id: request_id.unwrap_or_default(),
+            query: request.query_string().to_owned(),
             remote: app.limiter.address(request).map(|address| address.to_string()).unwrap_or_default(),
         })
     }

@@ -190,7 +190,7 @@ async fn index<R: Resource>(
     request: HttpRequest,
 ) -> Result<HttpResponse, Fault> {
     may_read::<R>(&context.caller)?;
-    let query = ListQuery::<R>::parse(R::map(), request.query_string())?;
+    let query = ListQuery::<R>::parse(R::map(), &context.settings, request.query_string())?;
     if R::LAZY {
         transaction(&app, &Arc::new(context.clone()), |tx| R::before_list(tx).boxed()).await?;
     }

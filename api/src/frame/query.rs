@@ -4,6 +4,7 @@ use super::attribute::AttributeMap;
 use super::decode::Decode;
 use super::fault::Fault;
 use super::resource::Resource;
+use crate::app::Settings;
 use actix_web::web;
 use ipnet::IpNet;
 use mizar_db::listing::{Dir, Listed, Predicate, SortKey};
@@ -49,7 +50,7 @@ pub fn fields(pairs: &[(String, String)]) -> BTreeSet<String> {
 
 impl<R: Resource> ListQuery<R> {
     /// Parses and checks.
-    pub fn parse(map: &AttributeMap<R>, query: &str) -> Result<Self, Fault> {
+    pub fn parse(map: &AttributeMap<R>, settings: &Settings, query: &str) -> Result<Self, Fault> {
         let pairs = parameters(query)?;
         let all = |name: &str| pairs.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
         let last = |name: &str| pairs.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
@@ -66,7 +67,7 @@ impl<R: Resource> ListQuery<R> {
             }
         };
         Ok(Self {
-            filters: filters(map, &pairs)?,
+            filters: filters(map, settings, &pairs)?,
             fields: fields(&pairs),
             sorts: sorts(map, &all("sort_key"), &all("sort_dir"))?,
             limit,
@@ -81,6 +82,7 @@ const FILTER_VALUES: usize = 500;
 
 fn filters<R: Resource>(
     map: &AttributeMap<R>,
+    settings: &Settings,
     pairs: &[(String, String)],
 ) -> Result<Vec<Predicate<<R::Row as Listed>::Table>>, Fault> {
     let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -93,15 +95,19 @@ fn filters<R: Resource>(
             values.push(value.clone());
         }
     }
-    let filterable = |name: &str| map.get(name).and_then(|attribute| attribute.filter);
+    let filterable = |name: &str| map.get(name).filter(|known| known.is_filter());
     let unknown: Vec<&str> = by_name.keys().copied().filter(|name| filterable(name).is_none()).collect();
     if !unknown.is_empty() {
         let names: Vec<String> = unknown.iter().map(|name| format!("'{name}'")).collect();
         return Err(Fault::bad_request(format!("[{}] is invalid attribute for filtering", names.join(", "))));
     }
     let predicate = |(name, values): (&str, Vec<String>)| {
-        let filter = filterable(name)?;
-        Some(filter(&values).map_err(|reason| Fault::invalid_input(format!("'{name}': {reason}"))))
+        let attribute = filterable(name)?;
+        let filtered = match attribute.cloud_filter {
+            Some(filter) => filter(settings, &values),
+            None => attribute.filter?(&values),
+        };
+        Some(filtered.map_err(|reason| Fault::invalid_input(format!("'{name}': {reason}"))))
     };
     by_name.into_iter().filter_map(predicate).collect()
 }

@@ -123,7 +123,7 @@ fn list<R: Resource>() -> OperationBuilder {
     );
     let mut operation = operation_of::<R>(format!("list_{}", R::PLURAL), &format!("List {}", R::PLURAL), LIST_FAILURES)
         .response("200", answer("Them", AllOfBuilder::new().item(list).item(links).into()));
-    for attribute in R::map().iter().filter(|attribute| attribute.filter.is_some()) {
+    for attribute in R::map().iter().filter(|attribute| attribute.is_filter()) {
         let any: RefOr<Schema> = Array::new(plain(Type::String)).into();
         operation = operation.parameter(query(attribute.name, any, "Filter; repeated: any of them"));
     }

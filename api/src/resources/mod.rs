@@ -2,10 +2,12 @@
 
 mod address_groups;
 mod address_scopes;
+pub mod agents;
 mod audit_events;
 mod default_security_group_rules;
 mod floating_ips;
 mod l3;
+pub mod network_ip_availabilities;
 pub mod networks;
 pub mod ports;
 mod rbac_policies;
@@ -79,6 +81,8 @@ pub fn all() -> Vec<Registered> {
         Registered::of::<Item<security_group_rules::SecurityGroupRule>>(),
         Registered::of::<Item<default_security_group_rules::DefaultRule>>(),
         Registered::of::<Item<address_groups::AddressGroup>>(),
+        Registered::of::<agents::Agent>(),
+        Registered::of::<network_ip_availabilities::NetworkIpAvailability>(),
     ]
 }
 

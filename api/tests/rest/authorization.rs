@@ -42,6 +42,7 @@ async fn target(admin: &Client, owner: &Client, path: &str) -> anyhow::Result<St
         let value = match name.trim_end_matches('}') {
             "tag" => "t".to_owned(),
             "alias" => "mizar".to_owned(),
+            "project" => owner.project.clone(),
             _ if target.starts_with("/v3") => uuid::Uuid::nil().simple().to_string(),
             _ => {
                 let body = admin.get(&target).await?.ok(200)?;
@@ -49,7 +50,8 @@ async fn target(admin: &Client, owner: &Client, path: &str) -> anyhow::Result<St
                 let list = list.with_context(|| format!("{target} is no list"))?;
                 let own = list.iter().find(|object| object["project_id"] == owner.project.as_str());
                 let object = own.or(list.first()).with_context(|| format!("no object below {target}: add one"))?;
-                object["id"].as_str().with_context(|| format!("no id below {target}"))?.to_owned()
+                let id = object["id"].as_str().or(object["network_id"].as_str());
+                id.with_context(|| format!("no id below {target}"))?.to_owned()
             }
         };
         write!(target, "/{value}")?;

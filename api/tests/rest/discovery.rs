@@ -1,6 +1,7 @@
 use crate::support::Cloud;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn versions_are_shown_to_everyone() -> anyhow::Result<()> {
@@ -20,20 +21,25 @@ async fn resources_and_extensions_are_listed() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let red = cloud.tenant("red", "member").await?;
     let resources = red.get("/v2.0/").await?.ok(200)?;
-    let names: Vec<_> =
+    let names: Vec<Value> =
         resources["resources"].as_array().into_iter().flatten().map(|r| r["collection"].clone()).collect();
     for name in
         ["networks", "ports", "address_scopes", "subnetpools", "rbac_policies", "security_groups", "address_groups"]
     {
         assert!(names.iter().any(|listed| listed == name), "{name}");
     }
+    for name in ["hosts", "audit_events", "agents", "network_ip_availabilities", "quotas"] {
+        assert!(names.iter().any(|listed| listed == name), "{name}");
+    }
+    let (all, distinct) = (names.len(), names.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len());
+    assert_eq!(all, distinct, "{names:?}");
     let list = red.get("/v2.0/extensions").await?.ok(200)?;
     let aliases: Vec<_> =
         list["extensions"].as_array().into_iter().flatten().filter_map(|e| e["alias"].as_str()).collect();
     for alias in ["mizar", "binding", "provider", "standard-attr-tag", "project-id"] {
         assert!(aliases.contains(&alias), "{alias}");
     }
-    for alias in ["security-group", "router", "quotas", "external-net", "trunk", "qos"] {
+    for alias in ["security-group", "router", "external-net", "trunk", "qos"] {
         assert!(!aliases.contains(&alias), "{alias} is announced but does not behave");
     }
     assert_eq!(red.get("/v2.0/extensions/mizar").await?.ok(200)?["extension"]["alias"], "mizar");

@@ -2,6 +2,7 @@
 
 mod address_groups;
 mod address_scopes;
+mod agents;
 mod audit;
 mod authorization;
 mod bindings;
@@ -20,12 +21,14 @@ mod identity_keystone;
 mod identity_oidc;
 mod identity_races;
 mod identity_roles;
+mod ip_availability;
 mod isolation;
 mod listing;
 mod networks;
 mod observe;
 mod openapi;
 mod openstack_client;
+mod openstack_operator;
 mod operator;
 mod port_groups;
 mod ports;

@@ -99,7 +99,7 @@ impl OpenStack {
     }
 }
 
-fn names(list: &Value) -> Vec<&str> {
+pub fn names(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(|object| object["Name"].as_str()).collect()
 }
 

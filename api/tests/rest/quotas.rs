@@ -84,3 +84,157 @@ async fn concurrent_creates_never_exceed_a_quota_by_one() -> anyhow::Result<()> 
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn an_operator_sets_and_resets_the_limits_of_a_project_and_they_count_at_once() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let path = format!("/v2.0/quotas/{}", red.project);
+    let default = red.get(&format!("{path}/default.json")).await?.ok(200)?;
+    assert_eq!((&default["quota"]["network"], &default["quota"]["subnetpool"]), (&json!(100), &json!(-1)));
+    assert_eq!(red.get(&path).await?.ok(200)?, default);
+    assert_eq!(admin.get("/v2.0/quotas").await?.ok(200)?, json!({"quotas": []}));
+
+    let set = admin.put(&path, Some(&json!({"quota": {"network": 1, "port": "7", "router": -1}}))).await?.ok(200)?;
+    let own = |name: &str| set["quota"][name].clone();
+    assert_eq!(
+        (own("network"), own("port"), own("router"), own("subnet")),
+        (1.into(), 7.into(), (-1).into(), 100.into())
+    );
+    assert_eq!(red.get(&format!("{path}.json")).await?.ok(200)?, set);
+    assert_eq!(red.get(&format!("{path}/default")).await?.ok(200)?, default, "the cloud's stay");
+    let list = admin.get("/v2.0/quotas.json").await?.ok(200)?;
+    let listed = &list["quotas"][0];
+    assert_eq!((&listed["project_id"], &listed["tenant_id"]), (&json!(red.project), &json!(red.project)));
+    assert_eq!((&listed["network"], &listed["subnet"]), (&json!(1), &json!(100)));
+
+    red.make("network", json!({})).await?;
+    assert_eq!(red.post("/v2.0/networks", &json!({"network": {}})).await?.fault(), (409, "OverQuota"));
+    let details = red.get(&format!("{path}/details.json")).await?.ok(200)?;
+    assert_eq!(details["quota"]["network"], json!({"limit": 1, "used": 1, "reserved": 0}));
+    assert_eq!(details["quota"]["port"], json!({"limit": 7, "used": 0, "reserved": 0}));
+
+    admin.delete(&path).await?.ok(204)?;
+    assert_eq!(red.get(&path).await?.ok(200)?, default);
+    assert_eq!(admin.get("/v2.0/quotas").await?.ok(200)?, json!({"quotas": []}));
+    red.make("network", json!({})).await?;
+    assert_eq!(used(&cloud, &red, "network").await?, ["2"], "what is used is still counted");
+    let again = admin.delete(&path).await?;
+    assert_eq!(again.fault(), (404, "TenantQuotaNotFound"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_limit_below_what_is_used_is_refused_unless_it_is_forced() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    red.post("/v2.0/networks", &json!({"networks": [{}, {}, {}]})).await?.ok(201)?;
+    let path = format!("/v2.0/quotas/{}", red.project);
+    let before = cloud.dump().await?;
+    for extra in [json!({}), json!({"check_limit": true}), json!({"check_limit": false}), json!({"force": false})] {
+        let mut quota = json!({"network": 2, "port": 9});
+        quota
+            .as_object_mut()
+            .into_iter()
+            .for_each(|quota| quota.extend(extra.as_object().cloned().unwrap_or_default()));
+        let refused = admin.put(&path, Some(&json!({ "quota": quota }))).await?;
+        assert_eq!(refused.fault(), (400, "HTTPBadRequest"), "{extra}");
+        let message = "Quota limit 2 for network must be greater than or equal to already used 3";
+        assert_eq!(refused.message(), message);
+    }
+    assert_eq!(cloud.dump().await?, before);
+    admin.put(&path, Some(&json!({"quota": {"network": 3, "check_limit": true}}))).await?.ok(200)?;
+    admin.put(&path, Some(&json!({"quota": {"network": -1, "check_limit": true}}))).await?.ok(200)?;
+    let forced = admin.put(&path, Some(&json!({"quota": {"network": 1, "force": true}}))).await?.ok(200)?;
+    assert_eq!(forced["quota"]["network"], 1);
+    assert_eq!(red.post("/v2.0/networks", &json!({"network": {}})).await?.fault(), (409, "OverQuota"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn quotas_that_cannot_be_are_refused_by_name_and_change_nothing() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let path = format!("/v2.0/quotas/{}", red.project);
+    let before = cloud.dump().await?;
+    for (body, named) in [
+        (json!({"quota": {"network": -2}}), "network"),
+        (json!({"quota": {"network": 2_147_483_648_i64}}), "network"),
+        (json!({"quota": {"network": "many"}}), "network"),
+        (json!({"quota": {"network": null}}), "network"),
+        (json!({"quota": {"network": 5, "cupboard": 1}}), "cupboard"),
+        (json!({"quota": {"project_id": red.project}}), "project_id"),
+        (json!({"quota": {"network": 5, "force": "perhaps"}}), "force"),
+        (json!({"quota": {"network": 5, "force": true, "check_limit": true}}), "check_limit"),
+        (json!({"quota": 5}), "dictionary"),
+        (json!({"network": 5}), "quota"),
+        (json!({"quota": {}, "port": 1}), "port"),
+        (json!([]), "dictionary"),
+    ] {
+        let refused = admin.put(&path, Some(&body)).await?;
+        assert_eq!(refused.fault(), (400, "HTTPBadRequest"), "{body}");
+        assert!(refused.message().contains(named), "{body}: {}", refused.message());
+    }
+    assert_eq!(admin.get("/v2.0/quotas/red").await?.fault(), (404, "ProjectNotFound"));
+    assert_eq!(admin.put("/v2.0/quotas/red", Some(&json!({"quota": {}}))).await?.fault(), (404, "ProjectNotFound"));
+    assert_eq!(admin.post("/v2.0/quotas", &json!({"quota": {}})).await?.fault(), (405, "HTTPMethodNotAllowed"));
+    assert_eq!(cloud.dump().await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_project_reads_its_own_quotas_and_only_operators_write_them() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let (reader, blue) = (cloud.colleague(&red, "rita", "reader").await?, cloud.tenant("blue", "member").await?);
+    let path = format!("/v2.0/quotas/{}", red.project);
+    let body = json!({"quota": {"network": 7}});
+    for own in ["", "/default", "/details"] {
+        reader.get(&format!("{path}{own}")).await?.ok(200)?;
+        assert_eq!(blue.get(&format!("{path}{own}")).await?.fault(), (403, "PolicyNotAuthorized"));
+    }
+    for caller in [&red, &reader, &blue] {
+        assert_eq!(caller.get("/v2.0/quotas").await?.fault(), (403, "PolicyNotAuthorized"));
+        assert_eq!(caller.put(&path, Some(&body)).await?.fault(), (403, "PolicyNotAuthorized"));
+        assert_eq!(caller.delete(&path).await?.fault(), (403, "PolicyNotAuthorized"));
+    }
+    assert_eq!(red.get("/v2.0/quotas/tenant").await?.ok(200)?, json!({"tenant": {"tenant_id": red.project}}));
+    assert_eq!(red.get("/v2.0/quotas/project.json").await?.ok(200)?, json!({"project": {"project_id": red.project}}));
+
+    admin.put(&path, Some(&body)).await?.ok(200)?;
+    admin.delete(&path).await?.ok(204)?;
+    let uuid = uuid::Uuid::parse_str(&red.project)?;
+    let events = admin.get(&format!("/v2.0/mizar/audit?object_type=quota&object_id={uuid}")).await?.ok(200)?;
+    let said: Vec<_> = events["audit_events"].as_array().into_iter().flatten().collect();
+    let actions: Vec<_> = said.iter().map(|event| (&event["action"], &event["project_id"])).collect();
+    let project = json!(red.project);
+    assert_eq!(actions, [(&json!("update"), &project), (&json!("delete"), &project)]);
+    assert_eq!(said[0]["changes"], json!({"network": 7}));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_limit_and_creates_at_the_same_time_leave_no_more_than_the_limit() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let path = format!("/v2.0/quotas/{}", red.project);
+    let body = json!({"quota": {"network": 4}});
+    for _ in 0..4 {
+        let network = json!({"network": {}});
+        let creates = join_all((0..12).map(|_| red.post("/v2.0/networks", &network)));
+        let (made, set) = tokio::join!(creates, admin.put(&path, Some(&body)));
+        let made: Vec<_> = made.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+        let (made, set) = (made.into_iter().filter(|answer| answer.status == 201).collect::<Vec<_>>(), set?);
+        // Either the limit came first and held, or it came too late and was refused.
+        match set.status.as_u16() {
+            200 => assert!(made.len() <= 4, "{}", made.len()),
+            400 => assert!(made.len() > 4, "{}", made.len()),
+            other => panic!("{other}: {}", set.text),
+        }
+        for answer in made {
+            red.remove("network", &answer.body["network"]).await?.ok(204)?;
+        }
+        admin.delete(&path).await?;
+    }
+    Ok(())
+}

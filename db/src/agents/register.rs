@@ -207,6 +207,7 @@ async fn renew(
                     host_state::cursor.eq(None::<String>),
                     host_state::failures.eq(serde_json::json!([])),
                     host_state::seen_at.eq(now),
+                    host_state::started_at.eq(now),
                 ))
                 .execute(conn)
                 .await?;

@@ -2,11 +2,13 @@
 
 use super::Failure;
 use crate::listing::{Listed, Predicate, Visibility};
-use crate::schema::{host_state, hosts, ports};
+use crate::schema::{host_state, hosts, ports, subscriptions};
+use crate::statement::statement;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::dsl::{self, count_star, now};
 use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::sql_types::{Bool, Double, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use ipnet::IpNet;
 use serde_json::Value;
@@ -34,6 +36,7 @@ pub struct HostRow {
     pub shrink_until: Option<DateTime<Utc>>,
     pub lost_since: Option<DateTime<Utc>>,
     pub gone_until: Option<DateTime<Utc>>,
+    pub description: String,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub revision_number: i64,
@@ -80,6 +83,7 @@ pub struct HostStateRow {
     pub cursor: Option<String>,
     pub failures: Value,
     pub seen_at: DateTime<Utc>,
+    pub started_at: DateTime<Utc>,
 }
 
 /// A host with its state.
@@ -168,6 +172,67 @@ pub async fn label(conn: &mut AsyncPgConnection, old: &HostRow, labels: &Labels)
         .get_result(conn)
         .await?;
     Ok(row)
+}
+
+/// Changes what operators wrote about a host that the caller has locked.
+pub async fn describe(conn: &mut AsyncPgConnection, id: Uuid, description: &str) -> QueryResult<HostRow> {
+    let statement = diesel::update(hosts::table.find(id)).set((
+        hosts::description.eq(description),
+        hosts::revision_number.eq(hosts::revision_number + 1),
+        hosts::updated_at.eq(now),
+    ));
+    statement.returning(HostRow::as_returning()).get_result(conn).await
+}
+
+/// Hosts that were heard of within the lease, or those that were not.
+pub fn alive(lease: Duration, alive: bool) -> Predicate<hosts::table> {
+    let not = if alive { "" } else { "NOT " };
+    let term = diesel::dsl::sql::<Nullable<Bool>>(&format!(
+        "{not}EXISTS (SELECT FROM host_state heard WHERE heard.host = hosts.number \
+         AND heard.seen_at > now() - make_interval(secs => "
+    ));
+    Box::new(term.bind::<Double, _>(lease.as_secs_f64()).sql("))"))
+}
+
+/// How many transit roles a host has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoleCounts {
+    /// Shards that it bounces.
+    pub bouncers: i64,
+    /// Networks that it divides.
+    pub dividers: i64,
+}
+
+/// The transit roles of hosts, by their numbers.
+pub async fn role_counts(conn: &mut AsyncPgConnection, numbers: &[i32]) -> QueryResult<BTreeMap<i32, RoleCounts>> {
+    let rows: Vec<(i32, i16, i64)> = subscriptions::table
+        .filter(subscriptions::host.eq_any(numbers))
+        .filter(subscriptions::role.eq_any([2_i16, 3]))
+        .filter(subscriptions::deleted.eq(false))
+        .group_by((subscriptions::host, subscriptions::role))
+        .select((subscriptions::host, subscriptions::role, count_star()))
+        .load(conn)
+        .await?;
+    let mut counts: BTreeMap<i32, RoleCounts> = BTreeMap::new();
+    for (host, role, count) in rows {
+        let counts = counts.entry(host).or_default();
+        if role == 2 { counts.bouncers = count } else { counts.dividers = count }
+    }
+    Ok(counts)
+}
+
+statement! {
+    /// Zones, and whether a host in them was heard of within the lease.
+    SelectZones { lease_s: f64 as Double } -> (Text, Bool)
+    {
+        "SELECT h.az, coalesce(bool_or(s.seen_at > now() - make_interval(secs => "
+        lease_s ")), false) FROM hosts h LEFT JOIN host_state s ON s.host = h.number GROUP BY 1 ORDER BY 1"
+    }
+}
+
+/// The availability zones that hosts name, and whether one of their hosts lives.
+pub async fn zones(conn: &mut AsyncPgConnection, lease: Duration) -> QueryResult<Vec<(String, bool)>> {
+    SelectZones { lease_s: lease.as_secs_f64() }.load(conn).await
 }
 
 /// Locks a host's row. `None`: there is no such host.

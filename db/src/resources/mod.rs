@@ -5,6 +5,7 @@
 //! difference of what the object compiled to before and after (CONTROLPLANE section 3).
 
 pub mod address;
+pub mod availability;
 pub mod host;
 pub mod l3;
 pub mod network;
