@@ -4,6 +4,7 @@
 //! moment before on the same cores. So every table interleaves its rows round by round and
 //! reports medians, and says what else the machine was doing.
 
+mod api;
 mod machine;
 mod ours;
 mod paths;
@@ -19,6 +20,7 @@ const USAGE: &str = "usage: mizar-bench [all]
        mizar-bench prog [PART OF A NAME [ROUNDS]]
        mizar-bench tcp [--rounds N] [--seconds N]
        mizar-bench ports [COUNT]
+       mizar-bench api
        mizar-bench rr-server ADDRESS:PORT
        mizar-bench rr-client ADDRESS:PORT SECONDS
 
@@ -34,10 +36,12 @@ fn main() -> Result<()> {
         ["prog"] => prog::run(7, ""),
         ["prog", only] => prog::run(7, only),
         ["prog", only, rounds] => prog::run(rounds.parse()?, only),
+        ["api"] => api::run(),
         ["ports"] => ours::provisioning(200),
         ["ports", count] => ours::provisioning(count.parse()?),
         [] | ["all"] => {
             prog::run(7, "")?;
+            api::run()?;
             ours::provisioning(200)?;
             tcp(&[])
         }
