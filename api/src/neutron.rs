@@ -5,24 +5,26 @@ use crate::app::{App, Settings};
 use crate::frame::caller::Caller;
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
+use crate::frame::handlers::method_not_allowed;
 use crate::observe::health;
 use crate::{cloud, resources};
 use actix_web::web::ServiceConfig;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, Route, web};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Routes.
 pub fn mount(config: &mut ServiceConfig) {
-    config
-        .route("/", web::get().to(versions))
-        .route("/v2.0", web::get().to(list_resources))
-        .route("/v2.0/", web::get().to(list_resources))
-        .route("/v2.0/extensions", web::get().to(extensions))
-        .route("/v2.0/extensions.json", web::get().to(extensions))
-        .route("/v2.0/extensions/{alias}", web::get().to(extension))
-        .route("/healthz", web::get().to(health::healthz))
-        .route("/readyz", web::get().to(health::readyz));
+    let mut only = |paths: &[&str], get: Route| {
+        let others = web::to(method_not_allowed);
+        config.service(web::resource(paths.to_vec()).default_service(others).route(get));
+    };
+    only(&["/"], web::get().to(versions));
+    only(&["/v2.0/", "/v2.0"], web::get().to(list_resources));
+    only(&["/v2.0/extensions", "/v2.0/extensions.json"], web::get().to(extensions));
+    only(&["/v2.0/extensions/{alias}"], web::get().to(extension));
+    only(&["/healthz"], web::get().to(health::healthz));
+    only(&["/readyz"], web::get().to(health::readyz));
 }
 
 /// GET /: both services live here, and each client looks for its own.

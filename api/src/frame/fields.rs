@@ -31,7 +31,8 @@ impl FromRequest for JsonBody {
         let payload = actix_web::web::Payload::from_request(request, payload);
         let app = request.app_data::<Data<App>>();
         let most = app.map_or_else(|| Limits::default().body_bytes, |app| app.settings.limits.body_bytes);
-        Box::pin(async move {
+        let of_identity = request.path().starts_with("/v3");
+        let read = async move {
             let broken = || Fault::bad_request("Failed to parse request: the body ended early.");
             let payload = payload.await.map_err(|_| broken())?;
             let read = payload.to_bytes_limited(most).await;
@@ -39,7 +40,8 @@ impl FromRequest for JsonBody {
             // Actions without inputs come without a body; whoever needs one misses it in null.
             let parsed = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
             parsed.map(Self).map_err(|error| Fault::bad_request(format!("Cannot understand JSON: {error}")))
-        })
+        };
+        Box::pin(async move { read.await.map_err(|fault| if of_identity { fault.of_identity() } else { fault }) })
     }
 }
 

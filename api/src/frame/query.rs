@@ -72,8 +72,17 @@ impl<R: Resource> ListQuery<R> {
             sorts: sorts(map, &all("sort_key"), &all("sort_dir"))?,
             limit,
             marker: last("marker").filter(|marker| !marker.is_empty()).map(str::to_owned),
-            reverse: last("page_reverse").is_some_and(|word| word.eq_ignore_ascii_case("true") || word == "1"),
+            reverse: last("page_reverse").map_or(Ok(false), reversed)?,
         })
+    }
+}
+
+/// Clients write the word as their language does.
+fn reversed(word: &str) -> Result<bool, Fault> {
+    match word.to_ascii_lowercase().as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" | "" => Ok(false),
+        _ => Err(Fault::bad_query(format!("page_reverse must be true or false and not '{word}'"))),
     }
 }
 

@@ -1,13 +1,15 @@
 //! GET /v3.
 
 use crate::app::App;
+use crate::frame::handlers::method_not_allowed;
 use actix_web::web::ServiceConfig;
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
 /// Routes.
 pub fn mount(config: &mut ServiceConfig) {
-    config.route("/v3", web::get().to(show)).route("/v3/", web::get().to(show));
+    let resource = web::resource(["/v3", "/v3/"]).default_service(web::to(method_not_allowed));
+    config.service(resource.get(show));
 }
 
 /// The version that we speak.

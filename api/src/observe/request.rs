@@ -13,12 +13,16 @@ use crate::app::App;
 use crate::frame::caller::Caller;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Instant;
 use tracing::Instrument;
+use utoipa::openapi::PathItem;
 use uuid::Uuid;
 
 const HEADER: HeaderName = HeaderName::from_static("x-openstack-request-id");
@@ -75,6 +79,9 @@ pub async fn observe(
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(HEADER, value);
     }
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        allow(&mut response);
+    }
     let (took, status) = (started.elapsed(), response.status().as_u16());
     let route = response.request().match_pattern();
     let route = route.as_deref().unwrap_or("none");
@@ -90,6 +97,31 @@ pub async fn observe(
         tracing::info!(route, status, ms, project, user, "answered");
     });
     Ok(response)
+}
+
+/// A 405 says which methods there are (RFC 9110, 15.5.6): those of the document.
+fn allow(response: &mut ServiceResponse<impl MessageBody>) {
+    static METHODS: LazyLock<BTreeMap<String, HeaderValue>> = LazyLock::new(|| {
+        let paths = crate::openapi::document().paths.paths.into_iter();
+        let methods = paths.map(|(path, item)| (path, HeaderValue::from_str(&methods(&item).join(", "))));
+        methods.filter_map(|(path, methods)| Some((path, methods.ok()?))).collect()
+    });
+    let route = response.request().match_pattern();
+    let methods = route.and_then(|route| METHODS.get(&route).cloned());
+    let methods = methods.unwrap_or_else(|| HeaderValue::from_static(""));
+    response.headers_mut().insert(header::ALLOW, methods);
+}
+
+fn methods(item: &PathItem) -> Vec<&'static str> {
+    let all = [
+        ("GET", &item.get),
+        ("HEAD", &item.head),
+        ("POST", &item.post),
+        ("PUT", &item.put),
+        ("PATCH", &item.patch),
+        ("DELETE", &item.delete),
+    ];
+    all.into_iter().filter(|(_, operation)| operation.is_some()).map(|(name, _)| name).collect()
 }
 
 /// Counts the agents' requests; they are too many to log each.

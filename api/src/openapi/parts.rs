@@ -5,7 +5,7 @@ use crate::frame::resource::Operations;
 use utoipa::ToSchema;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, Paths};
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Components, Content, Ref, RefOr, Required, Response, ResponseBuilder, Schema};
@@ -96,6 +96,13 @@ pub fn named(schema: &str) -> RefOr<Schema> {
 /// `{"name": schema}`.
 pub fn envelope(name: &str, schema: impl Into<RefOr<Schema>>) -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(Type::Object).property(name, schema).required(name).into()
+}
+
+/// The same of a request: with nothing beside it.
+pub fn only(name: &str, schema: impl Into<RefOr<Schema>>) -> RefOr<Schema> {
+    let closed = Some(AdditionalProperties::FreeForm(false));
+    let object = ObjectBuilder::new().schema_type(Type::Object).additional_properties(closed);
+    object.property(name, schema).required(name).into()
 }
 
 /// An answer with a JSON body.

@@ -1,20 +1,23 @@
 //! The operations of a resource, from its attribute map.
 
 use super::parts::{
-    Document, WRITE_FAILURES, answer, body, empty, envelope, header, named, neutron, path, query, rights,
+    Document, WRITE_FAILURES, answer, body, empty, envelope, named, neutron, only, path, query, rights,
 };
 use crate::frame::action::{Action, Answer};
 use crate::frame::attribute::Attribute;
 use crate::frame::caller::Access;
 use crate::frame::decode::{Decode, plain};
+use crate::frame::fields::BULK_MAX;
 use crate::frame::handlers::base;
 use crate::frame::resource::Resource;
 use mizar_domain::text::Tags;
-use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder};
-use utoipa::openapi::schema::{AdditionalProperties, Array, ObjectBuilder, OneOfBuilder, Type};
-use utoipa::openapi::{AllOfBuilder, RefOr, Required, Schema};
+use utoipa::openapi::link::Link;
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{AdditionalProperties, Array, ArrayBuilder, ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{AllOfBuilder, RefOr, Response, Schema};
 
-const READ_FAILURES: &[(u16, &str)] = &[(403, "Not allowed"), (404, "Not there, or not visible")];
+const READ_FAILURES: &[(u16, &str)] =
+    &[(400, "The query is malformed"), (403, "Not allowed"), (404, "Not there, or not visible")];
 const LIST_FAILURES: &[(u16, &str)] =
     &[(400, "An unknown filter, or a value that is not possible"), (403, "Not allowed"), (404, "No such marker")];
 
@@ -36,20 +39,21 @@ pub fn document<R: Resource>(document: &mut Document) {
     if operations.create.is_some() {
         let (create, kind) = (format!("{}Create", R::KIND), R::KIND);
         // Named, so that generated clients have types for them that one can remember.
-        document.schema(&format!("New{kind}"), envelope(R::SINGULAR, named(&create)));
-        document.schema(&format!("New{kind}s"), envelope(R::PLURAL, Array::new(named(&create))));
+        let several = ArrayBuilder::new().items(named(&create)).min_items(Some(1)).max_items(Some(BULK_MAX));
+        document.schema(&format!("New{kind}"), only(R::SINGULAR, named(&create)));
+        document.schema(&format!("New{kind}s"), only(R::PLURAL, several));
         document.schema(&format!("Made{kind}s"), envelope(R::PLURAL, Array::new(named(R::KIND))));
         let (one, many) = (named(&format!("New{kind}")), named(&format!("New{kind}s")));
         let made = named(&format!("Made{kind}s"));
         let summary = format!("Create one {}, or several: all or none", R::SINGULAR);
         let create = operation_of::<R>(format!("create_{}", R::SINGULAR), &summary, WRITE_FAILURES)
             .request_body(Some(body(OneOfBuilder::new().item(one).item(many).into())))
-            .response("201", answer("Made", OneOfBuilder::new().item(singular()).item(made).into()));
+            .response("201", linked::<R>(answer("Made", OneOfBuilder::new().item(singular()).item(made).into())));
         document.operation(HttpMethod::Post, &collection, create.build());
     }
     if operations.update.is_some() {
         let update = write::<R>("update", "Update")
-            .request_body(Some(body(envelope(R::SINGULAR, named(&format!("{}Update", R::KIND))))));
+            .request_body(Some(body(only(R::SINGULAR, named(&format!("{}Update", R::KIND))))));
         document.operation(HttpMethod::Put, &item, update.response("200", answer("Updated", singular())).build());
     }
     if operations.delete.is_some() {
@@ -63,6 +67,25 @@ pub fn document<R: Resource>(document: &mut Document) {
         let path = format!("{item}/{}", act.name);
         document.operation(act.method.clone(), &path, action(&act));
     }
+}
+
+/// What can be done with an object that was just made: tools that follow links test whole lives.
+fn linked<R: Resource>(mut made: Response) -> Response {
+    let operations = R::OPERATIONS;
+    let follow = [
+        ("show", true),
+        ("update", operations.update.is_some()),
+        ("delete", operations.delete.is_some()),
+        ("list_tags_of", operations.tags),
+        ("add_tags_to", operations.tags),
+    ];
+    for (verb, _) in follow.into_iter().filter(|(_, there)| R::PARENT.is_none() && *there) {
+        let operation = format!("{verb}_{}", R::SINGULAR);
+        let id = format!("$response.body#/{}/id", R::SINGULAR);
+        let link = Link::builder().operation_id(operation.clone()).parameter("id", id).build();
+        made.links.insert(operation, link.into());
+    }
+    made
 }
 
 /// An operation; of a nested resource with its parent.
@@ -90,7 +113,7 @@ fn action<R: Resource>(action: &Action<R>) -> Operation {
         }
         let inner: RefOr<Schema> = object.into();
         operation = operation.request_body(Some(body(match action.envelope {
-            Some(name) => envelope(name, inner),
+            Some(name) => only(name, inner),
             None => inner,
         })));
     }
@@ -105,7 +128,17 @@ fn action<R: Resource>(action: &Action<R>) -> Operation {
 fn write<R: Resource>(verb: &str, title: &str) -> OperationBuilder {
     operation_of::<R>(format!("{verb}_{}", R::SINGULAR), &format!("{title} a {}", R::SINGULAR), WRITE_FAILURES)
         .parameter(path("id", "Its id"))
-        .parameter(header("If-Match", Required::False, "revision_number=N: refused if the object changed since"))
+        .parameter(if_match())
+}
+
+fn if_match() -> Parameter {
+    let revision = plain(Type::String).pattern(Some("^revision_number=[0-9]{1,18}$"));
+    ParameterBuilder::new()
+        .name("If-Match")
+        .parameter_in(ParameterIn::Header)
+        .schema(Some(revision))
+        .description(Some("Refused if the object changed since"))
+        .build()
 }
 
 fn list<R: Resource>() -> OperationBuilder {
@@ -207,11 +240,11 @@ fn tags<R: Resource>(document: &mut Document, item: &str) {
     let get = operation("list_tags_of", "List its tags", READ_FAILURES).response("200", answer("They", list()));
     document.operation(HttpMethod::Get, &all, get.build());
     let put = operation("replace_tags_of", "Replace its tags", WRITE_FAILURES)
-        .request_body(Some(body(list())))
+        .request_body(Some(body(only("tags", Tags::schema()))))
         .response("200", answer("They", list()));
     document.operation(HttpMethod::Put, &all, put.build());
     let post = operation("add_tags_to", "Add tags", WRITE_FAILURES)
-        .request_body(Some(body(list())))
+        .request_body(Some(body(only("tags", Tags::schema()))))
         .response("201", answer("They", list()));
     document.operation(HttpMethod::Post, &all, post.build());
     let clear = operation("clear_tags_of", "Remove its tags", WRITE_FAILURES).response("204", empty("None are left"));
