@@ -15,21 +15,21 @@ async fn main() -> Result<()> {
     server.api_key = Some(ApiKey { prefix: None, key: std::env::var("MIZAR_TOKEN")? });
 
     let body = NetworkCreate { name: Some("generated".into()), ..NetworkCreate::new() };
-    let create_network_request = CreateNetworkRequest::NewNetwork(NewNetwork::new(body));
+    let create_network_request = CreateNetworkRequest::NewNetwork(NewNetwork::new(body).into());
     let made = networks::create_network(&server, networks::CreateNetworkParams { create_network_request }).await?;
-    let CreateNetwork201Response::OneNetwork(OneNetwork { network }) = made else { return Err("several".into()) };
-    let network = network.id.ok_or("no id")?;
+    let CreateNetwork201Response::OneNetwork(made) = made else { return Err("several".into()) };
+    let network = made.network.id.ok_or("no id")?;
 
     let body = SubnetCreate::new("10.0.0.0/24".into(), IpVersion::Variant4, network);
-    let create_subnet_request = CreateSubnetRequest::NewSubnet(NewSubnet::new(body));
+    let create_subnet_request = CreateSubnetRequest::NewSubnet(NewSubnet::new(body).into());
     let made = subnets::create_subnet(&server, subnets::CreateSubnetParams { create_subnet_request }).await?;
-    let CreateSubnet201Response::OneSubnet(OneSubnet { subnet }) = made else { return Err("several".into()) };
-    let subnet = subnet.id.ok_or("no id")?.to_string();
+    let CreateSubnet201Response::OneSubnet(made) = made else { return Err("several".into()) };
+    let subnet = made.subnet.id.ok_or("no id")?.to_string();
 
-    let create_port_request = CreatePortRequest::NewPort(NewPort::new(PortCreate::new(network)));
+    let create_port_request = CreatePortRequest::NewPort(NewPort::new(PortCreate::new(network)).into());
     let made = ports::create_port(&server, ports::CreatePortParams { create_port_request }).await?;
-    let CreatePort201Response::OnePort(OnePort { port }) = made else { return Err("several".into()) };
-    let port = port.id.ok_or("no id")?;
+    let CreatePort201Response::OnePort(made) = made else { return Err("several".into()) };
+    let port = made.port.id.ok_or("no id")?;
 
     let wanted = ports::ListPortsParams { network_id: Some(vec![network.to_string()]), ..Default::default() };
     let listed = ports::list_ports(&server, wanted).await?.ports;
