@@ -20,7 +20,7 @@ async fn main() -> Result<()> {
     let CreateNetwork201Response::OneNetwork(made) = made else { return Err("several".into()) };
     let network = made.network.id.ok_or("no id")?;
 
-    let body = SubnetCreate { cidr: Some("10.0.0.0/24".into()), ..SubnetCreate::new(IpVersion::Variant4, network) };
+    let body = SubnetCreate { cidr: Some(Some("10.0.0.0/24".into())), ..SubnetCreate::new(IpVersion::Variant4, network) };
     let create_subnet_request = CreateSubnetRequest::NewSubnet(NewSubnet::new(body).into());
     let made = subnets::create_subnet(&server, subnets::CreateSubnetParams { create_subnet_request }).await?;
     let CreateSubnet201Response::OneSubnet(made) = made else { return Err("several".into()) };
