@@ -12,7 +12,7 @@ use mizar_db::identity::{bootstrap as accounts, revocations};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// A running server.
@@ -27,6 +27,9 @@ pub struct Server {
 
 /// How often replicas learn of each other's revocations.
 const REVOCATIONS: Duration = Duration::from_secs(1);
+
+/// How often those are forgotten whose tokens have expired.
+const SWEEP: Duration = Duration::from_secs(60);
 
 /// Requests in flight end before the process does.
 const SHUTDOWN_S: u64 = 5;
@@ -53,10 +56,11 @@ pub async fn bootstrap(pool: &DbPool, password_file: &Path) -> anyhow::Result<()
 pub async fn start(app: Arc<App>, listener: TcpListener, workers: usize) -> anyhow::Result<Server> {
     let address = listener.local_addr()?;
     let app = web::Data::from(app);
-    if let Some(tokens) = app.authority.embedded() {
-        read_revocations(&app.pool, tokens).await.context("cannot read revoked tokens")?;
-    }
-    let revocations = tokio::spawn(follow_revocations(app.clone()));
+    let seen = match app.authority.embedded() {
+        Some(tokens) => read_revocations(&app.pool, tokens, 0).await.context("cannot read revoked tokens")?,
+        None => 0,
+    };
+    let revocations = tokio::spawn(follow_revocations(app.clone(), seen));
     let server =
         HttpServer::new(move || ActixApp::new().app_data(app.clone()).configure(|config| routes(&app, config)))
             .workers(workers)
@@ -70,19 +74,35 @@ pub async fn start(app: Arc<App>, listener: TcpListener, workers: usize) -> anyh
     Ok(Server { address, handle, running, revocations })
 }
 
-async fn read_revocations(pool: &DbPool, tokens: &Tokens) -> anyhow::Result<()> {
-    let mut conn = pool.get().await?;
-    tokens.refresh(revocations::revoked(&mut conn).await?);
-    Ok(())
+/// Reads what was revoked since `seen`; returns what to go on from.
+async fn read_revocations(pool: &DbPool, tokens: &Tokens, seen: i64) -> anyhow::Result<i64> {
+    let (revoked, seen) = revocations::revoked_since(&mut *pool.get().await?, seen).await?;
+    if !revoked.is_empty() {
+        tokens.revoke(revoked);
+    }
+    Ok(seen)
+}
+
+async fn forget_expired(pool: &DbPool, tokens: &Tokens) -> anyhow::Result<()> {
+    tokens.forget_expired();
+    Ok(revocations::forget_expired(&mut *pool.get().await?).await?)
 }
 
 /// Ends at once where another service revokes.
-async fn follow_revocations(app: web::Data<App>) {
+async fn follow_revocations(app: web::Data<App>, mut seen: i64) {
     let Some(tokens) = app.authority.embedded() else { return };
+    let mut swept_at = Instant::now();
     loop {
         tokio::time::sleep(REVOCATIONS).await;
-        if let Err(error) = read_revocations(&app.pool, tokens).await {
-            tracing::warn!(error = format!("{error:#}"), "cannot read revoked tokens");
+        match read_revocations(&app.pool, tokens, seen).await {
+            Ok(next) => seen = next,
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot read revoked tokens"),
+        }
+        if swept_at.elapsed() >= SWEEP {
+            swept_at = Instant::now();
+            if let Err(error) = forget_expired(&app.pool, tokens).await {
+                tracing::warn!(error = format!("{error:#}"), "cannot forget expired revocations");
+            }
         }
     }
 }

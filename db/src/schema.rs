@@ -80,6 +80,8 @@ table! {
         audit_id -> Text,
         issued_before -> Nullable<Timestamptz>,
         expires_at -> Timestamptz,
+        user_id -> Nullable<Uuid>,
+        xid -> Int8,
     }
 }
 

@@ -42,6 +42,12 @@ impl Role {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
     }
 
+    /// What a role of Keystone counts as here. A manager is a member who also manages the project's
+    /// accounts, which only administrators do here.
+    fn counting(name: &str) -> Option<Self> {
+        if name == "manager" { Some(Self::Member) } else { Self::named(name) }
+    }
+
     /// Keystone gives roles ids; ours are made of the name, the same in every cloud.
     pub fn id(self) -> Uuid {
         let mut bytes = [0; 16];
@@ -77,7 +83,7 @@ impl Caller {
     pub fn new(claims: Claims) -> Self {
         // A role on a domain says nothing about networks, which belong to projects.
         let of_domain = claims.domain.is_some();
-        let named = claims.roles.iter().filter(|_| !of_domain).filter_map(|role| Role::named(&role.name));
+        let named = claims.roles.iter().filter(|_| !of_domain).filter_map(|role| Role::counting(&role.name));
         Self { roles: named.collect(), claims }
     }
 

@@ -1,7 +1,7 @@
 //! `/v3/auth`: tokens, and what the caller may scope one to.
 
 use super::catalog::{CatalogEntry, catalog};
-use super::common::{Body, at, bad, connection, fault, forbidden, listed};
+use super::common::{Body, at, bad, change, connection, fault, forbidden, listed};
 use super::login;
 use super::requests::TokenRequest;
 use super::token::{Claims, NamedRef, ProjectRef};
@@ -13,10 +13,11 @@ use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use chrono::{DateTime, SecondsFormat};
+use futures::FutureExt as _;
 use mizar_db::identity::assignments::{self, AssignmentFilter, On};
 use mizar_db::identity::domains::{self, DomainFilter};
 use mizar_db::identity::projects::{self, ProjectFilter};
-use mizar_db::identity::revocations::{self, RevocationRow};
+use mizar_db::identity::revocations;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -154,10 +155,13 @@ async fn check(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Res
 /// DELETE: takes a token back.
 async fn revoke(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Fault> {
     let claims = subject(&app, &caller, &request)?;
-    let row =
-        RevocationRow { audit_id: claims.audit_id().to_owned(), issued_before: None, expires_at: claims.expires_at() };
-    revocations::revoke(&mut *connection(&app).await?, &row).await.map_err(fault)?;
-    app.tokens()?.revoke([row]);
+    let user = claims.user_id().unwrap_or_default();
+    let revoked = change(&app, move |conn| {
+        let (audit_id, expires_at) = (claims.audit_id().to_owned(), claims.expires_at());
+        async move { revocations::revoke_one(conn, user, &audit_id, expires_at).await }.boxed()
+    })
+    .await?;
+    app.tokens()?.revoke([revoked]);
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -25,9 +25,8 @@ struct Proven {
     user: Uuid,
     proof: Proof,
     methods: Vec<String>,
-    /// Audit id of the first token of the chain, and when it ends: a token from a token does not
-    /// live longer.
-    parent: Option<(String, i64)>,
+    /// The token that this one is got for; this one does not live longer.
+    parent: Option<Claims>,
     /// Where the request names no scope.
     scope: Target,
 }
@@ -40,15 +39,21 @@ pub(super) async fn claims(app: &App, auth: Auth) -> Result<Claims, Fault> {
         None => kept,
         Some(scope) => target(scope)?.ok_or_else(refused)?,
     };
+    // Whoever can prove it is the user counts, and nobody else: strangers cannot use this up.
+    if let Err(wait) = app.limiter.token(user) {
+        app.metrics.refused("tokens");
+        return Err(Fault::too_many(wait).of_identity());
+    }
     let credential = match &proof {
         // A credential stands for one project.
         Proof::Credential(row) if wanted != Target::Project(Named::Id(row.project_id)) => return Err(refused()),
         Proof::Credential(row) => Some(row.clone()),
         Proof::Password(_) | Proof::Token => None,
     };
+    let from = parent.as_ref().map(Claims::issued);
     let granted = change(app, move |conn| {
-        let (proof, wanted) = (proof.clone(), wanted.clone());
-        async move { Ok(grant(conn, user, &proof, &wanted).await?) }.boxed()
+        let (proof, from, wanted) = (proof.clone(), from.clone(), wanted.clone());
+        async move { Ok(grant(conn, user, &proof, from.as_ref(), &wanted).await?) }.boxed()
     });
     let granted = granted.await?.ok_or_else(refused)?;
     Ok(said(app, granted, credential, methods, parent))
@@ -63,16 +68,17 @@ fn said(
     granted: Grant,
     credential: Option<CredentialRow>,
     methods: Vec<String>,
-    parent: Option<(String, i64)>,
+    parent: Option<Claims>,
 ) -> Claims {
     let Grant { user, domain, scope, roles, issued_at } = granted;
     let ttl = i64::try_from(app.settings.token_ttl.as_secs()).unwrap_or(i64::MAX);
     let iat = issued_at.timestamp();
     let mut openstack_audit_ids = vec![Tokens::audit_id()];
     let mut exp = iat.saturating_add(ttl);
-    if let Some((first, ends)) = parent {
-        openstack_audit_ids.push(first);
-        exp = exp.min(ends);
+    if let Some(parent) = parent {
+        // The first of the chain is the last that each names.
+        openstack_audit_ids.extend(parent.openstack_audit_ids.last().cloned());
+        exp = exp.min(parent.exp);
     }
     if let Some(ends) = credential.as_ref().and_then(|row| row.expires_at) {
         exp = exp.min(ends.timestamp());
@@ -146,7 +152,6 @@ async fn by_password(app: &App, request: UserPassword) -> Result<Proven, Fault> 
 
 async fn by_token(app: &App, TokenMethod { id }: TokenMethod) -> Result<Proven, Fault> {
     let claims = app.tokens()?.verify(&id).map_err(|_| refused())?;
-    let first = claims.openstack_audit_ids.last().cloned().unwrap_or_default();
     let scope = match (&claims.domain, claims.project_id()) {
         (Some(domain), _) => Target::Domain(DomainRef::Id(domain.id.clone())),
         (None, Some(project)) => Target::Project(Named::Id(project)),
@@ -163,11 +168,11 @@ async fn by_token(app: &App, TokenMethod { id }: TokenMethod) -> Result<Proven, 
         }
     };
     let user = claims.user_id().ok_or_else(refused)?;
-    let mut methods = claims.openstack_methods;
+    let mut methods = claims.openstack_methods.clone();
     if !methods.iter().any(|method| method == "token") {
         methods.push("token".into());
     }
-    Ok(Proven { user, proof, methods, parent: Some((first, claims.exp)), scope })
+    Ok(Proven { user, proof, methods, parent: Some(claims), scope })
 }
 
 async fn by_credential(app: &App, request: CredentialMethod) -> Result<Proven, Fault> {

@@ -5,7 +5,7 @@
 use super::keys::{ALGORITHM, Keys};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Header, TokenData, Validation};
-use mizar_db::identity::revocations::{Of, RevocationRow};
+use mizar_db::identity::revocations::{Issued, Of, RevocationRow};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::RwLock;
@@ -107,6 +107,20 @@ impl Claims {
         self.openstack_audit_ids.first().map_or("", String::as_str)
     }
 
+    /// What of it may be revoked, and since when it is.
+    pub fn issued(&self) -> Issued {
+        let credential = self.credential.as_ref().and_then(|credential| Uuid::parse_str(&credential.id).ok());
+        let domains = [Some(&self.user_domain), self.project.as_ref().map(|project| &project.domain)];
+        let domains = domains.into_iter().chain([self.domain.as_ref()]).flatten().map(|domain| Of::Domain(&domain.id));
+        let accounts =
+            [self.user_id().map(Of::User), self.project_id().map(Of::Project), credential.map(Of::Credential)];
+        let keys = accounts.into_iter().flatten().chain(domains).map(|of| of.key());
+        Issued {
+            keys: keys.chain([self.audit_id().to_owned()]).collect(),
+            at: DateTime::from_timestamp_micros(self.issued_us).unwrap_or_default(),
+        }
+    }
+
     /// When it ends.
     pub fn expires_at(&self) -> DateTime<Utc> {
         DateTime::from_timestamp(self.exp, 0).unwrap_or_default()
@@ -187,32 +201,23 @@ impl Tokens {
         if revoked.is_empty() {
             return false;
         }
-        let credential = claims.credential.as_ref().and_then(|credential| Uuid::parse_str(&credential.id).ok());
-        let domains = [Some(&claims.user_domain), claims.project.as_ref().map(|project| &project.domain)];
-        let domains =
-            domains.into_iter().chain([claims.domain.as_ref()]).flatten().map(|domain| Of::Domain(&domain.id));
-        let accounts =
-            [claims.user_id().map(Of::User), claims.project_id().map(Of::Project), credential.map(Of::Credential)];
-        let keys = accounts.into_iter().flatten().chain(domains).map(|of| of.key());
-        let hits = |revocation: &Revocation| {
-            revocation.issued_before.is_none_or(|before| claims.issued_us <= before.timestamp_micros())
-        };
-        keys.chain([claims.audit_id().to_owned()]).filter_map(|key| revoked.get(&key).copied()).any(|it| hits(&it))
+        let Issued { keys, at } = claims.issued();
+        let hits = |revocation: &Revocation| revocation.issued_before.is_none_or(|before| at <= before);
+        keys.iter().filter_map(|key| revoked.get(key)).any(hits)
     }
 
-    /// Counts here and now; the caller has stored it for the other replicas.
-    pub fn revoke(&self, rows: impl IntoIterator<Item = RevocationRow>) {
-        self.refresh(rows);
-    }
-
-    /// Adds what the database says is revoked, and forgets what has expired.
-    pub fn refresh(&self, stored: impl IntoIterator<Item = RevocationRow>) {
-        let now = Utc::now();
+    /// From now on these count here: what this replica has stored, or another one.
+    pub fn revoke(&self, stored: impl IntoIterator<Item = RevocationRow>) {
         let mut revoked = self.write();
         for RevocationRow { audit_id, issued_before, expires_at } in stored {
             revoked.insert(audit_id, Revocation { issued_before, expires_at });
         }
-        revoked.retain(|_, revocation| revocation.expires_at > now);
+    }
+
+    /// Forgets revocations of what has expired anyway.
+    pub fn forget_expired(&self) {
+        let now = Utc::now();
+        self.write().retain(|_, revocation| revocation.expires_at > now);
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Revocation>> {

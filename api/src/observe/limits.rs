@@ -1,7 +1,7 @@
 //! How much one caller may ask for.
 //!
-//! A token bucket per project for everything that carries a token, and one per address for logins
-//! that failed. Both as GCRA (ITU-T I.371): one instant per key, the time at which its bucket is
+//! A token bucket per project for everything that carries a token, one per address for logins that
+//! failed, and one per user for the tokens it gets. All as GCRA (ITU-T I.371): one instant per key, the time at which its bucket is
 //! full again, so a bucket costs 40 bytes and nothing has to fill it. A replica counts by itself:
 //! behind a balancer a project may have the rate once per replica, and no request waits for a
 //! counter that others share.
@@ -16,7 +16,7 @@
 use actix_web::HttpRequest;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -28,6 +28,8 @@ pub struct Limits {
     pub project_per_s: u32,
     /// Logins that may fail in a minute from one address; 0: any number.
     pub failed_logins_per_min: u32,
+    /// Tokens that a user may get in a minute; 0: any number.
+    pub tokens_per_min: u32,
     /// Bytes of a request's body.
     pub body_bytes: usize,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -36,7 +38,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { project_per_s: 2_000, failed_logins_per_min: 60, body_bytes: 1 << 20, trusted_proxies: Vec::new() }
+        Self {
+            project_per_s: 2_000,
+            failed_logins_per_min: 60,
+            tokens_per_min: 600,
+            body_bytes: 1 << 20,
+            trusted_proxies: Vec::new(),
+        }
     }
 }
 
@@ -102,6 +110,7 @@ impl<K: Hash + Eq> Buckets<K> {
 pub struct Limiter {
     projects: Buckets<Uuid>,
     logins: Buckets<IpAddr>,
+    tokens: Buckets<Uuid>,
     trusted_proxies: Vec<IpAddr>,
 }
 
@@ -119,6 +128,7 @@ impl Limiter {
         Self {
             projects: Buckets::new(per_s, Duration::from_secs(1), per_s.saturating_mul(PROJECT_BURST_S), KEYS),
             logins: Buckets::new(failures, Duration::from_secs(60), failures, KEYS),
+            tokens: Buckets::new(limits.tokens_per_min, Duration::from_secs(60), limits.tokens_per_min, KEYS),
             trusted_proxies: limits.trusted_proxies.clone(),
         }
     }
@@ -126,6 +136,11 @@ impl Limiter {
     /// One request of a project, or when to come again.
     pub fn project(&self, project: Uuid) -> Result<(), Duration> {
         self.projects.take(project, Instant::now())
+    }
+
+    /// A token for a user, or when to come again.
+    pub fn token(&self, user: Uuid) -> Result<(), Duration> {
+        self.tokens.take(user, Instant::now())
     }
 
     /// A login that may fail, or when to come again.
@@ -147,11 +162,18 @@ impl Limiter {
         }
         // Each proxy appends whom it saw; the last that is no proxy of ours is the client.
         let forwarded = request.headers().get_all("X-Forwarded-For").filter_map(|value| value.to_str().ok());
-        let seen: Vec<IpAddr> =
-            forwarded.flat_map(|list| list.split(',')).filter_map(|address| address.trim().parse().ok()).collect();
-        let client = seen.into_iter().map(canonical).rev().find(|address| !self.trusted_proxies.contains(address));
-        Some(block(client.unwrap_or(peer)))
+        // What no proxy of ours can have written says nothing, nor does anything left of it.
+        let seen: Vec<Option<IpAddr>> = forwarded.flat_map(|list| list.split(',')).map(forwarded_address).collect();
+        let client = seen.into_iter().rev().find(|seen| seen.is_none_or(|it| !self.trusted_proxies.contains(&it)));
+        Some(block(client.flatten().unwrap_or(peer)))
     }
+}
+
+/// An entry of `X-Forwarded-For`; some proxies write the port too.
+fn forwarded_address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let address = text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    address.map(canonical)
 }
 
 fn canonical(address: IpAddr) -> IpAddr {
@@ -232,6 +254,9 @@ mod tests {
         assert_eq!(address("192.0.2.1", "10.0.0.1, 198.51.100.7"), "198.51.100.7");
         assert_eq!(address("192.0.2.1", "198.51.100.7, 192.0.2.1"), "198.51.100.7");
         assert_eq!(address("192.0.2.1", "nonsense"), "192.0.2.1");
+        assert_eq!(address("192.0.2.1", "10.0.0.1, 198.51.100.7:5044"), "198.51.100.7");
+        assert_eq!(address("192.0.2.1", "10.0.0.1, [2001:db8:1:2::7]:5044"), "2001:db8:1:2::");
+        assert_eq!(address("192.0.2.1", "10.0.0.1, unknown"), "192.0.2.1", "what stands left of it is anybody's");
         assert_eq!(address("[2001:db8:1:2:3:4:5:6]", ""), "2001:db8:1:2::");
         assert_eq!(address("[::ffff:192.0.2.9]", ""), "192.0.2.9");
     }

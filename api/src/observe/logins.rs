@@ -9,7 +9,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError as _, web};
 
-/// Whether a path takes a password for proof: tokens are had there, or the password is changed.
+/// Whether a path, decoded as routes see it, takes a password for proof: tokens are had there, or the password is changed.
 fn takes_password(path: &str) -> bool {
     path == "/v3/auth/tokens" || (path.starts_with("/v3/users/") && path.ends_with("/password"))
 }
@@ -20,7 +20,7 @@ pub async fn limit_logins(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody + 'static>, Error> {
-    let is_login = request.method() == Method::POST && takes_password(request.path());
+    let is_login = request.method() == Method::POST && takes_password(request.match_info().as_str());
     let app = request.app_data::<web::Data<App>>().cloned().filter(|_| is_login);
     let Some(app) = app else { return next.call(request).await.map(ServiceResponse::map_into_left_body) };
     let limiter: &Limiter = &app.limiter;

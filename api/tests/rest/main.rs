@@ -14,6 +14,7 @@ mod floating_ips;
 mod frame;
 mod hostile;
 mod identity;
+mod identity_abuse;
 mod identity_accounts;
 mod identity_client;
 mod identity_credentials;

@@ -85,6 +85,8 @@ async fn failed_logins_use_up_an_address_and_good_ones_do_not() -> anyhow::Resul
         assert_eq!(refused.fault(), (429, "Keystone"));
         assert!(retry_after(&refused).is_some_and(|seconds| (1..=21).contains(&seconds)), "{:?}", refused.headers);
     }
+    let hidden = nobody.post("/v3/auth/%74okens", &right).await?;
+    assert_eq!(hidden.fault(), (429, "Keystone"), "however the path is written");
     assert_eq!(nobody.get("/v3").await?.status, 200, "only logins are refused");
     server.stop().await;
     Ok(())

@@ -2,14 +2,14 @@
 
 use super::assignments::{On, assign};
 use super::{AccountError, DEFAULT_DOMAIN, DomainRef, Named, ProjectRow, UserRow, projects, users};
-use crate::schema::domains;
+use crate::schema::{domains, role_assignments};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 /// The domain, a project and a user `admin` with the role admin on it and on the system. Does
-/// nothing if there is a user of that name already: a password that was changed since stays
-/// changed.
+/// nothing if anybody is an administrator, or there is a user of that name: a password that was
+/// changed since stays changed, and an account that was renamed, disabled or deleted stays so.
 pub async fn bootstrap(conn: &mut AsyncPgConnection, password_hash: &str) -> Result<bool, AccountError> {
     diesel::insert_into(domains::table)
         .values((domains::id.eq(DEFAULT_DOMAIN), domains::name.eq("Default")))
@@ -20,7 +20,11 @@ pub async fn bootstrap(conn: &mut AsyncPgConnection, password_hash: &str) -> Res
     let domain = domains::table.find(DEFAULT_DOMAIN).select(domains::id).for_update();
     domain.first::<String>(conn).await?;
     let by_name = |name: &str| Named::Name { name: name.into(), domain: DomainRef::Id(DEFAULT_DOMAIN.into()) };
-    if users::find(conn, &by_name("admin")).await?.is_some() {
+    let anybody = role_assignments::table
+        .filter(role_assignments::role.eq("admin"))
+        .filter(role_assignments::domain_id.is_null());
+    let anybody: bool = diesel::select(diesel::dsl::exists(anybody)).get_result(conn).await?;
+    if anybody || users::find(conn, &by_name("admin")).await?.is_some() {
         return Ok(false);
     }
     let project_id = match projects::find(conn, &by_name("admin")).await? {

@@ -2,7 +2,7 @@
 
 use super::assignments::{On, roles_on};
 use super::credentials::{CredentialRow, roles_of};
-use super::revocations::time;
+use super::revocations::{Issued, is_revoked, time};
 use super::{DomainRef, DomainRow, Named, ProjectRow, RoleRow, UserRow, domains, projects};
 use crate::schema::{application_credentials as credentials, domains as domain, projects as project, users as user};
 use chrono::{DateTime, Utc};
@@ -65,11 +65,12 @@ pub struct Grant {
 }
 
 /// What a token for `target` may say, or `None` if there is to be none: clients are never told
-/// why. In a transaction.
+/// why. `from` is the token that it is got for, if there is one. In a transaction.
 pub async fn grant(
     conn: &mut AsyncPgConnection,
     id: Uuid,
     proof: &Proof,
+    from: Option<&Issued>,
     target: &Target,
 ) -> QueryResult<Option<Grant>> {
     let found: Option<UserRow> =
@@ -85,6 +86,12 @@ pub async fn grant(
         }
     };
     if !proven {
+        return Ok(None);
+    }
+    // The new token would be younger than the revocation of the old one, and outlive it.
+    if let Some(from) = from
+        && is_revoked(conn, from).await?
+    {
         return Ok(None);
     }
     let Some(scope) = hold_scope(conn, &user, target).await? else { return Ok(None) };

@@ -1,9 +1,12 @@
 //! Which tokens count no more.
 
+use super::{AccountError, users};
 use crate::schema::revoked_tokens;
+use crate::statement::statement;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
@@ -65,8 +68,7 @@ pub(super) async fn revoke_all(conn: &mut AsyncPgConnection, of: Of<'_>) -> Quer
     Ok(row)
 }
 
-/// Revokes.
-pub async fn revoke(conn: &mut AsyncPgConnection, row: &RevocationRow) -> QueryResult<()> {
+async fn revoke(conn: &mut AsyncPgConnection, row: &RevocationRow) -> QueryResult<()> {
     diesel::insert_into(revoked_tokens::table)
         .values(row)
         .on_conflict(revoked_tokens::audit_id)
@@ -77,10 +79,75 @@ pub async fn revoke(conn: &mut AsyncPgConnection, row: &RevocationRow) -> QueryR
     Ok(())
 }
 
-/// Forgets what has expired, and lists the rest.
-pub async fn revoked(conn: &mut AsyncPgConnection) -> QueryResult<Vec<RevocationRow>> {
-    diesel::delete(revoked_tokens::table.filter(revoked_tokens::expires_at.lt(clock_timestamp())))
+/// Single tokens of one user that may be revoked at a time.
+pub const SINGLE_MAX: i64 = 1_000;
+
+/// Revokes one token of a user. With more than [`SINGLE_MAX`] of them, all of the user's so far are
+/// revoked instead, which is one row: nobody fills the memory of the replicas by taking back what
+/// he issues.
+pub async fn revoke_one(
+    conn: &mut AsyncPgConnection,
+    user: Uuid,
+    audit_id: &str,
+    expires_at: DateTime<Utc>,
+) -> Result<RevocationRow, AccountError> {
+    users::lock(conn, user).await?;
+    let own = revoked_tokens::table.filter(revoked_tokens::user_id.eq(user));
+    if own.count().get_result::<i64>(conn).await? >= SINGLE_MAX {
+        let all = revoke_all(conn, Of::User(user)).await?;
+        diesel::delete(own).execute(conn).await?;
+        return Ok(all);
+    }
+    let row = RevocationRow { audit_id: audit_id.to_owned(), issued_before: None, expires_at };
+    diesel::insert_into(revoked_tokens::table)
+        .values((&row, revoked_tokens::user_id.eq(user)))
+        .on_conflict_do_nothing()
         .execute(conn)
         .await?;
-    revoked_tokens::table.select(RevocationRow::as_select()).load(conn).await
+    Ok(row)
+}
+
+/// What of a token may be revoked: its audit id and the keys of its accounts, and since when it is.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// As [`RevocationRow::audit_id`] holds them.
+    pub keys: Vec<String>,
+    /// The database's time then.
+    pub at: DateTime<Utc>,
+}
+
+/// Whether a token has been taken back, as the database knows it: a replica's memory is behind.
+pub(super) async fn is_revoked(conn: &mut AsyncPgConnection, issued: &Issued) -> QueryResult<bool> {
+    let hits = revoked_tokens::issued_before.is_null().or(revoked_tokens::issued_before.ge(issued.at));
+    let found =
+        revoked_tokens::table.filter(revoked_tokens::audit_id.eq_any(&issued.keys)).filter(hits.assume_not_null());
+    diesel::select(diesel::dsl::exists(found)).get_result(conn).await
+}
+
+statement! {
+    /// What transactions from `since` on have written, and which are the next to look at: all
+    /// before have ended. When numbers went backwards (the database was restored), everything.
+    Changed { since: i64 as BigInt } -> (BigInt, Nullable<Text>, Nullable<Timestamptz>, Nullable<Timestamptz>)
+    {
+        "SELECT h.xmin, r.audit_id, r.issued_before, r.expires_at \
+         FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin) h \
+         LEFT JOIN revoked_tokens r ON h.xmin < " since " OR r.xid >= " since ""
+    }
+}
+
+/// What was revoked since the last call, which returned `since` (at first 0), and the next `since`.
+pub async fn revoked_since(conn: &mut AsyncPgConnection, since: i64) -> QueryResult<(Vec<RevocationRow>, i64)> {
+    type Row = (i64, Option<String>, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+    let rows: Vec<Row> = Changed { since }.load(conn).await?;
+    let next = if let [(next, ..), ..] = rows.as_slice() { *next } else { since };
+    let revoked = rows.into_iter().filter_map(|(_, audit_id, issued_before, expires_at)| {
+        Some(RevocationRow { audit_id: audit_id?, issued_before, expires_at: expires_at? })
+    });
+    Ok((revoked.collect(), next))
+}
+
+/// Deletes what has expired.
+pub async fn forget_expired(conn: &mut AsyncPgConnection) -> QueryResult<()> {
+    let expired = revoked_tokens::table.filter(revoked_tokens::expires_at.lt(clock_timestamp()));
+    diesel::delete(expired).execute(conn).await.map(drop)
 }
