@@ -4,6 +4,7 @@
 //! resource is updated last, because its row lock is held until the commit: creates of one project
 //! wait for each other's commit, and not for each other's work (CONTROLPLANE C8).
 
+use crate::schema::quotas;
 use crate::statement::statement;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Uuid as SqlUuid};
@@ -139,4 +140,20 @@ impl Ledger {
         let usage = rows.into_iter().map(|(resource, used, limit)| Usage { resource, used, limit });
         Ok(usage.filter(|usage| rising.contains(&usage.resource.as_str())).collect())
     }
+}
+
+/// What projects use of a resource now: used, and the project's own limit. A project that is not
+/// in the answer has used none.
+pub async fn usage(
+    conn: &mut AsyncPgConnection,
+    resource: &str,
+    projects: &[Uuid],
+) -> QueryResult<BTreeMap<Uuid, (i64, Option<i64>)>> {
+    let rows: Vec<(Uuid, i64, Option<i64>)> = quotas::table
+        .filter(quotas::project_id.eq_any(projects))
+        .filter(quotas::resource.eq(resource))
+        .select((quotas::project_id, quotas::used, quotas::max))
+        .load(conn)
+        .await?;
+    Ok(rows.into_iter().map(|(project, used, limit)| (project, (used, limit))).collect())
 }

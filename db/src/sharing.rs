@@ -4,11 +4,16 @@
 //! its `object_type` once; the predicates here are the only place where policies enter a query.
 //! `shared: true` is nothing but a policy for everybody.
 
+use crate::ledger::{Event, Ledger};
 use crate::listing::Predicate;
 use crate::schema::rbac_policies as policies;
+use diesel::expression::{AppearsOnTable, SelectableExpression, ValidGrouping, is_aggregate};
+use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Bool, Nullable, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use serde_json::json;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -18,21 +23,63 @@ pub const SHARED: &str = "access_as_shared";
 /// Seen, and used as the outside of routers.
 pub const EXTERNAL: &str = "access_as_external";
 
-/// Of the project, whatever else is shared with it. Names are constants of the program, never a
-/// client's text.
+/// SQL of the program, never a client's text, with a project's id in it. What it says is one of
+/// few texts, so its statements may be prepared once and kept, which `diesel::dsl::sql` forbids.
+#[derive(Clone, Debug)]
+struct OfProject {
+    before: String,
+    project: Uuid,
+    after: &'static str,
+}
+
+impl Expression for OfProject {
+    type SqlType = Nullable<Bool>;
+}
+
+impl<QS> SelectableExpression<QS> for OfProject {}
+
+impl<QS> AppearsOnTable<QS> for OfProject {}
+
+impl<GB> ValidGrouping<GB> for OfProject {
+    type IsAggregate = is_aggregate::Never;
+}
+
+impl QueryId for OfProject {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl QueryFragment<Pg> for OfProject {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(&self.before);
+        out.push_bind_param::<SqlUuid, _>(&self.project)?;
+        out.push_sql(self.after);
+        Ok(())
+    }
+}
+
+/// Of the project, whatever else is shared with it.
 pub fn owned<T: 'static>(table: &'static str, project: Uuid) -> Predicate<T> {
-    let term = diesel::dsl::sql::<Nullable<Bool>>(&format!("{table}.project_id = "));
-    Box::new(term.bind::<SqlUuid, _>(project))
+    Box::new(OfProject { before: format!("{table}.project_id = "), project, after: "" })
 }
 
 /// Shared with the project by any policy. `id` is the column that holds the shared object's id:
 /// `networks.id`, or `subnets.network_id`.
+///
+/// An array that is read once, not EXISTS for every row: beside `project_id = …` PostgreSQL then
+/// reads two indexes instead of everybody's rows.
 pub fn shared_with<T: 'static>(id: &'static str, object_type: &'static str, project: Uuid) -> Predicate<T> {
-    let term = format!(
-        "EXISTS (SELECT FROM rbac_policies shares WHERE shares.object_type = '{object_type}' \
-         AND shares.object_id = {id} AND (shares.target_project IS NULL OR shares.target_project = "
+    let before = format!(
+        "{id} = ANY (ARRAY(SELECT shares.object_id FROM rbac_policies shares WHERE shares.object_type = \
+         '{object_type}' AND (shares.target_project IS NULL OR shares.target_project = "
     );
-    Box::new(diesel::dsl::sql::<Nullable<Bool>>(&term).bind::<SqlUuid, _>(project).sql("))"))
+    Box::new(OfProject { before, project, after: ")))" })
+}
+
+/// On a network of the project. `id` is the column that holds the network's id.
+pub fn on_own_network<T: 'static>(id: &'static str, project: Uuid) -> Predicate<T> {
+    let before = format!("{id} = ANY (ARRAY(SELECT own.id FROM networks own WHERE own.project_id = ");
+    Box::new(OfProject { before, project, after: "))" })
 }
 
 /// Whether routers may have it as their outside. `id` is the column that holds the network's id.
@@ -83,20 +130,26 @@ pub async fn shared_among(
     Ok(found.into_iter().collect())
 }
 
-/// Shares an object with everybody, or takes that back. Other policies stay.
+/// What quotas and the audit log call a policy.
+const POLICY: &str = "rbac_policy";
+
+/// Shares an object with everybody, or takes that back. Other policies stay. Such policies count,
+/// but are refused to nobody: only administrators write `shared`.
 pub async fn share_with_all(
     conn: &mut AsyncPgConnection,
+    ledger: &mut Ledger,
     object_type: &str,
     object: Uuid,
     project: Uuid,
     shared: bool,
 ) -> QueryResult<()> {
-    open_to_all(conn, SHARED, object_type, object, project, shared).await
+    open_to_all(conn, ledger, SHARED, object_type, object, project, shared).await
 }
 
 /// Gives everybody a kind of access to an object, or takes it back. Other policies stay.
 pub async fn open_to_all(
     conn: &mut AsyncPgConnection,
+    ledger: &mut Ledger,
     action: &str,
     object_type: &str,
     object: Uuid,
@@ -104,7 +157,7 @@ pub async fn open_to_all(
     open: bool,
 ) -> QueryResult<()> {
     if open {
-        diesel::insert_into(policies::table)
+        let made: Option<Uuid> = diesel::insert_into(policies::table)
             .values((
                 policies::id.eq(Uuid::new_v4()),
                 policies::project_id.eq(project),
@@ -113,21 +166,45 @@ pub async fn open_to_all(
                 policies::action.eq(action),
             ))
             .on_conflict_do_nothing()
-            .execute(conn)
-            .await?;
+            .returning(policies::id)
+            .get_result(conn)
+            .await
+            .optional()?;
+        if let Some(policy) = made {
+            let changes =
+                json!({"object_type": object_type, "object_id": object, "target_tenant": "*", "action": action});
+            ledger.count(project, POLICY, 1);
+            let project = Some(project);
+            ledger.record(Event { action: "create", object_type: POLICY, object_id: policy, project, changes });
+        }
     } else {
         let of_object =
             policies::table.filter(policies::object_type.eq(object_type)).filter(policies::object_id.eq(object));
         let for_all = of_object.filter(policies::target_project.is_null()).filter(policies::action.eq(action));
-        diesel::delete(for_all).execute(conn).await?;
+        let gone = diesel::delete(for_all).returning((policies::id, policies::project_id)).get_results(conn).await?;
+        gave_back(ledger, gone);
     }
     Ok(())
 }
 
 /// The object is deleted: nobody shares it any more.
-pub async fn forget(conn: &mut AsyncPgConnection, object_type: &str, object: Uuid) -> QueryResult<()> {
+pub async fn forget(
+    conn: &mut AsyncPgConnection,
+    ledger: &mut Ledger,
+    object_type: &str,
+    object: Uuid,
+) -> QueryResult<()> {
     let of_object =
         policies::table.filter(policies::object_type.eq(object_type)).filter(policies::object_id.eq(object));
-    diesel::delete(of_object).execute(conn).await?;
+    let gone = diesel::delete(of_object).returning((policies::id, policies::project_id)).get_results(conn).await?;
+    gave_back(ledger, gone);
     Ok(())
+}
+
+fn gave_back(ledger: &mut Ledger, policies: Vec<(Uuid, Uuid)>) {
+    for (object_id, project) in policies {
+        ledger.count(project, POLICY, -1);
+        let (project, changes) = (Some(project), json!({}));
+        ledger.record(Event { action: "delete", object_type: POLICY, object_id, project, changes });
+    }
 }

@@ -96,14 +96,9 @@ pub enum NetworkError {
         "External network {0} cannot be updated to be made non-external, since it has existing gateway ports or floating IPs."
     )]
     ExternalInUse(NetworkId),
-    /// Its bound ports' hosts cannot carry the new MTU.
-    #[error("Invalid input for mtu: {mtu} is larger than host {host} carries, which has ports of the network")]
-    HostTooSmall {
-        /// Asked for.
-        mtu: u32,
-        /// By its name.
-        host: String,
-    },
+    /// A host of its bound ports cannot carry the new MTU. Tenants read this: it names no host.
+    #[error("Invalid input for mtu: {0} is larger than a host carries that has ports of the network")]
+    HostTooSmall(u32),
 }
 
 /// Why a network cannot be deleted.

@@ -174,13 +174,11 @@ pub enum Binding {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindingFailure {
     /// Never registered.
-    #[error("host '{0}' is not known")]
-    UnknownHost(String),
+    #[error("the host that it was bound to is not known")]
+    UnknownHost,
     /// Its uplink would have to fragment.
-    #[error("host '{host}' has an uplink of MTU {has}, the network needs {needs}")]
+    #[error("its host has an uplink of MTU {has}, the network needs {needs}")]
     SmallUplink {
-        /// Which host.
-        host: String,
         /// Its MTU.
         has: u32,
         /// The network's MTU and the encapsulation.
@@ -191,11 +189,13 @@ pub enum BindingFailure {
 impl Binding {
     /// Decides.
     pub fn decide(host: Option<&str>, facts: Option<&HostFacts>, network_mtu: u32) -> Self {
-        let Some(name) = host else { return Self::Unbound };
-        let Some(facts) = facts else { return Self::Failed(BindingFailure::UnknownHost(name.into())) };
+        if host.is_none() {
+            return Self::Unbound;
+        }
+        let Some(facts) = facts else { return Self::Failed(BindingFailure::UnknownHost) };
         let needs = underlay_for(network_mtu);
         if facts.mtu < needs {
-            return Self::Failed(BindingFailure::SmallUplink { host: name.into(), has: facts.mtu, needs });
+            return Self::Failed(BindingFailure::SmallUplink { has: facts.mtu, needs });
         }
         Self::Bound(facts.number)
     }
@@ -325,7 +325,7 @@ mod tests {
         let unknown = Binding::decide(Some("h"), None, 1398);
         assert_eq!((unknown.vif_type(), unknown.status(true)), ("binding_failed", Status::Error));
         let small = Binding::decide(Some("h"), Some(&facts(1499)), 1398);
-        assert_eq!(small.reason(), "host 'h' has an uplink of MTU 1499, the network needs 1500");
+        assert_eq!(small.reason(), "its host has an uplink of MTU 1499, the network needs 1500");
     }
 
     #[test]

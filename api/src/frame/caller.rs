@@ -107,6 +107,15 @@ impl Caller {
         self.claims.project_id()
     }
 
+    /// Whose objects it may change where that is not every service's: it sees more than this.
+    pub fn own(&self) -> Visibility {
+        match self.project() {
+            _ if self.has(Access::Admin) => Visibility::All,
+            Some(project) => Visibility::Project(project),
+            None => Visibility::Nothing,
+        }
+    }
+
     /// Whose objects it sees.
     pub fn view(&self) -> Visibility {
         if self.has(Access::Privileged) {

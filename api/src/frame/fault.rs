@@ -233,7 +233,7 @@ impl Refusal for NetworkError {
             Self::NoVniFree => (StatusCode::SERVICE_UNAVAILABLE, "NoNetworkAvailable"),
             Self::SharedInUse(_) => (StatusCode::CONFLICT, "InvalidSharedSetting"),
             Self::ExternalInUse(_) => (StatusCode::CONFLICT, "ExternalNetworkInUse"),
-            Self::HostTooSmall { .. } => (StatusCode::CONFLICT, "MtuInUse"),
+            Self::HostTooSmall(_) => (StatusCode::CONFLICT, "MtuInUse"),
         }
     }
 }

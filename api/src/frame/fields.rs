@@ -166,6 +166,11 @@ impl<'a> Fields<'a> {
         Self { fields, caller, above: None }
     }
 
+    /// What was sent, and not decoded yet.
+    pub(super) fn sent(&self) -> Value {
+        Value::Object(self.fields.clone())
+    }
+
     /// Below a parent.
     #[must_use]
     pub fn below(self, above: Option<Above>) -> Self {

@@ -49,6 +49,8 @@ pub trait Plain: Stored {
     const LAZY: bool = false;
     /// See [`Resource::PARENT`].
     const PARENT: Option<Parent<Item<Self>>> = None;
+    /// See [`Resource::PAGE`].
+    const PAGE: Option<usize> = None;
     /// Object type of the policies that share it. The map then has an attribute `shared`; where it
     /// may be written, the frame does that.
     const SHARED_AS: Option<&'static str> = None;
@@ -105,6 +107,11 @@ pub trait Plain: Stored {
 
     /// See [`Resource::before_list`].
     fn before_list(_tx: &mut Tx<'_>) -> impl Future<Output = Result<(), Fault>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Locks that everybody takes before that of the row.
+    fn before_lock(_conn: &mut AsyncPgConnection, _id: Uuid) -> impl Future<Output = Result<(), Fault>> + Send {
         std::future::ready(Ok(()))
     }
 
@@ -204,6 +211,7 @@ impl<R: Plain> Resource for Item<R> {
     const EXTENSIONS: &'static [Extension] = R::EXTENSIONS;
     const LAZY: bool = R::LAZY;
     const PARENT: Option<Parent<Self>> = R::PARENT;
+    const PAGE: Option<usize> = R::PAGE;
 
     fn map() -> &'static AttributeMap<Self> {
         R::map()
@@ -253,6 +261,7 @@ impl<R: Plain> Resource for Item<R> {
     }
 
     async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<Option<()>, Fault> {
+        R::before_lock(conn, id).await?;
         Ok(R::lock(conn, id).await?)
     }
 
@@ -263,7 +272,7 @@ impl<R: Plain> Resource for Item<R> {
         let mut shared = BTreeSet::new();
         for (row, draft) in made.iter().zip(commands) {
             if let (Some(object_type), Some(true), Some(project)) = (R::SHARED_AS, draft.shared, row.project()) {
-                sharing::share_with_all(tx.conn, object_type, row.id(), project, true).await?;
+                sharing::share_with_all(tx.conn, &mut tx.ledger, object_type, row.id(), project, true).await?;
                 shared.insert(row.id());
             }
         }
@@ -276,7 +285,7 @@ impl<R: Plain> Resource for Item<R> {
         R::before_update(tx, &old, &mut row).await?;
         let row = R::store(tx.conn, &row).await.map_err(|error| refused(error, &row))?;
         if let (Some(object_type), Some(shared), Some(project)) = (R::SHARED_AS, draft.shared, row.project()) {
-            sharing::share_with_all(tx.conn, object_type, row.id(), project, shared).await?;
+            sharing::share_with_all(tx.conn, &mut tx.ledger, object_type, row.id(), project, shared).await?;
         }
         R::after_update(tx, &old, &row).await?;
         Self::complete(tx.conn, tx.context, vec![row])
@@ -288,7 +297,7 @@ impl<R: Plain> Resource for Item<R> {
     async fn delete(tx: &mut Tx<'_>, (): (), old: Self) -> Result<(), Fault> {
         R::before_delete(tx, &old).await?;
         if let Some(object_type) = R::SHARED_AS {
-            sharing::forget(tx.conn, object_type, old.row.id()).await?;
+            sharing::forget(tx.conn, &mut tx.ledger, object_type, old.row.id()).await?;
         }
         R::erase(tx.conn, old.row.id()).await.map_err(|error| refused(error, &old.row))
     }

@@ -1,9 +1,9 @@
 //! The query string of a list: filters, fields, sort keys, paging.
 
-use super::attribute::AttributeMap;
+use super::attribute::{Attribute, AttributeMap};
 use super::decode::Decode;
 use super::fault::Fault;
-use super::resource::Resource;
+use super::resource::{Context, Resource};
 use crate::app::Settings;
 use actix_web::web;
 use ipnet::IpNet;
@@ -50,7 +50,7 @@ pub fn fields(pairs: &[(String, String)]) -> BTreeSet<String> {
 
 impl<R: Resource> ListQuery<R> {
     /// Parses and checks.
-    pub fn parse(map: &AttributeMap<R>, settings: &Settings, query: &str) -> Result<Self, Fault> {
+    pub fn parse(map: &AttributeMap<R>, context: &Context, query: &str) -> Result<Self, Fault> {
         let pairs = parameters(query)?;
         let all = |name: &str| pairs.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
         let last = |name: &str| pairs.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
@@ -66,10 +66,16 @@ impl<R: Resource> ListQuery<R> {
                 Some(text.parse::<u32>().map_err(|_| message())? as usize).filter(|limit| *limit > 0)
             }
         };
+        let limit = match (limit, R::PAGE) {
+            (Some(limit), Some(most)) => Some(limit.min(most)),
+            (limit, most) => limit.or(most),
+        };
+        // To ask for rows by what one is not shown would show it.
+        let known = |name: &str| map.get(name).filter(|attribute| context.caller.has(attribute.seen_by));
         Ok(Self {
-            filters: filters(map, settings, &pairs)?,
+            filters: filters(known, &context.settings, &pairs)?,
             fields: fields(&pairs),
-            sorts: sorts(map, &all("sort_key"), &all("sort_dir"))?,
+            sorts: sorts(known, &all("sort_key"), &all("sort_dir"))?,
             limit,
             marker: last("marker").filter(|marker| !marker.is_empty()).map(str::to_owned),
             reverse: last("page_reverse").map_or(Ok(false), reversed)?,
@@ -89,8 +95,8 @@ fn reversed(word: &str) -> Result<bool, Fault> {
 /// Values that one filter may name. Clients that know more objects by id ask in parts.
 const FILTER_VALUES: usize = 500;
 
-fn filters<R: Resource>(
-    map: &AttributeMap<R>,
+fn filters<'m, R: Resource>(
+    known: impl Fn(&str) -> Option<&'m Attribute<R>>,
     settings: &Settings,
     pairs: &[(String, String)],
 ) -> Result<Vec<Predicate<<R::Row as Listed>::Table>>, Fault> {
@@ -104,7 +110,7 @@ fn filters<R: Resource>(
             values.push(value.clone());
         }
     }
-    let filterable = |name: &str| map.get(name).filter(|known| known.is_filter());
+    let filterable = |name: &str| known(name).filter(|known| known.is_filter());
     let unknown: Vec<&str> = by_name.keys().copied().filter(|name| filterable(name).is_none()).collect();
     if !unknown.is_empty() {
         let names: Vec<String> = unknown.iter().map(|name| format!("'{name}'")).collect();
@@ -121,7 +127,11 @@ fn filters<R: Resource>(
     by_name.into_iter().filter_map(predicate).collect()
 }
 
-fn sorts<R: Resource>(map: &AttributeMap<R>, keys: &[&str], dirs: &[&str]) -> Result<Sorts<R>, Fault> {
+fn sorts<'m, R: Resource>(
+    known: impl Fn(&str) -> Option<&'m Attribute<R>>,
+    keys: &[&str],
+    dirs: &[&str],
+) -> Result<Sorts<R>, Fault> {
     if !dirs.is_empty() && keys.len() != dirs.len() {
         return Err(Fault::bad_request("The number of sort_keys and sort_dirs must be same"));
     }
@@ -131,7 +141,7 @@ fn sorts<R: Resource>(map: &AttributeMap<R>, keys: &[&str], dirs: &[&str]) -> Re
         if keys[..place].contains(name) {
             return Err(Fault::bad_request(format!("['{name}'] is given twice as sort_key")));
         }
-        let key = map.get(name).and_then(|attribute| attribute.sort);
+        let key = known(name).and_then(|attribute| attribute.sort);
         let key = key.ok_or_else(|| Fault::bad_request(format!("['{name}'] is invalid attribute for sort_key")))?;
         let dir = match dirs.get(place).copied().unwrap_or("asc") {
             "asc" => Dir::Asc,
@@ -145,7 +155,7 @@ fn sorts<R: Resource>(map: &AttributeMap<R>, keys: &[&str], dirs: &[&str]) -> Re
     }
     // The id makes the order total, so that a marker has one place in it.
     if !keys.contains(&"id") {
-        let id = map.get("id").and_then(|attribute| attribute.sort);
+        let id = known("id").and_then(|attribute| attribute.sort);
         sorts.push((id.ok_or_else(|| Fault::internal("a resource does not sort by id"))?, Dir::Asc));
     }
     Ok(sorts)

@@ -73,6 +73,11 @@ impl Operations {
         let only_service = caller.is(Role::Service) && !caller.is(Role::Admin) && !caller.is(Role::Member);
         caller.has(access) && (access == Access::Reader || self.service || !only_service)
     }
+
+    /// Whether a caller writes objects of projects other than his own.
+    pub fn anywhere(&self, caller: &Caller) -> bool {
+        caller.is(Role::Admin) || (self.service && caller.is(Role::Service))
+    }
 }
 
 /// An object of the API, with everything that its answer needs.
@@ -108,6 +113,9 @@ pub trait Resource: Sized + Send + Sync + 'static {
     const LAZY: bool = false;
     /// Below which objects its own lie.
     const PARENT: Option<Parent<Self>> = None;
+
+    /// What one answer to a list holds at most, also without `limit`; none: as many as are asked for.
+    const PAGE: Option<usize> = None;
 
     /// Its attributes.
     fn map() -> &'static AttributeMap<Self>;

@@ -6,8 +6,9 @@ use crate::app::App;
 use diesel_async::AsyncPgConnection;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use mizar_db::ledger::{Event, Ledger};
+use mizar_db::ledger::{self, Event, Ledger};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -50,7 +51,21 @@ impl Tx<'_> {
         project: Option<Uuid>,
         changes: Value,
     ) {
-        self.ledger.record(Event { action, object_type, object_id, project, changes });
+        self.ledger.record(Event { action, object_type, object_id, project, changes: bounded(changes) });
+    }
+
+    /// Refuses what would be too much anyway before the work is done. The charge still judges:
+    /// others may be faster.
+    pub async fn foresee(&mut self, resource: &'static str, more: &BTreeMap<Uuid, i64>) -> Result<(), Fault> {
+        let projects: Vec<Uuid> = more.keys().copied().collect();
+        let usage = ledger::usage(self.conn, resource, &projects).await?;
+        let default = self.context.settings.quotas.limit(resource);
+        let over = more.iter().any(|(project, count)| {
+            let (used, limit) = usage.get(project).copied().unwrap_or_default();
+            let limit = limit.unwrap_or(default);
+            limit >= 0 && used + count > limit
+        });
+        if over { Err(Fault::over_quota(&[resource.to_owned()])) } else { Ok(()) }
     }
 
     /// Writes the ledger, as the last statement before the commit.
@@ -66,6 +81,21 @@ impl Tx<'_> {
             .map(|usage| usage.resource)
             .collect();
         if over.is_empty() { Ok(()) } else { Err(Fault::over_quota(&over)) }
+    }
+}
+
+/// Bytes of one attribute that an audit event keeps. Descriptions and tags fit.
+const CHANGE_MAX: usize = 2048;
+
+/// Of larger values only the size: the log is kept for longer than the objects.
+fn bounded(changes: Value) -> Value {
+    let short = |value: Value| match value.to_string().len() {
+        length if length > CHANGE_MAX => Value::String(format!("{length} bytes")),
+        _ => value,
+    };
+    match changes {
+        Value::Object(fields) => Value::Object(fields.into_iter().map(|(name, value)| (name, short(value))).collect()),
+        other => short(other),
     }
 }
 

@@ -44,6 +44,7 @@ impl Plain for AuditEvent {
     const PATH: &'static str = "mizar/audit";
     const KIND: &'static str = "AuditEvent";
     const NOT_FOUND: &'static str = "AuditEventNotFound";
+    const PAGE: Option<usize> = Some(1000);
     const OPERATIONS: Operations = Operations { read: Access::Admin, ..Operations::READ_ONLY };
 
     fn attributes() -> Vec<Attr> {

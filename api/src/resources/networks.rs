@@ -16,7 +16,7 @@ use diesel_async::AsyncPgConnection;
 use mizar_db::listing::{Predicate, Visibility};
 use mizar_db::resources::network::{self, Hold, Network, NetworkRow};
 use mizar_db::schema::networks;
-use mizar_db::sharing::{external, shared_with_all};
+use mizar_db::sharing::{self, EXTERNAL, SHARED, external, shared_with_all};
 use mizar_db::{one_of, sort_key};
 use mizar_domain::dns::DnsDomain;
 use mizar_domain::id::{NetworkId, ProjectId};
@@ -232,24 +232,44 @@ impl Resource for Network {
     }
 
     async fn create(tx: &mut Tx<'_>, commands: &[CreateNetwork]) -> Result<Vec<Self>, Fault> {
-        Ok(network::create(tx.conn, tx.context.settings.underlay_mtu, commands).await?)
+        let made = network::create(tx.conn, tx.context.settings.underlay_mtu, commands).await?;
+        for Network { row, .. } in made.iter().filter(|network| network.shared) {
+            open(tx, row, SHARED, true).await?;
+        }
+        for Network { row, .. } in made.iter().filter(|network| network.external) {
+            open(tx, row, EXTERNAL, true).await?;
+        }
+        Ok(made)
     }
 
     async fn update(tx: &mut Tx<'_>, _held: NetworkRow, old: Self, command: &UpdateNetwork) -> Result<Self, Fault> {
+        if let Some(shared) = command.shared {
+            network::share(tx.conn, &mut tx.ledger, &old.row, shared).await?;
+        }
+        if let Some(external) = command.external {
+            open(tx, &old.row, EXTERNAL, external).await?;
+        }
         Ok(network::update(tx.conn, tx.context.settings.underlay_mtu, old, command).await?)
     }
 
-    /// Its subnets go with it, and count no more.
+    /// Its subnets and policies go with it, and count no more.
     async fn delete(tx: &mut Tx<'_>, _held: NetworkRow, old: Self) -> Result<(), Fault> {
         for owner in network::delete(tx.conn, &old).await? {
             tx.charge(owner, "subnet", -1);
         }
+        sharing::forget(tx.conn, &mut tx.ledger, network::NETWORK, old.row.id).await?;
         Ok(())
     }
 }
 
 fn refuse_default(fields: &mut Fields<'_>) -> Result<(), Fault> {
     fields.only("is_default", &[json!(false)], "there are no default networks")
+}
+
+/// Gives everybody access to a network, or takes it back.
+async fn open(tx: &mut Tx<'_>, network: &NetworkRow, action: &str, open: bool) -> QueryResult<()> {
+    let ledger = &mut tx.ledger;
+    sharing::open_to_all(tx.conn, ledger, action, network::NETWORK, network.id, network.project_id, open).await
 }
 
 fn zone_hints(fields: &mut Fields<'_>) -> Result<Vec<String>, Fault> {

@@ -14,8 +14,8 @@ use crate::frame::resource::Tx;
 use crate::{column, standard, stored};
 use diesel::sql_types::{Bool, Nullable, Text, Uuid as SqlUuid};
 use diesel::{OptionalExtension as _, QueryableByName, sql_query};
-use diesel_async::RunQueryDsl as _;
-use mizar_db::listing::Visibility;
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use mizar_db::listing::{self, Visibility};
 use mizar_db::resources::network::{self, Hold};
 use mizar_db::sharing::{EXTERNAL, SHARED};
 use serde_json::Value;
@@ -159,16 +159,25 @@ struct Answer {
 
 impl RbacPolicy {
     /// Locks the object, so that nobody begins to use it meanwhile; whose it is.
-    async fn hold_object(&self, tx: &mut Tx<'_>) -> Result<Option<Uuid>, Fault> {
+    /// Only of objects that `whose` covers: who may not change an object does not lock it.
+    async fn hold_object(&self, conn: &mut AsyncPgConnection, whose: Visibility) -> Result<Option<Uuid>, Fault> {
         let Some(kind) = sharable(&self.object_type) else { return Ok(None) };
         if kind.table == "networks" {
             // Commands on ports and subnets lock their network this way, not by its row.
-            let held = network::lock(tx.conn, Visibility::All, &[self.object_id], Hold::Alone).await?;
+            let held = network::lock(conn, whose, &[self.object_id], Hold::Alone).await?;
             return Ok(held.get(&self.object_id).map(|network| network.project_id));
         }
-        let statement = format!("SELECT project_id FROM {} WHERE id = $1 FOR UPDATE", kind.table);
-        let found: Option<Owner> =
-            sql_query(statement).bind::<SqlUuid, _>(self.object_id).get_result(tx.conn).await.optional()?;
+        let owner = match whose {
+            Visibility::All => None,
+            Visibility::Project(project) => Some(project),
+            Visibility::Nothing => return Ok(None),
+        };
+        let statement = format!(
+            "SELECT project_id FROM {} WHERE id = $1 AND ($2 IS NULL OR project_id = $2) FOR UPDATE",
+            kind.table
+        );
+        let statement = sql_query(statement).bind::<SqlUuid, _>(self.object_id).bind::<Nullable<SqlUuid>, _>(owner);
+        let found: Option<Owner> = statement.get_result(conn).await.optional()?;
         Ok(found.map(|owner| owner.project_id))
     }
 
@@ -268,15 +277,22 @@ impl Plain for RbacPolicy {
         Ok(())
     }
 
+    /// The object before its policy, as whoever deletes the object does.
+    async fn before_lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<(), Fault> {
+        let policy: Option<Self> = listing::find(conn, Visibility::All, None, id).await?;
+        match policy {
+            Some(policy) => policy.hold_object(conn, Visibility::All).await.map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
     /// The object must be there, and the caller's own. What is not to be seen is not there.
     async fn before_create(tx: &mut Tx<'_>, rows: &mut [Self]) -> Result<(), Fault> {
         // Locks of several objects are taken in one order.
         let mut order: Vec<&Self> = rows.iter().collect();
         order.sort_by_key(|policy| policy.object_id);
         for policy in order {
-            let owner = policy.hold_object(tx).await?;
-            let caller = &tx.context.caller;
-            if owner.is_none() || (owner != caller.project() && !caller.has(Access::Admin)) {
+            if policy.hold_object(tx.conn, tx.context.caller.own()).await?.is_none() {
                 let kind = sharable(&policy.object_type).map_or("RbacPolicyNotFound", |kind| kind.not_found);
                 let (kind_of, id) = (&policy.object_type, policy.object_id);
                 return Err(Fault::not_found(kind, format!("{kind_of} {id} could not be found.")));
@@ -286,14 +302,14 @@ impl Plain for RbacPolicy {
     }
 
     async fn before_update(tx: &mut Tx<'_>, old: &Item<Self>, new: &mut Self) -> Result<(), Fault> {
-        match old.row.hold_object(tx).await? {
+        match old.row.hold_object(tx.conn, Visibility::All).await? {
             Some(owner) if new.target_project != old.row.target_project => old.row.refuse_if_used(tx, owner).await,
             _ => Ok(()),
         }
     }
 
     async fn before_delete(tx: &mut Tx<'_>, old: &Item<Self>) -> Result<(), Fault> {
-        match old.row.hold_object(tx).await? {
+        match old.row.hold_object(tx.conn, Visibility::All).await? {
             Some(owner) => old.row.refuse_if_used(tx, owner).await,
             None => Ok(()),
         }

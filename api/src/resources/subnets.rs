@@ -283,7 +283,7 @@ impl Resource for Subnet {
 
     async fn create(tx: &mut Tx<'_>, commands: &[CreateSubnet<Range>]) -> Result<Vec<Self>, Fault> {
         let commands = allocate(tx, commands).await?;
-        let rows = subnet::create(tx.conn, tx.context.view, &commands).await?;
+        let rows = subnet::create(tx.conn, tx.context.caller.own(), &commands).await?;
         Ok(Self::complete(tx.conn, tx.context, rows).await?)
     }
 

@@ -11,6 +11,7 @@ mod concurrency;
 mod default_security_group_rules;
 mod discovery;
 mod floating_ips;
+mod foreign;
 mod frame;
 mod hostile;
 mod identity;

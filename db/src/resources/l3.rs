@@ -8,7 +8,7 @@ use super::network::NetworkRow;
 use super::port::{self, Port, PortRow};
 use super::{Failure, ObjectKind, network, port_commands};
 use crate::ledger::Ledger;
-use crate::listing::Visibility;
+use crate::listing::{self, Visibility};
 use crate::schema::{ports, router_interfaces};
 use crate::sharing;
 use crate::statement::statement;
@@ -214,7 +214,12 @@ pub async fn outside(
     view: Visibility,
     id: Uuid,
 ) -> QueryResult<Option<(NetworkRow, bool)>> {
-    let Some(row) = network::lock(conn, view, &[id], network::Hold::Shared).await?.remove(&id) else { return Ok(None) };
+    // Who does not see a network does not lock it; and while he waits, it may be hidden from him.
+    if listing::find::<NetworkRow>(conn, view, None, id).await?.is_none() {
+        return Ok(None);
+    }
+    network::lock(conn, Visibility::All, &[id], network::Hold::Shared).await?;
+    let Some(row) = listing::find::<NetworkRow>(conn, view, None, id).await? else { return Ok(None) };
     let external = sharing::external_among(conn, &[id]).await?.contains(&id);
     Ok(Some((row, external)))
 }

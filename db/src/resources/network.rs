@@ -1,10 +1,11 @@
 //! Networks.
 
-use super::{Failure, l3};
+use super::{Failure, ObjectKind, l3};
 use crate::entries;
-use crate::listing::{Listed, Predicate, Visibility};
+use crate::ledger::Ledger;
+use crate::listing::{self, Listed, Predicate, Visibility};
 use crate::schema::{hosts, networks, ports, rbac_policies, subnets};
-use crate::sharing::{self, shared_with};
+use crate::sharing::{self, SHARED, shared_with};
 use crate::statement::statement;
 use chrono::{DateTime, Utc};
 use diesel::dsl::{self, exists, now};
@@ -163,20 +164,33 @@ pub enum Hold {
 }
 
 statement! {
-    /// A network's VNI never changes, so it may be looked up in the statement that locks.
-    LockSharedById { class: i32 as Integer, ids: Vec<Uuid> as Array<SqlUuid> } -> Text
+    /// A network's VNI never changes, so it may be looked up in the statement that locks. Who may
+    /// not use a network does not lock it.
+    LockSharedById {
+        class: i32 as Integer,
+        project: Option<Uuid> as Nullable<SqlUuid>,
+        ids: Vec<Uuid> as Array<SqlUuid>,
+    } -> (SqlUuid, Text)
     {
-        "SELECT pg_advisory_xact_lock_shared(" class ", n.vni)::text FROM \
-         (SELECT vni FROM networks WHERE id = ANY(" ids ") ORDER BY vni) n"
+        "SELECT n.id, pg_advisory_xact_lock_shared(" class ", n.vni)::text FROM \
+         (SELECT o.id, o.vni FROM networks o, (SELECT " project "::uuid AS project) me WHERE o.id = ANY(" ids
+        ") AND (me.project IS NULL OR o.project_id = me.project OR EXISTS (SELECT FROM rbac_policies s \
+         WHERE s.object_type = 'network' AND s.object_id = o.id AND s.action = 'access_as_shared' \
+         AND (s.target_project IS NULL OR s.target_project = me.project))) ORDER BY o.vni) n"
     }
 }
 
 statement! {
-    /// As [`LockSharedById`].
-    LockAloneById { class: i32 as Integer, ids: Vec<Uuid> as Array<SqlUuid> } -> Text
+    /// As [`LockSharedById`], of the owner.
+    LockAloneById {
+        class: i32 as Integer,
+        project: Option<Uuid> as Nullable<SqlUuid>,
+        ids: Vec<Uuid> as Array<SqlUuid>,
+    } -> (SqlUuid, Text)
     {
-        "SELECT pg_advisory_xact_lock(" class ", n.vni)::text FROM \
-         (SELECT vni FROM networks WHERE id = ANY(" ids ") ORDER BY vni) n"
+        "SELECT n.id, pg_advisory_xact_lock(" class ", n.vni)::text FROM \
+         (SELECT o.id, o.vni FROM networks o, (SELECT " project "::uuid AS project) me WHERE o.id = ANY(" ids
+        ") AND (me.project IS NULL OR o.project_id = me.project) ORDER BY o.vni) n"
     }
 }
 
@@ -189,21 +203,54 @@ statement! {
     }
 }
 
-/// Locks the networks that the caller sees and reads them in the next statement. The answer has
-/// fewer networks than ids where some are not to be seen.
+/// Locks the networks that are the caller's to use and reads them in the next statement: to put
+/// ports on ([`Hold::Shared`]) his own and those shared with him, which those shared as external
+/// are not; otherwise his own. The rest is neither locked nor in the answer: [`refusal`] says why.
 pub async fn lock(
     conn: &mut AsyncPgConnection,
     view: Visibility,
     ids: &[Uuid],
     hold: Hold,
 ) -> QueryResult<BTreeMap<Uuid, NetworkRow>> {
-    let (class, ids) = (entries::NETWORK_LOCK, ids.to_vec());
-    match hold {
-        Hold::Shared => LockSharedById { class, ids: ids.clone() }.execute(conn).await?,
-        Hold::Alone => LockAloneById { class, ids: ids.clone() }.execute(conn).await?,
+    let project = match view {
+        Visibility::All => None,
+        Visibility::Project(project) => Some(project),
+        Visibility::Nothing => return Ok(BTreeMap::new()),
     };
-    let rows: Vec<NetworkRow> = NetworkRow::visible_to(view).filter(networks::id.eq_any(ids)).load(conn).await?;
+    let (class, ids) = (entries::NETWORK_LOCK, ids.to_vec());
+    let locked: Vec<(Uuid, String)> = match hold {
+        Hold::Shared => LockSharedById { class, project, ids }.load(conn).await?,
+        Hold::Alone => LockAloneById { class, project, ids }.load(conn).await?,
+    };
+    let ids: Vec<Uuid> = locked.into_iter().map(|(id, _)| id).collect();
+    let wanted = networks::table.filter(networks::id.eq_any(ids)).select(NetworkRow::as_select());
+    let rows: Vec<NetworkRow> = match project {
+        // A policy may have gone while the lock was waited for; an owner stays.
+        Some(project) if hold == Hold::Shared => {
+            let shared = rbac_policies::table
+                .filter(rbac_policies::object_type.eq(NETWORK))
+                .filter(rbac_policies::action.eq(SHARED))
+                .filter(rbac_policies::target_project.is_null().or(rbac_policies::target_project.eq(project)))
+                .select(rbac_policies::object_id);
+            wanted.filter(networks::project_id.eq(project).or(networks::id.eq_any(shared))).load(conn).await?
+        }
+        _ => wanted.load(conn).await?,
+    };
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// Why [`lock`] did not give a network: it is not there to the caller, or not his to use.
+pub(super) async fn refusal(
+    conn: &mut AsyncPgConnection,
+    view: Visibility,
+    id: NetworkId,
+    rule: &'static str,
+) -> Failure {
+    match listing::find::<NetworkRow>(conn, view, None, id.uuid()).await {
+        Ok(Some(_)) => Failure::Forbidden(rule),
+        Ok(None) => Failure::not_found(ObjectKind::Network, id),
+        Err(error) => error.into(),
+    }
 }
 
 /// Locks the network of a port with other commands on ports, and reads it in the next statement.
@@ -218,7 +265,7 @@ pub(super) async fn lock_of_port(conn: &mut AsyncPgConnection, port: Uuid) -> Qu
 /// that all fail once in 10^19.
 const DRAWS: usize = 16;
 
-/// Makes networks.
+/// Makes networks. To share them is the caller's to do.
 pub async fn create(
     conn: &mut AsyncPgConnection,
     underlay_mtu: u32,
@@ -233,12 +280,6 @@ pub async fn create(
         }
         let row = insert(conn, command, check_mtu(command.mtu, underlay_mtu)?).await?;
         writes.extend(mizar_compile::create(Object::Network(&row.model())));
-        if command.shared {
-            sharing::share_with_all(conn, NETWORK, row.id, row.project_id, true).await?;
-        }
-        if command.external {
-            sharing::open_to_all(conn, sharing::EXTERNAL, NETWORK, row.id, row.project_id, true).await?;
-        }
         made.push(Network {
             row,
             shared: command.shared,
@@ -284,7 +325,7 @@ async fn insert(conn: &mut AsyncPgConnection, command: &CreateNetwork, mtu: u32)
     Err(NetworkError::NoVniFree.into())
 }
 
-/// Changes a network that the caller has locked ([`Hold::Alone`]).
+/// Changes a network that the caller has locked ([`Hold::Alone`]), and [`share`]d if need be.
 pub async fn update(
     conn: &mut AsyncPgConnection,
     underlay_mtu: u32,
@@ -300,14 +341,10 @@ pub async fn update(
         }
         None => old.mtu,
     };
-    if let Some(shared) = command.shared {
-        share(conn, &old, shared).await?;
-    }
     if let Some(wish) = command.external {
         if !wish && l3::is_outside(conn, old.id).await? {
             return Err(NetworkError::ExternalInUse(old.id.into()).into());
         }
-        sharing::open_to_all(conn, sharing::EXTERNAL, NETWORK, old.id, old.project_id, wish).await?;
         external = sharing::external_among(conn, &[old.id]).await?.contains(&old.id);
     }
     let name = command.name.as_ref().map_or(old.name.as_str(), |name| name.as_str());
@@ -331,9 +368,15 @@ pub async fn update(
     Ok(Network { row, shared: command.shared.unwrap_or(shared), external, subnets, ipv4_scope, zones })
 }
 
-/// `shared` cannot be taken back while somebody has ports there whom no other policy lets in.
-async fn share(conn: &mut AsyncPgConnection, network: &NetworkRow, shared: bool) -> Result<(), Failure> {
-    sharing::share_with_all(conn, NETWORK, network.id, network.project_id, shared).await?;
+/// Sets `shared` of a locked network. It cannot be taken back while somebody has ports there whom
+/// no other policy lets in.
+pub async fn share(
+    conn: &mut AsyncPgConnection,
+    ledger: &mut Ledger,
+    network: &NetworkRow,
+    shared: bool,
+) -> Result<(), Failure> {
+    sharing::share_with_all(conn, ledger, NETWORK, network.id, network.project_id, shared).await?;
     if !shared {
         let foreign = ports::table
             .filter(ports::network_id.eq(network.id))
@@ -361,21 +404,17 @@ async fn check_hosts(conn: &mut AsyncPgConnection, network: Uuid, mtu: u32) -> R
         .filter(ports::network_id.eq(network))
         .filter(ports::host.is_not_null())
         .select(ports::host.assume_not_null());
-    let small: Option<String> = hosts::table
-        .filter(hosts::mtu.lt(underlay_for(mtu).cast_signed()))
-        .filter(hosts::number.eq_any(on_network))
-        .select(hosts::name)
-        .first(conn)
-        .await
-        .optional()?;
-    match small {
-        Some(host) => Err(NetworkError::HostTooSmall { mtu, host }.into()),
-        None => Ok(()),
+    let small =
+        hosts::table.filter(hosts::mtu.lt(underlay_for(mtu).cast_signed())).filter(hosts::number.eq_any(on_network));
+    match diesel::select(exists(small)).get_result(conn).await? {
+        true => Err(NetworkError::HostTooSmall(mtu).into()),
+        false => Ok(()),
     }
 }
 
 /// Deletes a network that the caller has locked ([`Hold::Alone`]), with its subnets; returns whose
-/// those were. Ports must be gone before: that is the tenant's to decide.
+/// those were. Ports must be gone before: that is the tenant's to decide. Its policies are the
+/// caller's to delete.
 pub async fn delete(conn: &mut AsyncPgConnection, network: &Network) -> Result<Vec<Uuid>, Failure> {
     let id = network.row.id;
     let ports: Vec<Uuid> =
@@ -388,7 +427,6 @@ pub async fn delete(conn: &mut AsyncPgConnection, network: &Network) -> Result<V
         .returning(super::subnet::SubnetRow::as_returning())
         .get_results(conn)
         .await?;
-    sharing::forget(conn, NETWORK, id).await?;
     diesel::delete(networks::table.find(id)).execute(conn).await?;
     let owners = subnets.iter().map(|subnet| subnet.project_id).collect();
     let mut writes = Vec::new();

@@ -3,7 +3,8 @@
 use super::address::FixedIpRow;
 use super::{Failure, ObjectKind, ipv4};
 use crate::listing::{Listed, Predicate, Visibility, parse_all};
-use crate::schema::{networks, port_ips, port_security_groups, ports};
+use crate::schema::{port_ips, port_security_groups, ports};
+use crate::sharing::on_own_network;
 use chrono::{DateTime, Utc};
 use diesel::dsl::{self, exists};
 use diesel::pg::Pg;
@@ -76,9 +77,8 @@ impl Listed for PortRow {
         match view {
             Visibility::All => all,
             Visibility::Project(project) => {
-                let own_network =
-                    networks::table.filter(networks::id.eq(ports::network_id)).filter(networks::project_id.eq(project));
-                all.filter(ports::project_id.eq(project).or(exists(own_network)))
+                let own = ports::project_id.eq(project).nullable();
+                all.filter(own.or(on_own_network::<ports::table>("ports.network_id", project)))
             }
             Visibility::Nothing => all.filter(false.into_sql::<diesel::sql_types::Bool>()),
         }

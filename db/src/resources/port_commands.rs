@@ -158,9 +158,9 @@ pub async fn create(
     let mut wanted = Vec::with_capacity(commands.len());
     let mut joining = Vec::with_capacity(commands.len());
     for command in commands {
-        let around = around
-            .get(&command.network.uuid())
-            .ok_or_else(|| Failure::not_found(ObjectKind::Network, command.network))?;
+        let Some(around) = around.get(&command.network.uuid()) else {
+            return Err(network::refusal(conn, view, command.network, "create_port").await);
+        };
         if is_foreign(view, &around.network) {
             check_foreign_create(command)?;
         }

@@ -4,8 +4,8 @@ use super::network::{Hold, NetworkRow};
 use super::{Failure, ObjectKind, inet, ipv4, network, violated};
 use crate::entries;
 use crate::listing::{Listed, Predicate, Visibility};
-use crate::schema::{networks, port_ips, subnets};
-use crate::sharing::shared_with;
+use crate::schema::{port_ips, subnets};
+use crate::sharing::{on_own_network, shared_with};
 use chrono::{DateTime, Utc};
 use diesel::dsl::{self, exists, now};
 use diesel::pg::Pg;
@@ -77,11 +77,9 @@ impl Listed for SubnetRow {
         match view {
             Visibility::All => all,
             Visibility::Project(project) => {
-                let own_network = networks::table
-                    .filter(networks::id.eq(subnets::network_id))
-                    .filter(networks::project_id.eq(project));
-                let own = subnets::project_id.eq(project).or(exists(own_network)).nullable();
-                all.filter(own.or(shared_with("subnets.network_id", network::NETWORK, project)))
+                let own = subnets::project_id.eq(project).nullable();
+                let own = own.or(on_own_network::<subnets::table>("subnets.network_id", project));
+                all.filter(own.or(shared_with::<subnets::table>("subnets.network_id", network::NETWORK, project)))
             }
             Visibility::Nothing => all.filter(false.into_sql::<diesel::sql_types::Bool>()),
         }
@@ -188,14 +186,9 @@ pub async fn create(
     let mut made = Vec::with_capacity(commands.len());
     let mut writes = Vec::new();
     for command in commands {
-        let network = networks
-            .get(&command.network.uuid())
-            .ok_or_else(|| Failure::not_found(ObjectKind::Network, command.network))?;
-        if let Visibility::Project(project) = view
-            && network.project_id != project
-        {
-            return Err(Failure::Forbidden("create_subnet"));
-        }
+        let Some(network) = networks.get(&command.network.uuid()) else {
+            return Err(network::refusal(conn, view, command.network, "create_subnet").await);
+        };
         check_affinity(conn, command).await?;
         let row = insert(conn, command).await?;
         writes.extend(mizar_compile::create(Object::Subnet(&row.model(network)?)));

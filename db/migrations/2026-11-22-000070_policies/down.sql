@@ -1,0 +1,1 @@
+DROP INDEX rbac_policies_target;
