@@ -6,6 +6,7 @@ use crate::frame::handlers;
 use crate::frame::quota::Quotas;
 use crate::identity::authority::Authority;
 use crate::identity::token::Tokens;
+use crate::observe::health::Readiness;
 use crate::observe::limits::{Limiter, Limits};
 use crate::observe::logins::limit_logins;
 use crate::observe::metrics::Metrics;
@@ -53,13 +54,23 @@ pub struct App {
     pub limiter: Limiter,
     /// What operators see.
     pub metrics: Metrics,
+    /// Whether this replica can serve.
+    pub readiness: Readiness,
 }
 
 impl App {
     /// A server's state, with nothing counted yet.
     pub fn new(pool: DbPool, authority: impl Into<Authority>, settings: Settings, agents: Option<Probe>) -> Self {
         let (limiter, metrics) = (Limiter::new(&settings.limits), Metrics::new(agents.as_ref()));
-        Self { pool, authority: authority.into(), settings: Arc::new(settings), agents, limiter, metrics }
+        Self {
+            pool,
+            authority: authority.into(),
+            settings: Arc::new(settings),
+            agents,
+            limiter,
+            metrics,
+            readiness: Readiness::default(),
+        }
     }
 
     /// The embedded identity service's. Its routes are there only where it is.

@@ -1,12 +1,13 @@
 //! `/v3/users/{user}/application_credentials`: what programs log in with instead of a password.
 
 use super::common::{
-    Body, Filters, at, bad, bad_field, change, connection, fault, forbidden, listed, made, missing, name, own_or_admin,
-    parse, shown, text,
+    Body, Filters, at, bad, bad_field, connection, event, fault, forbidden, listed, made, missing, name, own_or_admin,
+    parse, record, shown, text,
 };
 use super::{password, views};
 use crate::app::App;
 use crate::frame::caller::Caller;
+use crate::frame::context::Context;
 use crate::frame::fault::Fault;
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
@@ -16,8 +17,9 @@ use futures::FutureExt as _;
 use mizar_db::identity::assignments::On;
 use mizar_db::identity::credentials::{self, CredentialRow};
 use mizar_db::identity::{RoleRow, roles};
+use mizar_db::ledger::Event;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -124,16 +126,17 @@ fn new_secret() -> String {
 
 async fn create(
     app: web::Data<App>,
-    caller: Caller,
+    context: Context,
     user: web::Path<String>,
     body: Body<CreateApplicationCredential>,
 ) -> Result<HttpResponse, Fault> {
     // Nobody else may make one, administrators neither: it would be a way to act as the user.
+    let caller = &context.caller;
     let user = parse("user", &user)?;
     if caller.claims.user_id() != Some(user) {
         return Err(forbidden());
     }
-    may_manage(&caller)?;
+    may_manage(caller)?;
     let NewCredential {
         name: wanted,
         description,
@@ -165,11 +168,13 @@ async fn create(
         unrestricted: unrestricted.unwrap_or(false),
         expires_at: expires_at.as_deref().map(moment).transpose()?,
     };
-    let names = wanted_roles(&app, &caller, wanted_names.unwrap_or_default()).await?;
+    let names = wanted_roles(&app, caller, wanted_names.unwrap_or_default()).await?;
     row.secret_hash = password::hash(secret.clone()).await?;
     let stored = row.clone();
     let on = On::Project(project);
-    let roles = change(&app, move |conn| {
+    let event = event("create", "application_credential", row.id, body.1);
+    let event = Event { project: Some(project), ..event };
+    let roles = record(&app, context.actor(), event, move |conn| {
         let (row, names, on) = (stored.clone(), names.clone(), on.clone());
         async move { credentials::create(conn, &row, &names, &on).await }.boxed()
     })
@@ -213,12 +218,17 @@ async fn show(app: web::Data<App>, caller: Caller, path: web::Path<(String, Stri
     Ok(shown("application_credential", views::application_credential(row, roles, &app.settings)))
 }
 
-async fn delete(app: web::Data<App>, caller: Caller, path: web::Path<(String, String)>) -> Result<HttpResponse, Fault> {
+async fn delete(
+    app: web::Data<App>,
+    context: Context,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Fault> {
     let (user, id) = path.into_inner();
-    let user = own_or_admin(&caller, &user)?;
-    may_manage(&caller)?;
+    let user = own_or_admin(&context.caller, &user)?;
+    may_manage(&context.caller)?;
     let id = parse("Application Credential", &id)?;
-    let revoked = change(&app, move |conn| credentials::delete(conn, user, id).boxed()).await?;
+    let event = event("delete", "application_credential", id, json!({"user": views::id_text(user)}));
+    let revoked = record(&app, context.actor(), event, move |conn| credentials::delete(conn, user, id).boxed()).await?;
     app.tokens()?.revoke([revoked]);
     Ok(HttpResponse::NoContent().finish())
 }

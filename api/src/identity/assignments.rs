@@ -1,7 +1,7 @@
 //! Who has which role on what: `/v3/{projects,domains}/{id}/users/{user}/roles`, the same for the
 //! system, and `/v3/role_assignments`.
 
-use super::common::{Admin, Filters, admin, at, bad, change, connection, fault, listed, missing, parse};
+use super::common::{Admin, Filters, admin, at, bad, connection, event, fault, listed, missing, parse, record};
 use super::roles::find as find_role;
 use super::views::{self, AssignmentScope, Reference, RoleAssignment, id_text};
 use crate::app::App;
@@ -11,12 +11,10 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload};
 use diesel_async::AsyncPgConnection;
 use futures::FutureExt as _;
-use mizar_db::identity::assignments::{self, Assignment, AssignmentFilter, On};
-use mizar_db::identity::domains::DomainFilter;
-use mizar_db::identity::projects::ProjectFilter;
-use mizar_db::identity::users::UserFilter;
-use mizar_db::identity::{DomainRef, Named, domains, projects, roles, users};
-use std::collections::HashMap;
+use mizar_db::identity::assignments::{self, Account, Assignment, AssignmentFilter, Names, On};
+use mizar_db::identity::{DomainRef, Named, RoleRow, domains, projects, users};
+use mizar_db::ledger::Event;
+use serde_json::json;
 use std::future::{Ready, ready};
 use uuid::Uuid;
 
@@ -61,6 +59,17 @@ impl FromRequest for Whose {
 }
 
 impl Whose {
+    /// What the audit log says: the object is the user.
+    fn event(&self, action: &'static str, role: &RoleRow) -> Event {
+        let (on, project) = match &self.on {
+            On::Project(id) => (json!({"project": id_text(*id)}), Some(*id)),
+            On::Domain(id) => (json!({ "domain": id }), None),
+            On::System => (json!("system"), None),
+        };
+        let changes = json!({"role": role.name, "on": on});
+        Event { project, ..event(action, "role_assignment", self.user, changes) }
+    }
+
     /// Refuses what does not exist, by name.
     async fn exists(&self, conn: &mut AsyncPgConnection) -> Result<(), Fault> {
         if users::find(conn, &Named::Id(self.user)).await.map_err(fault)?.is_none() {
@@ -94,17 +103,32 @@ async fn check(app: web::Data<App>, _: Admin, whose: Whose, request: HttpRequest
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn assign(app: web::Data<App>, _: Admin, whose: Whose, request: HttpRequest) -> Result<HttpResponse, Fault> {
+async fn assign(
+    app: web::Data<App>,
+    Admin(actor): Admin,
+    whose: Whose,
+    request: HttpRequest,
+) -> Result<HttpResponse, Fault> {
     let role = find_role(&app, request.match_info().query("role")).await?;
-    let mut conn = connection(&app).await?;
-    whose.exists(&mut conn).await?;
-    assignments::assign(&mut conn, whose.user, &whose.on, &role.name).await?;
+    whose.exists(&mut *connection(&app).await?).await?;
+    let event = whose.event("create", &role);
+    record(&app, actor, event, move |conn| {
+        let (user, on, role) = (whose.user, whose.on.clone(), role.name.clone());
+        async move { assignments::assign(conn, user, &on, &role).await }.boxed()
+    })
+    .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn unassign(app: web::Data<App>, _: Admin, whose: Whose, request: HttpRequest) -> Result<HttpResponse, Fault> {
+async fn unassign(
+    app: web::Data<App>,
+    Admin(actor): Admin,
+    whose: Whose,
+    request: HttpRequest,
+) -> Result<HttpResponse, Fault> {
     let role = find_role(&app, request.match_info().query("role")).await?;
-    let revoked = change(&app, move |conn| {
+    let event = whose.event("delete", &role);
+    let revoked = record(&app, actor, event, move |conn| {
         let (user, on, role) = (whose.user, whose.on.clone(), role.name.clone());
         async move { assignments::unassign(conn, user, &on, &role).await }.boxed()
     })
@@ -144,54 +168,33 @@ async fn list(app: web::Data<App>, caller: Caller, filters: Filters) -> Result<H
     let mut shown: Vec<RoleAssignment> =
         rows.iter().map(|row: &Assignment| views::assignment(row.clone(), &app.settings)).collect();
     if filters.flag("include_names") == Some(true) {
-        let names = Names::read(&mut conn).await?;
-        shown.iter_mut().for_each(|assignment| names.add(assignment));
+        let names = assignments::names(&mut conn, &rows).await.map_err(fault)?;
+        for (row, assignment) in rows.iter().zip(&mut shown) {
+            name(assignment, row, &names);
+        }
     }
     Ok(listed("role_assignments", shown))
 }
 
-/// Names of everything that an assignment refers to.
-struct Names {
-    users: HashMap<String, (String, String)>,
-    projects: HashMap<String, (String, String)>,
-    domains: HashMap<String, String>,
-    roles: HashMap<String, String>,
+fn named_domain(id: &str, names: &Names) -> Reference {
+    Reference { id: id.to_owned(), name: names.domains.get(id).cloned(), domain: None }
 }
 
-impl Names {
-    async fn read(conn: &mut AsyncPgConnection) -> Result<Self, Fault> {
-        let users = users::list(conn, &UserFilter::default()).await.map_err(fault)?;
-        let projects = projects::list(conn, &ProjectFilter::default()).await.map_err(fault)?;
-        let domains = domains::list(conn, &DomainFilter::default()).await.map_err(fault)?;
-        let roles = roles::list(conn, None).await.map_err(fault)?;
-        Ok(Self {
-            users: users.into_iter().map(|row| (id_text(row.id), (row.name, row.domain_id))).collect(),
-            projects: projects.into_iter().map(|row| (id_text(row.id), (row.name, row.domain_id))).collect(),
-            domains: domains.into_iter().map(|row| (row.id, row.name)).collect(),
-            roles: roles.into_iter().map(|row| (id_text(row.id), row.name)).collect(),
-        })
+fn named_account(reference: &mut Reference, account: Option<&Account>, names: &Names) {
+    if let Some(Account { name, domain }) = account {
+        reference.name = Some(name.clone());
+        reference.domain = Some(Box::new(named_domain(domain, names)));
     }
+}
 
-    fn domain(&self, id: &str) -> Reference {
-        Reference { id: id.to_owned(), name: self.domains.get(id).cloned(), domain: None }
-    }
-
-    fn account(&self, accounts: &HashMap<String, (String, String)>, reference: &mut Reference) {
-        if let Some((name, domain)) = accounts.get(&reference.id) {
-            reference.name = Some(name.clone());
-            reference.domain = Some(Box::new(self.domain(domain)));
-        }
-    }
-
-    fn add(&self, assignment: &mut RoleAssignment) {
-        self.account(&self.users, &mut assignment.user);
-        assignment.role.name = self.roles.get(&assignment.role.id).cloned();
-        let AssignmentScope { project, domain, system: _ } = &mut assignment.scope;
-        if let Some(project) = project {
-            self.account(&self.projects, project);
-        }
-        if let Some(domain) = domain {
-            *domain = self.domain(&domain.id);
-        }
+/// Adds the names of what an assignment refers to.
+fn name(shown: &mut RoleAssignment, row: &Assignment, names: &Names) {
+    named_account(&mut shown.user, names.users.get(&row.user), names);
+    shown.role.name = Some(row.role.name.clone());
+    let AssignmentScope { project, domain, system: _ } = &mut shown.scope;
+    match (&row.on, project, domain) {
+        (On::Project(id), Some(project), _) => named_account(project, names.projects.get(id), names),
+        (On::Domain(id), _, Some(domain)) => *domain = named_domain(id, names),
+        _ => {}
     }
 }

@@ -1,13 +1,14 @@
 //! `/v3/auth`: tokens, and what the caller may scope one to.
 
 use super::catalog::{CatalogEntry, catalog};
-use super::common::{Body, at, bad, change, connection, fault, forbidden, listed};
+use super::common::{Body, at, bad, connection, event, fault, forbidden, listed, record};
 use super::login;
 use super::requests::TokenRequest;
 use super::token::{Claims, NamedRef, ProjectRef};
 use super::views::{self, All};
 use crate::app::{App, Settings};
 use crate::frame::caller::{Caller, Role};
+use crate::frame::context::Context;
 use crate::frame::fault::Fault;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
@@ -18,6 +19,7 @@ use mizar_db::identity::assignments::{self, AssignmentFilter, On};
 use mizar_db::identity::domains::{self, DomainFilter};
 use mizar_db::identity::projects::{self, ProjectFilter};
 use mizar_db::identity::revocations;
+use mizar_db::ledger::Event;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -153,10 +155,12 @@ async fn check(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Res
 }
 
 /// DELETE: takes a token back.
-async fn revoke(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Fault> {
-    let claims = subject(&app, &caller, &request)?;
+async fn revoke(app: web::Data<App>, context: Context, request: HttpRequest) -> Result<HttpResponse, Fault> {
+    let claims = subject(&app, &context.caller, &request)?;
     let user = claims.user_id().unwrap_or_default();
-    let revoked = change(&app, move |conn| {
+    let event = event("revoke", "token", user, json!({"audit_id": claims.audit_id()}));
+    let event = Event { project: claims.project_id(), ..event };
+    let revoked = record(&app, context.actor(), event, move |conn| {
         let (audit_id, expires_at) = (claims.audit_id().to_owned(), claims.expires_at());
         async move { revocations::revoke_one(conn, user, &audit_id, expires_at).await }.boxed()
     })

@@ -2,22 +2,27 @@
 
 use crate::app::App;
 use crate::frame::caller::{Access, Caller};
+use crate::frame::context::Context;
 use crate::frame::fault::Fault;
 use crate::frame::fields::JsonBody;
 use crate::frame::handlers::method_not_allowed;
 use crate::frame::query::parameters;
+use crate::observe::request::RequestId;
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, HttpResponse, Resource, web};
 use diesel_async::AsyncPgConnection;
+use futures::FutureExt as _;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use mizar_db::identity::AccountError;
+use mizar_db::ledger::{Actor, Event, Ledger};
 use mizar_db::pool::Connection;
 use mizar_domain::text::Text;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// A path that answers 405 to other methods than those it is given.
@@ -85,16 +90,79 @@ where
     Ok(app.pool.transaction(work).await?)
 }
 
+/// Runs a change in a transaction that also writes it down in the audit log.
+pub async fn record<T, F>(app: &App, actor: Actor, event: Event, work: F) -> Result<T, Fault>
+where
+    T: Send,
+    F: for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T, AccountError>> + Send + Sync + 'static,
+{
+    let work = Arc::new(work);
+    change(app, move |conn| {
+        let (work, actor, event) = (Arc::clone(&work), actor.clone(), event.clone());
+        async move {
+            let done = work(conn).await?;
+            let mut ledger = Ledger::default();
+            ledger.record(event);
+            ledger.close(conn, &actor).await?;
+            Ok(done)
+        }
+        .boxed()
+    })
+    .await
+}
+
+/// What the audit log says of a change.
+pub fn event(action: &'static str, object_type: &'static str, object_id: Uuid, changes: Value) -> Event {
+    Event { action, object_type, object_id, project: None, changes }
+}
+
+/// A domain in the audit log, which names everything by UUID: the default domain, whose id is none,
+/// is all zeros.
+pub fn domain_object(id: &str) -> Uuid {
+    Uuid::parse_str(id).unwrap_or_default()
+}
+
+/// Somebody who proves by the request itself, without a token, that it is this user.
+pub fn bearer_of_proof(app: &App, request: &HttpRequest, user: Uuid, user_name: String) -> Actor {
+    Actor {
+        request_id: request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone()).unwrap_or_default(),
+        remote: app.limiter.address(request).map(|address| address.to_string()).unwrap_or_default(),
+        user_id: user.simple().to_string(),
+        user_name,
+        ..Actor::default()
+    }
+}
+
+/// What was sent, as the audit log keeps it: without the envelope, and without what nobody may read.
+fn without_secrets(body: &Value) -> Value {
+    match body {
+        Value::Object(envelope) if envelope.len() == 1 => {
+            let attributes = envelope.values().next().and_then(Value::as_object).cloned().unwrap_or_default();
+            let secret = |name: &str| matches!(name, "password" | "original_password" | "secret");
+            let shown = attributes.into_iter().map(|(name, value)| {
+                let value = if secret(&name) { json!("***") } else { value };
+                (name, value)
+            });
+            Value::Object(shown.collect())
+        }
+        _ => json!({}),
+    }
+}
+
 /// The caller, who is an administrator.
-pub struct Admin;
+pub struct Admin(pub Actor);
 
 impl FromRequest for Admin {
     type Error = Fault;
     type Future = LocalBoxFuture<'static, Result<Self, Fault>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let caller = Caller::from_request(request, payload);
-        Box::pin(async move { admin(&caller.await?).map(|()| Self) })
+        let context = Context::from_request(request, payload);
+        Box::pin(async move {
+            let context = context.await?;
+            admin(&context.caller)?;
+            Ok(Self(context.actor()))
+        })
     }
 }
 
@@ -112,8 +180,9 @@ pub fn own_or_admin(caller: &Caller, id: &str) -> Result<Uuid, Fault> {
     user.map_err(|_| missing("user", id))
 }
 
-/// A JSON body of a known form, bounded; every refusal names the field.
-pub struct Body<T>(pub T);
+/// A JSON body of a known form, bounded; every refusal names the field. Second, what the audit log
+/// says of it.
+pub struct Body<T>(pub T, pub Value);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     type Error = Fault;
@@ -123,7 +192,8 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
         let body = JsonBody::from_request(request, payload);
         Box::pin(async move {
             let JsonBody(value) = body.await.map_err(Fault::of_identity)?;
-            serde_json::from_value(value).map(Self).map_err(|error| bad(error.to_string()))
+            let said = without_secrets(&value);
+            serde_json::from_value(value).map(|body| Self(body, said)).map_err(|error| bad(error.to_string()))
         })
     }
 }

@@ -1,7 +1,8 @@
 //! `/v3/domains`.
 
 use super::common::{
-    Admin, Body, Filters, at, bad_field, change, connection, fault, listed, made, missing, name, nothing, shown, text,
+    Admin, Body, Filters, at, bad_field, connection, domain_object, event, fault, listed, made, missing, name, nothing,
+    record, shown, text,
 };
 use super::views;
 use crate::app::App;
@@ -13,7 +14,7 @@ use futures::FutureExt as _;
 use mizar_db::identity::domains::{self, DomainChange, DomainFilter};
 use mizar_db::identity::{DomainRef, DomainRow};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -88,7 +89,7 @@ async fn show(app: web::Data<App>, _: Caller, id: web::Path<String>) -> Result<H
     Ok(shown("domain", views::domain(row, &app.settings)))
 }
 
-async fn create(app: web::Data<App>, _: Admin, body: Body<CreateDomain>) -> Result<HttpResponse, Fault> {
+async fn create(app: web::Data<App>, Admin(actor): Admin, body: Body<CreateDomain>) -> Result<HttpResponse, Fault> {
     let NewDomain { name: wanted, description, enabled, explicit_domain_id, tags, options } = body.0.domain;
     nothing("tags", tags)?;
     nothing("options", options)?;
@@ -102,13 +103,19 @@ async fn create(app: web::Data<App>, _: Admin, body: Body<CreateDomain>) -> Resu
         description: text::<1024>("description", description.unwrap_or_default())?,
         enabled: enabled.unwrap_or(true),
     };
-    domains::create(&mut *connection(&app).await?, &row).await?;
+    let event = event("create", "domain", id, body.1);
+    let stored = row.clone();
+    record(&app, actor, event, move |conn| {
+        let row = stored.clone();
+        async move { domains::create(conn, &row).await }.boxed()
+    })
+    .await?;
     Ok(made("domain", views::domain(row, &app.settings)))
 }
 
 async fn update(
     app: web::Data<App>,
-    _: Admin,
+    Admin(actor): Admin,
     id: web::Path<String>,
     body: Body<UpdateDomain>,
 ) -> Result<HttpResponse, Fault> {
@@ -121,7 +128,8 @@ async fn update(
         enabled,
     };
     let id = known(id)?;
-    let (row, revoked) = change(&app, move |conn| {
+    let event = event("update", "domain", domain_object(&id), body.1);
+    let (row, revoked) = record(&app, actor, event, move |conn| {
         let (id, wanted) = (id.clone(), wanted.clone());
         async move { domains::update(conn, &id, &wanted).await }.boxed()
     })
@@ -130,9 +138,10 @@ async fn update(
     Ok(shown("domain", views::domain(row, &app.settings)))
 }
 
-async fn delete(app: web::Data<App>, _: Admin, id: web::Path<String>) -> Result<HttpResponse, Fault> {
+async fn delete(app: web::Data<App>, Admin(actor): Admin, id: web::Path<String>) -> Result<HttpResponse, Fault> {
     let id = known(id)?;
-    let revoked = change(&app, move |conn| {
+    let event = event("delete", "domain", domain_object(&id), json!({}));
+    let revoked = record(&app, actor, event, move |conn| {
         let id = id.clone();
         async move { domains::delete(conn, &id).await }.boxed()
     })

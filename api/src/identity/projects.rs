@@ -1,8 +1,8 @@
 //! `/v3/projects`.
 
 use super::common::{
-    Admin, Body, Filters, admin, at, bad_field, change, connection, fault, listed, made, missing, name, nothing, parse,
-    shown, text,
+    Admin, Body, Filters, admin, at, bad_field, connection, event, fault, listed, made, missing, name, nothing, parse,
+    record, shown, text,
 };
 use super::views;
 use crate::app::App;
@@ -13,8 +13,9 @@ use actix_web::web::{self, ServiceConfig};
 use futures::FutureExt as _;
 use mizar_db::identity::projects::{self, ProjectChange, ProjectFilter};
 use mizar_db::identity::{DEFAULT_DOMAIN, Named, ProjectRow};
+use mizar_db::ledger::Event;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -125,7 +126,7 @@ fn tags(tags: Vec<String>) -> Result<Vec<String>, Fault> {
     unique.into_iter().map(|tag| text::<255>("tags", tag)).collect()
 }
 
-async fn create(app: web::Data<App>, _: Admin, body: Body<CreateProject>) -> Result<HttpResponse, Fault> {
+async fn create(app: web::Data<App>, Admin(actor): Admin, body: Body<CreateProject>) -> Result<HttpResponse, Fault> {
     let NewProject { name: wanted, description, domain_id, parent_id, enabled, is_domain, tags: wanted_tags, options } =
         body.0.project;
     let domain_id = domain_id.unwrap_or_else(|| DEFAULT_DOMAIN.into());
@@ -142,13 +143,19 @@ async fn create(app: web::Data<App>, _: Admin, body: Body<CreateProject>) -> Res
         enabled: enabled.unwrap_or(true),
         tags: tags(wanted_tags.unwrap_or_default())?,
     };
-    projects::create(&mut *connection(&app).await?, &row).await?;
+    let event = Event { project: Some(row.id), ..event("create", "project", row.id, body.1) };
+    let stored = row.clone();
+    record(&app, actor, event, move |conn| {
+        let row = stored.clone();
+        async move { projects::create(conn, &row).await }.boxed()
+    })
+    .await?;
     Ok(made("project", views::project(row, &app.settings)))
 }
 
 async fn update(
     app: web::Data<App>,
-    _: Admin,
+    Admin(actor): Admin,
     id: web::Path<String>,
     body: Body<UpdateProject>,
 ) -> Result<HttpResponse, Fault> {
@@ -161,7 +168,8 @@ async fn update(
         enabled,
         tags: wanted_tags.map(tags).transpose()?,
     };
-    let (row, revoked) = change(&app, move |conn| {
+    let event = Event { project: Some(id), ..event("update", "project", id, body.1) };
+    let (row, revoked) = record(&app, actor, event, move |conn| {
         let wanted = wanted.clone();
         async move { projects::update(conn, id, &wanted).await }.boxed()
     })
@@ -170,9 +178,10 @@ async fn update(
     Ok(shown("project", views::project(row, &app.settings)))
 }
 
-async fn delete(app: web::Data<App>, _: Admin, id: web::Path<String>) -> Result<HttpResponse, Fault> {
+async fn delete(app: web::Data<App>, Admin(actor): Admin, id: web::Path<String>) -> Result<HttpResponse, Fault> {
     let id = parse("project", &id)?;
-    let revoked = change(&app, move |conn| projects::delete(conn, id).boxed()).await?;
+    let event = Event { project: Some(id), ..event("delete", "project", id, json!({})) };
+    let revoked = record(&app, actor, event, move |conn| projects::delete(conn, id).boxed()).await?;
     app.tokens()?.revoke([revoked]);
     Ok(HttpResponse::NoContent().finish())
 }

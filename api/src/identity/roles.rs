@@ -1,7 +1,8 @@
 //! `/v3/roles`.
 
 use super::common::{
-    Admin, Body, Filters, at, change, connection, fault, listed, made, missing, name, nothing, parse, shown, text,
+    Admin, Body, Filters, at, connection, event, fault, listed, made, missing, name, nothing, parse, record, shown,
+    text,
 };
 use super::views;
 use crate::app::App;
@@ -13,7 +14,7 @@ use futures::FutureExt as _;
 use mizar_db::identity::RoleRow;
 use mizar_db::identity::roles;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -79,7 +80,7 @@ async fn show(app: web::Data<App>, _: Caller, id: web::Path<String>) -> Result<H
     Ok(shown("role", views::role(find(&app, &id).await?, &app.settings)))
 }
 
-async fn create(app: web::Data<App>, _: Admin, body: Body<CreateRole>) -> Result<HttpResponse, Fault> {
+async fn create(app: web::Data<App>, Admin(actor): Admin, body: Body<CreateRole>) -> Result<HttpResponse, Fault> {
     let NewRole { name: wanted, description, domain_id, options } = body.0.role;
     nothing("domain_id", domain_id)?;
     nothing("options", options)?;
@@ -89,13 +90,19 @@ async fn create(app: web::Data<App>, _: Admin, body: Body<CreateRole>) -> Result
         description: text::<1024>("description", description.unwrap_or_default())?,
         builtin: false,
     };
-    roles::create(&mut *connection(&app).await?, &row).await?;
+    let event = event("create", "role", row.id, body.1);
+    let stored = row.clone();
+    record(&app, actor, event, move |conn| {
+        let row = stored.clone();
+        async move { roles::create(conn, &row).await }.boxed()
+    })
+    .await?;
     Ok(made("role", views::role(row, &app.settings)))
 }
 
 async fn update(
     app: web::Data<App>,
-    _: Admin,
+    Admin(actor): Admin,
     id: web::Path<String>,
     body: Body<UpdateRole>,
 ) -> Result<HttpResponse, Fault> {
@@ -104,7 +111,8 @@ async fn update(
     nothing("options", options)?;
     let wanted = wanted.map(|wanted| name::<255>("name", wanted)).transpose()?;
     let description = description.map(|wanted| text::<1024>("description", wanted)).transpose()?;
-    let (row, revoked) = change(&app, move |conn| {
+    let event = event("update", "role", id, body.1);
+    let (row, revoked) = record(&app, actor, event, move |conn| {
         let (wanted, description) = (wanted.clone(), description.clone());
         roles::update(conn, id, wanted, description).boxed()
     })
@@ -113,9 +121,10 @@ async fn update(
     Ok(shown("role", views::role(row, &app.settings)))
 }
 
-async fn delete(app: web::Data<App>, _: Admin, id: web::Path<String>) -> Result<HttpResponse, Fault> {
+async fn delete(app: web::Data<App>, Admin(actor): Admin, id: web::Path<String>) -> Result<HttpResponse, Fault> {
     let id = parse("role", &id)?;
-    let revoked = change(&app, move |conn| roles::delete(conn, id).boxed()).await?;
+    let event = event("delete", "role", id, json!({}));
+    let revoked = record(&app, actor, event, move |conn| roles::delete(conn, id).boxed()).await?;
     app.tokens()?.revoke(revoked);
     Ok(HttpResponse::NoContent().finish())
 }

@@ -1,22 +1,22 @@
 //! `/v3/users`.
 
 use super::common::{
-    Admin, Body, Filters, at, bad_field, change, connection, fault, listed, made, missing, name, nothing, own_or_admin,
-    parse, refused, shown, text,
+    Admin, Body, Filters, at, bad_field, bearer_of_proof, connection, event, fault, listed, made, missing, name,
+    nothing, own_or_admin, parse, record, refused, shown, text,
 };
 use super::{password, projects, views};
 use crate::app::App;
 use crate::frame::caller::Caller;
 use crate::frame::fault::Fault;
-use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
 use futures::FutureExt as _;
 use mizar_db::identity::projects as project_rows;
 use mizar_db::identity::users::{self, UserChange, UserFilter};
 use mizar_db::identity::{DEFAULT_DOMAIN, Named, UserRow};
 use mizar_domain::patch::Patch;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -149,7 +149,7 @@ async fn list_projects(
     Ok(listed("projects", rows.into_iter().map(|row| views::project(row, &app.settings))))
 }
 
-async fn create(app: web::Data<App>, _: Admin, body: Body<CreateUser>) -> Result<HttpResponse, Fault> {
+async fn create(app: web::Data<App>, Admin(actor): Admin, body: Body<CreateUser>) -> Result<HttpResponse, Fault> {
     let NewUser { name: wanted, password, domain_id, enabled, default_project_id, email, description, options } =
         body.0.user;
     nothing("options", options)?;
@@ -166,13 +166,19 @@ async fn create(app: web::Data<App>, _: Admin, body: Body<CreateUser>) -> Result
     if let Some(password) = password {
         row.password_hash = Some(hashed(password).await?);
     }
-    users::create(&mut *connection(&app).await?, &row).await?;
+    let event = event("create", "user", row.id, body.1);
+    let stored = row.clone();
+    record(&app, actor, event, move |conn| {
+        let row = stored.clone();
+        async move { users::create(conn, &row).await }.boxed()
+    })
+    .await?;
     Ok(made("user", views::user(row, &app.settings)))
 }
 
 async fn update(
     app: web::Data<App>,
-    _: Admin,
+    Admin(actor): Admin,
     id: web::Path<String>,
     body: Body<UpdateUser>,
 ) -> Result<HttpResponse, Fault> {
@@ -194,7 +200,8 @@ async fn update(
     if let Some(password) = password {
         wanted.password_hash = Some(hashed(password).await?);
     }
-    let (row, revoked) = change(&app, move |conn| {
+    let event = event("update", "user", id, body.1);
+    let (row, revoked) = record(&app, actor, event, move |conn| {
         let wanted = wanted.clone();
         async move { users::update(conn, id, &wanted).await }.boxed()
     })
@@ -203,9 +210,10 @@ async fn update(
     Ok(shown("user", views::user(row, &app.settings)))
 }
 
-async fn delete(app: web::Data<App>, _: Admin, id: web::Path<String>) -> Result<HttpResponse, Fault> {
+async fn delete(app: web::Data<App>, Admin(actor): Admin, id: web::Path<String>) -> Result<HttpResponse, Fault> {
     let id = parse("user", &id)?;
-    let revoked = change(&app, move |conn| users::delete(conn, id).boxed()).await?;
+    let event = event("delete", "user", id, json!({}));
+    let revoked = record(&app, actor, event, move |conn| users::delete(conn, id).boxed()).await?;
     app.tokens()?.revoke([revoked]);
     Ok(HttpResponse::NoContent().finish())
 }
@@ -215,6 +223,7 @@ async fn change_password(
     app: web::Data<App>,
     id: web::Path<String>,
     body: Body<ChangePassword>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Fault> {
     let Passwords { original_password, password } = body.0.user;
     let found = match Uuid::parse_str(&id) {
@@ -230,7 +239,10 @@ async fn change_password(
     }
     let (Some((user, _)), Some(proven)) = (enabled, proven) else { return Err(refused()) };
     let new = hashed(password).await?;
-    let revoked = change(&app, move |conn| {
+    let actor = bearer_of_proof(&app, &request, user.id, user.name);
+    let event = event("update", "user", user.id, body.1);
+    // One that was changed meanwhile is a refusal, and nothing happened that the log could say.
+    let revoked = record(&app, actor, event, move |conn| {
         let (proven, new) = (proven.clone(), new.clone());
         async move { users::change_password(conn, user.id, &proven, new).await }.boxed()
     })

@@ -7,10 +7,13 @@
 use crate::app::App;
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A database that takes longer to say which schema it has is as good as away.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long an answer counts for everybody.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// A check's name, and why it fails.
 type Check = (&'static str, Option<String>);
@@ -41,8 +44,7 @@ pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
-async fn answer(app: &App, reasons: bool) -> HttpResponse {
-    let checks = checks(app).await;
+fn answer(checks: Vec<Check>, reasons: bool) -> HttpResponse {
     let ready = checks.iter().all(|(_, failure)| failure.is_none());
     let shown = checks.into_iter().map(|(name, failure)| {
         let text = match failure {
@@ -57,12 +59,28 @@ async fn answer(app: &App, reasons: bool) -> HttpResponse {
     response.json(json!({"status": if ready { "ready" } else { "not ready" }, "checks": shown}))
 }
 
+/// What the checks said last. Everybody may ask, so that asking often must not take the
+/// connections of those who work: all get the answer of the second.
+#[derive(Debug, Default)]
+pub struct Readiness(tokio::sync::Mutex<Option<(Instant, Vec<Check>)>>);
+
+impl Readiness {
+    /// Whoever comes while somebody looks waits for the same answer.
+    async fn of(&self, app: &App) -> Vec<Check> {
+        let mut last = self.0.lock().await;
+        match &*last {
+            Some((at, checks)) if at.elapsed() < FRESH => checks.clone(),
+            _ => last.insert((Instant::now(), checks(app).await)).1.clone(),
+        }
+    }
+}
+
 /// GET /readyz, for everybody.
 pub async fn readyz(app: web::Data<App>) -> HttpResponse {
-    answer(&app, false).await
+    answer(app.readiness.of(&app).await, false)
 }
 
 /// GET /readyz, for operators.
 pub async fn explain(app: web::Data<App>) -> HttpResponse {
-    answer(&app, true).await
+    answer(checks(&app).await, true)
 }

@@ -1,4 +1,5 @@
-use crate::support::{Cloud, id, ids};
+use crate::support::{Cloud, id, ids, role_id};
+use reqwest::Method;
 use serde_json::json;
 
 const PATH: &str = "/v2.0/mizar/audit";
@@ -66,5 +67,42 @@ async fn the_audit_log_is_the_administrators_and_nobody_changes_it() -> anyhow::
         assert!(refused.is_err_and(|error| format!("{error:#}").contains("append-only")), "{statement}");
     }
     assert_eq!(admin.get(PATH).await?.ok(200)?, log);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_happens_to_accounts_is_in_the_audit_log_and_no_secret_is() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let user = format!("/v3/users/{}", red.user);
+    let change = json!({"user": {"password": "hunter2", "email": "red@example.org"}}).to_string();
+    admin.send(Method::PATCH, &user, Some(change), &[]).await?.ok(200)?;
+    let own = json!({"user": {"original_password": "hunter2", "password": "hunter3"}});
+    cloud.stranger().post(&format!("{user}/password"), &own).await?.ok(204)?;
+    let red = cloud.stranger().login("red", "hunter3", Some("red")).await?;
+    let credential = json!({"application_credential": {"name": "ci", "secret": "hunter4"}});
+    red.post(&format!("{user}/application_credentials"), &credential).await?.ok(201)?;
+    let role = format!("/v3/projects/{}/users/{}/roles/{}", red.project, red.user, role_id("member"));
+    admin.delete(&role).await?.ok(204)?;
+    assert_eq!(admin.delete(&role).await?.status, 404, "what fails is not in it");
+    admin.delete(&user).await?.ok(204)?;
+
+    let said = "SELECT user_name || ': ' || action || ' ' || object_type FROM audit_events ORDER BY at, id";
+    let expected = [
+        "admin: create project",
+        "admin: create user",
+        "admin: create role_assignment",
+        "admin: update user",
+        "red: update user",
+        "red: create application_credential",
+        "admin: delete role_assignment",
+        "admin: delete user",
+    ];
+    assert_eq!(cloud.rows(said).await?, expected);
+    let log = admin.get(&format!("{PATH}?object_id={}&action=update&sort_key=at", red.user)).await?.ok(200)?;
+    assert_eq!(log["audit_events"][0]["changes"], json!({"password": "***", "email": "red@example.org"}));
+    assert!(log["audit_events"][1]["request_id"].as_str().is_some_and(|id| id.starts_with("req-")), "{log}");
+    let all = cloud.rows("SELECT to_jsonb(e) FROM audit_events e").await?.concat();
+    assert!(!all.contains("hunter") && !all.contains("argon2"), "{all}");
     Ok(())
 }

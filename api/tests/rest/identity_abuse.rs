@@ -42,9 +42,15 @@ async fn a_revoked_token_gets_no_other_before_the_replica_knows_it() -> anyhow::
         cloud.stranger().post("/v3/auth/tokens", &exchange(&red)).await?.ok(201)?;
         // As another replica writes it; this one reads the list once a second.
         cloud
-            .sql(&format!("INSERT INTO revoked_tokens VALUES ('{key}', now() + interval '1 s', now() + interval '1 h')"))
+            .sql(&format!(
+                "INSERT INTO revoked_tokens VALUES ('{key}', now() + interval '1 s', now() + interval '1 h')"
+            ))
             .await?;
-        assert_eq!(cloud.stranger().post("/v3/auth/tokens", &exchange(&red)).await?.fault(), (401, "Keystone"), "{name}");
+        assert_eq!(
+            cloud.stranger().post("/v3/auth/tokens", &exchange(&red)).await?.fault(),
+            (401, "Keystone"),
+            "{name}"
+        );
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use mizar_api::server::{self, Server};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const REQUEST_ID: &str = "req-6f9f7c1e-3b8a-4d7f-9c5e-0123456789ab";
 
@@ -201,7 +202,16 @@ async fn readiness_says_what_is_missing_and_only_operators_why() -> anyhow::Resu
     };
     assert_eq!(explain().await?.0, 200);
     cloud.sql("DELETE FROM __diesel_schema_migrations WHERE version = (SELECT max(version) FROM __diesel_schema_migrations)").await?;
-    let unready = nobody.get("/readyz").await?.ok(503)?;
+    // Everybody's answer may be a second old.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let unready = loop {
+        let answer = nobody.get("/readyz").await?;
+        if answer.status == 503 {
+            break answer.body;
+        }
+        anyhow::ensure!(Instant::now() < deadline, "{}", answer.text);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
     assert_eq!((&unready["checks"]["database"], &unready["checks"]["migrations"]), (&json!("ok"), &json!("failing")));
     let (status, why) = explain().await?;
     assert_eq!(status, 503);

@@ -1,10 +1,11 @@
 //! Who has which role on what.
 
 use super::revocations::{Of, RevocationRow, revoke_all};
-use super::{AccountError, RoleRow, users};
-use crate::schema::{application_credentials, role_assignments, roles};
+use super::{AccountError, RoleRow, users as accounts};
+use crate::schema::{application_credentials, domains, projects, role_assignments, roles, users};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
 /// What a role is on.
@@ -109,6 +110,46 @@ pub async fn list(conn: &mut AsyncPgConnection, filter: &AssignmentFilter) -> Qu
     Ok(rows.into_iter().map(assignment).collect())
 }
 
+/// A user or a project, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Id of its domain.
+    pub domain: String,
+}
+
+/// Names of what assignments refer to, by id.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Names {
+    pub users: HashMap<Uuid, Account>,
+    pub projects: HashMap<Uuid, Account>,
+    pub domains: HashMap<String, String>,
+}
+
+/// The names that these assignments need, and no others.
+pub async fn names(conn: &mut AsyncPgConnection, of: &[Assignment]) -> QueryResult<Names> {
+    fn accounts(rows: Vec<(Uuid, String, String)>) -> HashMap<Uuid, Account> {
+        rows.into_iter().map(|(id, name, domain)| (id, Account { name, domain })).collect()
+    }
+    let users: BTreeSet<Uuid> = of.iter().map(|one| one.user).collect();
+    let projects: BTreeSet<Uuid> = of.iter().filter_map(|one| one.on.project()).collect();
+    let users = users::table.filter(users::id.eq_any(users)).select((users::id, users::name, users::domain_id));
+    let users = accounts(users.load(conn).await?);
+    let projects = projects::table.filter(projects::id.eq_any(projects)).select((
+        projects::id,
+        projects::name,
+        projects::domain_id,
+    ));
+    let projects = accounts(projects.load(conn).await?);
+    let theirs = users.values().chain(projects.values()).map(|account| account.domain.as_str());
+    let domains: BTreeSet<&str> = of.iter().filter_map(|one| one.on.domain()).chain(theirs).collect();
+    let domains = domains::table.filter(domains::id.eq_any(domains)).select((domains::id, domains::name));
+    let domains: Vec<(String, String)> = domains.load(conn).await?;
+    Ok(Names { users, projects, domains: domains.into_iter().collect() })
+}
+
 /// Gives a user a role; doing it twice is doing it once.
 pub async fn assign(conn: &mut AsyncPgConnection, user: Uuid, on: &On, role: &str) -> Result<(), AccountError> {
     let inserted = diesel::insert_into(role_assignments::table)
@@ -132,7 +173,7 @@ pub async fn unassign(
     on: &On,
     role: &str,
 ) -> Result<RevocationRow, AccountError> {
-    users::lock(conn, user).await?;
+    accounts::lock(conn, user).await?;
     let row = role_assignments::table
         .filter(role_assignments::user_id.eq(user))
         .filter(role_assignments::project_id.is_not_distinct_from(on.project()))
