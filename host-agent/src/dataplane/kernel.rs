@@ -100,6 +100,8 @@ pub struct Kernel {
 struct Waiting {
     object: Ebpf,
     settings: Settings,
+    /// Whether the hook is of our choosing: then one that fails is not the end.
+    may_fall_back: bool,
 }
 
 /// The pinned program of endpoints.
@@ -155,6 +157,7 @@ impl Kernel {
         let pin = pins.program(ENDPOINT);
         Pins::remove(&pin)?;
         classifier(&mut object, ENDPOINT)?.pin(&pin).map_err(PlaneError::program(ENDPOINT))?;
+        let may_fall_back = settings.transit_hook == TransitHook::Auto;
         let mut settings = settings.clone();
         if takes_over {
             tracing::info!("maps of another ABI forward until these are filled");
@@ -163,7 +166,7 @@ impl Kernel {
         let mut kernel = Self {
             endpoint: Arc::new(Endpoint { pins: pins.clone(), bound: Mutex::default() }),
             hook: if settings.transit_hook == TransitHook::Xdp { "xdp" } else { "tcx" },
-            waiting: Some(Waiting { object, settings }),
+            waiting: Some(Waiting { object, settings, may_fall_back }),
             cfg: open(&pins, name::CFG)?,
             hosts: open(&pins, name::HOSTS)?,
             shard: open(&pins, name::SHARD)?,
@@ -183,11 +186,11 @@ impl Kernel {
 
     /// Puts the programs on the uplink, and takes them off a former one.
     fn turn_uplink(&mut self) -> Result<(), PlaneError> {
-        let Some(Waiting { object, settings }) = &mut self.waiting else { return Ok(()) };
+        let Some(Waiting { object, settings, may_fall_back }) = &mut self.waiting else { return Ok(()) };
         let pin = self.pins.uplink("tcx", settings.uplink_ifindex);
         bind(&pin, classifier(object, UPLINK_TCX)?, &settings.uplink, UPLINK_TCX)?;
         self.pins.remove_other_uplinks("tcx", Some(settings.uplink_ifindex))?;
-        self.hook = transit(&self.pins, object, settings)?;
+        self.hook = transit(&self.pins, object, settings, *may_fall_back)?;
         // The object, some megabytes of instructions and type information, goes here.
         self.waiting = None;
         Ok(())
@@ -258,7 +261,12 @@ fn inherited(pins: &Pins, settings: &Settings) -> TransitHook {
 }
 
 /// Puts the transit role where it is wanted, and says where it runs.
-fn transit(pins: &Pins, object: &mut Ebpf, settings: &Settings) -> Result<&'static str, PlaneError> {
+fn transit(
+    pins: &Pins,
+    object: &mut Ebpf,
+    settings: &Settings,
+    may_fall_back: bool,
+) -> Result<&'static str, PlaneError> {
     let pin = pins.uplink("xdp", settings.uplink_ifindex);
     let wanted = match settings.transit_hook {
         TransitHook::Tcx => false,
@@ -274,7 +282,7 @@ fn transit(pins: &Pins, object: &mut Ebpf, settings: &Settings) -> Result<&'stat
             pins.remove_other_uplinks("xdp", Some(settings.uplink_ifindex))?;
             Ok("xdp")
         }
-        Err(error) if settings.transit_hook == TransitHook::Auto => {
+        Err(error) if may_fall_back => {
             tracing::warn!(error = crate::core::chain(&error), "no XDP on the uplink: transit runs in tcx");
             pins.remove_other_uplinks("xdp", None)?;
             Ok("tcx")
