@@ -85,7 +85,7 @@ mod tests {
             assert_eq!(DnsDomain::new(right).map(|domain| domain.to_string()), Ok(right.to_owned()));
         }
         for wrong in
-            [".", "a..b", ".a", "-a.b", "a-.b", "a_b.c", "a.7", "a b", "é.org", &"a".repeat(64), &"a.".repeat(127)]
+            [".", "a..b", ".a", "-a.b", "a-.b", "a_b.c", "a.7", "a b", "é.org", &"a".repeat(64), &"a.".repeat(128)]
         {
             assert!(DnsDomain::new(wrong).is_err(), "{wrong}");
         }

@@ -72,6 +72,9 @@ impl Conflict for RegisterError {
                 info.constraint_name() == Some("hosts_name_key")
             }
             Self::Database(error) => error.is_conflict(),
+            // Perhaps by that same row: which of two broken constraints is named depends on the
+            // order of the indexes. Whoever finds no row of the name again is told.
+            Self::UnderlayTaken(_) => true,
             _ => false,
         }
     }
