@@ -72,8 +72,11 @@ time ./dev setup
 left > /root/before
 time ./dev up
 ./dev status
-[ \"\$what\" = test ] && time ./dev test
+# What a failed test leaves is compared too, and then told.
+passed=0
+[ \"\$what\" != test ] || { time ./dev test; } || passed=\$?
 ./dev down
 left > /root/after
-diff /root/before /root/after && echo \"nothing is left\"
+diff /root/before /root/after && echo \"nothing is left\" || passed=1
+exit \$passed
 "'

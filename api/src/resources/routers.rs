@@ -17,6 +17,7 @@ use crate::frame::resource::{Operations, Tx};
 use crate::frame::standard::{ids_schema, nullable, project_schema};
 use crate::{column, flag, standard, stored};
 use ipnet::IpNet;
+use mizar_db::resources::host;
 use mizar_db::resources::l3::{self, GATEWAY, Link, NOBODY, Wish};
 use mizar_domain::ipam::FixedIpRequest;
 use mizar_domain::model::HostRoute;
@@ -232,8 +233,8 @@ impl Plain for Router {
     }
 
     async fn before_create(tx: &mut Tx<'_>, rows: &mut [Self]) -> Result<(), Fault> {
+        let known = host::zone_names(tx.conn).await?;
         for row in rows {
-            let known = l3::zones(tx.conn, &row.availability_zone_hints).await?;
             if let Some(zone) = row.availability_zone_hints.iter().find(|zone| !known.contains(zone)) {
                 let message = format!("AvailabilityZone {zone} could not be found.");
                 return Err(Fault::not_found("AvailabilityZoneNotFound", message));

@@ -161,12 +161,9 @@ async fn a_port_is_active_once_its_last_bouncer_is_made_active_by_the_scheduler(
     becomes(&server, 7, "ACTIVE").await
 }
 
-#[tokio::test]
-async fn a_failure_is_what_the_tenant_reads_until_it_is_gone() -> anyhow::Result<()> {
-    let server = Server::start().await?;
-    let (mut a, _b) = world(&server).await?;
-    let mut conn = server.db.connect().await?;
-    let id = create_port(&mut conn, a.number, 7).await?;
+/// Port 7 on the host of `a`, which cannot program it.
+async fn fails(server: &Server, a: &mut Agent) -> anyhow::Result<()> {
+    let id = create_port(&mut server.db.connect().await?, a.number, 7).await?;
     a.told(Kind::Port, 1).await?;
     let mut request = a.request(0);
     let failure = Failure {
@@ -177,7 +174,15 @@ async fn a_failure_is_what_the_tenant_reads_until_it_is_gone() -> anyhow::Result
     };
     request.ack.as_mut().expect("an acknowledgement").failures.push(failure);
     a.sync_with(&request).await?;
-    becomes(&server, 7, "ERROR").await?;
+    becomes(server, 7, "ERROR").await
+}
+
+#[tokio::test]
+async fn a_failure_is_what_the_tenant_reads_until_it_is_gone() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let (mut a, _b) = world(&server).await?;
+    let mut conn = server.db.connect().await?;
+    fails(&server, &mut a).await?;
     assert_eq!(status(&mut conn, 7).await?.1, "the map is full");
     a.sync(0).await?;
     becomes(&server, 7, "BUILD").await
@@ -188,18 +193,7 @@ async fn a_failure_that_ended_while_nothing_could_be_stored_is_taken_back_afterw
     let server = Server::start().await?;
     let (mut a, _b) = world(&server).await?;
     let mut conn = server.db.connect().await?;
-    let id = create_port(&mut conn, a.number, 7).await?;
-    a.told(Kind::Port, 1).await?;
-    let mut request = a.request(0);
-    let failure = Failure {
-        scope: Scope::Host(a.number).to_i64(),
-        kind: Kind::Port as i16,
-        key: id.uuid().simple().to_string(),
-        reason: "the map is full".into(),
-    };
-    request.ack.as_mut().expect("an acknowledgement").failures.push(failure);
-    a.sync_with(&request).await?;
-    becomes(&server, 7, "ERROR").await?;
+    fails(&server, &mut a).await?;
 
     server.sql("ALTER TABLE host_state RENAME TO away").await?;
     let mut request = a.request(0);

@@ -1,13 +1,12 @@
 //! What somebody with an account, or none, might try on the identity service.
 
-use crate::support::{ADMIN_PASSWORD, Client, Cloud, credentials};
+use crate::support::{ADMIN_PASSWORD, Client, Cloud, credentials, until};
 use diesel_async::SimpleAsyncConnection as _;
 use mizar_api::observe::limits::Limits;
 use mizar_api::server;
 use mizar_db::pool::Use;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
 
 /// A request that gets its token from a token.
 fn exchange(of: &Client) -> Value {
@@ -21,12 +20,7 @@ async fn audit_id(of: &Client) -> anyhow::Result<String> {
 }
 
 async fn until_refused(of: &Client) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while of.get("/v2.0/networks").await?.status != 401 {
-        anyhow::ensure!(Instant::now() < deadline, "the token still counts");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
+    until("the token counts no more", async || Ok(of.get("/v2.0/networks").await?.status == 401)).await
 }
 
 #[tokio::test]

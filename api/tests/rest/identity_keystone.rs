@@ -1,6 +1,6 @@
 //! A real Keystone, from PyPI, says who somebody is.
 
-use crate::support::{Client, Cloud};
+use crate::support::{Client, Cloud, until};
 use anyhow::{Context as _, ensure};
 use mizar_api::identity::authority::{Authority, Setting};
 use mizar_api::identity::keystone::Keystone;
@@ -8,7 +8,7 @@ use mizar_api::server::{self, Server};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -132,11 +132,7 @@ async fn a_real_keystone_decides_who_may_what_and_its_revocations_count_within_t
 
     // Revoked there; remembered here, but not for long.
     keystone.ask("DELETE", "/auth/tokens", red.token.as_deref().unwrap_or_default(), Value::Null).await?;
-    let revoked = Instant::now();
-    while red.get("/v2.0/networks").await?.status != 401 {
-        ensure!(revoked.elapsed() < Duration::from_secs(30), "it is still worth something");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("it is worth nothing", async || Ok(red.get("/v2.0/networks").await?.status == 401)).await?;
     ann.get("/v2.0/networks").await?.ok(200)?;
 
     // The validator's own token is revoked: it gets another.
@@ -149,16 +145,12 @@ async fn a_real_keystone_decides_who_may_what_and_its_revocations_count_within_t
     keystone.ask("POST", &path, &root, change).await?;
     // Keystone's times are whole seconds: what it gives within the second of the change is revoked
     // with what it gave before, and until then it cannot be asked.
-    let changed = Instant::now();
-    loop {
+    until("it gets another token", async || {
         let answer = ann.get("/v2.0/networks").await?;
-        if answer.status == 200 {
-            break;
-        }
-        assert_eq!(answer.fault(), (503, "Keystone"));
-        ensure!(changed.elapsed() < Duration::from_secs(30), "it got no other token");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        assert!(answer.status == 200 || answer.fault() == (503, "Keystone"), "{}", answer.text);
+        Ok(answer.status == 200)
+    })
+    .await?;
 
     // Without Keystone nobody is let in, and nobody is told that the token is wrong.
     drop(keystone);

@@ -1,6 +1,6 @@
 //! An OIDC issuer says who somebody is: a small one, made here.
 
-use crate::support::{Answer, Client, Cloud};
+use crate::support::{Answer, Client, Cloud, until};
 use actix_web::{App as ActixApp, HttpResponse, HttpServer, web};
 use anyhow::Context as _;
 use jsonwebtoken::jwk::Jwk;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What the issuer publishes, and how often that was asked for.
 #[derive(Default)]
@@ -218,11 +218,7 @@ async fn new_keys_are_fetched_when_they_are_used_and_not_whenever_somebody_likes
     let second = Signer::new("k2")?;
     issuer.publish(&second)?;
     let new = second.sign(&issuer.claims(&json!({})))?;
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while list(&anybody, &new).await?.status != 200 {
-        anyhow::ensure!(Instant::now() < deadline, "the new key is never fetched");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the new key is fetched", async || Ok(list(&anybody, &new).await?.status == 200)).await?;
     list(&anybody, &old).await?.ok(200)?;
     // A flood of names that nobody has: at most one request a second, however long this takes.
     let (before, started) = (issuer.asked(), Instant::now());

@@ -1,23 +1,14 @@
 //! What happens between a change and a login at the same time.
 
-use crate::support::{ADMIN_PASSWORD, Client, Cloud, credentials, role_id};
+use crate::support::{ADMIN_PASSWORD, Client, Cloud, credentials, role_id, until};
 use diesel_async::SimpleAsyncConnection as _;
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Waits until so many sessions of the test's database wait for a lock.
 async fn until_waiting(cloud: &Cloud, sessions: usize) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let waiting = cloud
-            .rows("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
-            .await?;
-        if waiting.len() >= sessions {
-            return Ok(());
-        }
-        anyhow::ensure!(Instant::now() < deadline, "{} wait", waiting.len());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let query = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    until(&format!("{sessions} wait"), async || Ok(cloud.rows(query).await?.len() >= sessions)).await
 }
 
 /// A request that gets its token from a token: nothing is hashed, so only locks hold it up.

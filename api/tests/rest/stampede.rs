@@ -1,7 +1,7 @@
 //! 64 clients, one subnet of 1,000 addresses, and a server that may die among them.
 
 use crate::program::Program;
-use crate::support::{Answer, Client, Cloud, address, id};
+use crate::support::{Answer, Client, Cloud, address, id, until};
 use anyhow::{Context as _, ensure};
 use futures::future::{join_all, try_join_all};
 use serde_json::{Value, json};
@@ -140,12 +140,7 @@ async fn work(client: &Client, body: &Value, answered: &AtomicUsize) -> anyhow::
 }
 
 async fn eventually(what: &str, cloud: &Cloud, query: &str) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !cloud.rows(query).await?.is_empty() {
-        ensure!(Instant::now() < deadline, "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
+    until(what, async || Ok(cloud.rows(query).await?.is_empty())).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -348,3 +348,13 @@ pub fn address(port: &Value) -> std::net::Ipv4Addr {
 pub fn ids(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().map(id).collect()
 }
+
+/// Asks until the answer is yes; after half a minute it says what was waited for in vain.
+pub async fn until(what: &str, mut ask: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !ask().await? {
+        anyhow::ensure!(std::time::Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    Ok(())
+}

@@ -222,6 +222,21 @@ pub async fn role_counts(conn: &mut AsyncPgConnection, numbers: &[i32]) -> Query
 }
 
 statement! {
+    /// The zones of hosts, by one descent of the index for each.
+    ZoneNames {} -> Text
+    {
+        "WITH RECURSIVE zones (az) AS (SELECT min(az) FROM hosts UNION ALL \
+         SELECT (SELECT min(h.az) FROM hosts h WHERE h.az > z.az) FROM zones z WHERE z.az IS NOT NULL) \
+         SELECT az FROM zones WHERE az IS NOT NULL"
+    }
+}
+
+/// The availability zones in which there are hosts, alive or not.
+pub async fn zone_names(conn: &mut AsyncPgConnection) -> QueryResult<Vec<String>> {
+    ZoneNames {}.load(conn).await
+}
+
+statement! {
     /// Zones, and whether a host in them was heard of within the lease.
     SelectZones { lease_s: f64 as Double } -> (Text, Bool)
     {

@@ -13,7 +13,7 @@ use crate::schema::{ports, router_interfaces};
 use crate::sharing;
 use crate::statement::statement;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Bool, Cidr, Inet, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Bool, Cidr, Inet, Nullable, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use ipnet::IpNet;
 use mizar_domain::id::{PortId, ProjectId};
@@ -123,11 +123,6 @@ statement! {
 }
 
 statement! {
-    Zones { known: Vec<String> as Array<Text> } -> Text
-    { "SELECT DISTINCT az FROM hosts WHERE az = ANY(" known ")" }
-}
-
-statement! {
     IsInterface { port: Uuid as SqlUuid, router: Uuid as SqlUuid } -> Bool
     { "SELECT EXISTS (SELECT FROM router_interfaces WHERE port_id = " port " AND router_id = " router ")" }
 }
@@ -201,11 +196,6 @@ pub async fn reach(
     HoldRouter { router }.get_result::<Uuid>(conn).await.optional()?;
     HoldPort { port }.get_result::<Uuid>(conn).await.optional()?;
     Reach { port, address, network, router: Some(router), any: false }.get_result(conn).await.optional()
-}
-
-/// Those of these availability zones in which there are hosts.
-pub async fn zones(conn: &mut AsyncPgConnection, named: &[String]) -> QueryResult<Vec<String>> {
-    Zones { known: named.to_vec() }.load(conn).await
 }
 
 /// Locks a network that the caller sees, with other commands on ports; and whether it is external.

@@ -1,6 +1,6 @@
 //! Networks.
 
-use super::{Failure, ObjectKind, l3};
+use super::{Failure, ObjectKind, host, l3};
 use crate::entries;
 use crate::ledger::Ledger;
 use crate::listing::{self, Listed, Predicate, Visibility};
@@ -105,20 +105,6 @@ pub struct Network {
 }
 
 statement! {
-    /// The zones of hosts, by one descent of the index for each.
-    Zones {} -> Text
-    {
-        "WITH RECURSIVE zones (az) AS (SELECT min(az) FROM hosts UNION ALL \
-         SELECT (SELECT min(h.az) FROM hosts h WHERE h.az > z.az) FROM zones z WHERE z.az IS NOT NULL) \
-         SELECT az FROM zones WHERE az IS NOT NULL"
-    }
-}
-
-async fn zones(conn: &mut AsyncPgConnection) -> QueryResult<Arc<Vec<String>>> {
-    Ok(Arc::new(Zones {}.load(conn).await?))
-}
-
-statement! {
     /// Subnets of networks, and the address scopes of their pools.
     SubnetsOf { networks: Vec<Uuid> as Array<SqlUuid> } -> (SqlUuid, SqlUuid, Nullable<SqlUuid>)
     {
@@ -138,7 +124,7 @@ pub async fn complete(
     let shared = sharing::shared_among(conn, NETWORK, &ids, project).await?;
     let external = sharing::external_among(conn, &ids).await?;
     let found: Vec<(Uuid, Uuid, Option<Uuid>)> = SubnetsOf { networks: ids }.load(conn).await?;
-    let zones = zones(conn).await?;
+    let zones = Arc::new(host::zone_names(conn).await?);
     let mut by_network: BTreeMap<Uuid, (Vec<Uuid>, Option<Uuid>)> = BTreeMap::new();
     for (network, subnet, scope) in found {
         let (subnets, ipv4_scope) = by_network.entry(network).or_default();
@@ -273,7 +259,7 @@ pub async fn create(
 ) -> Result<Vec<Network>, Failure> {
     let mut made = Vec::with_capacity(commands.len());
     let mut writes = Vec::new();
-    let zones = zones(conn).await?;
+    let zones = Arc::new(host::zone_names(conn).await?);
     for command in commands {
         if let Some(unknown) = command.extras.zone_hints.iter().find(|hint| !zones.contains(hint)) {
             return Err(NetworkError::NoSuchZone(unknown.clone()).into());
