@@ -20,6 +20,9 @@ pub mod name {
     pub const SHARD: &str = "SHARD";
     pub const DEAD: &str = "DEAD";
     pub const BOUNCE: &str = "BOUNCE";
+    pub const POLICY: &str = "POLICY";
+    pub const CIDR: &str = "CIDR";
+    pub const EPOCHS: &str = "EPOCHS";
     pub const BUCKET: &str = "BUCKET";
     pub const PENDING: &str = "PENDING";
     pub const DROPS: &str = "DROPS";
@@ -87,7 +90,7 @@ pub struct Ep {
     pub ifindex: u32,
     /// Interface inside the host's own namespace (host endpoints), else 0.
     pub inner_ifindex: u32,
-    /// Number of the port's set of groups; 0 = none. Identity and policy.
+    /// Number of the port's set of groups, its identity and its policy; or [`UNFILTERED`].
     pub set: u32,
     /// Rises with every binding of the port.
     pub generation: u32,
@@ -101,8 +104,10 @@ pub struct Ep {
     pub flags: u8,
     /// IPv4 address that ICMP errors of the network come from when no route says better.
     pub gateway: [u8; 4],
+    /// Milliseconds since boot, wrapping, when `set` became what it is: the data plane writes it.
+    pub set_since_ms: u32,
     /// Reserved, 0.
-    pub reserved: [u32; 3],
+    pub reserved: [u32; 2],
 }
 
 /// Data of an LPM key over a VNI and an address. Prefix length counts from the VNI's first bit:
@@ -192,6 +197,10 @@ pub mod flow_flag {
     pub const ID_OK: u8 = 16;
     /// Between subnets: every packet loses one TTL.
     pub const ROUTED: u8 = 32;
+    /// Egress policy depends on the destination's groups, which are not known yet.
+    pub const NEED_ID: u8 = 64;
+    /// The peer's host asked for a reply and does not know the way: the next packet tells it.
+    pub const OWES_ACK: u8 = 128;
 }
 
 /// Bits of [`Flow::tcp`].
@@ -225,9 +234,10 @@ pub struct Flow {
     pub cookie: u32,
     /// Set of groups of the peer.
     pub peer_identity: u32,
-    /// Generation of ingress policy under which the flow was admitted.
+    /// The ingress policy under which the flow was admitted: a mix of the set's number and its
+    /// generation, so that a port that gets another set is as one whose rules changed.
     pub in_epoch: u32,
-    /// Generation of egress policy.
+    /// The same of egress policy.
     pub out_epoch: u32,
     /// Seconds since boot (`bpf_ktime_get_ns`), rewritten when more than 1 s old.
     pub last_seen: u32,
@@ -257,7 +267,7 @@ pub struct FragKey {
     pub proto: u32,
 }
 
-/// Value of FRAG: the ports that the first fragment had.
+/// The ports of a flow, in the direction of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Ports {
@@ -265,6 +275,18 @@ pub struct Ports {
     pub sport: u16,
     /// Destination, host order.
     pub dport: u16,
+}
+
+/// Value of FRAG: what a first fragment says of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Head {
+    /// Its ports.
+    pub ports: Ports,
+    /// ICMP type and code, as policy judges them; 0 for other protocols.
+    pub icmp: u16,
+    /// Reserved, 0.
+    pub pad: u16,
 }
 
 /// Value of MOVED, hash by [`VniAddress`]: where an endpoint of this host went.
@@ -350,10 +372,119 @@ pub struct Bounce {
     pub host: u32,
     /// Port number.
     pub ep_id: u32,
-    /// Its set of groups.
+    /// Its set of groups: policy of what it gets, and its identity; or [`UNFILTERED`].
     pub set: u32,
     /// Generation of its binding.
     pub generation: u32,
+}
+
+/// In [`Ep::set`] and [`Bounce::set`]: a port without port security. Nothing is filtered, in or
+/// out; and it is in no group.
+pub const UNFILTERED: u32 = u32::MAX;
+
+/// The identity of everybody.
+pub const ANYBODY: u32 = 0;
+
+/// The identity that a port with this `set` shows to others: its set. A port without port security
+/// is in no group, like everything that has no port.
+#[inline(always)]
+pub const fn identity_of(set: u32) -> u32 {
+    if set == UNFILTERED { ANYBODY } else { set }
+}
+
+/// The policy for what a set's ports send; the one for what they get has the set's number. Numbers
+/// of sets are from 1 to 2^31 - 1.
+#[inline(always)]
+pub const fn egress(set: u32) -> u32 {
+    set | 1 << 31
+}
+
+/// The identity of addresses in a prefix, by which CIDR and POLICY of one host hang together:
+/// numbers that no set has.
+#[inline(always)]
+pub const fn cidr_identity(number: u32) -> u32 {
+    number | 1 << 31
+}
+
+/// Data of an LPM key: whom a policy allows, and what. Absent is denied.
+///
+/// A decision asks for the identity of the other side, for the identity of the prefix its address
+/// is in, and for [`ANYBODY`]. So a rule is as many keys as there are identities it names, times
+/// the prefixes that make up its range of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct PolicyKey {
+    /// [`egress`] of a set, or a set: big-endian, so that a prefix is a prefix.
+    pub policy: [u8; 4],
+    /// A set, a [`cidr_identity`], or [`ANYBODY`]; big-endian.
+    pub identity: [u8; 4],
+    /// IP protocol.
+    pub proto: u8,
+    /// Reserved, 0.
+    pub pad: u8,
+    /// Destination port; ICMP: type and code. Of other protocols 0. Big-endian.
+    pub port: [u8; 2],
+}
+
+impl PolicyKey {
+    /// Bits of a full match.
+    pub const BITS: u32 = 96;
+    /// Bits of a rule for one protocol, any port.
+    pub const PROTO_BITS: u32 = 80;
+    /// Bits of a rule for any protocol.
+    pub const ANY_BITS: u32 = 64;
+
+    /// The key of one question.
+    #[inline(always)]
+    pub const fn new(policy: u32, identity: u32, proto: u8, port: u16) -> Self {
+        Self { policy: policy.to_be_bytes(), identity: identity.to_be_bytes(), proto, pad: 0, port: port.to_be_bytes() }
+    }
+}
+
+/// Value of POLICY.
+pub type Verdict = u32;
+
+/// [`Verdict`]: allowed. Everything else, and what is not there, is denied.
+pub const ALLOW: Verdict = 1;
+
+/// Data of an LPM key of CIDR: a policy and an address; the value is a [`cidr_identity`]. The
+/// longest prefix alone is found, so its identity has the rules of all prefixes around it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct PolicyAddress {
+    /// [`egress`] of a set, or a set; big-endian.
+    pub policy: [u8; 4],
+    /// IPv4 mapped.
+    pub address: Address,
+}
+
+impl PolicyAddress {
+    /// Bits of a full match.
+    pub const BITS: u32 = 160;
+
+    /// The key of one address.
+    #[inline(always)]
+    pub const fn new(policy: u32, address: Address) -> Self {
+        Self { policy: policy.to_be_bytes(), address }
+    }
+}
+
+/// Value of EPOCHS, hash by set (u32).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Epoch {
+    /// The set's generation: the sum of its groups' generations.
+    pub n: u32,
+    /// Milliseconds since boot, wrapping, when `n` became what it is: the data plane writes it.
+    pub since_ms: u32,
+    /// [`epoch_flag`].
+    pub flags: u32,
+}
+
+/// Flags of [`Epoch`].
+pub mod epoch_flag {
+    /// Egress rules of the set name groups: what is not allowed by address is asked for by identity.
+    pub const NEED_ID: u32 = 1;
 }
 
 /// Value of PENDING, LRU by underlay address (4 bytes) of a transit host: does it owe an answer?
@@ -412,6 +543,8 @@ pub enum EventKind {
     Denied = 3,
     /// An allowed address announced itself at another port (gratuitous ARP).
     Claim = 4,
+    /// A flow's verdict is of an outdated policy: the agent asks a bouncer.
+    Unconfirmed = 5,
 }
 
 /// Bytes of frame in an event: a DHCP message (at least 576, RFC 2131) with its headers.
@@ -436,7 +569,7 @@ pub struct Event {
 }
 
 sized! {
-    Cfg = 64, Ep = 48, VniAddress = 20, Addr = 8, FlowKey = 40, Flow = 48, FragKey = 44, Ports = 4,
-    Moved = 16, Route = 28, ShardKey = 8, Shard = 12, Bounce = 16, Pending = 12, Bucket = 16,
+    Cfg = 64, Ep = 48, VniAddress = 20, Addr = 8, FlowKey = 40, Flow = 48, FragKey = 44, Ports = 4, Head = 8,
+    PolicyKey = 12, PolicyAddress = 20, Epoch = 12, Moved = 16, Route = 28, ShardKey = 8, Shard = 12, Bounce = 16, Pending = 12, Bucket = 16,
     DropKey = 8, DropCount = 16, Event = 696,
 }

@@ -36,9 +36,9 @@ pub enum Kind {
     Return = 5,
     /// The packet was refused; `reason` says why.
     Denied = 6,
-    /// Responder's host to its bouncer: is this flow still allowed? (policy; a later issue)
+    /// Responder's host to its bouncer: is this flow still allowed?
     Ask = 7,
-    /// The answer to `Ask`.
+    /// The answer to `Ask`: no, if it is REPLY_ONLY.
     Answer = 8,
     /// Are you alive? Sent by senders to a transit host that owes an answer.
     Probe = 10,
@@ -80,6 +80,8 @@ pub mod flag {
     pub const ID_OK: u8 = 16;
     /// The packet was routed between subnets: one TTL less at delivery of every later packet.
     pub const ROUTED: u8 = 32;
+    /// REQ: the packet certainly opens a conversation, so a denial is final.
+    pub const OPENS: u8 = 64;
 }
 
 /// Why a packet came back or was denied: the byte at offset 11.
@@ -96,6 +98,15 @@ pub mod code {
     pub const UNREACHABLE: u8 = 4;
     /// DENIED: policy.
     pub const POLICY: u8 = 5;
+    /// RETURN: the sender's egress policy wants to know the destination's identity, which is in it.
+    pub const IDENTITY: u8 = 6;
+}
+
+/// The byte by which a verdict names the set whose policy it is: a bouncer may know an older set of
+/// the port than the port's host, or the other way round.
+#[inline(always)]
+pub const fn policy_byte(set: u32) -> u8 {
+    (set ^ set >> 8 ^ set >> 16 ^ set >> 24) as u8
 }
 
 /// Byte offsets in the body.
@@ -112,7 +123,7 @@ pub mod at {
     pub const ORIGIN: usize = 4;
     /// u24
     pub const ORIGIN_VNI: usize = 8;
-    /// u8
+    /// u8: [`super::code`]; REQ: tries before; ADMITTED, ANSWER: [`super::policy_byte`].
     pub const REASON: usize = 11;
     /// u32
     pub const COOKIE: usize = 12;
@@ -120,9 +131,9 @@ pub mod at {
     pub const SPORT: usize = 16;
     /// u16
     pub const DPORT: usize = 18;
-    /// u32: number of the sender's set of groups; 0 = none.
+    /// u32: number of the sender's set of groups; 0 = none. RETURN with ID_OK: the destination's.
     pub const IDENTITY: usize = 20;
-    /// u32
+    /// u32: generation of the verdict. REQ, ASK: what policy judges as port.
     pub const EPOCH: usize = 24;
     /// ADMITTED, ACK: the port's `gen` (u32). RETURN: underlay address of the endpoint's new host, or 0.
     pub const HOST: usize = 28;

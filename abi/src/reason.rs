@@ -134,6 +134,16 @@ numbered! {
         Arp = 20 "arp",
         /// Events that the agent was not told of, of any kind.
         EventLost = 21 "event_lost",
+        /// Requests that policy does not allow, passed on in case that they are replies.
+        ReplyOnly = 22 "reply_only",
+        /// Requests that came back with the destination's identity.
+        Identified = 23 "identified",
+        /// Questions about flows answered as a bouncer.
+        AskAnswered = 24 "ask_answered",
+        /// Answers received.
+        AnswerIn = 25 "answer_in",
+        /// Verdicts of an outdated policy sent back.
+        Outdated = 26 "outdated",
     }
 }
 

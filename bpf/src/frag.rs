@@ -1,8 +1,9 @@
-//! Ports of fragments (DATAPLANE, rule 14): the first fragment writes them, the others read.
+//! Ports of fragments (DATAPLANE, rule 14), and the ICMP type: the first fragment writes them, the
+//! others read.
 
 use mizar_abi::{
     mapped,
-    maps::{FragKey, Ports},
+    maps::{FragKey, Head, Ports},
 };
 use mizar_packet::ipv4::Fragment;
 
@@ -26,13 +27,14 @@ pub fn resolve(walk: &mut Walk) -> u32 {
             return 0;
         }
         let ports = Ports { sport: inner.tuple.sport, dport: inner.tuple.dport };
-        return FRAG.insert(&key, &ports, 0).is_ok() as u32;
+        return FRAG.insert(&key, &Head { ports, icmp: inner.icmp, pad: 0 }, 0).is_ok() as u32;
     }
     // SAFETY: see `tables::endpoint`.
     match unsafe { FRAG.get(&key) } {
-        Some(ports) => {
-            inner.tuple.sport = ports.sport;
-            inner.tuple.dport = ports.dport;
+        Some(head) => {
+            inner.tuple.sport = head.ports.sport;
+            inner.tuple.dport = head.ports.dport;
+            inner.icmp = head.icmp;
             1
         }
         None => 0,

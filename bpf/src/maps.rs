@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use mizar_abi::{
     maps::{
-        Addr, Bounce, Bucket, Cfg, DropCount, DropKey, Ep, Flow, FlowKey, FragKey, HostAddress, Moved, Pending, Ports,
-        Route, Shard, ShardKey, VniAddress,
+        Addr, Bounce, Bucket, Cfg, DropCount, DropKey, Ep, Epoch, Flow, FlowKey, FragKey, Head, HostAddress, Moved,
+        Pending, PolicyAddress, PolicyKey, Route, Shard, ShardKey, Verdict, VniAddress,
     },
     reason::Counter,
 };
@@ -39,7 +39,7 @@ pub static FLOW_EST: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(13
 #[map]
 pub static FLOW_NEW: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(32_768, 0);
 #[map]
-pub static FRAG: LruHashMap<FragKey, Ports> = LruHashMap::with_max_entries(4_096, 0);
+pub static FRAG: LruHashMap<FragKey, Head> = LruHashMap::with_max_entries(4_096, 0);
 #[map]
 pub static MOVED: HashMap<VniAddress, Moved> = HashMap::with_max_entries(4_096, BPF_F_NO_PREALLOC);
 #[map]
@@ -50,6 +50,12 @@ pub static SHARD: HashMap<ShardKey, Shard> = HashMap::with_max_entries(65_536, B
 pub static DEAD: HashMap<u32, u8> = HashMap::with_max_entries(1_024, BPF_F_NO_PREALLOC);
 #[map]
 pub static BOUNCE: HashMap<VniAddress, Bounce> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+#[map]
+pub static POLICY: LpmTrie<PolicyKey, Verdict> = LpmTrie::with_max_entries(1_048_576, BPF_F_NO_PREALLOC);
+#[map]
+pub static CIDR: LpmTrie<PolicyAddress, u32> = LpmTrie::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+#[map]
+pub static EPOCHS: HashMap<u32, Epoch> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 #[map]
 pub static BUCKET: HashMap<u32, Bucket> = HashMap::with_max_entries(8_192, BPF_F_NO_PREALLOC);
 #[map]

@@ -11,7 +11,10 @@ use aya::EbpfLoader;
 use mizar_abi::{
     hash::{shard_of, slot},
     mapped,
-    maps::{Addr, Bounce, Cfg, Ep, EpKind, FlowKey, Moved, Route, RouteKind, Shard, ShardKey, VniAddress, addr_flag},
+    maps::{
+        Addr, Bounce, Cfg, Ep, EpKind, FlowKey, Moved, Route, RouteKind, Shard, ShardKey, UNFILTERED, VniAddress,
+        addr_flag,
+    },
 };
 use std::collections::BTreeMap;
 
@@ -216,6 +219,7 @@ impl World {
         let ep = Ep {
             vni: port.vni,
             ifindex: port.ifindex,
+            set: UNFILTERED,
             generation: port.generation,
             mtu: 1398,
             mac: port.mac,
@@ -244,7 +248,7 @@ impl World {
 
     /// The port's bouncers learn where it is.
     pub fn announce(&mut self, port: &Port) -> Result<()> {
-        let entry = Bounce { host: port.host, ep_id: port.ep_id, set: 0, generation: port.generation };
+        let entry = Bounce { host: port.host, ep_id: port.ep_id, set: UNFILTERED, generation: port.generation };
         for bouncer in self.bouncers_of(port.subnet, port.address) {
             self.tell(bouncer, port, entry)?;
         }

@@ -1,6 +1,6 @@
 //! What was lost is found again, and no packet with it: evictions, removals, moves, stale tables.
 
-use mizar_abi::maps::{Bounce, State};
+use mizar_abi::maps::{Bounce, State, UNFILTERED};
 use mizar_dataplane_tests::{
     World,
     frame::{self, Ip},
@@ -138,7 +138,7 @@ fn a_bouncer_that_does_not_know_asks_the_other_one() {
 fn an_admission_for_a_port_that_never_was_here_goes_to_the_other_bouncer_once() {
     let (mut w, a, b) = world();
     // Bouncer 3 believes that b is on host 5; the truth is with 4.
-    w.tell(3, &b, Bounce { host: 5, ep_id: b.ep_id, set: 0, generation: 1 }).unwrap();
+    w.tell(3, &b, Bounce { host: 5, ep_id: b.ep_id, set: UNFILTERED, generation: 1 }).unwrap();
     w.host(5)
         .put_prefix(
             "ROUTE",
@@ -157,7 +157,7 @@ fn an_admission_for_a_port_that_never_was_here_goes_to_the_other_bouncer_once() 
     let ways: Vec<_> = (1000..1020).map(|p| w.deliver(&a, &b, Ip::udp(a.address, b.address, p, 53, b"?"))).collect();
     assert!(ways.contains(&vec![1, 3, 5, 4, 2]), "{ways:?}");
     // If both are wrong, it ends.
-    w.tell(4, &b, Bounce { host: 5, ep_id: b.ep_id, set: 0, generation: 1 }).unwrap();
+    w.tell(4, &b, Bounce { host: 5, ep_id: b.ep_id, set: UNFILTERED, generation: 1 }).unwrap();
     w.counts().unwrap();
     let journey = w.send(&a, &a.frame(Ip::udp(a.address, b.address, 2000, 53, b"?"))).unwrap();
     assert_eq!(journey.end, End::Dropped(5), "{journey:?}");

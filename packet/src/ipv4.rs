@@ -116,6 +116,8 @@ pub struct Inner {
     pub proto: u8,
     /// Which part of a datagram.
     pub fragment: Fragment,
+    /// ICMP type and code, as policy judges them; 0 for other protocols.
+    pub icmp: u16,
     /// TCP flags; 0 for other protocols.
     pub tcp_flags: u8,
     /// Bytes of the TCP or UDP header; 0 for other protocols.
@@ -133,6 +135,12 @@ impl Inner {
     #[inline(always)]
     pub const fn is_fragment(&self) -> bool {
         !matches!(self.fragment, Fragment::None)
+    }
+
+    /// What policy judges as port: the destination's, or type and code of ICMP.
+    #[inline(always)]
+    pub const fn judged_port(&self) -> u16 {
+        if self.proto == proto::ICMP { self.icmp } else { self.tuple.dport }
     }
 
     /// Does the packet open a conversation for certain: a TCP SYN without ACK, an ICMP question?
@@ -258,6 +266,7 @@ pub fn parse_with_header<P: Packet + ?Sized>(
         if matches!(l4.byte(0), 3 | 4 | 5 | 11 | 12) {
             return quoted(packet, at + 8, room - 8, inner);
         }
+        inner.icmp = l4.short(0);
         inner.icmp_request = icmp_asks(l4.byte(0)) == Some(true);
     } else {
         inner.l4_len = 8;

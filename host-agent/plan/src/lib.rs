@@ -30,4 +30,4 @@ mod table;
 pub use endpoint::{Endpoint, EndpointRoute};
 pub use planner::{Planner, Problem};
 pub use render::{Facts, Wiring, parse_mac};
-pub use table::{Key, Op, Prefix, Table, Value};
+pub use table::{Cidr, Key, Op, Prefix, Rule, Table, Value};

@@ -2,7 +2,7 @@
 
 use crate::table::{Key, Prefix, Value, address};
 use mizar_abi::maps::{
-    Addr, Bounce, Cfg, Ep, EpKind, Moved, Route, RouteKind, Shard, ShardKey, VniAddress, addr_flag, ep_flag,
+    Addr, Bounce, Cfg, Ep, EpKind, Moved, Route, RouteKind, Shard, ShardKey, UNFILTERED, VniAddress, addr_flag, ep_flag,
 };
 use mizar_wire::body::{self, Body};
 use std::net::{IpAddr, Ipv4Addr};
@@ -147,9 +147,15 @@ fn dividers(set: &body::DividerSet) -> Result<Vec<Claim>, String> {
     Ok((0..).zip(&set.pairs).map(claim).collect())
 }
 
+/// The policy of a port as the maps name it; one without groups is not filtered.
+fn policy(set: u32) -> u32 {
+    if set == 0 { UNFILTERED } else { set }
+}
+
 fn bounced(bounce: &body::Bounce) -> Result<Vec<Claim>, String> {
     check_vni(bounce.vni)?;
-    let value = Bounce { host: bounce.host, ep_id: bounce.port, set: bounce.set, generation: bounce.generation };
+    let value =
+        Bounce { host: bounce.host, ep_id: bounce.port, set: policy(bounce.set), generation: bounce.generation };
     // An address that one port gave up and another took is known by two entries until the first
     // one's removal arrives: the bound one counts, and of two bound ones the younger port's.
     let rank = u64::from(bounce.host != 0) << 32 | u64::from(bounce.port);
@@ -205,14 +211,14 @@ fn endpoint(port: &body::Port, context: &impl Context) -> Result<Vec<Claim>, Str
         vni: port.vni,
         ifindex: wiring.ifindex,
         inner_ifindex: wiring.inner_ifindex,
-        set: port.set,
+        set: policy(port.set),
         generation: port.generation,
         mtu: network.mtu.min(context.most()),
         mac,
         kind: wiring.kind as u8,
         flags,
         gateway,
-        reserved: [0; 3],
+        ..Ep::default()
     };
     let mut claims = vec![
         Claim::new(Key::Ep(port.number), Value::Ep(ep)),

@@ -1,6 +1,9 @@
 //! The planned maps, their keys and values, and operations on them.
 
-use mizar_abi::maps::{Addr, Bounce, Cfg, Ep, HostAddress, Moved, Route, Shard, ShardKey, VniAddress, name};
+use mizar_abi::maps::{
+    Addr, Bounce, Cfg, Ep, Epoch, HostAddress, Moved, PolicyAddress, PolicyKey, Route, Shard, ShardKey, Verdict,
+    VniAddress, name,
+};
 use std::net::IpAddr;
 
 /// A map whose content is planned. Flows, counters and the like are not: the programs write them.
@@ -9,6 +12,9 @@ use std::net::IpAddr;
 pub enum Table {
     Cfg,
     Hosts,
+    Policy,
+    Cidr,
+    Epochs,
     Shard,
     Bounce,
     Route,
@@ -20,9 +26,12 @@ pub enum Table {
 
 impl Table {
     /// All of them, in the order of [`Key`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Cfg,
         Self::Hosts,
+        Self::Policy,
+        Self::Cidr,
+        Self::Epochs,
         Self::Shard,
         Self::Bounce,
         Self::Route,
@@ -37,6 +46,9 @@ impl Table {
         match self {
             Self::Cfg => name::CFG,
             Self::Hosts => name::HOSTS,
+            Self::Policy => name::POLICY,
+            Self::Cidr => name::CIDR,
+            Self::Epochs => name::EPOCHS,
             Self::Shard => name::SHARD,
             Self::Bounce => name::BOUNCE,
             Self::Route => name::ROUTE,
@@ -60,16 +72,45 @@ pub struct Prefix {
 impl Prefix {
     /// The prefix of an IPv4 or IPv6 network in a VNI.
     pub fn of(vni: u32, net: &ipnet::IpNet) -> Self {
-        let inside = match net {
-            ipnet::IpNet::V4(n) => 96 + u32::from(n.prefix_len()),
-            ipnet::IpNet::V6(n) => u32::from(n.prefix_len()),
-        };
-        Self { bits: 32 + inside, at: VniAddress::new(vni, address(net.network())) }
+        Self { bits: 32 + inside(net), at: VniAddress::new(vni, address(net.network())) }
     }
 
     /// The prefix of one address.
     pub fn single(vni: u32, ip: IpAddr) -> Self {
         Self { bits: VniAddress::BITS, at: VniAddress::new(vni, address(ip)) }
+    }
+}
+
+/// Key of POLICY: whom a policy allows, and what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rule {
+    /// Bits that count.
+    pub bits: u32,
+    /// Bits that do not count are 0.
+    pub at: PolicyKey,
+}
+
+/// Key of CIDR: the addresses that a policy tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cidr {
+    /// Bits that count, from the policy's first.
+    pub bits: u32,
+    /// Bits that do not count are 0.
+    pub at: PolicyAddress,
+}
+
+impl Cidr {
+    /// The prefix of an IPv4 or IPv6 network in a policy.
+    pub fn of(policy: u32, net: &ipnet::IpNet) -> Self {
+        Self { bits: 32 + inside(net), at: PolicyAddress::new(policy, address(net.network())) }
+    }
+}
+
+/// Bits of a network's prefix among those of a mapped address.
+fn inside(net: &ipnet::IpNet) -> u32 {
+    match net {
+        ipnet::IpNet::V4(n) => 96 + u32::from(n.prefix_len()),
+        ipnet::IpNet::V6(n) => u32::from(n.prefix_len()),
     }
 }
 
@@ -88,6 +129,9 @@ pub fn address(ip: IpAddr) -> mizar_abi::Address {
 pub enum Key {
     Cfg,
     Host(u32),
+    Policy(Rule),
+    Cidr(Cidr),
+    Epoch(u32),
     Shard(ShardKey),
     Bounce(VniAddress),
     Route(Prefix),
@@ -103,6 +147,9 @@ impl Key {
         match self {
             Self::Cfg => Table::Cfg,
             Self::Host(_) => Table::Hosts,
+            Self::Policy(_) => Table::Policy,
+            Self::Cidr(_) => Table::Cidr,
+            Self::Epoch(_) => Table::Epochs,
             Self::Shard(_) => Table::Shard,
             Self::Bounce(_) => Table::Bounce,
             Self::Route(_) => Table::Route,
@@ -120,6 +167,11 @@ impl Key {
 pub enum Value {
     Cfg(Cfg),
     Host(HostAddress),
+    Policy(Verdict),
+    /// [`mizar_abi::maps::cidr_identity`] of a number of this host's.
+    Cidr(u32),
+    /// The planner leaves `since_ms` 0: when it came into force, the data plane knows.
+    Epoch(Epoch),
     Shard(Shard),
     Bounce(Bounce),
     Route(Route),
@@ -147,12 +199,32 @@ impl Op {
     }
 }
 
-/// Additions in the order of their keys, then removals in the reverse order.
+/// Additions in the order of their keys, then removals in the reverse order; generations of policies
+/// after all that, for a verdict that bears the new one must be of the new rules.
 pub fn in_safe_order(ops: &mut [Op]) {
-    ops.sort_by(|a, b| match (a, b) {
-        (Op::Put(a, _), Op::Put(b, _)) => a.cmp(b),
-        (Op::Remove(a), Op::Remove(b)) => b.cmp(a),
-        (Op::Put(..), Op::Remove(_)) => std::cmp::Ordering::Less,
-        (Op::Remove(_), Op::Put(..)) => std::cmp::Ordering::Greater,
+    let last = |op: &Op| matches!(op.key(), Key::Epoch(_));
+    ops.sort_by(|a, b| {
+        last(a).cmp(&last(b)).then_with(|| match (a, b) {
+            (Op::Put(a, _), Op::Put(b, _)) => a.cmp(b),
+            (Op::Remove(a), Op::Remove(b)) => b.cmp(a),
+            (Op::Put(..), Op::Remove(_)) => std::cmp::Ordering::Less,
+            (Op::Remove(_), Op::Put(..)) => std::cmp::Ordering::Greater,
+        })
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_rises_after_its_rules_have_changed() {
+        let rule = |identity| Key::Policy(Rule { bits: PolicyKey::BITS, at: PolicyKey::new(1, identity, 6, 80) });
+        let raise = Op::Put(Key::Epoch(1), Value::Epoch(Epoch { n: 2, ..Epoch::default() }));
+        let forget = Op::Remove(Key::Epoch(2));
+        let (add, remove) = (Op::Put(rule(5), Value::Policy(1)), Op::Remove(rule(6)));
+        let mut ops = [raise, forget, remove, add];
+        in_safe_order(&mut ops);
+        assert_eq!(ops, [add, remove, raise, forget]);
+    }
 }

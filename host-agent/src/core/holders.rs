@@ -162,6 +162,7 @@ mod tests {
         kind: 1,
         flags: 0,
         gateway: [0; 4],
-        reserved: [0; 3],
+        set_since_ms: 0,
+        reserved: [0; 2],
     };
 }

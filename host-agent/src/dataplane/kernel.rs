@@ -20,7 +20,7 @@ use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp, tc::SchedClassifierLink};
 use aya::{Ebpf, EbpfLoader};
 use mizar_abi::maps::{self, name};
-use mizar_plan::{Key, Prefix, Table, Value};
+use mizar_plan::{Cidr, Key, Prefix, Rule, Table, Value};
 use std::collections::BTreeSet;
 use std::mem::size_of;
 use std::path::Path;
@@ -34,7 +34,7 @@ const UPLINK_TCX: &str = "uplink_tcx";
 const UPLINK_XDP: &str = "uplink_xdp";
 
 /// Maps of the object and the sizes of their keys and values, as this agent knows them.
-const MAPS: [(&str, usize, usize); 18] = [
+const MAPS: [(&str, usize, usize); 21] = [
     (name::CFG, 4, size_of::<maps::Cfg>()),
     (name::HOSTS, 4, 4),
     (name::IFACE, 4, 4),
@@ -42,12 +42,15 @@ const MAPS: [(&str, usize, usize); 18] = [
     (name::ADDR, 4 + size_of::<maps::VniAddress>(), size_of::<maps::Addr>()),
     (name::FLOW_EST, size_of::<maps::FlowKey>(), size_of::<maps::Flow>()),
     (name::FLOW_NEW, size_of::<maps::FlowKey>(), size_of::<maps::Flow>()),
-    (name::FRAG, size_of::<maps::FragKey>(), size_of::<maps::Ports>()),
+    (name::FRAG, size_of::<maps::FragKey>(), size_of::<maps::Head>()),
     (name::MOVED, size_of::<maps::VniAddress>(), size_of::<maps::Moved>()),
     (name::ROUTE, 4 + size_of::<maps::VniAddress>(), size_of::<maps::Route>()),
     (name::SHARD, size_of::<maps::ShardKey>(), size_of::<maps::Shard>()),
     (name::DEAD, 4, 1),
     (name::BOUNCE, size_of::<maps::VniAddress>(), size_of::<maps::Bounce>()),
+    (name::POLICY, 4 + size_of::<maps::PolicyKey>(), size_of::<maps::Verdict>()),
+    (name::CIDR, 4 + size_of::<maps::PolicyAddress>(), 4),
+    (name::EPOCHS, 4, size_of::<maps::Epoch>()),
     (name::BUCKET, 4, size_of::<maps::Bucket>()),
     (name::PENDING, 4, size_of::<maps::Pending>()),
     (name::DROPS, size_of::<maps::DropKey>(), size_of::<maps::DropCount>()),
@@ -71,7 +74,7 @@ pub struct Settings {
 }
 
 type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
-type Trie<V> = LpmTrie<MapData, Raw<maps::VniAddress>, Raw<V>>;
+type Trie<K, V> = LpmTrie<MapData, Raw<K>, Raw<V>>;
 
 /// Opens a pinned map.
 pub(super) fn open<T: TryFrom<Map, Error = MapError>>(pins: &Pins, map: &'static str) -> Result<T, PlaneError> {
@@ -89,11 +92,14 @@ pub struct Kernel {
     hosts: Hash<u32, [u8; 4]>,
     shard: Hash<maps::ShardKey, maps::Shard>,
     bounce: Hash<maps::VniAddress, maps::Bounce>,
-    route: Trie<maps::Route>,
+    route: Trie<maps::VniAddress, maps::Route>,
     moved: Hash<maps::VniAddress, maps::Moved>,
     ep: Hash<u32, maps::Ep>,
     iface: Hash<u32, u32>,
-    addr: Trie<maps::Addr>,
+    addr: Trie<maps::VniAddress, maps::Addr>,
+    policy: Trie<maps::PolicyKey, maps::Verdict>,
+    cidr: Trie<maps::PolicyAddress, u32>,
+    epochs: Hash<u32, maps::Epoch>,
 }
 
 /// Loaded programs that are not on the uplink yet.
@@ -176,6 +182,9 @@ impl Kernel {
             ep: open(&pins, name::EP)?,
             iface: open(&pins, name::IFACE)?,
             addr: open(&pins, name::ADDR)?,
+            policy: open(&pins, name::POLICY)?,
+            cidr: open(&pins, name::CIDR)?,
+            epochs: open(&pins, name::EPOCHS)?,
             pins,
         };
         if !takes_over {
@@ -194,6 +203,23 @@ impl Kernel {
         // The object, some megabytes of instructions and type information, goes here.
         self.waiting = None;
         Ok(())
+    }
+
+    /// The programs count from the moment that a policy changed: an endpoint whose set is another
+    /// now than the map has, from now.
+    fn put_endpoint(&mut self, port: u32, ep: maps::Ep) -> Result<(), MapError> {
+        let now = crate::clock::now().ms;
+        let before = self.ep.get(&Raw(port), 0).ok().map(|Raw(before)| before);
+        let set_since_ms = before.filter(|b| b.set == ep.set).map_or(now, |b| b.set_since_ms);
+        self.ep.insert(Raw(port), Raw(maps::Ep { set_since_ms, ..ep }), 0)
+    }
+
+    /// The same of a set whose generation is another.
+    fn put_epoch(&mut self, set: u32, epoch: maps::Epoch) -> Result<(), MapError> {
+        let now = crate::clock::now().ms;
+        let before = self.epochs.get(&Raw(set), 0).ok().map(|Raw(before)| before);
+        let since_ms = before.filter(|b| b.n == epoch.n).map_or(now, |b| b.since_ms);
+        self.epochs.insert(Raw(set), Raw(maps::Epoch { since_ms, ..epoch }), 0)
     }
 
     /// Where the transit role runs: `xdp` or `tcx`.
@@ -321,13 +347,23 @@ fn bind_xdp(pin: &Path, object: &mut Ebpf, ifname: &str) -> Result<(), PlaneErro
     link.pin(pin).map(drop).map_err(PlaneError::program(UPLINK_XDP))
 }
 
-fn trie_key(prefix: &Prefix) -> lpm_trie::Key<Raw<maps::VniAddress>> {
-    lpm_trie::Key::new(prefix.bits, Raw(prefix.at))
+/// A key of a planned longest-prefix map.
+trait Bits<K: Plain> {
+    fn key(&self) -> lpm_trie::Key<Raw<K>>;
+    fn of_key(key: lpm_trie::Key<Raw<K>>) -> Self;
 }
 
-fn prefix(key: lpm_trie::Key<Raw<maps::VniAddress>>) -> Prefix {
-    Prefix { bits: key.prefix_len(), at: key.data().0 }
-}
+macro_rules! bits { ($($planned:ident of $data:ty),* $(,)?) => { $(
+    impl Bits<$data> for $planned {
+        fn key(&self) -> lpm_trie::Key<Raw<$data>> {
+            lpm_trie::Key::new(self.bits, Raw(self.at))
+        }
+        fn of_key(key: lpm_trie::Key<Raw<$data>>) -> Self {
+            Self { bits: key.prefix_len(), at: key.data().0 }
+        }
+    }
+)* }; }
+bits!(Prefix of maps::VniAddress, Rule of maps::PolicyKey, Cidr of maps::PolicyAddress);
 
 fn collect<K, V>(
     entries: impl Iterator<Item = Result<(K, V), MapError>>,
@@ -345,10 +381,6 @@ pub(super) fn unless_absent(result: Result<(), MapError>) -> Result<(), MapError
     }
 }
 
-fn trie_insert<V: Plain>(trie: &mut Trie<V>, key: &Prefix, value: V) -> Result<(), MapError> {
-    trie.insert(&trie_key(key), Raw(value), 0)
-}
-
 impl Dataplane for Kernel {
     fn dump(&self, table: Table) -> Result<Vec<(Key, Value)>, PlaneError> {
         let entries = match table {
@@ -359,11 +391,18 @@ impl Dataplane for Kernel {
             Table::Hosts => collect(self.hosts.iter(), |k, v| (Key::Host(k.0), Value::Host(v.0))),
             Table::Shard => collect(self.shard.iter(), |k, v| (Key::Shard(k.0), Value::Shard(v.0))),
             Table::Bounce => collect(self.bounce.iter(), |k, v| (Key::Bounce(k.0), Value::Bounce(v.0))),
-            Table::Route => collect(self.route.iter(), |k, v| (Key::Route(prefix(k)), Value::Route(v.0))),
+            Table::Policy => collect(self.policy.iter(), |k, v| (Key::Policy(Rule::of_key(k)), Value::Policy(v.0))),
+            Table::Cidr => collect(self.cidr.iter(), |k, v| (Key::Cidr(Cidr::of_key(k)), Value::Cidr(v.0))),
+            Table::Epochs => collect(self.epochs.iter(), |k, Raw(epoch)| {
+                (Key::Epoch(k.0), Value::Epoch(maps::Epoch { since_ms: 0, ..epoch }))
+            }),
+            Table::Route => collect(self.route.iter(), |k, v| (Key::Route(Prefix::of_key(k)), Value::Route(v.0))),
             Table::Moved => collect(self.moved.iter(), |k, v| (Key::Moved(k.0), Value::Moved(v.0))),
-            Table::Ep => collect(self.ep.iter(), |k, v| (Key::Ep(k.0), Value::Ep(v.0))),
+            Table::Ep => {
+                collect(self.ep.iter(), |k, Raw(ep)| (Key::Ep(k.0), Value::Ep(maps::Ep { set_since_ms: 0, ..ep })))
+            }
             Table::Iface => collect(self.iface.iter(), |k, v| (Key::Iface(k.0), Value::Iface(v.0))),
-            Table::Addr => collect(self.addr.iter(), |k, v| (Key::Addr(prefix(k)), Value::Addr(v.0))),
+            Table::Addr => collect(self.addr.iter(), |k, v| (Key::Addr(Prefix::of_key(k)), Value::Addr(v.0))),
         };
         entries.map_err(|source| PlaneError::Map { map: table.name(), source })
     }
@@ -374,11 +413,14 @@ impl Dataplane for Kernel {
             (Key::Host(k), Value::Host(v)) => self.hosts.insert(Raw(*k), Raw(*v), 0),
             (Key::Shard(k), Value::Shard(v)) => self.shard.insert(Raw(*k), Raw(*v), 0),
             (Key::Bounce(k), Value::Bounce(v)) => self.bounce.insert(Raw(*k), Raw(*v), 0),
-            (Key::Route(k), Value::Route(v)) => trie_insert(&mut self.route, k, *v),
+            (Key::Policy(k), Value::Policy(v)) => self.policy.insert(&k.key(), Raw(*v), 0),
+            (Key::Cidr(k), Value::Cidr(v)) => self.cidr.insert(&k.key(), Raw(*v), 0),
+            (Key::Epoch(k), Value::Epoch(v)) => self.put_epoch(*k, *v),
+            (Key::Route(k), Value::Route(v)) => self.route.insert(&k.key(), Raw(*v), 0),
             (Key::Moved(k), Value::Moved(v)) => self.moved.insert(Raw(*k), Raw(*v), 0),
-            (Key::Ep(k), Value::Ep(v)) => self.ep.insert(Raw(*k), Raw(*v), 0),
+            (Key::Ep(k), Value::Ep(v)) => self.put_endpoint(*k, *v),
             (Key::Iface(k), Value::Iface(v)) => self.iface.insert(Raw(*k), Raw(*v), 0),
-            (Key::Addr(k), Value::Addr(v)) => trie_insert(&mut self.addr, k, *v),
+            (Key::Addr(k), Value::Addr(v)) => self.addr.insert(&k.key(), Raw(*v), 0),
             (key, value) => return Err(PlaneError::Unfit(format!("{value:?} is no value of {key:?}"))),
         };
         done.map_err(|source| PlaneError::Map { map: key.table().name(), source })
@@ -390,11 +432,14 @@ impl Dataplane for Kernel {
             Key::Host(k) => self.hosts.remove(&Raw(*k)),
             Key::Shard(k) => self.shard.remove(&Raw(*k)),
             Key::Bounce(k) => self.bounce.remove(&Raw(*k)),
-            Key::Route(k) => self.route.remove(&trie_key(k)),
+            Key::Policy(k) => self.policy.remove(&k.key()),
+            Key::Cidr(k) => self.cidr.remove(&k.key()),
+            Key::Epoch(k) => self.epochs.remove(&Raw(*k)),
+            Key::Route(k) => self.route.remove(&k.key()),
             Key::Moved(k) => self.moved.remove(&Raw(*k)),
             Key::Ep(k) => self.ep.remove(&Raw(*k)),
             Key::Iface(k) => self.iface.remove(&Raw(*k)),
-            Key::Addr(k) => self.addr.remove(&trie_key(k)),
+            Key::Addr(k) => self.addr.remove(&k.key()),
         };
         unless_absent(done).map_err(|source| PlaneError::Map { map: key.table().name(), source })
     }

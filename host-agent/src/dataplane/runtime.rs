@@ -16,7 +16,7 @@ type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
 pub struct Runtime {
     flow_est: Hash<maps::FlowKey, maps::Flow>,
     flow_new: Hash<maps::FlowKey, maps::Flow>,
-    frag: Hash<maps::FragKey, maps::Ports>,
+    frag: Hash<maps::FragKey, maps::Head>,
     bucket: Hash<u32, maps::Bucket>,
     pending: Hash<[u8; 4], maps::Pending>,
     dead: Hash<u32, u8>,
