@@ -10,6 +10,7 @@
 //! and compares; both use this crate, and a property test shows that they agree.
 
 mod object;
+mod policy;
 
 use mizar_domain::model;
 use mizar_wire::entry::{Entry, EntryKey, Include};
@@ -29,6 +30,12 @@ pub enum Object<'a> {
     Subnet(&'a model::Subnet),
     /// A tenant's, bound or not.
     Port(&'a model::BoundPort),
+    /// A tenant's, with its rules.
+    SecurityGroup(&'a model::SecurityGroup),
+    /// A combination of security groups; made by the first port that has it.
+    GroupSet(&'a model::GroupSet),
+    /// A tenant's.
+    AddressGroup(&'a model::AddressGroup),
     /// Decided by the scheduler.
     ShardMap(&'a model::ShardMap),
     /// Decided by the scheduler.
@@ -54,6 +61,10 @@ impl Compiled {
         self.includes.insert(Include { scope, slot: None, target });
     }
 
+    fn include_at(&mut self, scope: Scope, slot: u16, target: Scope) {
+        self.includes.insert(Include { scope, slot: Some(slot), target });
+    }
+
     /// Adds what another object compiled to.
     pub fn extend(&mut self, other: Compiled) {
         self.entries.extend(other.entries);
@@ -74,6 +85,9 @@ pub fn compile(object: Object<'_>) -> Compiled {
         Object::Network(network) => object::network(network),
         Object::Subnet(subnet) => object::subnet(subnet),
         Object::Port(port) => object::port(port),
+        Object::SecurityGroup(group) => policy::security_group(group),
+        Object::GroupSet(set) => policy::group_set(set),
+        Object::AddressGroup(group) => policy::address_group(group),
         Object::ShardMap(map) => object::shard_map(map),
         Object::DividerSet(set) => object::divider_set(set),
     }

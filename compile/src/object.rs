@@ -6,11 +6,11 @@ use mizar_wire::{Body, Scope, body};
 use std::net::IpAddr;
 use uuid::Uuid;
 
-fn number_key(number: u32) -> Vec<u8> {
+pub(crate) fn number_key(number: u32) -> Vec<u8> {
     number.to_be_bytes().to_vec()
 }
 
-fn id_key(id: impl Into<Uuid>) -> Vec<u8> {
+pub(crate) fn id_key(id: impl Into<Uuid>) -> Vec<u8> {
     id.into().as_bytes().to_vec()
 }
 
@@ -77,7 +77,9 @@ pub(crate) fn subnet(subnet: &model::Subnet) -> Compiled {
 /// may still be on their way to the host that it left, that host is told where it went.
 ///
 /// The bounce entries name the host by number, so a changed underlay address rewrites one entry
-/// of the cluster, not one per port.
+/// of the cluster, not one per port. Likewise they name security groups, whose rules reach the
+/// bouncers by an include of the slot and the host by one of its own: a rule changes one entry,
+/// and whoever makes a port meanwhile does not have to know.
 pub(crate) fn port(port: &model::BoundPort) -> Compiled {
     let model::BoundPort {
         id,
@@ -94,7 +96,9 @@ pub(crate) fn port(port: &model::BoundPort) -> Compiled {
         host,
         moved_from,
     } = port;
-    let (number, generation, vni, set) = (*number, *generation, *vni, *set);
+    let (number, generation, vni) = (*number, *generation, *vni);
+    let set = set.as_ref().map(crate::policy::set_body);
+    let groups = set.as_ref().map(|set| set.groups.clone()).unwrap_or_default();
     let mut out = Compiled::default();
     if let Some(host) = *host {
         let body = body::Port {
@@ -111,14 +115,21 @@ pub(crate) fn port(port: &model::BoundPort) -> Compiled {
                 .collect(),
             port_security: *port_security,
             admin_up: *admin_up,
-            set,
+            set: set.clone(),
         };
         out.put(Scope::Host(host), 0, id_key(*id), Body::Port(body));
         out.include(Scope::Host(host), Scope::Network(vni));
+        for group in &groups {
+            out.include(Scope::Host(host), Scope::Member(*group));
+        }
         for &model::FixedIp { subnet, address } in fixed_ips {
-            let body = body::Bounce { vni, address, subnet, host, port: number, generation, set };
-            out.put(Scope::Subnet(subnet), slot(subnet, address), address_key(*id, address), Body::Bounce(body));
+            let slot = slot(subnet, address);
+            let body = body::Bounce { vni, address, subnet, host, port: number, generation, set: set.clone() };
+            out.put(Scope::Subnet(subnet), slot, address_key(*id, address), Body::Bounce(body));
             out.include(Scope::Host(host), Scope::Senders(subnet));
+            for group in &groups {
+                out.include_at(Scope::Subnet(subnet), slot, Scope::Group(*group));
+            }
         }
     }
     if let Some(former) = moved_from.filter(|former| Some(*former) != *host) {

@@ -2,9 +2,13 @@
 //! leaves the same as compiling everything from nothing.
 
 use mizar_compile::{Compiled, Object, Write, compile, create, delete, update};
-use mizar_domain::id::{NetworkId, PortId, SubnetId};
+use mizar_domain::id::{AddressGroupId, NetworkId, PortId, SecurityGroupId, SubnetId};
 use mizar_domain::mac::Mac;
-use mizar_domain::model::{AddressPair, BoundPort, FixedIp, Host, Network, Subnet};
+use mizar_domain::model::{
+    AddressGroup, AddressPair, BoundPort, FixedIp, GroupSet, Host, Network, SecurityGroup, Subnet, slot,
+};
+use mizar_domain::policy::{Remote, Rule};
+use mizar_domain::security_group::{Direction, Ethertype};
 use mizar_wire::entry::{EntryKey, Include};
 use mizar_wire::{Body, Kind, Scope};
 use proptest::prelude::*;
@@ -43,9 +47,13 @@ enum Command {
     PutSubnet(u8, u8, bool),
     PutPort(u8, BoundPort),
     PutHost(u8, u8),
+    PutGroup(u8, SecurityGroup),
+    PutAddresses(u8, u8),
     DropNetwork(u8),
     DropSubnet(u8),
     DropPort(u8),
+    DropGroup(u8),
+    DropAddresses(u8),
 }
 
 fn network(n: u8, mtu: u32) -> Network {
@@ -72,8 +80,9 @@ fn host(n: u8, address: u8) -> Host {
 fn port() -> impl Strategy<Value = BoundPort> {
     let ips = proptest::collection::btree_set((0u32..3, 1u8..5), 0..3);
     let host = proptest::option::of(1u32..4);
-    (ips, host.clone(), host, 1u32..5, any::<bool>(), 0usize..2).prop_map(
-        |(ips, host, moved_from, generation, admin_up, pairs)| BoundPort {
+    let set = proptest::option::of(4u8..8);
+    (ips, host.clone(), host, 1u32..5, any::<bool>(), 0usize..2, set).prop_map(
+        |(ips, host, moved_from, generation, admin_up, pairs, set)| BoundPort {
             id: PortId::from(Uuid::nil()),
             number: 0,
             generation,
@@ -87,11 +96,47 @@ fn port() -> impl Strategy<Value = BoundPort> {
             pairs: vec![AddressPair { cidr: "10.0.0.9/32".parse().expect("a network"), mac: None }; pairs],
             port_security: true,
             admin_up,
-            set: 0,
+            set: set.map(group_set),
             host,
             moved_from,
         },
     )
+}
+
+/// A number means the same groups wherever it stands.
+fn group_set(number: u8) -> GroupSet {
+    let groups = (1..3).filter(|group| number & group != 0).map(u32::from).collect();
+    GroupSet { number: number.into(), groups }
+}
+
+fn group() -> impl Strategy<Value = SecurityGroup> {
+    let remote = prop_oneof![
+        Just(Remote::Any),
+        Just(Remote::Prefix("10.0.0.0/8".parse().expect("a network"))),
+        (1u32..3).prop_map(Remote::Group),
+        (1u32..3).prop_map(Remote::AddressGroup),
+    ];
+    let rule = (any::<bool>(), any::<bool>(), 0u16..2, remote).prop_map(|(ingress, v4, first, remote)| Rule {
+        id: Uuid::nil(),
+        direction: if ingress { Direction::Ingress } else { Direction::Egress },
+        ethertype: if v4 { Ethertype::V4 } else { Ethertype::V6 },
+        protocol: Some(6),
+        first,
+        last: 2,
+        remote,
+    });
+    (0u32..2, proptest::collection::vec(rule, 0..4)).prop_map(|(generation, mut rules)| {
+        for (id, rule) in (0u128..).zip(&mut rules) {
+            rule.id = Uuid::from_u128(id);
+        }
+        SecurityGroup { id: SecurityGroupId::from(Uuid::nil()), number: 0, generation, rules }
+    })
+}
+
+fn addresses(n: u8, count: u8) -> AddressGroup {
+    let id = AddressGroupId::from(Uuid::from_u128(300 + u128::from(n)));
+    let address = |last| std::net::IpAddr::from(Ipv4Addr::new(10, 0, 0, last)).into();
+    AddressGroup { id, number: n.into(), addresses: (0..count).map(address).collect() }
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -101,6 +146,10 @@ fn command() -> impl Strategy<Value = Command> {
         (n.clone(), n.clone(), any::<bool>()).prop_map(|(n, of, dhcp)| Command::PutSubnet(n, of, dhcp)),
         (0u8..6, port()).prop_map(|(n, port)| Command::PutPort(n, port)),
         (1u8..4, 0u8..3).prop_map(|(n, address)| Command::PutHost(n, address)),
+        (1u8..3, group()).prop_map(|(n, group)| Command::PutGroup(n, group)),
+        (1u8..3, 0u8..3).prop_map(|(n, count)| Command::PutAddresses(n, count)),
+        (1u8..3).prop_map(Command::DropGroup),
+        (1u8..3).prop_map(Command::DropAddresses),
         n.clone().prop_map(Command::DropNetwork),
         n.prop_map(Command::DropSubnet),
         (0u8..6).prop_map(Command::DropPort),
@@ -113,6 +162,10 @@ struct Tables {
     subnets: BTreeMap<u8, Subnet>,
     ports: BTreeMap<u8, BoundPort>,
     hosts: BTreeMap<u8, Host>,
+    groups: BTreeMap<u8, SecurityGroup>,
+    /// Made by the first port that has one, forgotten with any of its groups.
+    sets: BTreeMap<u8, GroupSet>,
+    addresses: BTreeMap<u8, AddressGroup>,
 }
 
 /// Stores the object and returns what its command writes.
@@ -136,8 +189,32 @@ impl Tables {
             Command::PutSubnet(n, of, dhcp) => put(&mut self.subnets, n, subnet(n, of, dhcp), |o| Object::Subnet(o)),
             Command::PutPort(n, port) => {
                 let port = BoundPort { id: PortId::from(Uuid::from_u128(n.into())), number: n.into(), ..port };
-                put(&mut self.ports, n, port, |o| Object::Port(o))
+                let mut writes = Vec::new();
+                if let Some(set) = port.set.clone() {
+                    let number = set.number as u8;
+                    writes.extend(put(&mut self.sets, number, set, |o| Object::GroupSet(o)));
+                }
+                writes.extend(put(&mut self.ports, n, port, |o| Object::Port(o)));
+                writes
             }
+            Command::PutGroup(n, group) => {
+                let id = SecurityGroupId::from(Uuid::from_u128(200 + u128::from(n)));
+                let group = SecurityGroup { id, number: n.into(), ..group };
+                put(&mut self.groups, n, group, |o| Object::SecurityGroup(o))
+            }
+            Command::PutAddresses(n, count) => {
+                put(&mut self.addresses, n, addresses(n, count), |o| Object::AddressGroup(o))
+            }
+            Command::DropGroup(n) => {
+                let mut writes = drop_it(&mut self.groups, n, |o| Object::SecurityGroup(o));
+                let with: Vec<u8> =
+                    self.sets.iter().filter(|(_, set)| set.groups.contains(&n.into())).map(|(n, _)| *n).collect();
+                for set in with {
+                    writes.extend(drop_it(&mut self.sets, set, |o| Object::GroupSet(o)));
+                }
+                writes
+            }
+            Command::DropAddresses(n) => drop_it(&mut self.addresses, n, |o| Object::AddressGroup(o)),
             Command::PutHost(n, address) => put(&mut self.hosts, n, host(n, address), |o| Object::Host(o)),
             Command::DropNetwork(n) => drop_it(&mut self.networks, n, |o| Object::Network(o)),
             Command::DropSubnet(n) => drop_it(&mut self.subnets, n, |o| Object::Subnet(o)),
@@ -150,7 +227,10 @@ impl Tables {
         let objects = (self.networks.values().map(Object::Network))
             .chain(self.subnets.values().map(Object::Subnet))
             .chain(self.ports.values().map(Object::Port))
-            .chain(self.hosts.values().map(Object::Host));
+            .chain(self.hosts.values().map(Object::Host))
+            .chain(self.groups.values().map(Object::SecurityGroup))
+            .chain(self.sets.values().map(Object::GroupSet))
+            .chain(self.addresses.values().map(Object::AddressGroup));
         for object in objects {
             let compiled = compile(object);
             let before = all.entries.len();
@@ -199,7 +279,7 @@ fn plain_port() -> BoundPort {
         pairs: vec![],
         port_security: true,
         admin_up: true,
-        set: 0,
+        set: None,
         host: Some(1),
         moved_from: None,
     }
@@ -249,4 +329,51 @@ fn a_bouncer_is_told_the_subnets_and_the_shard_map() {
     let needed: Vec<Scope> =
         compiled.includes.iter().filter(|i| i.scope == Scope::Subnet(subnet.number)).map(|i| i.target).collect();
     assert_eq!(needed, [Scope::Network(subnet.vni), Scope::Senders(subnet.number)]);
+}
+
+/// What a rule change costs: the entry of its group and direction, whatever ports have the group.
+#[test]
+fn a_rule_is_one_entry_of_its_direction_and_a_narrower_group_tells_both() {
+    let rule = |direction, remote| Rule {
+        id: Uuid::from_u128(direction as u128 + 1),
+        direction,
+        ethertype: Ethertype::V4,
+        protocol: None,
+        first: 0,
+        last: 65535,
+        remote,
+    };
+    let id = SecurityGroupId::from(Uuid::from_u128(3));
+    let out = SecurityGroup { id, number: 3, generation: 0, rules: vec![rule(Direction::Egress, Remote::Any)] };
+    let mut more = out.clone();
+    more.rules.push(rule(Direction::Ingress, Remote::Group(4)));
+    let narrower = SecurityGroup { generation: 1, ..out.clone() };
+    let scopes = |old: &SecurityGroup, new: &SecurityGroup| -> Vec<Scope> {
+        let writes = update(Object::SecurityGroup(old), Object::SecurityGroup(new));
+        let put = |write: &Write| match write {
+            Write::Put(entry) => Some(entry.key.scope),
+            Write::Remove(_) | Write::Include(_) => None,
+        };
+        writes.iter().filter_map(put).collect()
+    };
+    assert_eq!(scopes(&out, &more), [Scope::Group(3)]);
+    assert_eq!(scopes(&more, &narrower), [Scope::Group(3), Scope::Member(3)]);
+    let peers = Include { scope: Scope::Group(3), slot: None, target: Scope::Peers(4) };
+    assert_eq!(compile(Object::SecurityGroup(&more)).includes, BTreeSet::from([peers]));
+}
+
+#[test]
+fn a_port_brings_rules_to_its_slot_and_its_host_and_its_set_to_peers_of_each_group() {
+    let set = GroupSet { number: 8, groups: vec![2, 5] };
+    let port = BoundPort { set: Some(set.clone()), ..plain_port() };
+    let address = port.fixed_ips[0];
+    let slot = slot(address.subnet, address.address);
+    let includes = compile(Object::Port(&port)).includes;
+    for group in [2, 5] {
+        assert!(includes.contains(&Include { scope: Scope::Subnet(4), slot: Some(slot), target: Scope::Group(group) }));
+        assert!(includes.contains(&Include { scope: Scope::Host(1), slot: None, target: Scope::Member(group) }));
+    }
+    assert_eq!(includes.len(), 2 + 4);
+    let told: Vec<Scope> = compile(Object::GroupSet(&set)).entries.keys().map(|key| key.scope).collect();
+    assert_eq!(told, [Scope::Peers(2), Scope::Peers(5)]);
 }

@@ -67,4 +67,6 @@ ids! {
     HostId,
     /// A security group.
     SecurityGroupId,
+    /// An address group.
+    AddressGroupId,
 }

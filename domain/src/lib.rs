@@ -12,6 +12,7 @@ pub mod mac;
 pub mod model;
 pub mod network;
 pub mod patch;
+pub mod policy;
 pub mod pool;
 pub mod port;
 pub mod security_group;

@@ -3,8 +3,9 @@
 //! Each holds what its entries need and nothing else: no status, no timestamps. Numbers (`number`,
 //! `vni`, `generation`) are the short names of the data plane; ids are those of the API.
 
-use crate::id::{NetworkId, PortId, SubnetId};
+use crate::id::{AddressGroupId, NetworkId, PortId, SecurityGroupId, SubnetId};
 use crate::mac::Mac;
+use crate::policy;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -133,12 +134,45 @@ pub struct BoundPort {
     pub port_security: bool,
     /// `admin_state_up`.
     pub admin_up: bool,
-    /// Number of its set of security groups; 0 = none.
-    pub set: u32,
+    /// Its security groups; `None` = its packets are not filtered.
+    pub set: Option<GroupSet>,
     /// Number of the host that it is bound to; `None` = not bound, or to a host not known.
     pub host: Option<u32>,
     /// Number of the host that it left within the last five minutes.
     pub moved_from: Option<u32>,
+}
+
+/// A combination of security groups that ports have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSet {
+    /// Its short name: policy and identity of the data plane.
+    pub number: u32,
+    /// Numbers of the groups, in order.
+    pub groups: Vec<u32>,
+}
+
+/// A security group with its rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityGroup {
+    /// Its id.
+    pub id: SecurityGroupId,
+    /// Its short name.
+    pub number: u32,
+    /// Rises whenever less may pass than before.
+    pub generation: u32,
+    /// Of both directions.
+    pub rules: Vec<policy::Rule>,
+}
+
+/// Addresses that rules name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressGroup {
+    /// Its id.
+    pub id: AddressGroupId,
+    /// Its short name.
+    pub number: u32,
+    /// Without host bits, in order, each once.
+    pub addresses: Vec<IpNet>,
 }
 
 /// Which hosts bounce for a subnet: a decision of placement.

@@ -277,9 +277,15 @@ pub fn new_groups(command: &CreatePort, port_security: bool) -> Result<Option<&[
     match command.security_groups.as_deref() {
         Some([_, ..]) if !port_security => Err(PortError::GroupsWithoutSecurity),
         Some(groups) => Ok(Some(groups)),
-        None if port_security && !command.device_owner.as_str().starts_with("network:") => Ok(None),
+        None if is_filtered(port_security, command.device_owner.as_str()) => Ok(None),
         None => Ok(Some(&[])),
     }
+}
+
+/// Whether security groups filter the packets of a port. The network's own ports (DHCP, routers)
+/// pass what they are sent, as in Neutron.
+pub fn is_filtered(port_security: bool, device_owner: &str) -> bool {
+    port_security && !device_owner.starts_with("network:")
 }
 
 /// Checks the groups of a port that changes. `held`: those that it has.

@@ -106,8 +106,8 @@ const NAMES: [(&str, u8); 24] = [
     ("vrrp", 112),
 ];
 
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const ICMPV6: u8 = 58;
 /// With ports: DCCP, SCTP, TCP, UDP, UDP-Lite.
 const WITH_PORTS: [u8; 5] = [33, 132, 6, 17, 136];
 /// Extension headers and companions of IPv6.
@@ -316,6 +316,11 @@ impl Rule {
         self.remote.prefix.map(|prefix| prefix.trunc())
     }
 
+    /// The prefix, if it leaves anybody out.
+    pub fn narrowing_prefix(&self) -> Option<IpNet> {
+        self.normalized_cidr().filter(|cidr| !EVERYBODY.contains(cidr))
+    }
+
     /// What it is compared by.
     pub fn key(&self) -> RuleKey {
         RuleKey {
@@ -323,7 +328,7 @@ impl Rule {
             ethertype: self.ethertype,
             protocol: self.protocol.as_ref().map(|protocol| protocol.number),
             range: (self.low, self.high),
-            prefix: self.normalized_cidr().filter(|cidr| !EVERYBODY.contains(cidr)),
+            prefix: self.narrowing_prefix(),
             groups: (self.remote.group, self.remote.addresses),
         }
     }

@@ -22,7 +22,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// First bytes of the file; the number is the format's.
-const MAGIC: &[u8; 16] = b"mizar ledger  1\n";
+const MAGIC: &[u8; 16] = b"mizar ledger  2\n";
 /// A record larger than this was not written by us.
 const MAX_RECORD: u32 = 1 << 28;
 /// Below this size a log is never rewritten.

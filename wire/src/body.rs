@@ -3,9 +3,14 @@
 
 use crate::entry::Kind;
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use std::net::{IpAddr, Ipv4Addr};
 use uuid::Uuid;
+
+/// A field whose absence must not pass for `None`, because `None` lets more through.
+fn stated<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(from)
+}
 
 /// A host of the cluster: its number and where it is on the underlay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,8 +148,9 @@ pub struct Port {
     pub port_security: bool,
     /// Forward at all.
     pub admin_up: bool,
-    /// Number of its set of groups; 0 = none.
-    pub set: u32,
+    /// Its security groups; `None` = its packets are not filtered.
+    #[serde(deserialize_with = "stated")]
+    pub set: Option<GroupSet>,
 }
 
 /// Where an address is: what a bouncer needs.
@@ -163,8 +169,9 @@ pub struct Bounce {
     pub port: u32,
     /// Generation of its binding.
     pub generation: u32,
-    /// Its set of groups.
-    pub set: u32,
+    /// Its security groups; `None` = its packets are not filtered.
+    #[serde(deserialize_with = "stated")]
+    pub set: Option<GroupSet>,
 }
 
 /// The shard map of a subnet: what senders need.
@@ -195,6 +202,69 @@ pub struct MovedPort {
     pub host: u32,
 }
 
+/// A set of security groups: what a port is filtered by, and what its packets carry as identity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSet {
+    /// 1 to 2^31 - 1. One combination of groups has one number for ever.
+    pub number: u32,
+    /// Numbers of the groups, in order. None: nothing may pass, in or out.
+    pub groups: Vec<u32>,
+}
+
+/// The rules of a security group in one direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Number of the group.
+    pub number: u32,
+    /// Rises whenever less may pass than before, in either direction: flows are asked about again.
+    pub generation: u32,
+    /// What may pass; the order means nothing.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule of a security group. A packet passes if any rule matches it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Its id, for telling what decided.
+    pub id: Uuid,
+    /// IPv6 packets; else IPv4 packets.
+    pub ipv6: bool,
+    /// `None` = any.
+    #[serde(deserialize_with = "stated")]
+    pub protocol: Option<u8>,
+    /// First and last destination port; of ICMP: type in the upper byte, code in the lower.
+    pub ports: [u16; 2],
+    /// The other side.
+    pub remote: Remote,
+}
+
+/// The other side of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Remote {
+    /// Everybody.
+    Any,
+    /// Addresses.
+    Prefix(IpNet),
+    /// Ports with a security group, by its number.
+    Group(u32),
+    /// The addresses of an address group, by its number.
+    AddressGroup(u32),
+}
+
+/// Addresses with a name, for rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressGroup {
+    /// Its number.
+    pub number: u32,
+    /// Without host bits, in order, each once; of either version of IP.
+    pub addresses: Vec<IpNet>,
+}
+
 /// The body of an entry.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "each variant is its struct")]
@@ -209,6 +279,10 @@ pub enum Body {
     Bounce(Bounce),
     ShardMap(ShardMap),
     MovedPort(MovedPort),
+    Group(Group),
+    Member(Group),
+    GroupSet(GroupSet),
+    AddressGroup(AddressGroup),
 }
 
 /// Why a body could not be decoded.
@@ -235,6 +309,10 @@ impl Body {
             Self::Bounce(_) => Kind::Bounce,
             Self::ShardMap(_) => Kind::ShardMap,
             Self::MovedPort(_) => Kind::MovedPort,
+            Self::Group(_) => Kind::Group,
+            Self::Member(_) => Kind::Member,
+            Self::GroupSet(_) => Kind::GroupSet,
+            Self::AddressGroup(_) => Kind::AddressGroup,
         }
     }
 
@@ -251,6 +329,9 @@ impl Body {
             Self::Bounce(b) => serde_json::to_vec(b),
             Self::ShardMap(b) => serde_json::to_vec(b),
             Self::MovedPort(b) => serde_json::to_vec(b),
+            Self::Group(b) | Self::Member(b) => serde_json::to_vec(b),
+            Self::GroupSet(b) => serde_json::to_vec(b),
+            Self::AddressGroup(b) => serde_json::to_vec(b),
         };
         encoded.expect("structs of numbers, strings and addresses always serialize")
     }
@@ -271,6 +352,10 @@ impl Body {
             Kind::Bounce => Self::Bounce(read(kind, value)?),
             Kind::ShardMap => Self::ShardMap(read(kind, value)?),
             Kind::MovedPort => Self::MovedPort(read(kind, value)?),
+            Kind::Group => Self::Group(read(kind, value)?),
+            Kind::Member => Self::Member(read(kind, value)?),
+            Kind::GroupSet => Self::GroupSet(read(kind, value)?),
+            Kind::AddressGroup => Self::AddressGroup(read(kind, value)?),
         })
     }
 }

@@ -21,6 +21,15 @@ pub enum Scope {
     Subnet(u32),
     /// Senders to a subnet, by its number: the shard map.
     Senders(u32),
+    /// Bouncers of ports with a security group, by its number: its ingress rules.
+    Group(u32),
+    /// Hosts with ports of a security group, by its number: its egress rules.
+    Member(u32),
+    /// Whoever has a rule that names a security group as the other side, by its number: the sets
+    /// that the group is in, which are what packets carry.
+    Peers(u32),
+    /// Whoever has a rule that names an address group, by its number.
+    AddressGroup(u32),
 }
 
 impl Scope {
@@ -33,6 +42,10 @@ impl Scope {
             Self::Dividers(n) => (4, n),
             Self::Subnet(n) => (5, n),
             Self::Senders(n) => (6, n),
+            Self::Group(n) => (7, n),
+            Self::Member(n) => (8, n),
+            Self::Peers(n) => (9, n),
+            Self::AddressGroup(n) => (10, n),
         };
         (kind << 32) | number as i64
     }
@@ -47,6 +60,10 @@ impl Scope {
             4 => Self::Dividers(number),
             5 => Self::Subnet(number),
             6 => Self::Senders(number),
+            7 => Self::Group(number),
+            8 => Self::Member(number),
+            9 => Self::Peers(number),
+            10 => Self::AddressGroup(number),
             _ => return None,
         })
     }
@@ -76,6 +93,14 @@ pub enum Kind {
     ShardMap = 9,
     /// [`crate::body::MovedPort`] in `Host` of the former host; key = port id.
     MovedPort = 10,
+    /// [`crate::body::Group`] with ingress rules in `Group`; key = security group id.
+    Group = 11,
+    /// [`crate::body::Group`] with egress rules in `Member`; key = security group id.
+    Member = 12,
+    /// [`crate::body::GroupSet`] in `Peers` of each of its groups; key = number of the set.
+    GroupSet = 13,
+    /// [`crate::body::AddressGroup`] in `AddressGroup`; key = address group id.
+    AddressGroup = 14,
 }
 
 impl Kind {
@@ -92,6 +117,10 @@ impl Kind {
             8 => Self::Bounce,
             9 => Self::ShardMap,
             10 => Self::MovedPort,
+            11 => Self::Group,
+            12 => Self::Member,
+            13 => Self::GroupSet,
+            14 => Self::AddressGroup,
             _ => return None,
         })
     }

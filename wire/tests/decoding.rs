@@ -2,8 +2,8 @@
 //! what is not exactly that is an error, never a panic and never a guess.
 
 use mizar_wire::body::{
-    AddressPair, Body, Bounce, ClusterKey, DividerRole, DividerSet, FixedIp, Host, HostRoute, MovedPort, Network, Port,
-    ShardMap, Subnet,
+    AddressGroup, AddressPair, Body, Bounce, ClusterKey, DividerRole, DividerSet, FixedIp, Group, GroupSet, Host,
+    HostRoute, MovedPort, Network, Port, Remote, Rule, ShardMap, Subnet,
 };
 use mizar_wire::entry::{Change, Kind, Scope};
 use mizar_wire::local::{Answer, AttachKind, Call};
@@ -64,7 +64,7 @@ fn body() -> impl Strategy<Value = Body> {
             (id(), any::<u32>(), any::<u32>(), any::<String>(), any::<u32>(), any::<String>()),
             prop::collection::vec(fixed(), 0..3),
             prop::collection::vec(pair(), 0..3),
-            any::<(bool, bool, u32)>()
+            (any::<bool>(), any::<bool>(), prop::option::of(set()))
         )
             .prop_map(|((id, number, generation, name, vni, mac), fixed_ips, pairs, flags)| Body::Port(Port {
                 id,
@@ -79,9 +79,17 @@ fn body() -> impl Strategy<Value = Body> {
                 admin_up: flags.1,
                 set: flags.2
             })),
-        (any::<[u32; 6]>(), ip()).prop_map(|([vni, subnet, host, port, generation, set], address)| Body::Bounce(
-            Bounce { vni, address, subnet, host, port, generation, set }
-        )),
+        (any::<[u32; 5]>(), ip(), prop::option::of(set())).prop_map(
+            |([vni, subnet, host, port, generation], address, set)| Body::Bounce(Bounce {
+                vni,
+                address,
+                subnet,
+                host,
+                port,
+                generation,
+                set
+            })
+        ),
         (any::<u32>(), any::<u8>(), pairs()).prop_map(|(subnet, log2, shards)| Body::ShardMap(ShardMap {
             subnet,
             log2,
@@ -96,7 +104,32 @@ fn body() -> impl Strategy<Value = Body> {
                 host
             })
         ),
+        group().prop_map(Body::Group),
+        group().prop_map(Body::Member),
+        set().prop_map(Body::GroupSet),
+        (any::<u32>(), prop::collection::vec(net(), 0..3))
+            .prop_map(|(number, addresses)| Body::AddressGroup(AddressGroup { number, addresses })),
     ]
+}
+
+fn set() -> impl Strategy<Value = GroupSet> {
+    (any::<u32>(), prop::collection::vec(any::<u32>(), 0..3)).prop_map(|(number, groups)| GroupSet { number, groups })
+}
+
+fn group() -> impl Strategy<Value = Group> {
+    let remote = prop_oneof![
+        Just(Remote::Any),
+        net().prop_map(Remote::Prefix),
+        any::<u32>().prop_map(Remote::Group),
+        any::<u32>().prop_map(Remote::AddressGroup),
+    ];
+    let rule = (id(), any::<bool>(), any::<Option<u8>>(), any::<[u16; 2]>(), remote)
+        .prop_map(|(id, ipv6, protocol, ports, remote)| Rule { id, ipv6, protocol, ports, remote });
+    (any::<u32>(), any::<u32>(), prop::collection::vec(rule, 0..3)).prop_map(|(number, generation, rules)| Group {
+        number,
+        generation,
+        rules,
+    })
 }
 
 /// Any JSON value at all.
@@ -217,10 +250,10 @@ fn a_field_that_nobody_knows_is_refused_wherever_it_stands() {
 
 #[test]
 fn numbers_of_scopes_and_kinds_that_nobody_knows_are_not_guessed() {
-    assert_eq!(Scope::from_i64(7 << 32), None);
+    assert_eq!(Scope::from_i64(11 << 32), None);
     assert_eq!(Scope::from_i64(-1), None);
     assert_eq!(Scope::from_i64((1 << 32) | 5), None, "the cluster has no number");
-    assert!([0, 11, -1, i16::MAX].into_iter().all(|number| Kind::from_i16(number).is_none()));
+    assert!([0, 15, -1, i16::MAX].into_iter().all(|number| Kind::from_i16(number).is_none()));
 }
 
 proptest! {
@@ -250,7 +283,7 @@ proptest! {
         for (_, _, reads) in messages() {
             reads(value.clone());
         }
-        if let Some(kind) = Kind::from_i16(number.rem_euclid(12)) {
+        if let Some(kind) = Kind::from_i16(number.rem_euclid(16)) {
             let _ = Body::from_value(kind, value);
         }
     }
@@ -261,7 +294,7 @@ proptest! {
     }
 
     #[test]
-    fn scopes_come_back_as_they_were(kind in 1i64..=6, number in any::<u32>()) {
+    fn scopes_come_back_as_they_were(kind in 1i64..=10, number in any::<u32>()) {
         let number = if kind == 1 { 0 } else { number };
         let column = (kind << 32) | i64::from(number);
         prop_assert_eq!(Scope::from_i64(column).map(Scope::to_i64), Some(column));

@@ -52,7 +52,7 @@ pub async fn create_port(conn: &mut AsyncPgConnection, host: u32, number: u32) -
         pairs: vec![],
         port_security: true,
         admin_up: true,
-        set: 0,
+        set: None,
         host: Some(host),
         moved_from: None,
     };

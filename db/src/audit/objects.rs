@@ -43,6 +43,7 @@ impl Owner {
             Kind::Network | Kind::DividerRole | Kind::DividerSet => id().map(Self::Network),
             Kind::Subnet | Kind::ShardMap => id().map(Self::Subnet),
             Kind::Port | Kind::Bounce | Kind::MovedPort => id().map(Self::Port),
+            Kind::Group | Kind::Member | Kind::GroupSet | Kind::AddressGroup => None,
         }
     }
 }

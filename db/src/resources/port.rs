@@ -258,7 +258,7 @@ impl Port {
             pairs: row.pairs()?,
             port_security: row.port_security_enabled,
             admin_up: row.admin_state_up,
-            set: row.group_set.cast_unsigned(),
+            set: None,
             host: row.host.map(i32::cast_unsigned),
             moved_from: row.moved_from.map(i32::cast_unsigned),
         })

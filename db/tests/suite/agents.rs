@@ -130,7 +130,7 @@ impl World {
             pairs: vec![],
             port_security: true,
             admin_up: true,
-            set: 0,
+            set: None,
             host: Some(hosts[0].cast_unsigned()),
             moved_from: None,
         };

@@ -53,7 +53,13 @@ impl Reference {
                 .into_iter()
                 .chain(p.fixed_ips.iter().map(|fixed| Self::PortsIn(fixed.subnet)))
                 .collect(),
-            Body::Host(_) | Body::Bounce(_) | Body::MovedPort(_) => Vec::new(),
+            Body::Host(_)
+            | Body::Bounce(_)
+            | Body::MovedPort(_)
+            | Body::Group(_)
+            | Body::Member(_)
+            | Body::GroupSet(_)
+            | Body::AddressGroup(_) => Vec::new(),
         }
     }
 }
@@ -240,7 +246,14 @@ impl Planner {
             Body::DividerSet(d) => self.touch(Reference::SubnetsOf(d.vni)),
             Body::DividerRole(d) => self.touch(Reference::SubnetsOf(d.vni)),
             Body::ShardMap(m) => self.touch(Reference::Subnet(m.subnet)),
-            Body::Host(_) | Body::Port(_) | Body::Bounce(_) | Body::MovedPort(_) => {}
+            Body::Host(_)
+            | Body::Port(_)
+            | Body::Bounce(_)
+            | Body::MovedPort(_)
+            | Body::Group(_)
+            | Body::Member(_)
+            | Body::GroupSet(_)
+            | Body::AddressGroup(_) => {}
         }
     }
 

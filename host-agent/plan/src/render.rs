@@ -75,6 +75,7 @@ pub(crate) fn render(body: &Body, context: &impl Context) -> Result<Vec<Claim>, 
         Body::Bounce(bounce) => bounced(bounce),
         Body::ShardMap(map) => shards(map),
         Body::MovedPort(moved) => moved_port(moved),
+        Body::Group(_) | Body::Member(_) | Body::GroupSet(_) | Body::AddressGroup(_) => Ok(Vec::new()),
     }
 }
 
@@ -147,15 +148,15 @@ fn dividers(set: &body::DividerSet) -> Result<Vec<Claim>, String> {
     Ok((0..).zip(&set.pairs).map(claim).collect())
 }
 
-/// The policy of a port as the maps name it; one without groups is not filtered.
-fn policy(set: u32) -> u32 {
-    if set == 0 { UNFILTERED } else { set }
+/// The policy of a port as the maps name it.
+fn policy(set: Option<&body::GroupSet>) -> u32 {
+    set.map_or(UNFILTERED, |set| set.number)
 }
 
 fn bounced(bounce: &body::Bounce) -> Result<Vec<Claim>, String> {
     check_vni(bounce.vni)?;
-    let value =
-        Bounce { host: bounce.host, ep_id: bounce.port, set: policy(bounce.set), generation: bounce.generation };
+    let set = policy(bounce.set.as_ref());
+    let value = Bounce { host: bounce.host, ep_id: bounce.port, set, generation: bounce.generation };
     // An address that one port gave up and another took is known by two entries until the first
     // one's removal arrives: the bound one counts, and of two bound ones the younger port's.
     let rank = u64::from(bounce.host != 0) << 32 | u64::from(bounce.port);
@@ -211,7 +212,7 @@ fn endpoint(port: &body::Port, context: &impl Context) -> Result<Vec<Claim>, Str
         vni: port.vni,
         ifindex: wiring.ifindex,
         inner_ifindex: wiring.inner_ifindex,
-        set: policy(port.set),
+        set: policy(port.set.as_ref()),
         generation: port.generation,
         mtu: network.mtu.min(context.most()),
         mac,

@@ -108,13 +108,13 @@ fn step() -> impl Strategy<Value = Step> {
                         .collect(),
                     port_security: up,
                     admin_up: up,
-                    set: 0,
+                    set: None,
                 }),
             )),
         (port.clone(), vni.clone(), 1u8..3, host.clone(), generation.clone()).prop_map(
             |(port, vni, a, host, generation)| Step::Put(
                 EntryKey { scope: Scope::Subnet(1), slot: 4, kind: Kind::Bounce, key: vec![port as u8, a] },
-                Body::Bounce(body::Bounce { vni, address: ip(a), subnet: 1, host, port, generation, set: 0 }),
+                Body::Bounce(body::Bounce { vni, address: ip(a), subnet: 1, host, port, generation, set: None }),
             )
         ),
         (port.clone(), vni, prop::collection::vec(1u8..4, 0..3), host, generation).prop_map(

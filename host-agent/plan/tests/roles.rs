@@ -63,7 +63,7 @@ fn port(number: u32, addresses: &[(&str, u32)]) -> body::Port {
         pairs: vec![],
         port_security: true,
         admin_up: true,
-        set: 0,
+        set: None,
     }
 }
 
@@ -178,7 +178,7 @@ fn a_ports_own_address_counts_before_anothers_allowed_pair() {
 fn an_address_that_changed_hands_belongs_to_the_bound_port() {
     let mut planner = Planner::new();
     let bounce = |port: u32, host: u32| {
-        let body = body::Bounce { vni: VNI, address: ip("10.0.1.5"), subnet: 1, host, port, generation: 1, set: 0 };
+        let body = body::Bounce { vni: VNI, address: ip("10.0.1.5"), subnet: 1, host, port, generation: 1, set: None };
         let key = EntryKey { scope: Scope::Subnet(1), slot: 0, kind: Kind::Bounce, key: vec![port as u8] };
         (key, Body::Bounce(body))
     };

@@ -108,7 +108,7 @@ pub fn port_on(host: u32, number: u32, generation: u32) -> Vec<(EntryKey, Body)>
                 pairs: vec![],
                 port_security: true,
                 admin_up: true,
-                set: 0,
+                set: None,
             }),
         ),
         entry(
@@ -122,7 +122,7 @@ pub fn port_on(host: u32, number: u32, generation: u32) -> Vec<(EntryKey, Body)>
                 host,
                 port: number,
                 generation,
-                set: 0,
+                set: None,
             }),
         ),
     ]
