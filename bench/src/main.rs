@@ -22,7 +22,7 @@ const USAGE: &str = "usage: mizar-bench [all]
        mizar-bench ports [COUNT]
        mizar-bench api
        mizar-bench rr-server ADDRESS:PORT
-       mizar-bench rr-client ADDRESS:PORT SECONDS
+       mizar-bench rr-client ADDRESS:PORT SECONDS [CORE]
 
 Needs root; tcp also iperf3 and ethtool (./dev setup installs them).";
 
@@ -31,7 +31,8 @@ fn main() -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["rr-server", address] => rr::serve(address.parse()?),
-        ["rr-client", address, seconds] => rr::ask(address.parse()?, seconds.parse()?),
+        ["rr-client", address, seconds] => rr::ask(address.parse()?, seconds.parse()?, None),
+        ["rr-client", address, seconds, core] => rr::ask(address.parse()?, seconds.parse()?, Some(core.parse()?)),
         ["tcp", options @ ..] => tcp(options),
         ["prog"] => prog::run(7, ""),
         ["prog", only] => prog::run(7, only),

@@ -41,12 +41,16 @@ impl Plan {
 enum Figure {
     /// Gbit/s of this many streams.
     Bulk(u32),
-    /// Microseconds of a round trip.
-    RoundTrip,
+    /// Microseconds of a round trip, the ends where the kernel puts them or on one core.
+    RoundTrip { one_core: bool },
 }
 
-const FIGURES: [(Figure, &str); 3] =
-    [(Figure::Bulk(1), "1 stream, Gbit/s"), (Figure::Bulk(8), "8 streams, Gbit/s"), (Figure::RoundTrip, "TCP_RR, us")];
+const FIGURES: [(Figure, &str); 4] = [
+    (Figure::Bulk(1), "1 stream, Gbit/s"),
+    (Figure::Bulk(8), "8 streams, Gbit/s"),
+    (Figure::RoundTrip { one_core: false }, "TCP_RR, us"),
+    (Figure::RoundTrip { one_core: true }, "TCP_RR on one core, us"),
+];
 
 fn measure(path: &Path, figure: Figure, seconds: u64) -> Result<f64> {
     let (client, _) = &path.client;
@@ -58,9 +62,10 @@ fn measure(path: &Path, figure: Figure, seconds: u64) -> Result<f64> {
             let bits = result["end"]["sum_received"]["bits_per_second"].as_f64();
             Ok(bits.context("iperf3 reported no throughput")? / 1e9)
         }
-        Figure::RoundTrip => {
+        Figure::RoundTrip { one_core } => {
             let this = std::env::current_exe()?;
-            let line = format!("{} rr-client {server}:{RR_PORT} {seconds}", this.display());
+            let core = if one_core { " 1" } else { "" };
+            let line = format!("{} rr-client {server}:{RR_PORT} {seconds}{core}", this.display());
             run_in(client, &line)?.trim().parse().context("rr-client printed no number")
         }
     }

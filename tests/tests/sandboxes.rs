@@ -5,8 +5,8 @@ use mizar::client::Port;
 use mizar::demo;
 use mizar::sandbox::Sandbox;
 use mizar::sandbox::layout::Layout;
-use mizar::sandbox::mounts::mounted_below;
-use mizar::sandbox::netns::{Netns, run};
+use mizar::sandbox::mounts::{is_mounted, mounted_below};
+use mizar::sandbox::netns::{self, Netns, run};
 use mizar::sandbox::progress::Progress;
 use mizar::sandbox::services::Service;
 use mizar::sandbox::settings::Settings;
@@ -15,6 +15,8 @@ use mizar_tests::exchange::common;
 use mizar_tests::harness::Scenario;
 use mizar_tests::tenant::at;
 use mizar_tests::{bed, harness};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,6 +24,7 @@ use std::process::{Command, ExitCode};
 
 const SCENARIOS: &[Scenario] = &[
     ("two_sandboxes_run_side_by_side_and_down_leaves_nothing_of_one", side_by_side),
+    ("the_first_sandbox_undoes_what_its_first_namespace_changed", first_namespace),
     ("up_again_changes_nothing", up_again),
     ("up_again_restarts_what_was_built_anew_and_nothing_else", built_anew),
 ];
@@ -121,15 +124,37 @@ fn side_by_side(bed: &Bed) -> Result<()> {
     });
     other.down(shown.is_err())?;
     let traces = shown?;
-    let mut left = Vec::new();
-    // Programs and maps are freed after a grace period of the kernel's.
-    let gone = bed.wait("nothing left of the second sandbox", || {
-        left = traces.left()?;
-        left.extend(interfaces()?.difference(&before).map(|name| format!("interface {name}")));
-        Ok(left.is_empty())
-    });
-    gone.with_context(|| format!("left: {left:?}"))?;
+    let mut left = traces.left()?;
+    left.extend(interfaces()?.difference(&before).map(|name| format!("interface {name}")));
+    ensure!(left.is_empty(), "`down` came back, and there is still: {left:?}");
     common(&a, &b).context("the first sandbox, after the second is gone")
+}
+
+/// On a machine that never had a network namespace, which this one is only behind a fresh `/run`.
+fn first_namespace(_: &Bed) -> Result<()> {
+    let alone = std::thread::spawn(|| -> Result<()> {
+        let none = None::<&str>;
+        // Of this thread only: mounts, and what it starts sees them too.
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none)?;
+        let (names, marker) = (Path::new("/run/netns"), Path::new("/run/marker"));
+        let namespace = Netns::named("mz-first");
+        for foreign in [false, true] {
+            netns::claim_names(marker)?;
+            namespace.create()?;
+            ensure!(is_mounted(names)?, "`ip netns add` mounted nothing: this proves nothing");
+            if foreign {
+                netns::release_names(marker)?;
+                ensure!(namespace.exists(), "somebody's namespace lost its name");
+            }
+            namespace.delete()?;
+            netns::release_names(marker)?;
+            ensure!(names.exists() == foreign, "{}: {}", names.display(), names.exists());
+        }
+        Ok(())
+    });
+    alone.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn up_again(bed: &Bed) -> Result<()> {

@@ -17,6 +17,9 @@ pub const UNDERLAY_PREFIX: u8 = 24;
 /// More hosts than this do not fit the underlay's addresses.
 pub const MAX_HOSTS: usize = 200;
 
+/// Runtime directories of all sandboxes. On `/run`, so that a restart of the machine removes them.
+const RUNTIMES: &str = "/run/mizar";
+
 /// Names and paths of the sandbox `name` of the checkout at `root`.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -122,9 +125,25 @@ impl Layout {
     }
 
     /// Runtime directory: sockets (whose paths must be short), BPF filesystems, the database seen
-    /// by its own user. On `/run`, so that a restart of the machine removes it.
+    /// by its own user.
     pub fn runtime(&self) -> PathBuf {
-        Path::new("/run/mizar").join(&self.name)
+        Path::new(RUNTIMES).join(&self.name)
+    }
+
+    /// Whether the machine has no sandbox.
+    pub fn none_up() -> bool {
+        let entries = std::fs::read_dir(RUNTIMES).into_iter().flatten().flatten();
+        !entries.into_iter().any(|entry| entry.path().is_dir())
+    }
+
+    /// Removes what was common to the sandboxes, unless one was started meanwhile.
+    pub fn remove_common() {
+        let _ = std::fs::remove_dir(RUNTIMES);
+    }
+
+    /// Of all sandboxes of the machine: remembers what the first namespace changed.
+    pub fn names_marker() -> PathBuf {
+        Path::new(RUNTIMES).join("netns-made")
     }
 
     /// Says which checkout holds the name.

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod endpoint;
+pub mod kernel;
 pub mod layout;
 pub mod mounts;
 pub mod netns;
@@ -24,6 +25,7 @@ pub mod traffic;
 use crate::client::{Api, Credentials};
 use agent::Agent;
 use anyhow::{Context, Result, bail};
+use kernel::Loaded;
 use layout::{HostPlan, Layout};
 use netns::Netns;
 use nix::sys::signal::Signal;
@@ -83,6 +85,7 @@ impl Sandbox {
         let layout = &self.layout;
         self.stop_outdated(progress)?;
         progress.step(&format!("{} hosts and their underlay", self.hosts.len()), || {
+            netns::claim_names(&Layout::names_marker())?;
             topology::up(layout, &self.hosts, self.settings.mtu, self.settings.transit_hook == "xdp")
         })?;
         progress.step("certificates", || pki::up(layout, &self.hosts))?;
@@ -229,6 +232,7 @@ impl Sandbox {
 pub fn down(layout: &Layout, keep_logs: bool, progress: Progress) -> Result<()> {
     need_root()?;
     check_owner(layout)?;
+    let loaded = Loaded::of(layout)?;
     progress.step("processes", || {
         // Everything at once, the database last: what still runs would log its loss.
         let (database, others): (Vec<_>, Vec<_>) =
@@ -254,9 +258,9 @@ pub fn down(layout: &Layout, keep_logs: bool, progress: Progress) -> Result<()> 
     progress.step("mounts and files", || {
         mounts::down(layout)?;
         remove_dir(&layout.runtime())?;
-        // Of other sandboxes, if there are any.
-        if let Some(shared) = layout.runtime().parent() {
-            let _ = std::fs::remove_dir(shared);
+        if Layout::none_up() {
+            netns::release_names(&Layout::names_marker())?;
+            Layout::remove_common();
         }
         remove_files(layout, keep_logs)?;
         for file in [layout.clouds(), layout.openrc()] {
@@ -265,7 +269,8 @@ pub fn down(layout: &Layout, keep_logs: bool, progress: Progress) -> Result<()> 
             }
         }
         Ok(())
-    })
+    })?;
+    progress.step("programs and maps in the kernel", || loaded.wait_freed())
 }
 
 fn remove_files(layout: &Layout, keep_logs: bool) -> Result<()> {

@@ -42,7 +42,8 @@ pub fn mounted_below(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn is_mounted(at: &Path) -> Result<bool> {
+/// Whether something is mounted exactly there.
+pub fn is_mounted(at: &Path) -> Result<bool> {
     Ok(mounted_below(at)?.iter().any(|point| point == at))
 }
 

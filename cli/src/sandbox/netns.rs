@@ -4,7 +4,9 @@
 //! the namespace, everything else stays where it was. Sockets keep the namespace they were opened
 //! in, so one process can hold both ends of a connection between two endpoints.
 
+use super::mounts;
 use anyhow::{Context, Result, bail};
+use nix::mount::umount;
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
 use std::io::Write;
@@ -133,6 +135,29 @@ impl Netns {
         let out = Command::new("ip").args(["netns", "pids", &self.name]).output()?;
         Ok(String::from_utf8_lossy(&out.stdout).lines().filter_map(|line| line.trim().parse().ok()).collect())
     }
+}
+
+/// Remembers in `marker` that [`NAMES`] was no mount of its own: the first `ip netns add` will make
+/// it one, which [`release_names`] undoes.
+pub fn claim_names(marker: &Path) -> Result<()> {
+    if marker.exists() || mounts::is_mounted(Path::new(NAMES))? {
+        return Ok(());
+    }
+    std::fs::write(marker, if Path::new(NAMES).exists() { "mount" } else { "mount and directory" })
+        .with_context(|| format!("cannot write {}", marker.display()))
+}
+
+/// Undoes what the sandboxes' first namespace did to [`NAMES`], once it holds no name: of whomever.
+pub fn release_names(marker: &Path) -> Result<()> {
+    let Ok(made) = std::fs::read_to_string(marker) else { return Ok(()) };
+    if Netns::with_prefix("")?.is_empty() {
+        // Busy or filled again meanwhile: then it is somebody else's, and stays.
+        while mounts::is_mounted(Path::new(NAMES))? && umount(NAMES).is_ok() {}
+        if made.contains("directory") {
+            let _ = std::fs::remove_dir(NAMES);
+        }
+    }
+    std::fs::remove_file(marker).with_context(|| format!("cannot remove {}", marker.display()))
 }
 
 /// Runs a command to its end; an error carries what it printed.
