@@ -81,12 +81,53 @@ pub struct TestProgram {
     pub directory: PathBuf,
 }
 
-/// Builds the tests of every package of the workspace, but those of `without`.
-pub fn build_tests(root: &Path, without: &[&str]) -> Result<Vec<TestProgram>> {
+/// A package of the workspace.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    targets: Vec<Target>,
+}
+
+impl Package {
+    /// Whether it has tests in a file of this name.
+    pub fn has_test_file(&self, name: &str) -> bool {
+        self.targets.iter().any(|target| target.is_test_file() && target.name == name)
+    }
+}
+
+/// What cargo builds of a package.
+#[derive(Clone, Debug, Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+impl Target {
+    fn is_test_file(&self) -> bool {
+        self.kind.iter().any(|kind| kind == "test")
+    }
+}
+
+/// The packages of the workspace.
+pub fn packages(root: &Path) -> Result<Vec<Package>> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    let done = cargo(root)?.args(["metadata", "--no-deps", "--format-version=1", "--offline"]).output()?;
+    if !done.status.success() {
+        bail!("cargo metadata: {}", String::from_utf8_lossy(&done.stderr).trim());
+    }
+    Ok(serde_json::from_slice::<Metadata>(&done.stdout)?.packages)
+}
+
+/// Builds the tests that `selection`, in cargo's words, means.
+pub fn build_tests(root: &Path, selection: &[String]) -> Result<Vec<TestProgram>> {
     let mut command = cargo(root)?;
     command
-        .args(["test", "--no-run", "--workspace", "--message-format=json-render-diagnostics"])
-        .args(without.iter().flat_map(|package| ["--exclude", *package]))
+        .args(["test", "--no-run", "--message-format=json-render-diagnostics"])
+        .args(selection)
         .stdout(Stdio::piped());
     let mut child = command.spawn().context("cannot run cargo")?;
     let output = BufReader::new(child.stdout.take().expect("piped above"));
@@ -112,11 +153,6 @@ fn test_program(line: &str) -> Result<Option<TestProgram>> {
         executable: Option<PathBuf>,
     }
     #[derive(Deserialize)]
-    struct Target {
-        name: String,
-        kind: Vec<String>,
-    }
-    #[derive(Deserialize)]
     struct Profile {
         test: bool,
     }
@@ -132,7 +168,7 @@ fn test_program(line: &str) -> Result<Option<TestProgram>> {
     let directory = manifest.parent().context("a manifest lies in a directory")?.to_owned();
     Ok(Some(TestProgram {
         package: package_name(&manifest)?,
-        integration: target.kind.iter().any(|kind| kind == "test"),
+        integration: target.is_test_file(),
         target: target.name,
         executable,
         directory,

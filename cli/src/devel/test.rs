@@ -4,7 +4,7 @@
 //! apart from the tests'. Programs run as root (namespaces, eBPF) while the build runs as the
 //! caller.
 
-use super::cargo::{self, TestProgram};
+use super::cargo::{self, Package, TestProgram};
 use crate::sandbox::need_root;
 use crate::sandbox::progress::{Progress, seconds};
 use anyhow::{Context, Result, bail};
@@ -68,7 +68,8 @@ pub fn test(root: &Path, name: Option<&str>) -> Result<ExitCode> {
     let start = Instant::now();
     progress.step("eBPF programs built", || cargo::build_bpf(root))?;
     progress.step("programs built", || cargo::build_services(root))?;
-    let programs = progress.step("tests built", || cargo::build_tests(root, &[]))?;
+    let selection = selection(&cargo::packages(root)?, name);
+    let programs = progress.step("tests built", || cargo::build_tests(root, &selection))?;
     let (chosen, filter) = choose(&programs, name);
     if chosen.iter().any(|program| uses_clients(program)) {
         progress.step("Python clients (openstack, scapy)", || clients(root))?;
@@ -108,6 +109,27 @@ pub fn test(root: &Path, name: Option<&str>) -> Result<ExitCode> {
 /// Whether tests of the program run the Python clients.
 fn uses_clients(program: &TestProgram) -> bool {
     program.package == END_TO_END || program.package == API
+}
+
+/// What of the workspace has tests that `name` can mean, in cargo's words: to run one program,
+/// nobody waits until the others are built.
+fn selection(packages: &[Package], name: Option<&str>) -> Vec<String> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let Some(name) = name else { return words(&["--workspace"]) };
+    if name == Phase::Unit.name() {
+        return words(&["--workspace", "--exclude", END_TO_END]);
+    }
+    if name == Phase::EndToEnd.name() {
+        return words(&["--package", END_TO_END]);
+    }
+    if packages.iter().any(|package| package.name == name) {
+        return words(&["--package", name]);
+    }
+    let mut of_files = Vec::new();
+    for package in packages.iter().filter(|package| package.has_test_file(name)) {
+        of_files.extend(["--package", &package.name]);
+    }
+    if of_files.is_empty() { words(&["--workspace"]) } else { words(&[&of_files[..], &["--test", name]].concat()) }
 }
 
 /// The programs that `name` means, and the part of a test's name to hand them: a phase, a package
@@ -230,6 +252,22 @@ mod tests {
     fn tests_of_the_api_and_of_whole_sandboxes_have_the_clients() {
         let uses = |package| uses_clients(&program(package, "x", true));
         assert_eq!([uses(END_TO_END), uses("mizar-api"), uses("mizar-domain")], [true, true, false]);
+    }
+
+    #[test]
+    fn only_what_a_name_can_mean_is_built() {
+        let metadata = r#"[{"name": "mizar-api", "targets": [{"name": "rest", "kind": ["test"]}]},
+            {"name": "mizar-db", "targets": [{"name": "suite", "kind": ["test"]}, {"name": "mizar_db", "kind": ["lib"]}]},
+            {"name": "mizar-scheduler", "targets": [{"name": "suite", "kind": ["test"]}]}]"#;
+        let packages: Vec<Package> = serde_json::from_str(metadata).expect("as cargo says it");
+        let built = |name| selection(&packages, name).join(" ");
+        assert_eq!(built(None), "--workspace");
+        assert_eq!(built(Some("unit")), "--workspace --exclude mizar-tests");
+        assert_eq!(built(Some("e2e")), "--package mizar-tests");
+        assert_eq!(built(Some("mizar-db")), "--package mizar-db");
+        assert_eq!(built(Some("rest")), "--package mizar-api --test rest");
+        assert_eq!(built(Some("suite")), "--package mizar-db --package mizar-scheduler --test suite");
+        assert_eq!(built(Some("mizar_db")), "--workspace", "a part of a test's name");
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub fn down(layout: &Layout) -> Result<()> {
 
 /// Mount points at or below `dir`, the last mounted first.
 pub fn mounted_below(dir: &Path) -> Result<Vec<PathBuf>> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    // Of this thread, which may be in a mount namespace of its own.
+    let table = std::fs::read_to_string("/proc/thread-self/mountinfo")?;
     let mut found: Vec<PathBuf> = mount_points(&table).filter(|at| at.starts_with(dir)).collect();
     found.reverse();
     Ok(found)
