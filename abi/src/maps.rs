@@ -161,7 +161,8 @@ pub struct FlowKey {
     /// The other side's.
     pub remote: Address,
     /// Local port, host order. ICMP questions: the asking side's port is the id, the
-    /// answering side's id + 1, so that neither direction's key is ever the other's.
+    /// answering side's id + 1 to 4 by the kind of question, so that neither direction's key is ever
+    /// the other's, nor that of another kind.
     pub lport: u16,
     /// Remote port.
     pub rport: u16,

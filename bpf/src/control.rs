@@ -3,7 +3,7 @@
 
 use mizar_abi::{
     ENCAP_OPTION_LEN, mapped,
-    maps::{Cfg, EventKind, Flow, State, VniAddress, addr_flag, ep_flag, flow_flag},
+    maps::{Cfg, EventKind, Flow, State, VniAddress, addr_flag, ep_flag, flow_flag, identity_of},
     option::{HOPS, Kind, OPTION_LEN, code, flag},
     reason::{Counter, Drop},
 };
@@ -19,10 +19,11 @@ use mizar_packet::{
 use crate::{
     egress, event,
     maps::MOVED,
+    policy,
     skb::{SHOT, Skb},
     tables::{self, Maps},
     transit,
-    uplink::{BACK, DELIVER, IN_PLACE, NOT_HERE, REFUSED, REQUEST, TURN},
+    uplink::{ANSWER_IN_PLACE, BACK, DELIVER, DENIED, IN_PLACE, NOT_HERE, REFUSED, REQUEST, TURN},
     walk::{Step, Walk, count, drop},
 };
 
@@ -31,7 +32,8 @@ const NEED_ACK_MS: u32 = 10;
 
 /// A direct packet without an established flow of its sender.
 #[inline(never)]
-pub fn not_established(walk: &mut Walk) -> Step {
+pub fn not_established(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
+    walk.why = code::NO_FLOW as u32;
     if let Some(flow) = tables::find(&walk.key, &walk.now)
         && flow.peer_host == walk.seen.src
         && flow.peer_host != [0; 4]
@@ -40,6 +42,14 @@ pub fn not_established(walk: &mut Walk) -> Step {
         && ep.vni == walk.seen.vni
     {
         walk.ep_id = flow.ep_id;
+        match policy::renew(walk, flow, ep, cfg.number, policy::RECEIVED) {
+            policy::GOES_ON => {}
+            policy::ASKS => {
+                count(Counter::DirectIn);
+                return DELIVER;
+            }
+            outcome => return outdated(skb, walk, flow.cookie, outcome),
+        }
         flow::touch(flow, walk.inner.tcp_flags, false, &walk.now);
         if flow.state == State::NewIn as u8 {
             walk.flow = *flow;
@@ -56,6 +66,23 @@ pub fn not_established(walk: &mut Walk) -> Step {
     if walk.inner.icmp_error { drop(Drop::IcmpNoFlow) } else { TURN }
 }
 
+/// A direct packet of a flow that is not allowed any more, or of which nobody said so in time.
+#[inline(always)]
+fn outdated(skb: Skb, walk: &mut Walk, cookie: u32, outcome: u32) -> Step {
+    let denied = outcome == policy::DENIED;
+    if walk.inner.icmp_error {
+        return drop(if denied { Drop::Policy } else { Drop::PolicyUnconfirmed });
+    }
+    if denied {
+        walk.why = code::POLICY as u32;
+        walk.flow.cookie = cookie;
+    } else {
+        walk.why = code::EPOCH as u32;
+        event::flow(skb, walk, EventKind::Unconfirmed as u32, Drop::PolicyUnconfirmed as u32);
+    }
+    TURN
+}
+
 /// Who sent the signed packet first.
 #[inline(always)]
 fn origin(body: &Body) -> Peer {
@@ -68,15 +95,17 @@ fn origin(body: &Body) -> Peer {
     }
 }
 
-/// RETURN of a direct packet: the same packet, room made for the option.
+/// RETURN of a direct packet, or DENIED: the same packet, room made for the option.
 #[inline(never)]
 pub fn turn_around(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     let vni = walk.seen.vni;
     let mut new_host = [0; 4];
-    let mut why = code::NO_FLOW;
+    let mut why = walk.why as u8;
+    let denied = why == code::POLICY;
     // SAFETY: see `tables::endpoint`.
     if let Some(moved) = unsafe { MOVED.get(&VniAddress::new(vni, mapped(walk.inner.dst))) }
         && moved.until > walk.now.s
+        && !denied
     {
         why = code::MOVED;
         new_host = (Maps { tick: walk.tick }).address(moved.host).unwrap_or_default();
@@ -88,9 +117,11 @@ pub fn turn_around(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     }
     walk.signed.eth = eth;
     let (sport, dport) = (walk.inner.tuple.sport, walk.inner.tuple.dport);
+    let cookie = if denied { walk.flow.cookie } else { 0 };
     let body = &mut walk.signed.body;
     *body = Body::default();
-    body.set_kind(Kind::Return);
+    body.set_kind(if denied { Kind::Denied } else { Kind::Return });
+    body.set_cookie(cookie);
     body.set_hops(HOPS - 1);
     body.set_origin(cfg.host);
     body.set_origin_vni(vni);
@@ -100,7 +131,7 @@ pub fn turn_around(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     body.set_new_host(new_host);
     walk.to = walk.seen.src;
     walk.to_vni = vni;
-    count(Counter::ReturnOut);
+    count(if denied { Counter::DeniedOut } else { Counter::ReturnOut });
     IN_PLACE
 }
 
@@ -119,6 +150,11 @@ pub fn send_back(walk: &mut Walk, cfg: &Cfg) -> Step {
     let denied = body.kind_number() == Kind::Denied as u8;
     count(if denied { Counter::DeniedOut } else { Counter::ReturnOut });
     if walk.to == cfg.host {
+        if denied && walk.ep_id != 0 {
+            // Both endpoints are here, and this host's policy said no to a bouncer's maybe.
+            walk.seen.vni = walk.to_vni;
+            return DENIED;
+        }
         // Only a forged origin, or one that moved since: there is nobody to tell.
         return drop(Drop::NoFlow);
     }
@@ -146,40 +182,58 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         return drop(Drop::IcmpNoFlow);
     }
     let mut peer = origin(body);
+    let force = tables::in_force(ep);
+    let current = force.counts(body.epoch(), body.reason());
     let admission = Admission {
         ep_id,
         cookie: body.cookie(),
-        epoch: body.epoch(),
+        stamp: if current { force.stamp } else { 0 },
         routed: body.flags() & flag::ROUTED != 0,
         opens: walk.inner.opens(),
     };
     let reply_only = body.flags() & flag::REPLY_ONLY != 0;
     walk.key = walk.inner.tuple.received(vni);
     walk.flow = tables::find(&walk.key, &walk.now).map_or(Flow::default(), |f| *f);
-    if reply_only && (walk.flow.state == 0 || walk.flow.state == State::Denied as u8) {
-        walk.signed.body.set_kind(Kind::Denied);
-        walk.signed.body.set_reason(code::POLICY);
+    if !current && !force.is_young(&walk.now) {
+        // Another bouncer knows better, or this one soon does.
+        count(Counter::Outdated);
+        walk.signed.body.set_kind(Kind::Return);
+        walk.signed.body.set_reason(code::EPOCH);
+        walk.signed.body.set_new_host([0; 4]);
         return BACK;
     }
     let local = peer.host == cfg.host;
     if local {
         peer.ep = tables::owner(peer.vni, walk.inner.src).map_or(0, |o| o.ep_id);
     }
-    let (was, since) = (walk.flow.state, walk.flow.since_ms);
-    flow::admitted(&mut walk.flow, &admission, &peer, &walk.now);
+    let (owed, since) = (flow::owes_ack(&walk.flow), walk.flow.since_ms);
+    if !reply_only {
+        flow::admitted(&mut walk.flow, &admission, &peer, &walk.now);
+    } else if !flow::replied(&mut walk.flow, &admission, &peer, &walk.now) {
+        if walk.flow.flags & flow_flag::R_INIT != 0 {
+            // The other side opened it, and may not any more.
+            tables::deny(&walk.key, &walk.flow, &walk.now);
+        }
+        walk.signed.body.set_kind(Kind::Denied);
+        walk.signed.body.set_reason(code::POLICY);
+        return BACK;
+    }
     flow::touch(&mut walk.flow, walk.inner.tcp_flags, false, &walk.now);
     if local {
         // Both ends are here: nothing needs to be acknowledged.
         walk.peer_key = walk.inner.tuple.sent(peer.vni);
         if let Some(theirs) = tables::find(&walk.peer_key, &walk.now) {
             walk.peer_flow = *theirs;
-            let us = Peer { host: cfg.host, vni, identity: ep.set, generation: ep.generation, ep: ep_id };
-            if theirs.ep_id == peer.ep && flow::acknowledged(&mut walk.peer_flow, admission.cookie, &us, &walk.now) {
+            let us =
+                Peer { host: cfg.host, vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
+            if theirs.ep_id == peer.ep
+                && flow::acknowledged(&mut walk.peer_flow, admission.cookie, &us, reply_only, &walk.now)
+            {
                 tables::keep(&walk.peer_key, &walk.peer_flow);
                 flow::confirm(&mut walk.flow);
             }
         }
-    } else if was == State::NewIn as u8 && walk.flow.state == was {
+    } else if owed && flow::owes_ack(&walk.flow) {
         // The endpoint receives and never answers: the agent acknowledges in its stead.
         if walk.now.ms.wrapping_sub(since) >= NEED_ACK_MS {
             event::flow(skb, walk, EventKind::NeedAck as u32, 0);
@@ -190,13 +244,17 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if !tables::keep(&walk.key, &walk.flow) {
         return drop(Drop::Helper);
     }
+    if !current {
+        event::flow(skb, walk, EventKind::Unconfirmed as u32, 0);
+    }
     DELIVER
 }
 
 /// ACK: the other side's host tells the way to it, on a packet of the flow.
 #[inline(never)]
-pub fn acknowledged(walk: &mut Walk) -> Step {
+pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
     let peer = origin(&walk.signed.body);
+    let as_reply = walk.signed.body.flags() & flag::REPLY_ONLY != 0;
     let cookie = walk.signed.body.cookie();
     let vni = walk.seen.vni;
     walk.key = walk.inner.tuple.received(vni);
@@ -209,8 +267,11 @@ pub fn acknowledged(walk: &mut Walk) -> Step {
         walk.ep_id = found.ep_id;
         let asked = walk.flow.peer_vni.to_ne_bytes();
         let waited = walk.flow.state == State::NewOut as u8;
-        let learned = flow::acknowledged(&mut walk.flow, cookie, &peer, &walk.now);
+        let learned = flow::acknowledged(&mut walk.flow, cookie, &peer, as_reply, &walk.now);
         if learned {
+            if walk.flow.flags & flow_flag::R_INIT != 0 && walk.flow.in_epoch == 0 {
+                event::flow(skb, walk, EventKind::Unconfirmed as u32, 0);
+            }
             count(Counter::AckIn);
             if waited {
                 tables::answered(&asked, &walk.now);
@@ -276,8 +337,20 @@ pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
     } else {
         return drop(Drop::ReturnRate);
     }
-    let (cookie, tries, routed) = (flow.cookie, flow.tries, flow.flags & flow_flag::ROUTED != 0);
     count(Counter::ReturnIn);
+    let reason = walk.signed.body.reason();
+    if reason == code::EPOCH {
+        // The replica that was asked is behind.
+        walk.flow.tries = walk.flow.tries.wrapping_add(1);
+    }
+    if reason == code::IDENTITY && walk.flow.flags & flow_flag::NEED_ID != 0 {
+        let identity = walk.signed.body.identity();
+        if !egress::identified(walk, ep, identity) {
+            tables::deny(&walk.key, &walk.flow, &walk.now);
+            return drop(Drop::Policy);
+        }
+    }
+    let tries = walk.flow.tries;
     let Some(route) = tables::route(vni, walk.inner.dst) else { return drop(Drop::NoRoute) };
     walk.hash = path::hash(&walk.inner);
     let Some(shard) = shard_on(&Maps { tick: walk.tick }, route, walk.inner.dst, walk.hash >> 15) else {
@@ -292,8 +365,7 @@ pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
         return drop(Drop::Helper);
     }
     // Its TTL was lowered when it was sent first.
-    egress::body(walk, cfg, ep, Kind::Req, cookie, routed);
-    walk.signed.body.set_reason(tries);
+    egress::request_body(walk, cfg, ep);
     walk.signed.body.set_hops(hops - 1);
     if host == cfg.number {
         return REQUEST;
@@ -312,15 +384,76 @@ pub fn denied(skb: Skb, walk: &mut Walk) -> Step {
     walk.key = walk.inner.tuple.sent(walk.seen.vni);
     let Some(flow) = tables::find(&walk.key, &walk.now) else { return drop(Drop::NoFlow) };
     walk.ep_id = flow.ep_id;
-    if flow.cookie != walk.signed.body.cookie() || flow.state != State::NewOut as u8 {
+    let body = &walk.signed.body;
+    let waits = flow.state == State::NewOut as u8;
+    // A flow that has found its way is denied by policy alone, and by nobody but its peer's host.
+    let origin = body.origin();
+    let by_peer = body.reason() == code::POLICY && flow.peer_host == origin && flow.peer_host == walk.seen.src;
+    if flow.cookie != body.cookie() || flow.state == State::Denied as u8 || !(waits || by_peer) {
         return drop(Drop::BadCookie);
     }
-    let asked = flow.peer_vni.to_ne_bytes();
-    tables::answered(&asked, &walk.now);
+    if waits {
+        let asked = flow.peer_vni.to_ne_bytes();
+        tables::answered(&asked, &walk.now);
+    }
+    if walk.seen.control {
+        // It is about a flow, and brings no packet back.
+        tables::deny(&walk.key, flow, &walk.now);
+        event::flow(skb, walk, EventKind::Denied as u32, Drop::Policy as u32);
+        return SHOT;
+    }
     if !skb.resize(-(ENCAP_OPTION_LEN as i32)) {
         return drop(Drop::Helper);
     }
     REFUSED
+}
+
+/// ANSWER: a bouncer says whether a flow that the other side opened is still allowed.
+#[inline(never)]
+pub fn answered(walk: &mut Walk, cfg: &Cfg) -> Step {
+    let vni = walk.seen.vni;
+    walk.key = walk.inner.tuple.received(vni);
+    let Some(flow) = tables::find(&walk.key, &walk.now) else { return drop(Drop::NoFlow) };
+    walk.ep_id = flow.ep_id;
+    let body = &walk.signed.body;
+    if flow.cookie != body.cookie() || flow.state == State::Denied as u8 {
+        return drop(Drop::BadCookie);
+    }
+    let Some(ep) = tables::endpoint(flow.ep_id) else { return drop(Drop::NoEndpoint) };
+    if ep.vni != vni || flow.flags & flow_flag::R_INIT == 0 {
+        return drop(Drop::NoFlow);
+    }
+    count(Counter::AnswerIn);
+    let force = tables::in_force(ep);
+    if !force.counts(body.epoch(), body.reason()) {
+        // The agent asks again, of the other one.
+        count(Counter::Outdated);
+        return SHOT;
+    }
+    if body.flags() & flag::REPLY_ONLY == 0 {
+        flow.in_epoch = force.stamp;
+        return SHOT;
+    }
+    if flow::closes(flow, flow_flag::R_INIT) {
+        return SHOT;
+    }
+    let (peer_host, peer_vni) = (flow.peer_host, flow.peer_vni);
+    tables::deny(&walk.key, flow, &walk.now);
+    count(Counter::DeniedOut);
+    if peer_host == cfg.host {
+        walk.peer_key = walk.inner.tuple.sent(peer_vni);
+        if let Some(theirs) = tables::find(&walk.peer_key, &walk.now) {
+            tables::deny(&walk.peer_key, theirs, &walk.now);
+        }
+        return SHOT;
+    }
+    walk.signed.body.set_kind(Kind::Denied);
+    walk.signed.body.set_flags(0);
+    walk.signed.body.set_reason(code::POLICY);
+    walk.signed.body.set_origin(cfg.host);
+    walk.to = peer_host;
+    walk.to_vni = peer_vni;
+    ANSWER_IN_PLACE
 }
 
 /// Control packets without a frame: probes and their replies.

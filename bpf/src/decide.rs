@@ -18,7 +18,11 @@ pub fn decide(walk: &mut Walk, cfg: &Cfg) -> u32 {
     body.set_hops(hops - 1);
     let request = Request {
         vni: walk.seen.vni,
+        src: walk.inner.src,
         dst: walk.inner.dst,
+        proto: walk.inner.proto,
+        port: body.epoch() as u16,
+        identity: body.identity(),
         flags: body.flags(),
         tries: body.reason(),
         source_port: walk.seen.source_port,

@@ -4,7 +4,8 @@
 //! sent. Everything else is a chain of steps (see [`Step`]), each of them off that path.
 
 use mizar_abi::{
-    maps::{Cfg, Ep, EventKind, Flow, State, addr_flag, ep_flag, flow_flag},
+    mapped,
+    maps::{Cfg, Ep, EventKind, Flow, State, VniAddress, addr_flag, ep_flag, flow_flag, identity_of},
     option::{HOPS, Kind, code, flag},
     reason::{Counter, Drop},
 };
@@ -14,13 +15,14 @@ use mizar_packet::{
     ipv4::{self, proto},
     option::Body,
     path,
-    transit::{Action, choose, shard_on},
+    transit::{Action, Tables, choose, shard_on},
 };
 
 use crate::{
-    decide, event, frag, reply, send,
+    decide, event, frag, policy, reply, send,
     skb::Skb,
     tables::{self, Maps},
+    transit,
     walk::{Step, Walk, begin, count, drop, drop_number, finish, go, icmp},
 };
 
@@ -61,6 +63,7 @@ pub fn run(skb: Skb) -> i32 {
 /// The steps in the only order in which they can follow each other.
 #[inline(never)]
 fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
+    walk.opening = 0;
     if step == ARP {
         return reply::arp(skb, walk);
     }
@@ -68,7 +71,7 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
         return event::frame(skb, walk, EventKind::Dhcp as u32);
     }
     if step == UNKNOWN {
-        step = unknown(walk);
+        step = unknown(skb, walk, cfg);
     }
     if step == KNOWN {
         step = known_slowly(skb, walk, cfg);
@@ -77,7 +80,7 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
         return send::direct_fragment(skb, walk, cfg);
     }
     if step == SAME_HOST {
-        step = same_host(skb, walk);
+        step = same_host(skb, walk, cfg);
     }
     if step == REQUEST {
         step = request(skb, walk, cfg);
@@ -144,6 +147,7 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         && flow.ep_id == ep_id
         && !walk.inner.icmp_error
         && !flow::reopens(flow, walk.inner.opens())
+        && sender.force.covers(flow)
     {
         return known(skb, walk, cfg, ep, flow, &eth);
     }
@@ -169,7 +173,9 @@ fn known(skb: Skb, walk: &mut Walk, cfg: &Cfg, ep: &Ep, flow: &mut Flow, eth: &W
     walk.to_vni = flow.peer_vni;
     if flow::owes_ack(flow) {
         // A reply to a side whose host has not seen a direct packet: it learns the way to us.
-        body(walk, cfg, ep, Kind::Ack, flow.cookie, flow.flags & flow_flag::ROUTED != 0);
+        let as_reply = if flow.flags & flow_flag::OWES_ACK != 0 { flag::REPLY_ONLY } else { 0 };
+        let routed = if flow.flags & flow_flag::ROUTED != 0 { flag::ROUTED } else { 0 };
+        body(walk, cfg, ep, Kind::Ack, flow.cookie, routed | as_reply);
         walk.hash = path::hash(&walk.inner);
         count(Counter::AckOut);
         return SIGNED;
@@ -190,9 +196,10 @@ fn known_slowly(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     known(skb, walk, cfg, ep, flow, &eth)
 }
 
-/// No established flow: the source is checked in full, then the way is asked for.
+/// No established flow, or one of outdated rules: the source is checked in full, then the policy;
+/// then the way is asked for.
 #[inline(never)]
-fn unknown(walk: &mut Walk) -> Step {
+fn unknown(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     let ep_id = walk.ep_id;
     let Some(ep) = tables::endpoint(ep_id) else { return drop(Drop::NoPort) };
     let owner = tables::owner(ep.vni, walk.inner.src);
@@ -212,36 +219,76 @@ fn unknown(walk: &mut Walk) -> Step {
         if flow.state == State::Denied as u8 {
             return drop(Drop::FlowDenied);
         }
+        match policy::renew(walk, flow, ep, cfg.number, policy::SENT) {
+            policy::GOES_ON => {}
+            policy::ASKS => return REQUEST,
+            policy::OVERDUE => return overdue(skb, walk),
+            _ => return drop(Drop::Policy),
+        }
         return if flow::knows_peer(flow) { KNOWN } else { REQUEST };
     }
     if walk.inner.icmp_error {
         return drop(Drop::IcmpNoFlow);
     }
-    if tables::take_token(ep_id) { REQUEST } else { drop(Drop::FlowRate) }
+    if !tables::take_token(ep_id) {
+        return drop(Drop::FlowRate);
+    }
+    walk.opening = policy::opening(walk, ep, policy::UNKNOWN);
+    if walk.opening == policy::NO { drop(Drop::Policy) } else { REQUEST }
+}
+
+/// Nobody confirmed the flow under the rules in force: the agent asks at once.
+#[inline(never)]
+pub fn overdue(skb: Skb, walk: &Walk) -> Step {
+    event::flow(skb, walk, EventKind::Unconfirmed as u32, Drop::PolicyUnconfirmed as u32);
+    drop(Drop::PolicyUnconfirmed)
 }
 
 /// An option about the packet in `walk.inner`, sent by `ep`.
 #[inline(always)]
-pub fn body(walk: &mut Walk, cfg: &Cfg, ep: &Ep, kind: Kind, cookie: u32, routed: bool) {
+pub fn body(walk: &mut Walk, cfg: &Cfg, ep: &Ep, kind: Kind, cookie: u32, flags: u8) {
     let tuple = &walk.inner.tuple;
     let (sport, dport) = (tuple.sport, tuple.dport);
     let body = &mut walk.signed.body;
     *body = Body::default();
     body.set_kind(kind);
-    body.set_flags(if routed { flag::ROUTED } else { 0 });
+    body.set_flags(flags);
     body.set_hops(HOPS);
     body.set_origin(cfg.host);
     body.set_origin_vni(ep.vni);
     body.set_cookie(cookie);
     body.set_sport(sport);
     body.set_dport(dport);
-    body.set_identity(ep.set);
+    body.set_identity(identity_of(ep.set));
     body.set_generation(ep.generation);
+}
+
+/// The request of `walk.flow`, for the packet in `walk.inner`.
+#[inline(always)]
+pub fn request_body(walk: &mut Walk, cfg: &Cfg, ep: &Ep) {
+    const OPENED: u8 = flow_flag::I_INIT | flow_flag::R_INIT;
+    let (flow, mut flags) = (walk.flow, 0);
+    if flow.flags & flow_flag::ROUTED != 0 {
+        flags |= flag::ROUTED;
+    }
+    if flow.flags & flow_flag::NEED_ID != 0 {
+        flags |= flag::NEED_ID;
+    }
+    if flow.flags & OPENED == 0 {
+        flags |= flag::REPLY_ONLY;
+    }
+    if walk.inner.opens() {
+        flags |= flag::OPENS;
+    }
+    body(walk, cfg, ep, Kind::Req, flow.cookie, flags);
+    let port = walk.inner.judged_port();
+    walk.signed.body.set_epoch(port as u32);
+    walk.signed.body.set_reason(flow.tries);
 }
 
 /// The peer is here, or was: its own entry must say so too.
 #[inline(never)]
-fn same_host(skb: Skb, walk: &mut Walk) -> Step {
+fn same_host(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     let Some(flow) = tables::find(&walk.key, &walk.now) else { return REQUEST };
     let peer_ep = flow.peer_ep;
     walk.peer_key = walk.inner.tuple.received(flow.peer_vni);
@@ -251,6 +298,14 @@ fn same_host(skb: Skb, walk: &mut Walk) -> Step {
         && there.ep_id == peer_ep
         && flow::knows_peer(there)
     {
+        let allowed = policy::renew(walk, there, peer, cfg.number, policy::NEXT_DOOR);
+        if allowed == policy::DENIED {
+            tables::deny(&walk.key, flow, &walk.now);
+            return drop(Drop::Policy);
+        }
+        if allowed == policy::OVERDUE {
+            return lost_neighbour(walk, flow);
+        }
         if flow.flags & flow_flag::ROUTED != 0 {
             if walk.inner.ttl <= 1 {
                 return icmp(reply::TTL, Drop::TtlExceeded);
@@ -265,6 +320,12 @@ fn same_host(skb: Skb, walk: &mut Walk) -> Step {
         walk.ep_id = peer_ep;
         return send::deliver(skb, peer, 0);
     }
+    lost_neighbour(walk, flow)
+}
+
+/// The peer's own entry says otherwise: a bouncer is asked again.
+#[inline(always)]
+fn lost_neighbour(walk: &mut Walk, flow: &Flow) -> Step {
     walk.flow = *flow;
     walk.flow.peer_host = [0; 4];
     flow::ask_again(&mut walk.flow, &walk.now);
@@ -296,7 +357,11 @@ fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
             flow.flags = flow.flags & !flow_flag::ROUTED | if routed { flow_flag::ROUTED } else { 0 };
         }
         // 0 stands for a packet that shows no cookie.
-        _ => walk.flow = flow::request(ep_id, tables::random() | 1, routed, &walk.now),
+        _ => {
+            let flags = walk.opening as u8 | if routed { flow_flag::ROUTED } else { 0 };
+            let stamp = tables::in_force(ep).stamp;
+            walk.flow = flow::request(ep_id, tables::random() | 1, flags, stamp, &walk.now);
+        }
     }
     walk.hash = path::hash(&walk.inner);
     let Some(shard) = shard_on(&Maps { tick: walk.tick }, route, walk.inner.dst, walk.hash >> 15) else {
@@ -312,8 +377,7 @@ fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if !tables::keep(&walk.key, &walk.flow) {
         return drop(Drop::Helper);
     }
-    body(walk, cfg, ep, Kind::Req, walk.flow.cookie, routed);
-    walk.signed.body.set_reason(walk.flow.tries);
+    request_body(walk, cfg, ep);
     walk.to = address;
     walk.to_vni = ep.vni;
     if host == cfg.number {
@@ -327,6 +391,12 @@ fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
 /// Transit on the sender's own host: a frame to oneself would not come back from the switch.
 #[inline(never)]
 fn inline(walk: &mut Walk, cfg: &Cfg) -> Step {
+    if walk.signed.body.flags() & flag::NEED_ID != 0 {
+        let step = identify_here(walk);
+        if step != INLINE {
+            return step;
+        }
+    }
     walk.seen.source_port = path::source_port(walk.hash);
     walk.seen.vni = walk.to_vni;
     let error = decide::decide(walk, cfg);
@@ -339,14 +409,11 @@ fn inline(walk: &mut Walk, cfg: &Cfg) -> Step {
     match walk.decision.action {
         Action::Admit => {
             count(Counter::Bounced);
-            if walk.to == cfg.host {
-                return NEIGHBOURS;
-            }
-            walk.signed.body.set_kind(Kind::Admitted);
-            let ep_id = walk.decision.ep_id;
-            walk.signed.body.set_ep_id(ep_id);
-            return SIGNED;
+            transit::admit(walk);
+            return if walk.to == cfg.host { NEIGHBOURS } else { SIGNED };
         }
+        // It was told what this host knows, and the entry is gone since.
+        Action::Identify => return drop(Drop::Unreachable),
         Action::Divide => count(Counter::Divided),
         Action::Sibling => {
             count(Counter::Sibling);
@@ -362,12 +429,48 @@ fn inline(walk: &mut Walk, cfg: &Cfg) -> Step {
     SIGNED
 }
 
+/// Egress policy wants the destination's identity, and this host may be the one that knows it.
+#[inline(never)]
+fn identify_here(walk: &mut Walk) -> Step {
+    let maps = Maps { tick: walk.tick };
+    let vni = match tables::route(walk.to_vni, walk.inner.dst) {
+        Some(route) if route.out_vni != 0 => route.out_vni,
+        _ => walk.to_vni,
+    };
+    let Some(bounce) = maps.bounce(&VniAddress::new(vni, mapped(walk.inner.dst))) else { return INLINE };
+    let Some(ep) = tables::endpoint(walk.ep_id) else { return drop(Drop::NoPort) };
+    if !identified(walk, ep, identity_of(bounce.set)) {
+        walk.signed.body.set_reason(code::POLICY);
+        return REFUSED;
+    }
+    if !tables::keep(&walk.key, &walk.flow) {
+        return drop(Drop::Helper);
+    }
+    let flags = walk.signed.body.flags() & !flag::NEED_ID;
+    let reply = if walk.flow.flags & flow_flag::I_INIT == 0 { flag::REPLY_ONLY } else { 0 };
+    walk.signed.body.set_flags(flags | reply);
+    INLINE
+}
+
+/// The destination of `walk.flow` has this identity: does egress policy allow it?
+#[inline(always)]
+pub fn identified(walk: &mut Walk, ep: &Ep, identity: u32) -> bool {
+    const ASKED: u8 = flow_flag::I_INIT | flow_flag::NEED_ID;
+    let opening = policy::opening(walk, ep, identity);
+    if opening == policy::NO {
+        return false;
+    }
+    walk.flow.flags = walk.flow.flags & !ASKED | flow_flag::ID_OK | opening as u8;
+    walk.flow.peer_identity = identity;
+    true
+}
+
 /// The request of `walk.ep_id` was refused, as `walk.signed.body` says; the packet has no outer
 /// headers.
 #[inline(never)]
 pub fn refuse(skb: Skb, walk: &mut Walk) -> Step {
     if let Some(flow) = tables::find(&walk.key, &walk.now) {
-        flow::denied(flow, &walk.now);
+        tables::deny(&walk.key, flow, &walk.now);
     }
     let unreachable = walk.signed.body.reason() == code::UNREACHABLE;
     let reason = if unreachable { Drop::Unreachable } else { Drop::Policy };
@@ -390,22 +493,40 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         walk.signed.body.set_reason(code::UNREACHABLE);
         return REFUSED;
     }
+    let force = tables::in_force(peer);
+    let current = force.counts(walk.decision.epoch, walk.signed.body.reason());
     let admission = Admission {
         ep_id: peer_id,
         cookie: walk.signed.body.cookie(),
-        epoch: 0,
+        stamp: if current { force.stamp } else { 0 },
         routed: walk.signed.body.flags() & flag::ROUTED != 0,
         opens: walk.inner.opens(),
     };
     walk.peer_key = walk.inner.tuple.received(peer_vni);
     walk.peer_flow = tables::find(&walk.peer_key, &walk.now).map_or(Flow::default(), |f| *f);
-    let us = Peer { host: cfg.host, vni: ep.vni, identity: ep.set, generation: ep.generation, ep: ep_id };
-    flow::admitted(&mut walk.peer_flow, &admission, &us, &walk.now);
+    let us =
+        Peer { host: cfg.host, vni: ep.vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
+    let reply_only = walk.signed.body.flags() & flag::REPLY_ONLY != 0;
+    if !reply_only {
+        flow::admitted(&mut walk.peer_flow, &admission, &us, &walk.now);
+    } else if !flow::replied(&mut walk.peer_flow, &admission, &us, &walk.now) {
+        if walk.peer_flow.flags & flow_flag::R_INIT != 0 {
+            tables::deny(&walk.peer_key, &walk.peer_flow, &walk.now);
+        }
+        walk.signed.body.set_reason(code::POLICY);
+        return REFUSED;
+    }
     flow::confirm(&mut walk.peer_flow);
     flow::touch(&mut walk.peer_flow, walk.inner.tcp_flags, false, &walk.now);
     // `walk.flow` is the sender's entry, as `request` made it.
-    let them = Peer { host: cfg.host, vni: peer_vni, identity: peer.set, generation: peer.generation, ep: peer_id };
-    flow::acknowledged(&mut walk.flow, admission.cookie, &them, &walk.now);
+    let them = Peer {
+        host: cfg.host,
+        vni: peer_vni,
+        identity: identity_of(peer.set),
+        generation: peer.generation,
+        ep: peer_id,
+    };
+    flow::acknowledged(&mut walk.flow, admission.cookie, &them, reply_only, &walk.now);
     flow::touch(&mut walk.flow, walk.inner.tcp_flags, true, &walk.now);
     if !tables::keep(&walk.peer_key, &walk.peer_flow) || !tables::keep(&walk.key, &walk.flow) {
         return drop(Drop::Helper);

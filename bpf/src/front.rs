@@ -137,19 +137,20 @@ fn bounce(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg) -> u32 {
         return PASS;
     }
     let denied = matches!(walk.decision.action, Action::Deny(_));
+    let back = denied || matches!(walk.decision.action, Action::Identify);
     let hops = walk.signed.body.hops();
     let origin = walk.signed.body.origin();
-    let to = if denied { origin } else { walk.decision.host };
-    if to == cfg.host || (denied && hops == 0) || !neighbour(ctx, walk, cfg, to) {
+    let to = if back { origin } else { walk.decision.host };
+    if to == cfg.host || (back && hops == 0) || !neighbour(ctx, walk, cfg, to) {
         return PASS;
     }
     transit::apply(walk);
-    if denied {
+    if back {
         walk.signed.body.set_hops(hops - 1);
         walk.signed.body.set_origin(cfg.host);
         walk.to_vni = walk.signed.body.origin_vni();
         walk.to = origin;
-        count(Counter::DeniedOut);
+        count(if denied { Counter::DeniedOut } else { Counter::ReturnOut });
     } else if !matches!(walk.decision.action, Action::Admit) {
         tables::next_owes_answer(walk);
     }

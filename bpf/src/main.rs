@@ -10,6 +10,7 @@ mod event;
 mod frag;
 mod front;
 mod maps;
+mod policy;
 mod reply;
 mod send;
 mod skb;

@@ -132,6 +132,23 @@ pub fn in_place(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     skb.to_underlay(cfg.uplink)
 }
 
+/// The same for a control packet: its headers name a flow, and are no packet.
+#[inline(never)]
+pub fn control_in_place(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
+    const CONTROL: u32 = 0x80 << 16;
+    const FLAGS: usize = 7;
+    let frame = (skb.len() as usize).saturating_sub(ETH_LEN + SIGNED_OUTER_LEN);
+    if !seal(walk, cfg, frame) {
+        return drop(Drop::BadTag);
+    }
+    walk.signed.outer[FLAGS] |= CONTROL.to_be();
+    // SAFETY: see `signed`.
+    if !unsafe { skb.write_from(IP_AT, (&raw const walk.signed.outer).cast(), SIGNED_OUTER_LEN as u32) } {
+        return drop(Drop::Helper);
+    }
+    skb.to_underlay(cfg.uplink)
+}
+
 /// To an endpoint of this host, after taking `outer` bytes of headers away.
 #[inline(always)]
 pub fn deliver(skb: Skb, ep: &Ep, outer: usize) -> Step {

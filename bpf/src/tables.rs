@@ -6,17 +6,21 @@ use aya_ebpf::{
 };
 use mizar_abi::{
     mapped,
-    maps::{Addr, Bounce, Bucket, Cfg, Ep, Flow, FlowKey, Pending, Route, Shard, ShardKey, VniAddress},
+    maps::{
+        Addr, Bounce, Bucket, Cfg, Ep, Flow, FlowKey, Pending, PolicyAddress, PolicyKey, Route, Shard, ShardKey,
+        UNFILTERED, Verdict, VniAddress,
+    },
 };
 use mizar_packet::{
     flow::{self, Now},
+    policy::{self, InForce, Question, Rules},
     transit::Tables,
 };
 
 use crate::{
     maps::{
-        ADDR, BOUNCE, BUCKET, CACHED, DEAD, EP, EP_CACHE, EVENT_BUCKET, FLOW_EST, FLOW_NEW, HOST_CACHE, HOSTS, IFACE,
-        IFACE_CACHE, PENDING, ROUTE, SHARD, SHARD_CACHE,
+        ADDR, BOUNCE, BUCKET, CACHED, CIDR, DEAD, EP, EP_CACHE, EPOCHS, EVENT_BUCKET, FLOW_EST, FLOW_NEW, HOST_CACHE,
+        HOSTS, IFACE, IFACE_CACHE, PENDING, POLICY, ROUTE, SHARD, SHARD_CACHE,
     },
     walk::Walk,
 };
@@ -72,6 +76,14 @@ pub fn random() -> u32 {
 pub fn endpoint(ep_id: u32) -> Option<&'static Ep> {
     // SAFETY: values are replaced, not freed, while a program runs (RCU).
     unsafe { EP.get(&ep_id) }
+}
+
+/// A local endpoint's policy.
+#[inline(always)]
+pub fn in_force(ep: &Ep) -> InForce {
+    // SAFETY: as for `endpoint`.
+    let epoch = if ep.set == UNFILTERED { None } else { unsafe { EPOCHS.get(&ep.set) }.copied() };
+    InForce::of(ep, epoch)
 }
 
 /// Who has an address here.
@@ -135,6 +147,14 @@ pub fn keep(key: &FlowKey, flow: &Flow) -> bool {
         let _ = FLOW_EST.remove(key);
         kept
     }
+}
+
+/// Denies a flow for a second, whatever its state was.
+#[inline(never)]
+pub fn deny(key: &FlowKey, flow: &Flow, now: &Now) -> bool {
+    let mut denied = *flow;
+    flow::denied(&mut denied, now);
+    keep(key, &denied)
 }
 
 /// Takes a token for a new flow of a port.
@@ -242,6 +262,8 @@ pub struct Sender {
     pub ep_id: u32,
     /// The port.
     pub ep: Ep,
+    /// Its policy.
+    pub force: InForce,
 }
 
 /// The endpoint behind an interface, from this CPU's cache or from the maps.
@@ -252,7 +274,8 @@ pub fn sender(ifindex: u32, tick: u64) -> Option<&'static Sender> {
     if seen.tick != tick || seen.ifindex != ifindex {
         // SAFETY: as for `endpoint`.
         let ep_id = unsafe { IFACE.get(&ifindex) }.copied()?;
-        *seen = Sender { tick, ifindex, ep_id, ep: *endpoint(ep_id)? };
+        let ep = endpoint(ep_id)?;
+        *seen = Sender { tick, ifindex, ep_id, ep: *ep, force: in_force(ep) };
     }
     Some(seen)
 }
@@ -265,18 +288,22 @@ pub struct Receiver {
     tick: u64,
     ep_id: u32,
     pad: u32,
-    ep: Ep,
+    /// The port.
+    pub ep: Ep,
+    /// Its policy.
+    pub force: InForce,
 }
 
 /// A port that receives, from this CPU's cache or from the map.
 #[inline(always)]
-pub fn receiver(ep_id: u32, tick: u64) -> Option<&'static Ep> {
+pub fn receiver(ep_id: u32, tick: u64) -> Option<&'static Receiver> {
     // SAFETY: per CPU.
     let seen = unsafe { &mut *EP_CACHE.get_ptr_mut(ep_id & (CACHED - 1))? };
     if seen.tick != tick || seen.ep_id != ep_id {
-        *seen = Receiver { tick, ep_id, pad: 0, ep: *endpoint(ep_id)? };
+        let ep = endpoint(ep_id)?;
+        *seen = Receiver { tick, ep_id, pad: 0, ep: *ep, force: in_force(ep) };
     }
-    Some(&seen.ep)
+    Some(seen)
 }
 
 /// What HOSTS and DEAD said of a host.
@@ -370,6 +397,33 @@ pub fn next_owes_answer(walk: &Walk) {
     }
 }
 
+/// POLICY and CIDR.
+struct Rulebook;
+
+impl Rules for Rulebook {
+    #[inline(always)]
+    fn policy(&self, key: &PolicyKey) -> Option<Verdict> {
+        POLICY.get(&Key::new(PolicyKey::BITS, *key)).copied()
+    }
+    #[inline(always)]
+    fn cidr(&self, key: &PolicyAddress) -> Option<u32> {
+        CIDR.get(&Key::new(PolicyAddress::BITS, *key)).copied()
+    }
+}
+
+/// [`policy::allows`], of numbers: verified once a caller, and without their stack.
+#[inline(never)]
+fn judge(policy: u32, identity: u32, remote: u32, proto_port: u32) -> u32 {
+    let question = Question {
+        policy,
+        identity,
+        remote: mapped(remote.to_ne_bytes()),
+        proto: (proto_port >> 16) as u8,
+        port: proto_port as u16,
+    };
+    policy::allows(&Rulebook, &question) as u32
+}
+
 /// The maps, as transit asks them, during one tick.
 pub struct Maps {
     /// `Walk::tick`
@@ -398,5 +452,17 @@ impl Tables for Maps {
     #[inline(always)]
     fn is_dead(&self, number: u32) -> bool {
         matches!(host(number, self.tick), Some(host) if host.dead != 0)
+    }
+    #[inline(always)]
+    fn generation(&self, set: u32) -> u32 {
+        // SAFETY: as for `endpoint`.
+        unsafe { EPOCHS.get(&set) }.map_or(0, |epoch| epoch.n)
+    }
+    #[inline(always)]
+    fn allows(&self, question: &Question) -> bool {
+        let r = &question.remote;
+        let remote = u32::from_ne_bytes([r[12], r[13], r[14], r[15]]);
+        let proto_port = (question.proto as u32) << 16 | question.port as u32;
+        judge(question.policy, question.identity, remote, proto_port) != 0
     }
 }

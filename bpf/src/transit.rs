@@ -2,20 +2,20 @@
 
 use mizar_abi::{
     mapped,
-    maps::{Cfg, RouteKind, VniAddress},
-    option::{Kind, flag},
+    maps::{Cfg, RouteKind, VniAddress, identity_of},
+    option::{Kind, code, flag, policy_byte},
     reason::{Counter, Drop},
 };
 use mizar_packet::{
     option::Body,
-    transit::{Action, Tables, shard_on},
+    transit::{Action, Request, Tables, admits, generation, shard_on},
 };
 
 use crate::{
     decide,
     maps::MOVED,
     tables::{self, Maps},
-    uplink::{BACK, IN_PLACE, PARSE},
+    uplink::{ANSWER_IN_PLACE, BACK, IN_PLACE, PARSE},
     walk::{Step, Walk, count, drop, drop_number},
 };
 
@@ -35,6 +35,7 @@ pub fn request(walk: &mut Walk, cfg: &Cfg) -> Step {
                 return PARSE;
             }
         }
+        Action::Identify => return BACK,
         Action::Deny(_) => {
             if walk.signed.body.origin() == cfg.host {
                 walk.seen.vni = walk.signed.body.origin_vni();
@@ -58,8 +59,16 @@ pub fn apply(walk: &mut Walk) {
     match walk.decision.action {
         Action::Admit => {
             count(Counter::Bounced);
-            body.set_kind(Kind::Admitted);
-            body.set_ep_id(walk.decision.ep_id);
+            admit(walk);
+        }
+        Action::Identify => {
+            count(Counter::Identified);
+            let flags = body.flags() | flag::ID_OK;
+            body.set_kind(Kind::Return);
+            body.set_flags(flags);
+            body.set_reason(code::IDENTITY);
+            body.set_identity(identity_of(walk.decision.set));
+            body.set_new_host([0; 4]);
         }
         Action::Divide => count(Counter::Divided),
         Action::Sibling => {
@@ -72,6 +81,61 @@ pub fn apply(walk: &mut Walk) {
             body.set_reason(why);
         }
     }
+}
+
+/// Writes an admission into the option: to whom, and the verdict.
+#[inline(always)]
+pub fn admit(walk: &mut Walk) {
+    let (decision, body) = (&walk.decision, &mut walk.signed.body);
+    body.set_kind(Kind::Admitted);
+    body.set_ep_id(decision.ep_id);
+    verdict(body, decision.set, decision.epoch, decision.reply_only);
+}
+
+/// Writes a verdict.
+#[inline(always)]
+fn verdict(body: &mut Body, set: u32, epoch: u32, reply_only: bool) {
+    if reply_only {
+        count(Counter::ReplyOnly);
+        let flags = body.flags() | flag::REPLY_ONLY;
+        body.set_flags(flags);
+    }
+    body.set_epoch(epoch);
+    body.set_reason(policy_byte(set));
+}
+
+/// ASK: a host of an endpoint wants to know whether a flow of it is still allowed.
+#[inline(never)]
+pub fn asked(walk: &mut Walk, cfg: &Cfg) -> Step {
+    let (vni, maps) = (walk.seen.vni, Maps { tick: walk.tick });
+    let Some(bounce) = maps.bounce(&VniAddress::new(vni, mapped(walk.inner.dst))) else {
+        // The host asks the other replica next.
+        return drop(Drop::Unreachable);
+    };
+    let body = &walk.signed.body;
+    let request = Request {
+        vni,
+        src: walk.inner.src,
+        dst: walk.inner.dst,
+        proto: walk.inner.proto,
+        port: body.epoch() as u16,
+        identity: body.identity(),
+        flags: 0,
+        tries: 0,
+        source_port: 0,
+    };
+    let allowed = admits(&maps, bounce.set, &request);
+    let epoch = generation(&maps, bounce.set);
+    let body = &mut walk.signed.body;
+    walk.to = body.origin();
+    walk.to_vni = vni;
+    body.set_kind(Kind::Answer);
+    body.set_flags(if allowed { 0 } else { flag::REPLY_ONLY });
+    body.set_origin(cfg.host);
+    body.set_epoch(epoch);
+    body.set_reason(policy_byte(bounce.set));
+    count(Counter::AskAnswered);
+    ANSWER_IN_PLACE
 }
 
 /// ADMITTED for an endpoint that is not here: to where it moved, or once to the other replica.
@@ -118,6 +182,10 @@ pub fn not_here(walk: &mut Walk, cfg: &Cfg) -> Step {
     }
     walk.signed.body.set_kind(Kind::Req);
     walk.signed.body.set_flags(flags | flag::SIBLING);
+    // A verdict stood there.
+    walk.signed.body.set_reason(0);
+    let port = walk.inner.judged_port();
+    walk.signed.body.set_epoch(port as u32);
     walk.to = other;
     count(Counter::Sibling);
     IN_PLACE

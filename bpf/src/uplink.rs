@@ -12,7 +12,7 @@ use mizar_packet::{
     geneve::{self, OUTER_LEN, SIGNED_OPTION, SIGNED_OUTER_LEN, SIGNED_READ_LEN},
     ipv4::{self, Fragment, Tuple},
     option::Bound,
-    u16_at,
+    policy, u16_at,
 };
 
 use crate::{
@@ -45,13 +45,19 @@ pub const TURN: Step = go(29);
 /// A signed packet is turned around, with the kind and reason that its body says.
 pub const BACK: Step = go(30);
 /// DENIED
-const DENIED: Step = go(31);
+pub const DENIED: Step = go(31);
 /// An endpoint's packet, without outer headers now, was refused.
 pub const REFUSED: Step = go(32);
 /// Delivery to `walk.ep_id`, `walk.outer` bytes of headers taken off.
 pub const DELIVER: Step = go(33);
 /// On to `walk.to`, with the option that `walk.signed.body` holds.
 pub const IN_PLACE: Step = go(34);
+/// ASK
+const ASKED: Step = go(35);
+/// ANSWER
+const ANSWERED: Step = go(36);
+/// As IN_PLACE, for a control packet that names a flow.
+pub const ANSWER_IN_PLACE: Step = go(37);
 
 /// Where the options stand.
 const OPTIONS_AT: usize = ETH_LEN + OUTER_LEN;
@@ -76,7 +82,7 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
         step = with_options(skb, walk, cfg);
     }
     if step == NOT_ESTABLISHED {
-        step = control::not_established(walk);
+        step = control::not_established(skb, walk, cfg);
     }
     if step == CONTROL {
         step = control::without_frame(walk, cfg);
@@ -101,7 +107,7 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
         step = transit::not_here(walk, cfg);
     }
     if step == ACK {
-        step = control::acknowledged(walk);
+        step = control::acknowledged(skb, walk);
     }
     if step == TURN {
         step = control::turn_around(skb, walk, cfg);
@@ -114,6 +120,15 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
     }
     if step == REFUSED {
         return egress::refuse(skb, walk);
+    }
+    if step == ASKED {
+        step = transit::asked(walk, cfg);
+    }
+    if step == ANSWERED {
+        step = control::answered(walk, cfg);
+    }
+    if step == ANSWER_IN_PLACE {
+        return send::control_in_place(skb, walk, cfg);
     }
     if step == DELIVER {
         return send::deliver_slowly(skb, walk);
@@ -160,14 +175,15 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     walk.key = walk.inner.tuple.received(walk.seen.vni);
     if let Some(flow) = tables::established(&walk.key, &walk.now)
         && flow.peer_host == walk.seen.src
-        && let Some(ep) = tables::receiver(flow.ep_id, walk.tick)
-        && ep.vni == walk.seen.vni
+        && let Some(receiver) = tables::receiver(flow.ep_id, walk.tick)
+        && receiver.ep.vni == walk.seen.vni
+        && receiver.force.covers(flow)
     {
         walk.ep_id = flow.ep_id;
         flow::confirm(flow);
         flow::touch(flow, walk.inner.tcp_flags, false, &walk.now);
         count(Counter::DirectIn);
-        return send::deliver(skb, ep, ENCAP_LEN);
+        return send::deliver(skb, &receiver.ep, ENCAP_LEN);
     }
     NOT_ESTABLISHED
 }
@@ -203,9 +219,16 @@ fn with_options(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         return drop(Drop::BadGeneve);
     }
     let mut bound = Bound { receiver: cfg.host, vni: walk.seen.vni, ..Bound::default() };
-    // An acknowledgement by the agent names its flow by headers, though it carries nothing.
+    // What agents and bouncers say of a flow names it by headers, though it carries nothing.
     let mut framed = !walk.seen.control;
-    if !framed && walk.signed.body.kind() == Some(Kind::Ack) {
+    let about_flow = match walk.signed.body.kind() {
+        Some(Kind::Ack) => ACK,
+        Some(Kind::Ask) => ASKED,
+        Some(Kind::Answer) => ANSWERED,
+        Some(Kind::Denied) => DENIED,
+        _ => CONTROL,
+    };
+    if !framed && about_flow != CONTROL {
         let headers = (&raw mut walk.signed.eth).cast();
         // SAFETY: 34 bytes from `eth` on are `eth` and `inner`.
         if !unsafe { skb.read_into(SIGNED_FRAME_AT, headers, (ETH_LEN + ipv4::HEADER_LEN) as u32) } {
@@ -239,7 +262,7 @@ fn with_options(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         walk.inner.tuple = Tuple { src: bound.src, dst: bound.dst, sport, dport, proto: bound.proto };
         walk.inner.tcp_flags = 0;
         walk.inner.icmp_error = false;
-        return ACK;
+        return about_flow;
     }
     if signed.body.kind() == Some(Kind::Req) { REQUEST } else { PARSE }
 }
@@ -254,7 +277,11 @@ fn parse(skb: Skb, walk: &mut Walk) -> Step {
     };
     // The sender's host knows them of fragments too.
     walk.inner.tuple.sport = walk.signed.body.sport();
-    walk.inner.tuple.dport = walk.signed.body.dport();
+    let tuple = &mut walk.inner.tuple;
+    tuple.dport = walk.signed.body.dport();
+    if matches!(walk.inner.fragment, Fragment::Later) && tuple.proto == ipv4::proto::ICMP {
+        walk.inner.icmp = policy::opened_port(tuple.proto, tuple.sport, tuple.dport);
+    }
     walk.outer = (ENCAP_LEN + OPTION_LEN) as u32;
     match walk.signed.body.kind() {
         Some(Kind::Admitted) => ADMITTED,

@@ -101,6 +101,11 @@ pub struct Walk {
     pub to_vni: u32,
     /// Bytes of outer headers to take off before delivery.
     pub outer: u32,
+    /// Flags of the flow that the packet may open ([`crate::policy::opening`]); none unless policy
+    /// said so.
+    pub opening: u32,
+    /// Why a direct packet is turned around: [`mizar_abi::option::code`].
+    pub why: u32,
 }
 
 /// This CPU's working memory and this host's configuration; `None` before the agent wrote it.

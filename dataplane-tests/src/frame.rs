@@ -175,8 +175,8 @@ pub fn sign(frame: &mut [u8], mut body: Body, utc: u32) {
         ..Bound::default()
     };
     let inner = at::BODY + 48 + 14;
-    // An acknowledgement without a frame has its headers all the same.
-    if frame[43] & 0x80 == 0 || body.kind() == Some(Kind::Ack) {
+    // A control packet about a flow has headers that name it.
+    if frame.len() > inner {
         bound.src = four(frame, inner + 12);
         bound.dst = four(frame, inner + 16);
         bound.proto = frame[inner + 9];
@@ -210,9 +210,14 @@ pub fn control(kind: Kind, src: [u8; 4], dst: [u8; 4], cookie: u32, utc: u32) ->
     frame
 }
 
-/// What the agent sends for an endpoint that only receives: ACK with the headers of a packet from
-/// the endpoint at `inner.0` to the one at `inner.1`, and nothing to deliver.
-pub fn acknowledgement(src: [u8; 4], dst: [u8; 4], vni: u32, inner: &Ip, mut body: Body, utc: u32) -> Vec<u8> {
+/// What the agent sends for an endpoint that only receives: ACK with the headers of a packet of the
+/// flow, and nothing to deliver.
+pub fn acknowledgement(src: [u8; 4], dst: [u8; 4], vni: u32, inner: &Ip, body: Body, utc: u32) -> Vec<u8> {
+    about_flow(Kind::Ack, src, dst, vni, inner, body, utc)
+}
+
+/// Any control packet that names a flow.
+pub fn about_flow(kind: Kind, src: [u8; 4], dst: [u8; 4], vni: u32, inner: &Ip, mut body: Body, utc: u32) -> Vec<u8> {
     let mut frame = vec![0u8; 14];
     frame[12] = 8;
     let outer = Outer { src, dst, tos: 0, source_port: 50_000, vni, options: 52, frame: 0 };
@@ -225,7 +230,7 @@ pub fn acknowledgement(src: [u8; 4], dst: [u8; 4], vni: u32, inner: &Ip, mut bod
     frame[16..18].copy_from_slice(&total.to_be_bytes());
     frame[38..40].copy_from_slice(&udp.to_be_bytes());
     set_outer(&mut frame, src, dst);
-    body.set_kind(Kind::Ack);
+    body.set_kind(kind);
     body.set_origin(src);
     sign(&mut frame, body, utc);
     frame

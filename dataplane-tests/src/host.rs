@@ -8,7 +8,7 @@ use aya::{
     programs::{Program, SchedClassifier, TestRun, TestRunOptions, Xdp},
 };
 use mizar_abi::{
-    maps::{Cfg, DropCount, DropKey, Flow, FlowKey, VniAddress},
+    maps::{Cfg, DropCount, DropKey, Flow, FlowKey},
     reason::{Counter, Drop},
 };
 use std::{cell::Cell, collections::BTreeMap};
@@ -138,7 +138,7 @@ impl Host {
     }
 
     fn note_change(&self, map: &str) {
-        if ["IFACE", "EP", "HOSTS", "DEAD", "SHARD"].contains(&map) {
+        if ["IFACE", "EP", "EPOCHS", "HOSTS", "DEAD", "SHARD"].contains(&map) {
             self.changed.set(true);
         }
     }
@@ -149,18 +149,28 @@ impl Host {
         map.iter().map(|entry| Ok(entry.map(|(k, v)| (k.0, v.0))?)).collect()
     }
 
-    /// Writes a prefix of ADDR or ROUTE.
-    pub fn put_prefix<V: Copy + 'static>(&mut self, map: &str, bits: u32, key: VniAddress, value: V) -> Result<()> {
-        let mut map: LpmTrie<_, Plain<VniAddress>, Plain<V>> =
-            self.ebpf.map_mut(map).context("no such map")?.try_into()?;
+    /// Writes a prefix.
+    pub fn put_prefix<K: Copy + 'static, V: Copy + 'static>(
+        &mut self,
+        map: &str,
+        bits: u32,
+        key: K,
+        value: V,
+    ) -> Result<()> {
+        let mut map: LpmTrie<_, Plain<K>, Plain<V>> = self.ebpf.map_mut(map).context("no such map")?.try_into()?;
         Ok(map.insert(&Key::new(bits, Plain(key)), Plain(value), 0)?)
     }
 
     /// Removes one.
-    pub fn remove_prefix<V: Copy + 'static>(&mut self, map: &str, bits: u32, key: VniAddress) -> Result<()> {
-        let mut map: LpmTrie<_, Plain<VniAddress>, Plain<V>> =
-            self.ebpf.map_mut(map).context("no such map")?.try_into()?;
+    pub fn remove_prefix<K: Copy + 'static, V: Copy + 'static>(&mut self, map: &str, bits: u32, key: K) -> Result<()> {
+        let mut map: LpmTrie<_, Plain<K>, Plain<V>> = self.ebpf.map_mut(map).context("no such map")?.try_into()?;
         Ok(map.remove(&Key::new(bits, Plain(key)))?)
+    }
+
+    /// All prefixes of a map.
+    pub fn prefixes<K: Copy + 'static, V: Copy + 'static>(&self, map: &str) -> Result<Vec<(u32, K)>> {
+        let map: LpmTrie<_, Plain<K>, Plain<V>> = self.ebpf.map(map).context("no such map")?.try_into()?;
+        map.keys().map(|key| Ok(key.map(|key| (key.prefix_len(), key.data().0))?)).collect()
     }
 
     /// A flow, wherever it is kept.

@@ -8,6 +8,7 @@ pub mod frame;
 pub mod host;
 pub mod links;
 pub mod pod;
+pub mod policy;
 pub mod world;
 
 pub use host::{Host, Outcome};

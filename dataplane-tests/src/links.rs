@@ -47,6 +47,12 @@ pub fn utc() -> u32 {
     seconds(libc::CLOCK_REALTIME) as u32
 }
 
+/// Milliseconds since boot.
+pub fn since_boot_ms() -> u64 {
+    let (seconds, nanoseconds) = read(libc::CLOCK_MONOTONIC);
+    seconds as u64 * 1_000 + nanoseconds as u64 / 1_000_000
+}
+
 /// Returns when the kernel's tick has come for certain, within a few milliseconds: the coarse clock
 /// moves with it, but an adjustment of the clock may also move it between two ticks.
 pub fn next_tick() {

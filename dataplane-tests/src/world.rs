@@ -53,6 +53,8 @@ pub struct Port {
     pub ifindex: u32,
     /// Generation of the binding.
     pub generation: u32,
+    /// Its set of groups.
+    pub set: u32,
 }
 
 impl Port {
@@ -170,6 +172,11 @@ impl World {
         Ok(world)
     }
 
+    /// Number of the last host.
+    pub fn hosts(&self) -> HostNumber {
+        self.hosts.len() as HostNumber
+    }
+
     /// A host.
     pub fn host(&mut self, number: HostNumber) -> &mut Host {
         &mut self.hosts[number as usize - 1]
@@ -188,8 +195,13 @@ impl World {
         self.write_routes()
     }
 
-    /// Makes a port in a subnet and binds it.
+    /// Makes a port without port security in a subnet and binds it.
     pub fn port(&mut self, host: HostNumber, ep_id: u32, subnet: u32, last: u8) -> Result<Port> {
+        self.port_of(UNFILTERED, host, ep_id, subnet, last)
+    }
+
+    /// The same for one with this set of groups.
+    pub fn port_of(&mut self, set: u32, host: HostNumber, ep_id: u32, subnet: u32, last: u8) -> Result<Port> {
         let subnet = self.subnets[&subnet].clone();
         let mut address = subnet.cidr;
         address[3] = last;
@@ -202,6 +214,7 @@ impl World {
             mac: mac_of(ep_id),
             ifindex: 0,
             generation: 1,
+            set,
         };
         let port = self.wire(port)?;
         self.announce(&port)?;
@@ -219,7 +232,7 @@ impl World {
         let ep = Ep {
             vni: port.vni,
             ifindex: port.ifindex,
-            set: UNFILTERED,
+            set: port.set,
             generation: port.generation,
             mtu: 1398,
             mac: port.mac,
@@ -243,12 +256,12 @@ impl World {
         let host = self.host(port.host);
         host.remove::<u32, u32>("IFACE", port.ifindex)?;
         host.remove::<u32, Ep>("EP", port.ep_id)?;
-        host.remove_prefix::<Addr>("ADDR", VniAddress::BITS, key)
+        host.remove_prefix::<_, Addr>("ADDR", VniAddress::BITS, key)
     }
 
     /// The port's bouncers learn where it is.
     pub fn announce(&mut self, port: &Port) -> Result<()> {
-        let entry = Bounce { host: port.host, ep_id: port.ep_id, set: UNFILTERED, generation: port.generation };
+        let entry = Bounce { host: port.host, ep_id: port.ep_id, set: port.set, generation: port.generation };
         for bouncer in self.bouncers_of(port.subnet, port.address) {
             self.tell(bouncer, port, entry)?;
         }

@@ -104,7 +104,8 @@ pub const fn knows_peer(flow: &Flow) -> bool {
 /// seen since?
 #[inline(always)]
 pub const fn owes_ack(flow: &Flow) -> bool {
-    flow.flags & (flow_flag::R_INIT | flow_flag::CONFIRMED) == flow_flag::R_INIT
+    flow.flags & flow_flag::OWES_ACK != 0
+        || flow.flags & (flow_flag::R_INIT | flow_flag::CONFIRMED) == flow_flag::R_INIT
 }
 
 /// A packet of the flow passed. Writes only what changes, so that the cache line stays shared.
@@ -132,12 +133,14 @@ pub const fn reopens(flow: &Flow, opens: bool) -> bool {
     flow.state == CLOSING && opens
 }
 
-/// The local endpoint asks: a new entry, or an old one whose path is unknown.
+/// The local endpoint asks: a new entry, or an old one whose path is unknown. It opens the flow if
+/// `flags` say so; else its packet can only be a reply. `stamp`: the egress policy that allowed it.
 #[inline(always)]
-pub fn request(ep_id: u32, cookie: u32, routed: bool, now: &Now) -> Flow {
+pub fn request(ep_id: u32, cookie: u32, flags: u8, stamp: u32, now: &Now) -> Flow {
     Flow {
         state: NEW_OUT,
-        flags: flow_flag::I_INIT | if routed { flow_flag::ROUTED } else { 0 },
+        flags,
+        out_epoch: stamp,
         cookie,
         ep_id,
         last_seen: now.s,
@@ -199,8 +202,8 @@ pub struct Admission {
     pub ep_id: u32,
     /// The sender's cookie.
     pub cookie: u32,
-    /// Generation of the verdict.
-    pub epoch: u32,
+    /// [`crate::policy::stamp`] of the verdict; 0 if it is of outdated rules.
+    pub stamp: u32,
     /// Between subnets.
     pub routed: bool,
     /// [`crate::ipv4::Inner::opens`]
@@ -226,13 +229,38 @@ pub fn admitted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) 
     flow.ep_id = admission.ep_id;
     flow.cookie = admission.cookie;
     flow.peer_identity = peer.identity;
-    flow.in_epoch = admission.epoch;
+    flow.in_epoch = admission.stamp;
     learn(flow, peer, now);
 }
 
-/// The other side's host acknowledges: from now on direct. False if the cookie is not the flow's.
+/// A packet of the other side came that policy does not let open a flow. False unless it belongs to
+/// one that the local endpoint opened; then the way to the sender is learned from it.
 #[inline(always)]
-pub fn acknowledged(flow: &mut Flow, cookie: u32, peer: &Peer, now: &Now) -> bool {
+pub fn replied(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -> bool {
+    if flow.flags & flow_flag::I_INIT == 0 || !matches!(flow.state, NEW_OUT | EST | CLOSING) {
+        return false;
+    }
+    if is_straggler(flow, peer, now) {
+        return true;
+    }
+    if flow.state == NEW_OUT {
+        flow.state = EST;
+    }
+    flow.flags = (flow.flags & !(flow_flag::CONFIRMED | flow_flag::ROUTED))
+        | flow_flag::OWES_ACK
+        | if admission.routed { flow_flag::ROUTED } else { 0 };
+    flow.cookie = admission.cookie;
+    flow.peer_identity = peer.identity;
+    learn(flow, peer, now);
+    true
+}
+
+/// The other side's host acknowledges: from now on direct. False if the cookie is not the flow's.
+///
+/// `as_reply`: it let the packet through as a reply alone, so it was the other side that opened the
+/// flow, though this host has forgotten. Whether it still may, nobody has said yet.
+#[inline(always)]
+pub fn acknowledged(flow: &mut Flow, cookie: u32, peer: &Peer, as_reply: bool, now: &Now) -> bool {
     if flow.cookie != cookie || !matches!(flow.state, NEW_OUT | EST | CLOSING) {
         return false;
     }
@@ -241,6 +269,11 @@ pub fn acknowledged(flow: &mut Flow, cookie: u32, peer: &Peer, now: &Now) -> boo
     }
     if flow.state == NEW_OUT {
         flow.state = EST;
+    }
+    flow.peer_identity = peer.identity;
+    if as_reply && flow.flags & flow_flag::R_INIT == 0 {
+        flow.flags = flow.flags & !(flow_flag::I_INIT | flow_flag::NEED_ID) | flow_flag::R_INIT | flow_flag::CONFIRMED;
+        flow.in_epoch = 0;
     }
     learn(flow, peer, now);
     true
@@ -252,12 +285,24 @@ pub const fn confirm(flow: &mut Flow) {
     if flow.state == NEW_IN {
         flow.state = EST;
     }
-    if flow.flags & flow_flag::CONFIRMED == 0 {
-        flow.flags |= flow_flag::CONFIRMED;
+    if flow.flags & (flow_flag::CONFIRMED | flow_flag::OWES_ACK) != flow_flag::CONFIRMED {
+        flow.flags = flow.flags & !flow_flag::OWES_ACK | flow_flag::CONFIRMED;
     }
 }
 
-/// The request was refused.
+/// One side may not open the flow any more: `init` is its flag. The flow goes on if the other side
+/// opened it too; else false, and it is to be denied.
+#[inline(always)]
+pub const fn closes(flow: &mut Flow, init: u8) -> bool {
+    let other = (flow_flag::I_INIT | flow_flag::R_INIT) & !init;
+    if flow.flags & other == 0 {
+        return false;
+    }
+    flow.flags &= !init;
+    true
+}
+
+/// The flow was refused.
 #[inline(always)]
 pub const fn denied(flow: &mut Flow, now: &Now) {
     flow.state = DENIED;

@@ -13,7 +13,7 @@ fn in_state(state: State) -> Flow {
 }
 
 fn admission() -> Admission {
-    Admission { ep_id: 4, cookie: 88, epoch: 0, routed: true, opens: false }
+    Admission { ep_id: 4, cookie: 88, stamp: 12, routed: true, opens: false }
 }
 
 #[test]
@@ -95,6 +95,7 @@ fn an_admission_makes_a_flow_or_joins_one() {
         admitted(&mut flow, &admission(), &US, &AT);
         assert_eq!((flow.state, flow.flags), (after as u8, flags), "{before:?}");
         assert_eq!((flow.peer_host, flow.cookie, flow.ep_id, flow.peer_identity), (US.host, 88, 4, 5));
+        assert_eq!(flow.in_epoch, 12);
         assert!(owes_ack(&flow));
     }
 }
@@ -116,7 +117,7 @@ fn a_straggler_of_an_older_binding_does_not_move_a_path_back() {
     admitted(&mut flow, &admission(), &old, &later(1));
     assert_eq!(flow.peer_host, US.host);
     flow.state = State::Est as u8;
-    assert!(acknowledged(&mut flow, 88, &old, &later(1)));
+    assert!(acknowledged(&mut flow, 88, &old, false, &later(1)));
     assert_eq!(flow.peer_host, US.host);
     // After ten seconds it is a new port of the same address.
     admitted(&mut flow, &admission(), &old, &later(11));
@@ -137,7 +138,7 @@ fn an_acknowledgement_needs_the_cookie_and_a_flow_that_may_have_one() {
         (State::NewIn, 77, false),
     ] {
         let mut flow = in_state(state);
-        assert_eq!(acknowledged(&mut flow, cookie, &US, &AT), learned, "{state:?}");
+        assert_eq!(acknowledged(&mut flow, cookie, &US, false, &AT), learned, "{state:?}");
         assert_eq!(flow.peer_host == US.host, learned, "{state:?}");
         if learned && state == State::NewOut {
             assert_eq!(flow.state, State::Est as u8);
@@ -161,4 +162,65 @@ fn asking_again_keeps_the_former_peer_and_who_opened() {
     assert_eq!((flow.state, flow.flags, flow.tries), (State::NewOut as u8, flow_flag::I_INIT, 0));
     assert_eq!((flow.peer_host, flow.cookie), ([1, 1, 1, 1], 77));
     assert!(!knows_peer(&flow));
+}
+
+#[test]
+fn a_reply_is_taken_only_by_who_opened_the_flow() {
+    for (state, flags, taken) in [
+        (State::NewOut, flow_flag::I_INIT, true),
+        (State::Est, flow_flag::I_INIT, true),
+        (State::Closing, flow_flag::I_INIT | flow_flag::R_INIT, true),
+        (State::NewOut, 0, false),
+        (State::Est, flow_flag::R_INIT, false),
+        (State::NewIn, flow_flag::R_INIT, false),
+        (State::Denied, flow_flag::I_INIT, false),
+    ] {
+        let before = Flow { flags: flags | flow_flag::CONFIRMED, out_epoch: 9, ..in_state(state) };
+        let mut flow = before;
+        assert_eq!(replied(&mut flow, &admission(), &US, &later(1)), taken, "{state:?} {flags}");
+        if !taken {
+            assert_eq!(flow, before, "{state:?} {flags}");
+            continue;
+        }
+        assert_eq!((flow.peer_host, flow.cookie, flow.out_epoch), (US.host, 88, 9));
+        assert_eq!(flow.flags & (flow_flag::I_INIT | flow_flag::R_INIT), flags, "nobody opened it anew");
+        assert!(is_established(&flow) && owes_ack(&flow), "the sender's host is told the way");
+        confirm(&mut flow);
+        assert!(!owes_ack(&flow));
+    }
+}
+
+#[test]
+fn who_is_told_that_he_replied_did_not_open_the_flow() {
+    let asked = Flow { flags: flow_flag::I_INIT, in_epoch: 3, ..in_state(State::NewOut) };
+    let mut flow = asked;
+    assert!(acknowledged(&mut flow, 77, &US, true, &AT));
+    assert_eq!((flow.state, flow.peer_identity, flow.in_epoch), (State::Est as u8, US.identity, 0));
+    assert_eq!(flow.flags & (flow_flag::I_INIT | flow_flag::R_INIT), flow_flag::R_INIT);
+    assert!(!owes_ack(&flow));
+    let mut flow = asked;
+    assert!(acknowledged(&mut flow, 77, &US, false, &AT));
+    assert_eq!((flow.flags, flow.in_epoch), (flow_flag::I_INIT, 3));
+    let both = Flow { flags: flow_flag::I_INIT | flow_flag::R_INIT, in_epoch: 3, ..in_state(State::Est) };
+    let mut flow = both;
+    assert!(acknowledged(&mut flow, 77, &US, true, &AT));
+    assert_eq!((flow.flags, flow.in_epoch), (both.flags, 3), "the other side had been let in before");
+}
+
+#[test]
+fn a_flow_that_both_sides_opened_survives_the_loss_of_one_right() {
+    let both = flow_flag::I_INIT | flow_flag::R_INIT;
+    for init in [flow_flag::I_INIT, flow_flag::R_INIT] {
+        let mut flow = Flow { flags: both, ..in_state(State::Est) };
+        assert!(closes(&mut flow, init));
+        assert_eq!(flow.flags, both & !init);
+        assert!(!closes(&mut flow, both & !init), "the last one is not given up");
+        assert_eq!(flow.flags, both & !init);
+    }
+}
+
+#[test]
+fn a_request_opens_only_what_it_may() {
+    let flow = request(4, 77, 0, 12, &AT);
+    assert_eq!((flow.state, flow.flags, flow.out_epoch, flow.cookie), (State::NewOut as u8, 0, 12, 77));
 }

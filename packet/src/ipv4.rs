@@ -154,22 +154,45 @@ impl Inner {
     }
 }
 
-/// The port that stands for the side that answers an ICMP question. The asking side's is the
-/// id. With 0 here, a question with id 0 in one direction would have the key of one in the other;
-/// id + 1 never does: (a, a+1) = (b+1, b) has no solution.
-#[inline(always)]
-pub const fn answering_port(id: u16) -> u16 {
-    id.wrapping_add(1)
+/// An ICMP message that has an id.
+#[derive(Clone, Copy)]
+struct Query {
+    /// A question, else its answer.
+    asks: bool,
+    /// What the port that stands for the answering side is above the id, which stands for the asking
+    /// one. Kinds of questions differ in it, so that each is a flow of its own and says which it is.
+    /// It is never 0, or a question with id 0 in one direction would have the key of one in the
+    /// other: (a, a+i) = (b+j, b) has no solution for such small i and j.
+    above: u16,
 }
 
-/// Is an ICMP message a question (`Some(true)`), an answer (`Some(false)`), neither (`None`)?
+/// Type and code of the question whose flow has these ports, the asking side's first.
 #[inline(always)]
-const fn icmp_asks(kind: u8) -> Option<bool> {
-    match kind {
-        8 | 13 | 15 | 17 => Some(true),
-        0 | 14 | 16 | 18 => Some(false),
-        _ => None,
-    }
+pub const fn asked(sport: u16, dport: u16) -> Option<u16> {
+    Some(match dport.wrapping_sub(sport) {
+        1 => 8 << 8,
+        2 => 13 << 8,
+        3 => 15 << 8,
+        4 => 17 << 8,
+        _ => return None,
+    })
+}
+
+/// Is an ICMP message of this type a question or an answer?
+#[inline(always)]
+const fn query(kind: u8) -> Option<Query> {
+    let (asks, above) = match kind {
+        8 => (true, 1),
+        0 => (false, 1),
+        13 => (true, 2),
+        14 => (false, 2),
+        15 => (true, 3),
+        16 => (false, 3),
+        17 => (true, 4),
+        18 => (false, 4),
+        _ => return None,
+    };
+    Some(Query { asks, above })
 }
 
 #[inline(always)]
@@ -187,9 +210,9 @@ fn ports_of(number: u8, l4: &Words<4>) -> (u16, u16) {
         return (0, 0);
     }
     let id = l4.short(4);
-    match icmp_asks(l4.byte(0)) {
-        Some(true) => (id, answering_port(id)),
-        Some(false) => (answering_port(id), id),
+    match query(l4.byte(0)) {
+        Some(Query { asks: true, above }) => (id, id.wrapping_add(above)),
+        Some(Query { asks: false, above }) => (id.wrapping_add(above), id),
         None => (0, 0),
     }
 }
@@ -267,7 +290,7 @@ pub fn parse_with_header<P: Packet + ?Sized>(
             return quoted(packet, at + 8, room - 8, inner);
         }
         inner.icmp = l4.short(0);
-        inner.icmp_request = icmp_asks(l4.byte(0)) == Some(true);
+        inner.icmp_request = matches!(query(l4.byte(0)), Some(query) if query.asks);
     } else {
         inner.l4_len = 8;
     }

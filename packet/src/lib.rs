@@ -16,6 +16,7 @@ pub mod icmp;
 pub mod ipv4;
 pub mod option;
 pub mod path;
+pub mod policy;
 pub mod transit;
 mod words;
 

@@ -2,11 +2,11 @@
 //! a bouncer (divider), to the other replica, or refuse it. The same function serves a packet from
 //! the underlay in XDP and tcx, and one of an endpoint of the transit host itself.
 
-use crate::path;
+use crate::{path, policy::Question};
 use mizar_abi::{
     hash::{shard_of, slot},
     mapped,
-    maps::{Bounce, Route, RouteKind, Shard, ShardKey, VniAddress},
+    maps::{Bounce, Route, RouteKind, Shard, ShardKey, UNFILTERED, VniAddress},
     option::{code, flag},
     reason::Drop,
 };
@@ -23,6 +23,10 @@ pub trait Tables {
     fn address(&self, host: u32) -> Option<[u8; 4]>;
     /// DEAD
     fn is_dead(&self, host: u32) -> bool;
+    /// EPOCHS: the generation of a set's rules; 0 if none is known.
+    fn generation(&self, set: u32) -> u32;
+    /// POLICY and CIDR: [`crate::policy::allows`].
+    fn allows(&self, question: &Question) -> bool;
 }
 
 /// What is done with a request.
@@ -34,6 +38,8 @@ pub enum Action {
     Divide,
     /// To the other replica of this shard.
     Sibling,
+    /// Back to its origin, which wants to know the destination's identity first.
+    Identify,
     /// Back to its origin, with this code.
     Deny(u8),
 }
@@ -43,14 +49,20 @@ pub enum Action {
 pub struct Decision {
     /// What.
     pub action: Action,
-    /// Underlay address of the next host; 0.0.0.0 for a denial.
+    /// Underlay address of the next host; 0.0.0.0 for what goes back.
     pub host: [u8; 4],
-    /// Its number; 0 for a denial.
+    /// Its number; 0 for what goes back.
     pub number: u32,
     /// Outer VNI from here on.
     pub vni: u32,
     /// The endpoint (Admit).
     pub ep_id: u32,
+    /// The endpoint's set (Admit, Identify).
+    pub set: u32,
+    /// Generation of the set's rules (Admit).
+    pub epoch: u32,
+    /// Policy does not allow the packet, but it may be a reply (Admit).
+    pub reply_only: bool,
 }
 
 /// What of a request the decision depends on.
@@ -58,8 +70,16 @@ pub struct Decision {
 pub struct Request {
     /// Outer VNI.
     pub vni: u32,
+    /// Inner source.
+    pub src: [u8; 4],
     /// Inner destination.
     pub dst: [u8; 4],
+    /// Inner protocol.
+    pub proto: u8,
+    /// [`crate::ipv4::Inner::judged_port`]
+    pub port: u16,
+    /// The sender's set.
+    pub identity: u32,
     /// Flags of the option.
     pub flags: u8,
     /// Tries before.
@@ -100,11 +120,32 @@ pub fn shard_on<T: Tables + ?Sized>(tables: &T, route: &Route, dst: [u8; 4], spr
     if pair == 0 { Some(first) } else { tables.shard(&ShardKey { set: route.shards, shard: pair }) }
 }
 
+/// Does the ingress policy of a port with this set let the request in?
+#[inline(always)]
+pub fn admits<T: Tables + ?Sized>(tables: &T, set: u32, request: &Request) -> bool {
+    let Request { identity, proto, port, .. } = *request;
+    set == UNFILTERED || tables.allows(&Question { policy: set, identity, remote: mapped(request.src), proto, port })
+}
+
+/// Generation of a set's rules.
+#[inline(always)]
+pub fn generation<T: Tables + ?Sized>(tables: &T, set: u32) -> u32 {
+    if set == UNFILTERED { 0 } else { tables.generation(set) }
+}
+
 /// Decides. `me` is this host's number.
 #[inline(always)]
 pub fn decide<T: Tables + ?Sized>(tables: &T, me: u32, request: &Request) -> Result<Decision, Drop> {
-    let deny =
-        Decision { action: Action::Deny(code::UNREACHABLE), host: [0; 4], number: 0, vni: request.vni, ep_id: 0 };
+    let deny = Decision {
+        action: Action::Deny(code::UNREACHABLE),
+        host: [0; 4],
+        number: 0,
+        vni: request.vni,
+        ep_id: 0,
+        set: 0,
+        epoch: 0,
+        reply_only: false,
+    };
     let mut vni = request.vni;
     let mut key = VniAddress::new(vni, mapped(request.dst));
     let mut bounce = tables.bounce(&key);
@@ -122,8 +163,25 @@ pub fn decide<T: Tables + ?Sized>(tables: &T, me: u32, request: &Request) -> Res
         if bounce.host == 0 {
             return Ok(deny);
         }
+        let set = bounce.set;
+        if request.flags & flag::NEED_ID != 0 {
+            return Ok(Decision { action: Action::Identify, set, ..deny });
+        }
+        let allowed = admits(tables, set, request);
+        if !allowed && request.flags & flag::OPENS != 0 {
+            return Ok(Decision { action: Action::Deny(code::POLICY), ..deny });
+        }
         let host = tables.address(bounce.host).ok_or(Drop::NoHost)?;
-        return Ok(Decision { action: Action::Admit, host, number: bounce.host, vni, ep_id: bounce.ep_id });
+        return Ok(Decision {
+            action: Action::Admit,
+            host,
+            number: bounce.host,
+            vni,
+            ep_id: bounce.ep_id,
+            set,
+            epoch: generation(tables, set),
+            reply_only: !allowed,
+        });
     }
     let Some(route) = route else { return Ok(deny) };
     let Some(shard) = shard_on(tables, &route, request.dst, request.source_port as u32) else { return Ok(deny) };
@@ -133,13 +191,13 @@ pub fn decide<T: Tables + ?Sized>(tables: &T, me: u32, request: &Request) -> Res
             return Ok(deny);
         }
         return Ok(match choose(tables, &shard, 0, me) {
-            Some((number, host)) => Decision { action: Action::Sibling, host, number, vni, ep_id: 0 },
+            Some((number, host)) => Decision { action: Action::Sibling, host, number, vni, ..deny },
             None => deny,
         });
     }
     let preferred = path::divider_replica(request.source_port, request.tries);
     match choose(tables, &shard, preferred, 0) {
-        Some((number, host)) => Ok(Decision { action: Action::Divide, host, number, vni, ep_id: 0 }),
+        Some((number, host)) => Ok(Decision { action: Action::Divide, host, number, vni, ..deny }),
         None => Err(Drop::NoTransit),
     }
 }

@@ -9,6 +9,8 @@ struct Memory {
     routes: BTreeMap<u32, Route>,
     shards: BTreeMap<ShardKey, Shard>,
     dead: BTreeSet<u32>,
+    /// Questions that policy allows.
+    allowed: BTreeSet<(u32, u32, u8, u16)>,
 }
 
 impl Tables for Memory {
@@ -27,13 +29,34 @@ impl Tables for Memory {
     fn is_dead(&self, host: u32) -> bool {
         self.dead.contains(&host)
     }
+    fn generation(&self, set: u32) -> u32 {
+        set * 10
+    }
+    fn allows(&self, q: &Question) -> bool {
+        assert_eq!(q.remote, mapped(SRC));
+        self.allowed.contains(&(q.policy, q.identity, q.proto, q.port))
+    }
 }
 
 const VNI: u32 = 7;
+const SRC: [u8; 4] = [10, 0, 0, 8];
 const DST: [u8; 4] = [10, 0, 0, 9];
+/// The destination's set, and the sender's.
+const SET: u32 = 6;
+const FRIEND: u32 = 5;
 
 fn request() -> Request {
-    Request { vni: VNI, dst: DST, flags: 0, tries: 0, source_port: 50_000 }
+    Request {
+        vni: VNI,
+        src: SRC,
+        dst: DST,
+        proto: 6,
+        port: 80,
+        identity: FRIEND,
+        flags: 0,
+        tries: 0,
+        source_port: 50_000,
+    }
 }
 
 /// Host 1 and 2 hold the subnet; the tables are of any of them, or of a divider.
@@ -46,7 +69,7 @@ fn tables() -> Memory {
 
 fn known(host: u32) -> Memory {
     let mut t = tables();
-    t.bounce.insert(VniAddress::new(VNI, mapped(DST)), Bounce { host, ep_id: 42, ..Bounce::default() });
+    t.bounce.insert(VniAddress::new(VNI, mapped(DST)), Bounce { host, ep_id: 42, set: UNFILTERED, generation: 1 });
     t
 }
 
@@ -54,10 +77,65 @@ fn action(t: &Memory, me: u32, r: Request) -> Result<(Action, u8), Drop> {
     decide(t, me, &r).map(|d| (d.action, d.host[3]))
 }
 
+fn admission(vni: u32) -> Decision {
+    Decision {
+        action: Action::Admit,
+        host: [172, 16, 0, 9],
+        number: 9,
+        vni,
+        ep_id: 42,
+        set: UNFILTERED,
+        epoch: 0,
+        reply_only: false,
+    }
+}
+
+/// The destination has rules: its group's friends may reach port 80.
+fn guarded() -> Memory {
+    let mut t = known(9);
+    t.bounce.values_mut().for_each(|b| b.set = SET);
+    t.allowed.insert((SET, FRIEND, 6, 80));
+    t
+}
+
+#[test]
+fn a_verdict_bears_the_generation_of_the_rules() {
+    let decision = decide(&guarded(), 1, &request()).unwrap();
+    assert_eq!(decision, Decision { set: SET, epoch: SET * 10, ..admission(VNI) });
+}
+
+#[test]
+fn only_what_certainly_opens_a_conversation_is_finally_denied() {
+    for strange in [Request { identity: 7, ..request() }, Request { port: 81, ..request() }] {
+        let decision = decide(&guarded(), 1, &strange).unwrap();
+        assert_eq!((decision.action, decision.reply_only, decision.epoch), (Action::Admit, true, SET * 10));
+        let opens = Request { flags: flag::OPENS, ..strange };
+        assert_eq!(decide(&guarded(), 1, &opens).unwrap().action, Action::Deny(code::POLICY));
+    }
+    let opens = Request { flags: flag::OPENS, ..request() };
+    assert_eq!(decide(&guarded(), 1, &opens).unwrap().action, Action::Admit);
+}
+
+#[test]
+fn a_set_without_rules_admits_nobody() {
+    let mut t = guarded();
+    t.bounce.values_mut().for_each(|b| b.set = 0);
+    assert!(decide(&t, 1, &request()).unwrap().reply_only);
+}
+
+#[test]
+fn the_destinations_identity_is_told_before_anything_is_judged() {
+    let asks = Request { flags: flag::NEED_ID | flag::OPENS, identity: 7, ..request() };
+    let decision = decide(&guarded(), 1, &asks).unwrap();
+    assert_eq!((decision.action, decision.set, decision.host), (Action::Identify, SET, [0; 4]));
+    assert_eq!(decide(&known(0), 1, &asks).unwrap().action, Action::Deny(code::UNREACHABLE));
+    assert_eq!(decide(&tables(), 3, &asks).unwrap().action, Action::Divide, "a divider does not know it");
+}
+
 #[test]
 fn a_bouncer_that_knows_admits() {
     let decision = decide(&known(9), 1, &request()).unwrap();
-    assert_eq!(decision, Decision { action: Action::Admit, host: [172, 16, 0, 9], number: 9, vni: VNI, ep_id: 42 });
+    assert_eq!(decision, admission(VNI));
 }
 
 #[test]
@@ -112,11 +190,8 @@ fn a_router_changes_the_outer_vni() {
     let mut t = tables();
     t.routes.get_mut(&VNI).unwrap().out_vni = 70;
     assert_eq!(decide(&t, 3, &request()).unwrap().vni, 70);
-    t.bounce.insert(VniAddress::new(70, mapped(DST)), Bounce { host: 9, ep_id: 42, ..Bounce::default() });
-    assert_eq!(
-        decide(&t, 3, &request()).unwrap(),
-        Decision { action: Action::Admit, host: [172, 16, 0, 9], number: 9, vni: 70, ep_id: 42 }
-    );
+    t.bounce.insert(VniAddress::new(70, mapped(DST)), Bounce { host: 9, ep_id: 42, set: UNFILTERED, generation: 1 });
+    assert_eq!(decide(&t, 3, &request()).unwrap(), admission(70));
 }
 
 #[test]

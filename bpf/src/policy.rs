@@ -1,0 +1,174 @@
+//! Flows whose verdict is not of the rules in force: what a change of rules costs is paid here, off
+//! the fast path, once a flow (`mizar_packet::policy` says what is judged).
+//!
+//! Egress policy is this host's own, so it is asked again in place. Ingress policy is the bouncers':
+//! if this host is one, in place too; else the agent asks one, and the flow goes on meanwhile.
+
+use mizar_abi::{
+    mapped,
+    maps::{Ep, Flow, FlowKey, State, UNFILTERED, VniAddress, flow_flag},
+};
+use mizar_packet::{
+    flow,
+    ipv4::{Inner, proto},
+    policy::{self, InForce, Question},
+    transit::Tables,
+};
+
+use crate::{
+    maps::BOUNCE,
+    tables::{self, Maps},
+    walk::Walk,
+};
+
+/// The flow goes on.
+pub const GOES_ON: u32 = 0;
+/// It does, but its way is to be asked for again: the endpoint shows another identity now, or that
+/// of the other side counts.
+pub const ASKS: u32 = 1;
+/// Nobody has confirmed it in time.
+pub const OVERDUE: u32 = 2;
+/// It is denied from now on.
+pub const DENIED: u32 = 3;
+
+/// A packet of the local endpoint, flow `walk.key`.
+pub const SENT: u32 = 0;
+/// One for the local endpoint, flow `walk.key`.
+pub const RECEIVED: u32 = 1;
+/// One between two endpoints here: the receiver's flow `walk.peer_key`.
+pub const NEXT_DOOR: u32 = 2;
+
+/// Not allowed, in [`opening`].
+pub const NO: u32 = u32::MAX;
+
+/// Brings a flow of `ep` up to date with its policy.
+#[inline(never)]
+pub fn renew(walk: &mut Walk, flow: &mut Flow, ep: &Ep, me: u32, how: u32) -> u32 {
+    let force = tables::in_force(ep);
+    if force.covers(flow) {
+        return GOES_ON;
+    }
+    if flow.flags & flow_flag::I_INIT != 0 && flow.out_epoch != force.stamp {
+        let step = renew_egress(walk, flow, ep, how);
+        if step != GOES_ON {
+            return step;
+        }
+    }
+    if flow.flags & flow_flag::R_INIT != 0 && flow.in_epoch != force.stamp {
+        let key = if how == NEXT_DOOR { &walk.peer_key } else { &walk.key };
+        match judge_here(key, flow, ep, me) {
+            YES => flow.in_epoch = force.stamp,
+            NO => {
+                if !flow::closes(flow, flow_flag::R_INIT) {
+                    tables::deny(key, flow, &walk.now);
+                    return DENIED;
+                }
+            }
+            _ if force.tolerates(flow, &walk.now) => {}
+            _ => return OVERDUE,
+        }
+    }
+    GOES_ON
+}
+
+#[inline(never)]
+fn renew_egress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, how: u32) -> u32 {
+    let force = tables::in_force(ep);
+    let key = if how == NEXT_DOOR { &walk.peer_key } else { &walk.key };
+    let asks = flow.state == State::NewOut as u8;
+    if ep.set == UNFILTERED || maps(walk).allows(&policy::sent(key, ep.set, flow.peer_identity)) {
+        if !asks && force.is_other_set(flow.out_epoch) {
+            if how == NEXT_DOOR {
+                // Its own next packet asks.
+                return GOES_ON;
+            }
+            return ask_again(walk, flow, &force, 0);
+        }
+        flow.out_epoch = force.stamp;
+        return GOES_ON;
+    }
+    if force.needs_identity() {
+        // The identity that is known of the other side may be outdated, or none.
+        if asks && flow.flags & flow_flag::NEED_ID != 0 {
+            flow.out_epoch = force.stamp;
+            return GOES_ON;
+        }
+        if how == SENT {
+            return ask_again(walk, flow, &force, flow_flag::NEED_ID);
+        }
+        if force.tolerates(flow, &walk.now) {
+            return GOES_ON;
+        }
+    }
+    if flow::closes(flow, flow_flag::I_INIT) {
+        return GOES_ON;
+    }
+    tables::deny(key, flow, &walk.now);
+    DENIED
+}
+
+/// Only for flows of `walk.key`.
+#[inline(always)]
+fn ask_again(walk: &mut Walk, flow: &mut Flow, force: &InForce, flags: u8) -> u32 {
+    walk.flow = *flow;
+    walk.flow.flags |= flags;
+    walk.flow.out_epoch = force.stamp;
+    flow::ask_again(&mut walk.flow, &walk.now);
+    tables::keep(&walk.key, &walk.flow);
+    ASKS
+}
+
+#[inline(always)]
+fn maps(walk: &Walk) -> Maps {
+    Maps { tick: walk.tick }
+}
+
+const YES: u32 = 1;
+
+/// What this host says as a bouncer of a flow that the other side opened; 0 if it is none.
+#[inline(always)]
+fn judge_here(key: &FlowKey, flow: &Flow, ep: &Ep, me: u32) -> u32 {
+    if ep.set == UNFILTERED {
+        return YES;
+    }
+    // SAFETY: see `tables::endpoint`.
+    let Some(bounce) = (unsafe { BOUNCE.get(&VniAddress::new(key.vni_proto >> 8, key.local)) }) else { return 0 };
+    if bounce.host != me || bounce.ep_id != flow.ep_id || bounce.set != ep.set {
+        return 0;
+    }
+    if (Maps { tick: 0 }).allows(&policy::received(key, ep.set, flow.peer_identity)) { YES } else { NO }
+}
+
+/// Can the packet be a reply? Of TCP and of ICMP it is known which ones open a conversation.
+#[inline(always)]
+pub fn may_reply(inner: &Inner) -> bool {
+    (inner.proto == proto::TCP || inner.proto == proto::ICMP) && !inner.opens()
+}
+
+/// Egress policy about `walk.inner`, for which there is no flow: flags of the flow that it begins, or
+/// [`NO`].
+#[inline(never)]
+pub fn opening(walk: &Walk, ep: &Ep, identity: u32) -> u32 {
+    let inner = &walk.inner;
+    if ep.set == UNFILTERED {
+        return flow_flag::I_INIT as u32;
+    }
+    let question = Question {
+        policy: mizar_abi::maps::egress(ep.set),
+        identity,
+        remote: mapped(inner.dst),
+        proto: inner.proto,
+        port: inner.judged_port(),
+    };
+    if maps(walk).allows(&question) {
+        return flow_flag::I_INIT as u32;
+    }
+    if identity == UNKNOWN && tables::in_force(ep).needs_identity() {
+        return (flow_flag::I_INIT | flow_flag::NEED_ID) as u32;
+    }
+    // A reply whose flow this host forgot: the other side's host may remember.
+    if may_reply(inner) { 0 } else { NO }
+}
+
+/// No identity at all: [`opening`] then says whether it is needed. No set has this number.
+pub const UNKNOWN: u32 = UNFILTERED;

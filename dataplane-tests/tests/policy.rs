@@ -1,0 +1,496 @@
+//! Who may reach whom: verdicts of bouncers and of senders' hosts, told as stories of packets.
+
+use mizar_abi::maps::{EventKind, Flow, State, flow_flag};
+use mizar_dataplane_tests::{
+    World,
+    frame::{self, Ip},
+    host::UPLINK,
+    policy::{Remote, Rule},
+    world::{End, Port, underlay},
+};
+
+const VNI: u32 = 0x1234;
+/// Default group: everything out, in from the group.
+const DEFAULT: u32 = 1;
+/// A web server: port 80 from anybody, everything out.
+const WEB: u32 = 2;
+/// Nothing at all.
+const CLOSED: u32 = 3;
+
+/// Hosts 1 and 2 for ports, bouncers 3 and 4, which hold the rules.
+fn world(bouncers: [u32; 2]) -> World {
+    let mut w = World::new(4).unwrap();
+    w.subnet(VNI, 7, [10, 0, 0, 0], &[bouncers]).unwrap();
+    w.rules(DEFAULT, 4, &[Rule::ALL_OUT, Rule::all_in(Remote::Set(DEFAULT))]).unwrap();
+    w.rules(WEB, 5, &[Rule::ALL_OUT, Rule::ingress(6, (80, 80))]).unwrap();
+    w.rules(CLOSED, 6, &[]).unwrap();
+    w
+}
+
+/// a on host 1, b on host 2; the only bouncer is host 3.
+fn pair(a: u32, b: u32) -> (World, Port, Port) {
+    let mut w = world([3, 0]);
+    let a = w.port_of(a, 1, 11, 7, 5).unwrap();
+    let b = w.port_of(b, 2, 12, 7, 6).unwrap();
+    (w, a, b)
+}
+
+fn syn(from: &Port, to: &Port, sport: u16, dport: u16) -> Ip {
+    Ip::tcp(from.address, to.address, sport, dport, 2)
+}
+
+fn data(from: &Port, to: &Port, sport: u16, dport: u16) -> Ip {
+    Ip::tcp(from.address, to.address, sport, dport, 0x18)
+}
+
+/// Sends what must not arrive, and says where it ended.
+fn assert_refused(w: &mut World, from: &Port, ip: Ip) -> Vec<u32> {
+    let journey = w.send(from, &from.frame(ip)).unwrap();
+    assert!(matches!(journey.end, End::Dropped(_)), "{journey:?}");
+    journey.hosts
+}
+
+fn state(w: &mut World, port: &Port, flow: (u8, u16, [u8; 4], u16)) -> Flow {
+    w.host(port.host).flow(port.flow(flow.0, flow.1, flow.2, flow.3)).expect("a flow")
+}
+
+#[test]
+fn members_of_the_default_group_reach_each_other_and_nobody_else_does() {
+    let (mut w, a, b) = pair(DEFAULT, DEFAULT);
+    w.connect(&a, &b, 1000);
+    w.connect(&b, &a, 1000);
+    let stranger = w.port_of(WEB, 1, 13, 7, 7).unwrap();
+    for xdp in [false, true] {
+        w.xdp = xdp;
+        w.counts().unwrap();
+        assert_eq!(assert_refused(&mut w, &stranger, syn(&stranger, &b, 2000 + u16::from(xdp), 80)), [1, 3, 1]);
+        let transit = if xdp { "h3 transit_xdp" } else { "h3 transit_tcx" };
+        w.assert_counts(&[
+            ("h1 request_out", 1),
+            (transit, 1),
+            ("h3 denied_out", 1),
+            ("h1 denied_in", 1),
+            ("h1 p13 dropped policy", 1),
+        ]);
+    }
+    let events = w.host(1).events().unwrap();
+    assert_eq!(events[0][..8], [[EventKind::Denied as u8, 0, 0, 0], stranger.ep_id.to_ne_bytes()].concat());
+}
+
+#[test]
+fn a_denied_flow_is_dropped_at_its_own_host_for_a_second() {
+    let (mut w, a, b) = pair(DEFAULT, WEB);
+    assert_refused(&mut w, &a, syn(&a, &b, 1000, 81));
+    w.counts().unwrap();
+    assert_eq!(assert_refused(&mut w, &a, syn(&a, &b, 1000, 81)), [1]);
+    w.assert_counts(&[("h1 p11 dropped flow_denied", 1)]);
+    assert_eq!(assert_refused(&mut w, &a, syn(&a, &b, 1001, 81)), [1, 3, 1], "another flow is asked for");
+    w.age(1, 1_001).unwrap();
+    assert_eq!(assert_refused(&mut w, &a, syn(&a, &b, 1000, 81)), [1, 3, 1]);
+}
+
+#[test]
+fn ports_and_protocols_count_and_replies_need_no_rule() {
+    let (mut w, a, b) = pair(DEFAULT, WEB);
+    w.connect(&a, &b, 1000);
+    for ip in [
+        syn(&a, &b, 1000, 79),
+        syn(&a, &b, 1000, 81),
+        Ip::udp(a.address, b.address, 1000, 80, b"x"),
+        Ip::echo(a.address, b.address, 8, 7),
+        syn(&b, &a, 1000, 80),
+    ] {
+        let from = if ip.src == a.address { a } else { b };
+        assert_refused(&mut w, &from, ip);
+    }
+}
+
+#[test]
+fn a_refused_datagram_goes_to_the_endpoints_host_and_no_further() {
+    // It might be a reply, which only that host can tell.
+    let (mut w, a, b) = pair(DEFAULT, WEB);
+    w.counts().unwrap();
+    assert_eq!(assert_refused(&mut w, &a, Ip::udp(a.address, b.address, 5, 6, b"x")), [1, 3, 2, 1]);
+    w.assert_counts(&[
+        ("h1 request_out", 1),
+        ("h3 bounced", 1),
+        ("h3 reply_only", 1),
+        ("h3 transit_tcx", 1),
+        ("h2 admitted_in", 1),
+        ("h2 denied_out", 1),
+        ("h1 denied_in", 1),
+        ("h1 p11 dropped policy", 1),
+    ]);
+    assert!(w.host(2).flow(b.flow(17, 6, a.address, 5)).is_none(), "nothing is remembered of it");
+}
+
+#[test]
+fn icmp_is_allowed_by_type_and_code() {
+    let (mut w, a, b) = pair(DEFAULT, CLOSED);
+    let ping = Rule::ingress(1, (0x0800, 0x0800));
+    w.rules(CLOSED, 7, &[ping]).unwrap();
+    w.deliver(&a, &b, Ip::echo(a.address, b.address, 8, 7));
+    w.deliver(&b, &a, Ip::echo(b.address, a.address, 0, 7));
+    assert_refused(&mut w, &a, Ip::echo(a.address, b.address, 13, 8));
+    assert_refused(&mut w, &a, Ip::echo(a.address, b.address, 0, 9));
+}
+
+#[test]
+fn equal_echo_ids_in_both_directions_are_judged_apart() {
+    let (mut w, a, b) = pair(DEFAULT, WEB);
+    w.rules(WEB, 6, &[Rule::ALL_OUT, Rule::ingress(1, (0x0800, 0x08ff))]).unwrap();
+    w.deliver(&a, &b, Ip::echo(a.address, b.address, 8, 7));
+    w.deliver(&b, &a, Ip::echo(b.address, a.address, 0, 7));
+    // b may not ask a, and does not ride on a's question.
+    assert_refused(&mut w, &b, Ip::echo(b.address, a.address, 8, 7));
+    w.deliver(&a, &b, Ip::echo(a.address, b.address, 8, 7));
+    w.deliver(&b, &a, Ip::echo(b.address, a.address, 0, 7));
+}
+
+#[test]
+fn addresses_are_judged_by_the_longest_prefix_with_what_is_around_it() {
+    let (mut w, a, b) = pair(DEFAULT, CLOSED);
+    let near = Rule::ingress(6, (80, 80)).from(Remote::Prefix([10, 0, 0, 4], 31));
+    let wide = Rule::ingress(6, (443, 443)).from(Remote::Prefix([10, 0, 0, 0], 8));
+    let away = Rule::ingress(6, (22, 22)).from(Remote::Prefix([10, 9, 0, 0], 16));
+    w.rules(CLOSED, 7, &[near, wide, away]).unwrap();
+    let c = w.port_of(DEFAULT, 1, 13, 7, 9).unwrap();
+    w.deliver(&a, &b, syn(&a, &b, 1000, 80));
+    w.deliver(&a, &b, syn(&a, &b, 1000, 443));
+    w.deliver(&c, &b, syn(&c, &b, 1000, 443));
+    assert_refused(&mut w, &c, syn(&c, &b, 1000, 80));
+    assert_refused(&mut w, &a, syn(&a, &b, 1000, 22));
+}
+
+#[test]
+fn what_a_port_may_not_send_never_leaves_its_host() {
+    let (mut w, a, b) = pair(CLOSED, WEB);
+    w.counts().unwrap();
+    for ip in [syn(&a, &b, 1000, 80), Ip::udp(a.address, b.address, 5, 80, b"x"), Ip::echo(a.address, b.address, 8, 1)]
+    {
+        assert_eq!(assert_refused(&mut w, &a, ip), [1]);
+    }
+    w.assert_counts(&[("h1 p11 dropped policy", 3)]);
+    assert!(w.host(1).all::<mizar_abi::maps::FlowKey, Flow>("FLOW_NEW").unwrap().is_empty());
+}
+
+#[test]
+fn a_port_without_egress_answers_who_may_reach_it() {
+    let (mut w, a, b) = pair(DEFAULT, CLOSED);
+    w.rules(CLOSED, 7, &[Rule::ingress(6, (80, 80))]).unwrap();
+    w.connect(&a, &b, 1000);
+    assert_eq!(assert_refused(&mut w, &b, syn(&b, &a, 1000, 80)), [2]);
+}
+
+/// a may send to the ports of this set alone.
+const TO_WEB: u32 = 9;
+
+fn to_web(bouncers: [u32; 2], host: u32, destination: u32) -> (World, Port, Port) {
+    let mut w = world(bouncers);
+    let only = Rule { egress: true, ..Rule::all_in(Remote::Set(WEB)) };
+    w.rules(TO_WEB, 3, &[only]).unwrap();
+    w.rules(DEFAULT, 7, &[Rule::ALL_OUT, Rule::ingress(6, (80, 80))]).unwrap();
+    let a = w.port_of(TO_WEB, 1, 11, 7, 5).unwrap();
+    let b = w.port_of(destination, host, 12, 7, 6).unwrap();
+    (w, a, b)
+}
+
+#[test]
+fn egress_by_group_asks_for_the_destinations_identity_once() {
+    for xdp in [false, true] {
+        let (mut w, a, b) = to_web([3, 0], 2, WEB);
+        w.xdp = xdp;
+        assert_eq!(w.deliver(&a, &b, syn(&a, &b, 1000, 80)), [1, 3, 1, 3, 2]);
+        let flow = state(&mut w, &a, (6, 1000, b.address, 80));
+        assert_eq!(flow.flags & (flow_flag::ID_OK | flow_flag::NEED_ID), flow_flag::ID_OK);
+        assert_eq!(flow.peer_identity, WEB);
+        assert_eq!(w.deliver(&a, &b, syn(&a, &b, 1000, 80)), [1, 3, 2], "known by now");
+        w.deliver(&b, &a, Ip::tcp(b.address, a.address, 80, 1000, 0x12));
+        w.deliver(&a, &b, Ip::tcp(a.address, b.address, 1000, 80, 0x10));
+        w.assert_direct(&a, &b, 1000);
+    }
+}
+
+#[test]
+fn egress_by_group_is_denied_by_the_senders_host() {
+    let (mut w, a, b) = to_web([3, 0], 2, DEFAULT);
+    w.counts().unwrap();
+    assert_eq!(assert_refused(&mut w, &a, syn(&a, &b, 1000, 80)), [1, 3, 1]);
+    w.assert_counts(&[
+        ("h1 request_out", 1),
+        ("h3 identified", 1),
+        ("h3 return_out", 1),
+        ("h3 transit_tcx", 1),
+        ("h1 return_in", 1),
+        ("h1 p11 dropped policy", 1),
+    ]);
+    assert_eq!(assert_refused(&mut w, &a, syn(&a, &b, 1000, 80)), [1], "for a second");
+    // Who has no groups is in none.
+    let (mut w, a, b) = to_web([3, 0], 2, mizar_abi::maps::UNFILTERED);
+    assert_refused(&mut w, &a, syn(&a, &b, 1000, 80));
+}
+
+#[test]
+fn a_bouncer_on_the_senders_host_tells_it_at_once() {
+    for (destination, host, way) in [(WEB, 2, Some(vec![1, 2])), (WEB, 1, Some(vec![1])), (DEFAULT, 2, None)] {
+        let (mut w, a, b) = to_web([1, 0], host, destination);
+        match way {
+            Some(way) => {
+                assert_eq!(w.deliver(&a, &b, syn(&a, &b, 1000, 80)), way);
+                w.connect(&a, &b, 1001);
+            }
+            None => {
+                w.counts().unwrap();
+                assert_eq!(assert_refused(&mut w, &a, syn(&a, &b, 1000, 80)), [1]);
+                w.assert_counts(&[("h1 p11 dropped policy", 1)]);
+            }
+        }
+    }
+}
+
+#[test]
+fn verdicts_are_the_same_wherever_the_bouncer_and_the_endpoints_are() {
+    for (a_host, b_host) in [(1, 2), (1, 1), (3, 2), (1, 3), (3, 3)] {
+        let mut w = world([3, 0]);
+        let a = w.port_of(DEFAULT, a_host, 11, 7, 5).unwrap();
+        let b = w.port_of(WEB, b_host, 12, 7, 6).unwrap();
+        w.connect(&a, &b, 1000);
+        assert_refused(&mut w, &a, syn(&a, &b, 1001, 81));
+        assert_refused(&mut w, &a, Ip::udp(a.address, b.address, 5, 6, b"x"));
+        assert_refused(&mut w, &b, syn(&b, &a, 1001, 80));
+        let counts = w.counts().unwrap();
+        assert_eq!(counts[&format!("h{a_host} p11 dropped policy")], 2, "{a_host} {b_host}: {counts:?}");
+        assert_eq!(counts[&format!("h{b_host} p12 dropped policy")], 1, "{a_host} {b_host}: {counts:?}");
+    }
+}
+
+#[test]
+fn routed_flows_are_judged_too() {
+    let mut w = world([3, 0]);
+    w.subnet(VNI, 8, [10, 0, 1, 0], &[[3, 0]]).unwrap();
+    w.dividers(VNI, &[[4, 0]]).unwrap();
+    let a = w.port_of(DEFAULT, 1, 11, 7, 5).unwrap();
+    let b = w.port_of(WEB, 2, 12, 8, 6).unwrap();
+    assert_eq!(w.connect(&a, &b, 1000), [1, 4, 3, 2]);
+    assert_eq!(assert_refused(&mut w, &a, syn(&a, &b, 1001, 81)), [1, 4, 3, 1]);
+    let (mut w, a, b) = {
+        let only = Rule { egress: true, ..Rule::all_in(Remote::Set(WEB)) };
+        w.rules(TO_WEB, 3, &[only]).unwrap();
+        let c = w.port_of(TO_WEB, 1, 13, 7, 7).unwrap();
+        (w, c, b)
+    };
+    assert_eq!(w.deliver(&a, &b, syn(&a, &b, 1000, 80)), [1, 4, 3, 1, 4, 3, 2]);
+}
+
+#[test]
+fn a_port_without_port_security_is_neither_filtered_nor_a_member() {
+    let (mut w, a, b) = pair(DEFAULT, mizar_abi::maps::UNFILTERED);
+    w.connect(&a, &b, 1000);
+    w.deliver(&a, &b, Ip::udp(a.address, b.address, 5, 6, b"x"));
+    assert_refused(&mut w, &b, syn(&b, &a, 1001, 80));
+}
+
+#[test]
+fn a_port_whose_rules_are_not_there_yet_gets_nothing() {
+    let mut w = world([3, 0]);
+    let a = w.port_of(DEFAULT, 1, 11, 7, 5).unwrap();
+    let b = w.port_of(77, 2, 12, 7, 6).unwrap();
+    assert_refused(&mut w, &a, syn(&a, &b, 1000, 80));
+    assert_refused(&mut w, &b, syn(&b, &a, 1000, 80));
+}
+
+/// a opened the connection, and nobody may open one to it.
+fn one_way() -> (World, Port, Port) {
+    let (mut w, a, b) = pair(DEFAULT, WEB);
+    w.connect(&a, &b, 1000);
+    (w, a, b)
+}
+
+#[test]
+fn a_server_whose_host_forgot_the_flow_goes_on_speaking_to_a_client_that_lets_nobody_in() {
+    let (mut w, a, b) = one_way();
+    w.host(2).evict().unwrap();
+    w.counts().unwrap();
+    assert_eq!(w.deliver(&b, &a, data(&b, &a, 80, 1000)), [2, 3, 1]);
+    let counts = w.counts().unwrap();
+    assert_eq!((counts["h3 reply_only"], counts["h1 admitted_in"]), (1, 1), "{counts:?}");
+    // The client's host tells the way, and that it was a reply: so the client opened the flow, and
+    // the server's own policy is to be asked about that.
+    assert_eq!(w.deliver(&a, &b, data(&a, &b, 1000, 80)), [1, 2]);
+    let flow = state(&mut w, &b, (6, 80, a.address, 1000));
+    assert_eq!(flow.flags & (flow_flag::I_INIT | flow_flag::R_INIT), flow_flag::R_INIT);
+    assert_eq!(flow.peer_identity, DEFAULT);
+    let events = w.host(2).events().unwrap();
+    assert_eq!(events.last().unwrap()[..4], [EventKind::Unconfirmed as u8, 0, 0, 0]);
+    w.ask(3, &b, b.flow(6, 80, a.address, 1000)).unwrap();
+    w.age(2, 2_000).unwrap();
+    w.assert_direct(&a, &b, 1000);
+}
+
+#[test]
+fn a_client_that_only_listens_is_acknowledged_by_its_agent() {
+    let (mut w, a, b) = one_way();
+    w.host(2).evict().unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let mut events = Vec::new();
+    w.host(1).events().unwrap();
+    while events.is_empty() && std::time::Instant::now() < deadline {
+        w.deliver(&b, &a, data(&b, &a, 80, 1000));
+        events = w.host(1).events().unwrap();
+    }
+    assert_eq!(events[0][..4], [EventKind::NeedAck as u8, 0, 0, 0]);
+}
+
+#[test]
+fn a_client_whose_host_forgot_the_flow_finds_it_again_by_speaking() {
+    let (mut w, a, b) = one_way();
+    w.host(1).evict().unwrap();
+    // Nobody here remembers that it was a that opened the flow.
+    assert_refused(&mut w, &b, data(&b, &a, 80, 1000));
+    assert_eq!(state(&mut w, &b, (6, 80, a.address, 1000)).state, State::Denied as u8);
+    w.deliver(&a, &b, data(&a, &b, 1000, 80));
+    w.deliver(&b, &a, data(&b, &a, 80, 1000));
+    w.deliver(&a, &b, data(&a, &b, 1000, 80));
+    w.assert_direct(&a, &b, 1000);
+}
+
+#[test]
+fn a_flow_that_both_hosts_forgot_goes_on_if_the_client_speaks_first_and_else_waits_for_it() {
+    for server_first in [false, true] {
+        let (mut w, a, b) = one_way();
+        w.host(1).evict().unwrap();
+        w.host(2).evict().unwrap();
+        if server_first {
+            assert_eq!(assert_refused(&mut w, &b, data(&b, &a, 80, 1000)), [2, 3, 1, 2]);
+            assert_eq!(assert_refused(&mut w, &b, data(&b, &a, 80, 1000)), [2], "for a second");
+        }
+        w.deliver(&a, &b, data(&a, &b, 1000, 80));
+        w.deliver(&b, &a, data(&b, &a, 80, 1000));
+        w.deliver(&a, &b, data(&a, &b, 1000, 80));
+        w.assert_direct(&a, &b, 1000);
+    }
+}
+
+#[test]
+fn a_server_without_egress_whose_host_forgot_the_flow_still_answers() {
+    let (mut w, a, b) = pair(DEFAULT, CLOSED);
+    w.rules(CLOSED, 7, &[Rule::ingress(6, (80, 80))]).unwrap();
+    w.connect(&a, &b, 1000);
+    w.host(2).evict().unwrap();
+    assert_eq!(w.deliver(&b, &a, data(&b, &a, 80, 1000)), [2, 3, 1]);
+    w.deliver(&a, &b, data(&a, &b, 1000, 80));
+    assert_eq!(w.deliver(&b, &a, data(&b, &a, 80, 1000)), [2, 1]);
+    // What nobody opened is not made a conversation that way, though a would let it in.
+    let (mut w, a, b) = pair(mizar_abi::maps::UNFILTERED, CLOSED);
+    assert_refused(&mut w, &b, data(&b, &a, 80, 1000));
+    assert_refused(&mut w, &b, Ip::echo(b.address, a.address, 0, 3));
+    assert_eq!(assert_refused(&mut w, &b, syn(&b, &a, 80, 1000)), [2]);
+}
+
+#[test]
+fn both_sides_may_open_at_once_though_neither_lets_anybody_in() {
+    let mut w = world([3, 0]);
+    w.rules(CLOSED, 7, &[Rule::ALL_OUT]).unwrap();
+    let a = w.port_of(CLOSED, 1, 11, 7, 5).unwrap();
+    let b = w.port_of(CLOSED, 2, 12, 7, 6).unwrap();
+    let ntp = |x: &Port, y: &Port| x.frame(Ip::udp(x.address, y.address, 123, 123, b"ntp"));
+    let leave = |w: &mut World, x: &Port, y: &Port| {
+        w.host(x.host).run("endpoint_egress", &ntp(x, y), x.ifindex, 0).unwrap().frame
+    };
+    let (from_a, from_b) = (leave(&mut w, &a, &b), leave(&mut w, &b, &a));
+    for frame in [from_a, from_b] {
+        let journey = w.arrive(3, &frame).unwrap();
+        assert!(matches!(journey.end, End::Delivered { .. }), "{journey:?}");
+    }
+    for (x, y) in [(&a, &b), (&b, &a), (&a, &b), (&b, &a)] {
+        w.deliver(x, y, Ip::udp(x.address, y.address, 123, 123, b"ntp"));
+    }
+    let c = w.port_of(CLOSED, 1, 13, 7, 7).unwrap();
+    assert_refused(&mut w, &c, Ip::udp(c.address, b.address, 123, 123, b"ntp"));
+}
+
+fn fragments(whole: &Ip, id: u16) -> [Ip; 3] {
+    [(0, 800, true), (800, 1_600, true), (1_600, whole.payload.len(), false)].map(|(from, to, more)| Ip {
+        id,
+        bits: (from / 8) as u16 | if more { 0x2000 } else { 0 },
+        payload: whole.payload[from..to].to_vec(),
+        ..whole.clone()
+    })
+}
+
+#[test]
+fn all_fragments_of_a_datagram_get_the_verdict_of_the_first() {
+    let (mut w, a, b) = pair(DEFAULT, CLOSED);
+    w.rules(CLOSED, 7, &[Rule::ingress(17, (53, 53)), Rule::ingress(1, (0x0800, 0x0800))]).unwrap();
+    let udp = |dport| Ip::udp(a.address, b.address, 5, dport, &[9; 2_000]);
+    let ping = |kind| Ip {
+        payload: [&[kind, 0, 0, 0, 0, 7, 0, 1][..], &[0x61; 2_000]].concat(),
+        ..Ip::echo(a.address, b.address, kind, 7)
+    };
+    for (i, whole) in [udp(53), ping(8)].into_iter().enumerate() {
+        for part in fragments(&whole, i as u16) {
+            assert_eq!(w.deliver(&a, &b, part), [1, 3, 2]);
+        }
+    }
+    for (i, whole) in [udp(54), ping(13)].into_iter().enumerate() {
+        for part in fragments(&whole, 10 + i as u16) {
+            assert_refused(&mut w, &a, part);
+        }
+    }
+    // Returned ones, of which the later ones do not show their type, too.
+    w.deliver(&b, &a, Ip::echo(b.address, a.address, 0, 7));
+    w.deliver(&a, &b, Ip::echo(a.address, b.address, 8, 7));
+    w.host(2).evict().unwrap();
+    let sent: Vec<_> = fragments(&ping(8), 20)
+        .map(|part| w.host(1).run("endpoint_egress", &a.frame(part), a.ifindex, 0).unwrap().frame)
+        .into_iter()
+        .collect();
+    for direct in &sent[1..] {
+        let back = w.host(2).run("uplink_tcx", direct, UPLINK, 0).unwrap().frame;
+        if frame::is_encapsulated(&back) {
+            let journey = w.arrive(1, &back).unwrap();
+            assert!(matches!(journey.end, End::Delivered { ep_id: 12, .. }), "{journey:?}");
+        }
+    }
+}
+
+#[test]
+fn an_icmp_error_belongs_to_the_flow_it_is_about_and_needs_no_rule() {
+    let (mut w, a, b) = pair(DEFAULT, CLOSED);
+    w.rules(CLOSED, 7, &[Rule::ingress(17, (53, 53))]).unwrap();
+    let question = Ip::udp(a.address, b.address, 5, 53, b"anyone?");
+    let about = |ip: &Ip| {
+        let mut l4 = vec![3, 3, 0, 0, 0, 0, 0, 0];
+        l4.extend_from_slice(&ip.packet()[..28]);
+        let sum = frame::checksum(&l4);
+        l4[2..4].copy_from_slice(&sum.to_be_bytes());
+        Ip::new(b.address, a.address, 1, l4)
+    };
+    w.deliver(&a, &b, question.clone());
+    assert_eq!(w.deliver(&b, &a, about(&question)), [2, 1]);
+    let invented = Ip::udp(a.address, b.address, 6, 53, b"never sent");
+    assert_refused(&mut w, &b, about(&invented));
+}
+
+#[test]
+fn a_verdict_cannot_be_written_by_anybody_without_the_key() {
+    let (mut w, a, b) = pair(DEFAULT, WEB);
+    let frame = a.frame(Ip::udp(a.address, b.address, 5, 6, b"x"));
+    let request = w.host(1).run("endpoint_egress", &frame, a.ifindex, 0).unwrap().frame;
+    let admitted = w.host(3).run("uplink_tcx", &request, UPLINK, 0).unwrap().frame;
+    let body = frame::body(&admitted);
+    assert_eq!(body.flags() & mizar_abi::option::flag::REPLY_ONLY, mizar_abi::option::flag::REPLY_ONLY);
+    // REPLY_ONLY, generation, the set's byte.
+    for at in [frame::at::BODY + 1, frame::at::BODY + 27, frame::at::BODY + 11] {
+        let mut forged = admitted.clone();
+        forged[at] ^= 1;
+        w.counts().unwrap();
+        assert_eq!(w.arrive(2, &forged).unwrap().end, End::Dropped(2));
+        w.assert_counts(&[("h2 p0 dropped bad_tag", 1)]);
+    }
+    // Nor is one good for another host.
+    let mut elsewhere = admitted;
+    frame::set_outer(&mut elsewhere, underlay(3), underlay(1));
+    assert_eq!(w.arrive(1, &elsewhere).unwrap().end, End::Dropped(1));
+    w.assert_counts(&[("h1 p0 dropped bad_tag", 1)]);
+}

@@ -1,0 +1,180 @@
+//! Policy: may a packet pass, and does an older verdict still count (DATAPLANE, rules 1 to 5)?
+//!
+//! What a port gets is judged by the bouncers of its address, what it sends by its own host. A
+//! verdict is remembered in the flow, with a mix of the policy's number and generation, the
+//! *stamp*. A packet whose flow bears the stamp that is in force costs one comparison; every other
+//! one is looked at again. A flow's two directions of opening are judged apart: the local endpoint's
+//! egress policy counts for a flow that it opened, its ingress policy for one that the other side
+//! opened. Where both did, either is enough, as with any stateful firewall.
+
+use crate::flow::Now;
+use crate::ipv4::{self, proto};
+use mizar_abi::{
+    Address,
+    maps::{
+        ALLOW, ANYBODY, Ep, Epoch, Flow, FlowKey, PolicyAddress, PolicyKey, UNFILTERED, Verdict, epoch_flag, flow_flag,
+    },
+    option::policy_byte,
+};
+
+/// The tables of rules.
+pub trait Rules {
+    /// POLICY
+    fn policy(&self, key: &PolicyKey) -> Option<Verdict>;
+    /// CIDR
+    fn cidr(&self, key: &PolicyAddress) -> Option<u32>;
+}
+
+/// What is judged: the first packet of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// A set, or its [`mizar_abi::maps::egress`].
+    pub policy: u32,
+    /// Set of the other side; [`ANYBODY`] if it has none, or none is known.
+    pub identity: u32,
+    /// Address of the other side.
+    pub remote: Address,
+    /// IP protocol.
+    pub proto: u8,
+    /// Destination port; type and code of ICMP ([`crate::ipv4::Inner::judged_port`]).
+    pub port: u16,
+}
+
+/// Does a policy allow it? At most four look-ups, however many rules there are.
+#[inline(always)]
+pub fn allows<R: Rules + ?Sized>(rules: &R, question: &Question) -> bool {
+    let Question { policy, proto, port, .. } = *question;
+    let lets =
+        |identity: u32| matches!(rules.policy(&PolicyKey::new(policy, identity, proto, port)), Some(v) if v == ALLOW);
+    if question.identity != ANYBODY && lets(question.identity) || lets(ANYBODY) {
+        return true;
+    }
+    match rules.cidr(&PolicyAddress::new(policy, question.remote)) {
+        Some(prefix) => lets(prefix),
+        None => false,
+    }
+}
+
+/// What policy judges as port of a conversation that was opened from `sport` to `dport`, as far as
+/// its flow's key tells: of ICMP messages that are no questions nothing, so that only rules for all of
+/// ICMP count.
+#[inline(always)]
+pub const fn opened_port(number: u8, sport: u16, dport: u16) -> u16 {
+    if number != proto::ICMP {
+        return dport;
+    }
+    match ipv4::asked(sport, dport) {
+        Some(kind) => kind,
+        None => u16::MAX,
+    }
+}
+
+/// Milliseconds for which a flow goes on while its new verdict is asked for.
+pub const CONFIRM_MS: u32 = 1_000;
+
+/// An endpoint's policy as it is in force on its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct InForce {
+    /// [`Ep::set`].
+    pub set: u32,
+    /// Its generation.
+    pub n: u32,
+    /// [`stamp`] of both.
+    pub stamp: u32,
+    /// [`epoch_flag`].
+    pub flags: u32,
+    /// When the set's generation changed, milliseconds since boot, wrapping.
+    pub rules_since_ms: u32,
+    /// When the endpoint got this set.
+    pub set_since_ms: u32,
+}
+
+/// A set and its generation as flows remember them: 16 bits each. 0 is no stamp.
+#[inline(always)]
+pub const fn stamp(set: u32, n: u32) -> u32 {
+    if set == UNFILTERED {
+        return u32::MAX;
+    }
+    let mixed = (set ^ set >> 16) << 16 | n & 0xffff;
+    // As far away as a generation can be.
+    if mixed == 0 { 0xffff } else { mixed }
+}
+
+impl InForce {
+    /// Of an endpoint, with the entry of EPOCHS for its set.
+    #[inline(always)]
+    pub const fn of(ep: &Ep, epoch: Option<Epoch>) -> Self {
+        let Epoch { n, since_ms, flags } = match epoch {
+            Some(epoch) => epoch,
+            None => Epoch { n: 0, since_ms: ep.set_since_ms, flags: 0 },
+        };
+        Self { set: ep.set, n, stamp: stamp(ep.set, n), flags, rules_since_ms: since_ms, set_since_ms: ep.set_since_ms }
+    }
+
+    /// Are all that opened the flow allowed to by these very rules?
+    #[inline(always)]
+    pub const fn covers(&self, flow: &Flow) -> bool {
+        (flow.flags & flow_flag::I_INIT == 0 || flow.out_epoch == self.stamp)
+            && (flow.flags & flow_flag::R_INIT == 0 || flow.in_epoch == self.stamp)
+    }
+
+    /// Is a bouncer's verdict of these rules, or of later ones that this host does not know yet?
+    #[inline(always)]
+    pub const fn counts(&self, epoch: u32, policy: u8) -> bool {
+        policy == policy_byte(self.set) && epoch.wrapping_sub(self.n) < u32::MAX / 2
+    }
+
+    /// Did these rules come into force so lately that a verdict of others may still be confirmed?
+    #[inline(always)]
+    pub const fn is_young(&self, now: &Now) -> bool {
+        is_recent(self.rules_since_ms, now) || is_recent(self.set_since_ms, now)
+    }
+
+    /// May the flow go on without a verdict of these rules? For a second after they came into force,
+    /// and for one after the flow was made or found its way.
+    #[inline(always)]
+    pub const fn tolerates(&self, flow: &Flow, now: &Now) -> bool {
+        self.is_young(now) || is_recent(flow.since_ms, now)
+    }
+
+    /// Do the endpoint's egress rules name groups?
+    #[inline(always)]
+    pub const fn needs_identity(&self) -> bool {
+        self.flags & epoch_flag::NEED_ID != 0
+    }
+
+    /// Was a verdict with this stamp of another set?
+    #[inline(always)]
+    pub const fn is_other_set(&self, stamp: u32) -> bool {
+        (stamp ^ self.stamp) >> 16 != 0
+    }
+}
+
+/// Less than a second ago? User space reads a finer clock than the programs, so a moment may lie a
+/// little ahead.
+#[inline(always)]
+const fn is_recent(since_ms: u32, now: &Now) -> bool {
+    const AHEAD_MS: u32 = 100;
+    now.ms.wrapping_sub(since_ms).wrapping_add(AHEAD_MS) <= CONFIRM_MS + AHEAD_MS
+}
+
+/// The question about a flow that the local endpoint opened.
+#[inline(always)]
+pub const fn sent(key: &FlowKey, set: u32, identity: u32) -> Question {
+    let number = key.vni_proto as u8;
+    let port = opened_port(number, key.lport, key.rport);
+    Question { policy: mizar_abi::maps::egress(set), identity, remote: key.remote, proto: number, port }
+}
+
+/// The question about a flow that the other side opened.
+#[inline(always)]
+pub const fn received(key: &FlowKey, set: u32, identity: u32) -> Question {
+    let number = key.vni_proto as u8;
+    let port = opened_port(number, key.rport, key.lport);
+    Question { policy: set, identity, remote: key.remote, proto: number, port }
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

@@ -1,0 +1,201 @@
+extern crate std;
+use super::*;
+use mizar_abi::{
+    mapped,
+    maps::{cidr_identity, egress},
+};
+use std::{cell::Cell, collections::BTreeMap, vec::Vec};
+
+/// Rules in memory, with their prefixes, and how often they were asked.
+#[derive(Default)]
+struct Memory {
+    policy: Vec<(u32, PolicyKey)>,
+    cidr: Vec<(u32, PolicyAddress, u32)>,
+    asked: Cell<u32>,
+}
+
+fn bytes(key: &PolicyKey) -> [u8; 12] {
+    let mut all = [0; 12];
+    all[..4].copy_from_slice(&key.policy);
+    all[4..8].copy_from_slice(&key.identity);
+    all[8..].copy_from_slice(&[key.proto, key.pad, key.port[0], key.port[1]]);
+    all
+}
+
+fn covers(bits: u32, prefix: &[u8], key: &[u8]) -> bool {
+    (0..bits as usize).all(|bit| (prefix[bit / 8] ^ key[bit / 8]) & (0x80 >> (bit % 8)) == 0)
+}
+
+impl Rules for Memory {
+    fn policy(&self, key: &PolicyKey) -> Option<Verdict> {
+        self.asked.set(self.asked.get() + 1);
+        self.policy.iter().any(|(bits, rule)| covers(*bits, &bytes(rule), &bytes(key))).then_some(ALLOW)
+    }
+    fn cidr(&self, key: &PolicyAddress) -> Option<u32> {
+        self.asked.set(self.asked.get() + 1);
+        let found = self
+            .cidr
+            .iter()
+            .filter(|(bits, at, _)| at.policy == key.policy && covers(*bits - 32, &at.address, &key.address));
+        found.max_by_key(|(bits, ..)| *bits).map(|(.., identity)| *identity)
+    }
+}
+
+const SET: u32 = 4;
+const FRIENDS: u32 = 9;
+const LOCAL: [u8; 4] = [10, 0, 0, 5];
+const REMOTE: [u8; 4] = [192, 0, 2, 7];
+
+fn question() -> Question {
+    Question { policy: SET, identity: FRIENDS, remote: mapped(REMOTE), proto: 6, port: 443 }
+}
+
+fn rule(bits: u32, identity: u32, proto: u8, port: u16) -> (u32, PolicyKey) {
+    (bits, PolicyKey::new(SET, identity, proto, port))
+}
+
+#[test]
+fn an_identity_a_prefix_or_anybody_is_allowed_and_else_nobody() {
+    let prefix = cidr_identity(1);
+    for (policy, allowed) in [
+        (rule(96, FRIENDS, 6, 443), true),
+        (rule(96, ANYBODY, 6, 443), true),
+        (rule(96, prefix, 6, 443), true),
+        (rule(96, FRIENDS, 6, 444), false),
+        (rule(96, FRIENDS + 1, 6, 443), false),
+        (rule(96, cidr_identity(2), 6, 443), false),
+        (rule(80, FRIENDS, 6, 0), true),
+        (rule(80, FRIENDS, 17, 0), false),
+        (rule(64, ANYBODY, 0, 0), true),
+        // A range of ports: 384 to 511.
+        (rule(89, FRIENDS, 6, 384), true),
+        (rule(89, FRIENDS, 6, 512), false),
+    ] {
+        let mut rules = Memory { policy: Vec::from([policy]), ..Memory::default() };
+        rules.cidr.push((32 + 96 + 24, PolicyAddress::new(SET, mapped([192, 0, 2, 0])), prefix));
+        assert_eq!(allows(&rules, &question()), allowed, "{policy:?}");
+        assert!(rules.asked.get() <= 4, "{} look-ups", rules.asked.get());
+        assert!(!allows(&rules, &Question { policy: egress(SET), ..question() }), "the other direction");
+    }
+}
+
+#[test]
+fn of_nested_prefixes_the_longest_speaks() {
+    let mut rules = Memory::default();
+    rules.policy.push(rule(96, cidr_identity(1), 6, 443));
+    rules.cidr.push((32 + 96, PolicyAddress::new(SET, mapped([0; 4])), cidr_identity(1)));
+    assert!(allows(&rules, &question()));
+    rules.cidr.push((32 + 96 + 24, PolicyAddress::new(SET, mapped([192, 0, 2, 0])), cidr_identity(2)));
+    assert!(!allows(&rules, &question()));
+}
+
+#[test]
+fn a_stranger_is_never_a_member_of_nothing() {
+    let rules = Memory { policy: Vec::from([rule(64, 0, 0, 0)]), ..Memory::default() };
+    assert!(allows(&rules, &Question { identity: ANYBODY, ..question() }));
+    let rules = Memory { policy: Vec::from([rule(64, FRIENDS, 0, 0)]), ..Memory::default() };
+    assert!(!allows(&rules, &Question { identity: ANYBODY, ..question() }));
+}
+
+#[test]
+fn icmp_is_judged_by_type_and_code_as_far_as_the_flow_tells() {
+    assert_eq!(opened_port(6, 1, 443), 443);
+    assert_eq!(opened_port(47, 0, 0), 0);
+    assert_eq!(opened_port(1, 7, 8), 0x0800, "who asks has the id, who answers the next number");
+    assert_eq!(opened_port(1, 0xffff, 0), 0x0800);
+    assert_eq!((opened_port(1, 7, 9), opened_port(1, 7, 10), opened_port(1, 7, 11)), (0x0d00, 0x0f00, 0x1100));
+    assert_eq!(opened_port(1, 8, 7), u16::MAX, "an answer opens nothing that a rule names");
+    assert_eq!(opened_port(1, 0, 0), u16::MAX);
+}
+
+#[test]
+fn a_flow_is_asked_about_as_it_was_opened() {
+    let key = FlowKey { vni_proto: 5 << 8 | 6, local: mapped(LOCAL), remote: mapped(REMOTE), lport: 1000, rport: 443 };
+    assert_eq!(sent(&key, SET, FRIENDS), Question { policy: egress(SET), ..question() });
+    let back = FlowKey { lport: 443, rport: 1000, ..key };
+    assert_eq!(received(&back, SET, FRIENDS), question());
+}
+
+fn in_force(set: u32, n: u32, since_ms: u32) -> InForce {
+    let ep = Ep { set, ..Ep::default() };
+    InForce::of(&ep, Some(Epoch { n, since_ms, flags: 0 }))
+}
+
+const LONG_AGO: Now = Now { s: 500, ms: 500_000 };
+
+#[test]
+fn a_verdict_covers_the_openings_it_is_about() {
+    let force = in_force(SET, 7, 0);
+    for (flags, in_epoch, out_epoch, covered) in [
+        (flow_flag::I_INIT, 0, force.stamp, true),
+        (flow_flag::I_INIT, force.stamp, 0, false),
+        (flow_flag::R_INIT, force.stamp, 0, true),
+        (flow_flag::R_INIT, 0, force.stamp, false),
+        (flow_flag::R_INIT | flow_flag::I_INIT, force.stamp, 0, false),
+        (flow_flag::R_INIT | flow_flag::I_INIT, force.stamp, force.stamp, true),
+        (0, 0, 0, true),
+    ] {
+        let flow = Flow { flags, in_epoch, out_epoch, ..Flow::default() };
+        assert_eq!(force.covers(&flow), covered, "{flags} {in_epoch} {out_epoch}");
+    }
+}
+
+#[test]
+fn stamps_tell_sets_and_generations_apart_and_are_never_none() {
+    let mut seen = BTreeMap::new();
+    for set in (1..300).chain([65_535, 65_536, 65_537, UNFILTERED]) {
+        for n in 0..40 {
+            let stamp = stamp(set, n);
+            assert_ne!(stamp, 0);
+            let set = if set == UNFILTERED { (set, 0) } else { (set, n) };
+            if let Some(other) = seen.insert(stamp, set) {
+                // 65,536 sets later the numbers repeat.
+                assert!(other == set || (other.0 ^ set.0) > 0xffff, "{other:?} {set:?}");
+            }
+        }
+    }
+    let force = in_force(SET, 7, 0);
+    assert!(force.is_other_set(stamp(SET + 1, 7)) && !force.is_other_set(stamp(SET, 8)));
+    assert!(in_force(UNFILTERED, 0, 0).is_other_set(stamp(SET, 7)));
+}
+
+#[test]
+fn a_verdict_of_older_rules_or_another_set_does_not_count() {
+    let force = in_force(SET, 7, 0);
+    let byte = policy_byte(SET);
+    for (epoch, policy, counts) in [
+        (7, byte, true),
+        (8, byte, true),
+        (6, byte, false),
+        (0, byte, false),
+        (7, byte ^ 1, false),
+        (7, policy_byte(UNFILTERED), false),
+    ] {
+        assert_eq!(force.counts(epoch, policy), counts, "{epoch} {policy}");
+    }
+    assert!(in_force(SET, u32::MAX, 0).counts(0, byte), "generations wrap");
+    assert!(in_force(UNFILTERED, 0, 0).counts(0, policy_byte(UNFILTERED)));
+}
+
+#[test]
+fn a_second_is_given_to_confirm_a_flow_and_no_more() {
+    let at = |since: u32, ms: u32| in_force(SET, 7, since).is_young(&Now { s: 0, ms });
+    // The set itself is old: it came with the port, in millisecond 0.
+    for (since, now, young) in [
+        (500_000, 500_000, true),
+        (500_000, 501_000, true),
+        (500_000, 501_001, false),
+        (500_004, 500_000, true),
+        (u32::MAX - 10, 700, false),
+        (4_000_000_000, 4_000_000_900, true),
+    ] {
+        let since_boot = now > 2_000;
+        assert_eq!(at(since, now), young || !since_boot, "{since} {now}");
+    }
+    let force = in_force(SET, 7, 1);
+    let flow = |since_ms| Flow { since_ms, ..Flow::default() };
+    assert!(force.tolerates(&flow(LONG_AGO.ms - 900), &LONG_AGO));
+    assert!(!force.tolerates(&flow(LONG_AGO.ms - 1_100), &LONG_AGO));
+    let ep = Ep { set: SET, set_since_ms: LONG_AGO.ms - 10, ..Ep::default() };
+    assert!(InForce::of(&ep, None).is_young(&LONG_AGO), "a port that got another set");
+}
