@@ -1,15 +1,16 @@
-//! Signed control packets that the agent sends itself: probes, and acknowledgements for endpoints
-//! that only receive.
+//! Signed control packets that the agent sends itself: probes, acknowledgements for endpoints that
+//! only receive, and questions about flows whose rules have changed.
 //!
 //! They are ordinary UDP datagrams from the host's own stack; what makes them believed is the
-//! tag. Layout: Geneve with the control bit, the signed option, and in an acknowledgement the
-//! headers of the flow's packet (Ethernet, IPv4), which name the flow but are delivered to nobody.
+//! tag. Layout: Geneve with the control bit, the signed option, and where a flow is meant the
+//! headers of a packet of it (Ethernet, IPv4), which name the flow but are delivered to nobody.
 
-use mizar_abi::maps::{Cfg, Ep, Flow, FlowKey, flow_flag};
+use mizar_abi::maps::{Cfg, Ep, Flow, FlowKey, flow_flag, identity_of};
 use mizar_abi::option::{HOPS, Kind, OPTION_LEN, flag};
 use mizar_abi::unmapped;
 use mizar_packet::geneve::{OUTER_LEN, Outer, SIGNED_OPTION};
 use mizar_packet::option::{Body, Bound};
+use mizar_packet::policy;
 use std::time::SystemTime;
 
 /// Where in the outer headers Geneve begins: what is before is the host's stack's work.
@@ -54,25 +55,51 @@ pub fn acknowledge(cfg: &Cfg, key: &FlowKey, flow: &Flow, ep: &Ep) -> Option<Vec
     let proto = key.vni_proto as u8;
     let mut body = Body::default();
     body.set_kind(Kind::Ack);
-    body.set_flags(if flow.flags & flow_flag::ROUTED != 0 { flag::ROUTED } else { 0 });
+    let routed = if flow.flags & flow_flag::ROUTED != 0 { flag::ROUTED } else { 0 };
+    let as_reply = if flow.flags & flow_flag::OWES_ACK != 0 { flag::REPLY_ONLY } else { 0 };
+    body.set_flags(routed | as_reply);
     body.set_hops(HOPS);
     body.set_origin(cfg.host);
     body.set_origin_vni(ep.vni);
     body.set_cookie(flow.cookie);
     body.set_sport(key.lport);
     body.set_dport(key.rport);
-    body.set_identity(ep.set);
+    body.set_identity(identity_of(ep.set));
     body.set_generation(ep.generation);
     let bound = Bound { receiver: flow.peer_host, vni: flow.peer_vni, src: source, dst: destination, proto };
+    datagram(cfg, body, &bound, &headers(&bound))
+}
+
+/// Is this flow, which the other side opened, still allowed by the rules that you have now?
+pub fn ask(cfg: &Cfg, key: &FlowKey, flow: &Flow, ep: &Ep, bouncer: [u8; 4]) -> Option<Vec<u8>> {
+    let question = policy::received(key, ep.set, flow.peer_identity);
+    let mut body = Body::default();
+    body.set_kind(Kind::Ask);
+    body.set_hops(HOPS);
+    body.set_origin(cfg.host);
+    body.set_origin_vni(ep.vni);
+    body.set_cookie(flow.cookie);
+    body.set_sport(key.rport);
+    body.set_dport(key.lport);
+    body.set_identity(question.identity);
+    body.set_epoch(question.port.into());
+    body.set_ep_id(flow.ep_id);
+    let (src, dst) = (unmapped(&key.remote)?, unmapped(&key.local)?);
+    let bound = Bound { receiver: bouncer, vni: ep.vni, src, dst, proto: question.proto };
+    datagram(cfg, body, &bound, &headers(&bound))
+}
+
+/// Headers that name a flow.
+fn headers(bound: &Bound) -> [u8; 34] {
     let mut headers = [0u8; 34];
     headers[12..14].copy_from_slice(&[0x08, 0x00]);
     headers[14] = 0x45;
     headers[16..18].copy_from_slice(&20u16.to_be_bytes());
     headers[22] = 64;
-    headers[23] = proto;
-    headers[26..30].copy_from_slice(&source);
-    headers[30..34].copy_from_slice(&destination);
-    datagram(cfg, body, &bound, &headers)
+    headers[23] = bound.proto;
+    headers[26..30].copy_from_slice(&bound.src);
+    headers[30..34].copy_from_slice(&bound.dst);
+    headers
 }
 
 #[cfg(test)]
@@ -121,6 +148,39 @@ mod tests {
         let bound = Bound { receiver: [192, 0, 2, 1], vni: 6000, src: [10, 0, 0, 5], dst: [10, 0, 1, 6], proto: 17 };
         assert_eq!(body.verify(&cfg(), utc(), &bound), Ok(()));
         assert_eq!(ack[60 + 26..60 + 34], [10, 0, 0, 5, 10, 0, 1, 6]);
+    }
+
+    #[test]
+    fn who_took_a_packet_as_a_reply_says_so() {
+        let key = FlowKey { local: mapped([10, 0, 0, 5]), remote: mapped([10, 0, 0, 6]), ..FlowKey::default() };
+        let flags = |of| {
+            let flow = Flow { flags: of, ..Flow::default() };
+            body_of(&acknowledge(&cfg(), &key, &flow, &Ep::default()).unwrap()).flags()
+        };
+        assert_eq!(flags(flow_flag::I_INIT | flow_flag::OWES_ACK), flag::REPLY_ONLY);
+        assert_eq!(flags(flow_flag::R_INIT), 0);
+    }
+
+    #[test]
+    fn a_question_describes_the_packet_that_opened_the_flow() {
+        let key = FlowKey {
+            vni_proto: 5000 << 8 | 1,
+            local: mapped([10, 0, 0, 5]),
+            remote: mapped([10, 0, 1, 6]),
+            lport: 8,
+            rport: 7,
+        };
+        let flow = Flow { cookie: 9, peer_identity: 44, ep_id: 3, ..Flow::default() };
+        let ep = Ep { vni: 5000, set: 12, ..Ep::default() };
+        let bouncer = [192, 0, 2, 8];
+        let question = ask(&cfg(), &key, &flow, &ep, bouncer).unwrap();
+        let body = body_of(&question);
+        assert_eq!((body.kind(), body.cookie(), body.origin()), (Some(Kind::Ask), 9, [192, 0, 2, 9]));
+        assert_eq!((body.identity(), body.ep_id(), body.sport(), body.dport()), (44, 3, 7, 8));
+        assert_eq!(body.epoch(), 0x0800, "an echo request");
+        let bound = Bound { receiver: bouncer, vni: 5000, src: [10, 0, 1, 6], dst: [10, 0, 0, 5], proto: 1 };
+        assert_eq!(body.verify(&cfg(), utc(), &bound), Ok(()));
+        assert_eq!(question[60 + 26..60 + 34], [10, 0, 1, 6, 10, 0, 0, 5]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What the programs tell: DHCP questions, and flows that nobody acknowledges.
+//! What the programs tell: DHCP questions, flows that nobody acknowledges, and flows that nobody
+//! confirms.
 
 use crate::control;
 use crate::core::{Shared, chain};
@@ -7,7 +8,7 @@ use crate::dataplane::runtime::Runtime;
 use crate::dhcp::{self, Silence};
 use aya::maps::{MapData, RingBuf};
 use mizar_abi::GENEVE_PORT;
-use mizar_abi::maps::{Event, EventKind};
+use mizar_abi::maps::{Event, EventKind, FlowKey};
 use mizar_plan::{Key, Value};
 use std::collections::BTreeMap;
 use std::io;
@@ -16,6 +17,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 
 /// Questions of one port and kind that are answered in a second: an endpoint must not keep the
 /// agent busy, and one that floods DHCP must not lose the acknowledgements of its flows.
@@ -72,17 +74,25 @@ pub struct Responder {
     runtime: Runtime,
     frames: FrameSocket,
     underlay: UdpSocket,
+    /// Where flows go that nobody confirms.
+    unconfirmed: mpsc::Sender<FlowKey>,
     limit: Limit,
 }
 
 impl Responder {
     /// Over these.
-    pub fn new(core: Shared, runtime: Runtime, underlay: Ipv4Addr) -> io::Result<Self> {
+    pub fn new(
+        core: Shared,
+        runtime: Runtime,
+        underlay: Ipv4Addr,
+        unconfirmed: mpsc::Sender<FlowKey>,
+    ) -> io::Result<Self> {
         let socket = UdpSocket::bind((underlay, 0))?;
         socket.set_nonblocking(true)?;
         Ok(Self {
             core,
             runtime,
+            unconfirmed,
             frames: FrameSocket::open()?,
             underlay: socket,
             limit: Limit { second: Instant::now(), counts: BTreeMap::new() },
@@ -115,6 +125,11 @@ impl Responder {
     }
 
     fn handle(&mut self, event: &Event) {
+        if event.kind == EventKind::Unconfirmed as u32 {
+            // A full queue loses it: the flow's next packet raises it again.
+            let _ = self.unconfirmed.try_send(event.flow);
+            return;
+        }
         if !self.limit.allows(event.ep_id, event.kind) {
             return;
         }

@@ -18,6 +18,7 @@
 pub mod attach;
 pub mod clock;
 pub mod config;
+pub mod confirm;
 pub mod control;
 pub mod core;
 pub mod dataplane;

@@ -2,6 +2,7 @@
 
 use crate::attach::Attacher;
 use crate::config::Config;
+use crate::confirm::{self, Confirmer};
 use crate::core::{Core, Identity, Shared};
 use crate::dataplane::kernel::{Kernel, Settings};
 use crate::dataplane::runtime::{self, Runtime};
@@ -88,7 +89,11 @@ pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::
     tokio::spawn(keeper::tick(core.clone()));
     let ring = runtime::events(&pins).context("opening the ring of events")?;
     let maps = || Runtime::open(&pins).context("opening the programs' maps");
-    let responder = Responder::new(core.clone(), maps()?, uplink.address).context("opening sockets")?;
+    let (unconfirmed, unconfirmed_inbox) = mpsc::channel(confirm::QUEUE);
+    let responder = Responder::new(core.clone(), maps()?, uplink.address, unconfirmed).context("opening sockets")?;
+    let confirmer = Confirmer::new(core.clone(), maps()?, uplink.address).context("opening a socket")?;
+    let rules_changed = core.lock().rules_changed();
+    tokio::spawn(ends("who asks about flows", confirmer.run(rules_changed, unconfirmed_inbox)));
     tokio::spawn(ends("the reader of events", responder.run(ring)));
     tokio::spawn(ends("the prober", events::probe(core.clone(), maps()?, uplink.address)));
     let observer = Observer::new(Some(pins), hook);

@@ -13,6 +13,7 @@
 
 mod doubt;
 mod holders;
+mod policies;
 mod ports;
 
 pub use holders::{Forget, Holders};
@@ -24,6 +25,7 @@ use crate::reports::Reports;
 use crate::store::{Store, names};
 use mizar_plan::{Facts, Key, Op, Table};
 use mizar_wire::sync::{Ack, PROTOCOL, SnapshotPage, SyncReply, SyncRequest};
+use policies::Policies;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -104,6 +106,9 @@ pub struct Core {
     settled: bool,
     /// A snapshot would have taken too much: nothing goes until one confirms it.
     doubt: bool,
+    /// The policies in force.
+    policies: Policies,
+    rules_changed: Arc<Notify>,
     /// Keys whose last write failed, to log each failure once.
     failing: BTreeSet<Key>,
     chores: mpsc::UnboundedSender<Chore>,
@@ -157,6 +162,8 @@ impl Core {
             trusted: false,
             settled: false,
             doubt: false,
+            policies: Policies::default(),
+            rules_changed: Arc::new(Notify::new()),
             failing: BTreeSet::new(),
             chores,
             changed: watch::Sender::new(0),
@@ -188,6 +195,8 @@ impl Core {
         if !self.adopted {
             self.engage()?;
         }
+        // Rules may have changed while no agent looked.
+        self.rules_changed.notify_one();
         self.settled = self.may_remove();
         if self.settled {
             // What was removed while no agent looked left its flows behind.
@@ -203,6 +212,10 @@ impl Core {
         let observed = self.dump()?;
         self.holders = Holders::default();
         observed.iter().for_each(|(key, value)| self.holders.observe(key, value));
+        self.policies = Policies::default();
+        for (key, value) in &observed {
+            self.policies.put(key, value);
+        }
         let mut ops = self.store.planner.adopt(&observed);
         if !self.may_remove() {
             ops.retain(|op| matches!(op, Op::Put(..)));
@@ -410,6 +423,7 @@ impl Core {
     fn execute(&mut self, ops: Vec<Op>) {
         let mut forget = Forget::default();
         let mut failing = BTreeSet::new();
+        let mut rules_changed = false;
         for op in ops {
             let done = match &op {
                 Op::Put(key, value) => self.plane.put(key, value),
@@ -418,6 +432,7 @@ impl Core {
             match (done, op) {
                 (Ok(()), op) => {
                     forget.moved.extend(self.holders.done(&op));
+                    rules_changed |= self.policies.done(&op);
                     if let Op::Remove(Key::Ep(number)) = op {
                         forget.ports.insert(number);
                     }
@@ -433,6 +448,9 @@ impl Core {
             }
         }
         self.failing = failing;
+        if rules_changed {
+            self.rules_changed.notify_one();
+        }
         forget.moved.retain(|port| !forget.ports.contains(port));
         if !forget.is_empty() {
             if !forget.moved.is_empty() {
@@ -479,6 +497,11 @@ impl Core {
     /// Notified when a report waits.
     pub fn news(&self) -> Arc<Notify> {
         self.news.clone()
+    }
+
+    /// Notified when rules changed under flows that were allowed by them.
+    pub fn rules_changed(&self) -> Arc<Notify> {
+        self.rules_changed.clone()
     }
 
     /// Changes with every batch.

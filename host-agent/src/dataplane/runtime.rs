@@ -4,10 +4,12 @@ use super::kernel::{open, unless_absent};
 use super::raw::{Plain, Raw};
 use super::{Pins, PlaneError};
 use crate::core::Forget;
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
-use mizar_abi::maps::{self, name};
+use aya::maps::{HashMap, LpmTrie, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie};
+use mizar_abi::hash::{shard_of, slot};
+use mizar_abi::maps::{self, RouteKind, ShardKey, State, VniAddress, flow_flag, name};
 use mizar_abi::reason::{Counter, Drop};
 use mizar_packet::flow::{Now, is_live};
+use mizar_packet::policy::InForce;
 use std::collections::{BTreeMap, BTreeSet};
 
 type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
@@ -16,6 +18,9 @@ type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
 pub struct Runtime {
     flow_est: Hash<maps::FlowKey, maps::Flow>,
     flow_new: Hash<maps::FlowKey, maps::Flow>,
+    ep: Hash<u32, maps::Ep>,
+    epochs: Hash<u32, maps::Epoch>,
+    route: LpmTrie<MapData, Raw<VniAddress>, Raw<maps::Route>>,
     frag: Hash<maps::FragKey, maps::Head>,
     bucket: Hash<u32, maps::Bucket>,
     pending: Hash<[u8; 4], maps::Pending>,
@@ -54,6 +59,11 @@ fn prune<K: Plain, V: Plain>(
     Ok(keys.len())
 }
 
+/// Is the flow of rules that are no longer in force?
+fn is_doubtful(flow: &maps::Flow, force: &InForce) -> bool {
+    flow.flags & flow_flag::R_INIT != 0 && flow.state != State::Denied as u8 && flow.in_epoch != force.stamp
+}
+
 fn count<K: Plain, V: Plain>(table: &Hash<K, V>) -> usize {
     table.keys().filter(Result::is_ok).count()
 }
@@ -64,6 +74,9 @@ impl Runtime {
         Ok(Self {
             flow_est: open(pins, name::FLOW_EST)?,
             flow_new: open(pins, name::FLOW_NEW)?,
+            ep: open(pins, name::EP)?,
+            epochs: open(pins, name::EPOCHS)?,
+            route: open(pins, name::ROUTE)?,
             frag: open(pins, name::FRAG)?,
             bucket: open(pins, name::BUCKET)?,
             pending: open(pins, name::PENDING)?,
@@ -103,6 +116,47 @@ impl Runtime {
             unless_absent(self.drops.remove(&key)).map_err(|source| PlaneError::Map { map: name::DROPS, source })?;
         }
         Ok(())
+    }
+
+    /// Flows that other sides opened, and that the rules in force have not been asked about.
+    pub fn doubtful_flows(&self) -> Vec<maps::FlowKey> {
+        let mut policies = BTreeMap::new();
+        let tables = self.flow_est.iter().chain(self.flow_new.iter());
+        let mut doubtful = Vec::new();
+        // The walk starts over where an entry vanished under it; that one is asked about twice.
+        for (Raw(key), Raw(flow)) in tables.filter_map(Result::ok) {
+            let policy = policies.entry(flow.ep_id).or_insert_with(|| self.policy(flow.ep_id));
+            if policy.is_some_and(|(_, force)| is_doubtful(&flow, &force)) {
+                doubtful.push(key);
+            }
+        }
+        doubtful
+    }
+
+    /// One of them with its endpoint; `None` once it has its verdict.
+    pub fn doubtful(&self, key: &maps::FlowKey) -> Option<(maps::Flow, maps::Ep)> {
+        let flow = self.flow(key)?;
+        let (ep, force) = self.policy(flow.ep_id)?;
+        is_doubtful(&flow, &force).then_some((flow, ep))
+    }
+
+    fn policy(&self, port: u32) -> Option<(maps::Ep, InForce)> {
+        let Raw(ep) = self.ep.get(&Raw(port), 0).ok()?;
+        let epoch = self.epochs.get(&Raw(ep.set), 0).ok().map(|Raw(epoch)| epoch);
+        Some((ep, InForce::of(&ep, epoch)))
+    }
+
+    /// Underlay addresses of the bouncers of a local endpoint's address.
+    pub fn bouncers(&self, vni: u32, address: &mizar_abi::Address) -> Vec<[u8; 4]> {
+        let at = lpm_trie::Key::new(VniAddress::BITS, Raw(VniAddress::new(vni, *address)));
+        let Ok(Raw(route)) = self.route.get(&at, 0) else { return Vec::new() };
+        if route.kind != RouteKind::Bouncers as u32 {
+            return Vec::new();
+        }
+        let shard = u32::from(shard_of(slot(route.subnet, address), route.log2 as u8));
+        let Ok(Raw(shard)) = self.shard.get(&Raw(ShardKey { set: route.shards, shard }), 0) else { return Vec::new() };
+        let known = shard.hosts.into_iter().filter(|number| *number != 0);
+        known.filter_map(|number| Some(self.hosts.get(&Raw(number), 0).ok()?.0)).collect()
     }
 
     /// Transit hosts that were asked something, by underlay address.

@@ -1,0 +1,278 @@
+//! Property: whatever the rules, the verdict of the tables in the kernel is that of a model which
+//! reads the rules one by one. In all more than 100,000 decisions: at a bouncer in tcx and in XDP, and
+//! by whole journeys, egress and ingress together.
+
+use mizar_abi::{
+    maps::{ANYBODY, UNFILTERED, identity_of},
+    option::{Kind, code, flag},
+};
+use mizar_dataplane_tests::{
+    World,
+    frame::{self, Ip},
+    host::{UPLINK, XDP, XDP_REDIRECT},
+    links::utc,
+    policy::{Opening, Remote, Rule, allows},
+    world::{End, Port, underlay},
+};
+use mizar_packet::{
+    geneve::{Outer, SIGNED_OPTION},
+    option::Body,
+};
+
+const VNI: u32 = 77;
+const SETS: u32 = 6;
+/// Times that rules are drawn.
+const ROUNDS: u32 = 60;
+/// Decisions of a bouncer in each round.
+const REQUESTS: u32 = 1_700;
+/// Journeys in each.
+const JOURNEYS: u32 = 60;
+
+/// A generator whose sequence is known, so that a failure can be repeated: SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u32) -> u32 {
+        (self.next() % u64::from(n)) as u32
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u32) as usize]
+    }
+}
+
+/// Ports near which something happens.
+const PORTS: [u16; 16] =
+    [0, 1, 22, 79, 80, 81, 443, 1_023, 1_024, 8_191, 8_192, 32_767, 32_768, 50_000, 65_534, 65_535];
+const PROTOCOLS: [u8; 4] = [6, 17, 132, 47];
+/// Types and codes of ICMP.
+const MESSAGES: [u16; 6] = [0x0800, 0x0801, 0x0000, 0x0d00, 0x1100, 0xffff];
+/// Prefixes that lie in each other, and addresses at their edges.
+const PREFIXES: [([u8; 4], u8); 9] = [
+    ([0, 0, 0, 0], 0),
+    ([10, 0, 0, 0], 8),
+    ([10, 0, 0, 0], 24),
+    ([10, 0, 0, 0], 28),
+    ([10, 0, 0, 16], 28),
+    ([10, 0, 0, 16], 31),
+    ([10, 0, 0, 17], 32),
+    ([192, 168, 0, 0], 16),
+    ([192, 168, 128, 0], 17),
+];
+const ADDRESSES: [[u8; 4]; 10] = [
+    [10, 0, 0, 1],
+    [10, 0, 0, 15],
+    [10, 0, 0, 16],
+    [10, 0, 0, 17],
+    [10, 0, 0, 18],
+    [10, 0, 0, 32],
+    [10, 0, 1, 0],
+    [192, 168, 127, 255],
+    [192, 168, 128, 1],
+    [8, 8, 8, 8],
+];
+
+fn some_rule(r: &mut Random) -> Rule {
+    let proto = match r.below(6) {
+        0 => None,
+        1 => Some(1),
+        _ => Some(r.one(&PROTOCOLS)),
+    };
+    let ports = match proto {
+        Some(1) if r.below(3) > 0 => {
+            let kind = r.one(&MESSAGES);
+            // A type with all of its codes, or one code.
+            Some(if r.below(2) == 0 { (kind & 0xff00, kind | 0xff) } else { (kind, kind) })
+        }
+        Some(6 | 17 | 132) if r.below(4) > 0 => {
+            let (a, b) = (r.one(&PORTS), r.one(&PORTS));
+            Some((a.min(b), a.max(b)))
+        }
+        _ => None,
+    };
+    let remote = match r.below(4) {
+        0 => Remote::Anybody,
+        1 => {
+            let (net, bits) = r.one(&PREFIXES);
+            Remote::Prefix(net, bits)
+        }
+        _ => Remote::Set(1 + r.below(SETS)),
+    };
+    Rule { egress: r.below(2) == 0, proto, ports, remote }
+}
+
+fn some_rules(r: &mut Random) -> Vec<Rule> {
+    let many = r.one(&[0, 1, 2, 4, 9, 30]);
+    (0..many).map(|_| some_rule(r)).collect()
+}
+
+fn world(hosts: u32) -> World {
+    World::new_with(hosts, |loader| {
+        loader.override_global("NEW_FLOW_RATE", &u32::MAX, true).override_global("NEW_FLOW_BURST", &u32::MAX, true);
+    })
+    .unwrap()
+}
+
+/// A request as the host of a port with this identity would send it to the bouncer, host 2.
+fn request(opening: &Opening, to: &Port, opens: bool) -> Vec<u8> {
+    let inner = Ip::new(opening.address, to.address, opening.proto, vec![0; 40]).frame();
+    let outer = Outer {
+        src: underlay(1),
+        dst: underlay(2),
+        tos: 0,
+        source_port: 50_000,
+        vni: VNI,
+        options: 52,
+        frame: inner.len(),
+    };
+    let mut body = Body::default();
+    body.set_kind(Kind::Req);
+    body.set_flags(if opens { flag::OPENS } else { 0 });
+    body.set_hops(6);
+    body.set_origin(underlay(1));
+    body.set_origin_vni(VNI);
+    body.set_cookie(7);
+    body.set_sport(1_000);
+    body.set_dport(opening.port);
+    body.set_identity(opening.identity);
+    body.set_epoch(opening.port.into());
+    let head = [&[0; 12][..], &[8, 0], &outer.bytes(), &SIGNED_OPTION, &[0; 48], &inner].concat();
+    let mut frame = head;
+    frame::sign(&mut frame, body, utc());
+    frame
+}
+
+#[test]
+fn a_bouncers_verdict_is_the_models() {
+    let mut r = Random(4);
+    let mut w = world(2);
+    w.subnet(VNI, 7, [10, 0, 0, 0], &[[2, 0]]).unwrap();
+    let ports: Vec<Port> = (1..=SETS).map(|set| w.port_of(set, 1, 10 + set, 7, 100 + set as u8).unwrap()).collect();
+    let (mut allowed, mut decisions) = (0, 0);
+    for round in 1..=ROUNDS {
+        let rules: Vec<Vec<Rule>> = (1..=SETS).map(|_| some_rules(&mut r)).collect();
+        for (set, rules) in (1..).zip(&rules) {
+            w.rules_at(2, set, round, rules).unwrap();
+        }
+        for n in 0..REQUESTS {
+            let to = r.one(&ports);
+            let proto = if r.below(4) == 0 { 1 } else { r.one(&PROTOCOLS) };
+            let opening = Opening {
+                egress: false,
+                identity: r.below(SETS + 2),
+                address: r.one(&ADDRESSES),
+                proto,
+                port: match proto {
+                    1 => r.one(&MESSAGES),
+                    47 => 0,
+                    _ => r.one(&PORTS).wrapping_add(r.below(3) as u16).wrapping_sub(1),
+                },
+            };
+            let opens = r.below(2) == 0;
+            let expected = allows(&rules[to.set as usize - 1], &opening);
+            let frame = request(&opening, &to, opens);
+            let out = if n % 2 == 0 {
+                let out = w.host(2).run(XDP, &frame, 0, 0).unwrap();
+                assert_eq!(out.verdict, XDP_REDIRECT, "not decided in XDP");
+                out.frame
+            } else {
+                w.host(2).run("uplink_tcx", &frame, UPLINK, 0).unwrap().frame
+            };
+            let body = frame::body(&out);
+            let reply_only = body.flags() & flag::REPLY_ONLY != 0;
+            let verdict = (body.kind(), reply_only);
+            let meant = match (expected, opens) {
+                (true, _) => (Some(Kind::Admitted), false),
+                (false, false) => (Some(Kind::Admitted), true),
+                (false, true) => (Some(Kind::Denied), false),
+            };
+            assert_eq!(verdict, meant, "round {round}: {opening:?} for {:?}", rules[to.set as usize - 1]);
+            if body.kind() == Some(Kind::Admitted) {
+                assert_eq!(body.epoch(), round);
+            } else {
+                assert_eq!(body.reason(), code::POLICY);
+            }
+            allowed += u32::from(expected);
+            decisions += 1;
+        }
+    }
+    assert!(decisions >= 100_000, "{decisions}");
+    assert!((decisions / 5..decisions * 4 / 5).contains(&allowed), "{allowed} of {decisions} were allowed");
+}
+
+/// A packet that opens a conversation, and what is judged of it.
+fn some_packet(r: &mut Random, from: &Port, to: &Port, sport: u16) -> (Ip, u8, u16) {
+    let dport = r.one(&PORTS);
+    match r.below(4) {
+        0 => (Ip::udp(from.address, to.address, sport, dport, b"x"), 17, dport),
+        1 => {
+            let kind = r.one(&[8, 13, 17]);
+            (Ip::echo(from.address, to.address, kind, sport), 1, u16::from(kind) << 8)
+        }
+        2 => (Ip::new(from.address, to.address, 47, vec![0; 8]), 47, 0),
+        _ => (Ip::tcp(from.address, to.address, sport, dport, 2), 6, dport),
+    }
+}
+
+#[test]
+fn what_arrives_is_what_both_ends_allow() {
+    let mut r = Random(5);
+    let mut w = world(3);
+    w.subnet(VNI, 7, [10, 0, 0, 0], &[[3, 1]]).unwrap();
+    let mut ports = Vec::new();
+    for (ep_id, set) in (10..).zip((1..=SETS).chain([UNFILTERED])) {
+        // Addresses at both sides of the prefixes' edges.
+        ports.push(w.port_of(set, 1, ep_id, 7, ep_id as u8).unwrap());
+        ports.push(w.port_of(set, 2, ep_id + 20, 7, ep_id as u8 + 7).unwrap());
+    }
+    let mut arrived = 0;
+    for round in 1..=ROUNDS {
+        let mut rules: Vec<Vec<Rule>> = (1..=SETS).map(|_| some_rules(&mut r)).collect();
+        rules.iter_mut().for_each(|rules| rules.extend((r.below(3) == 0).then_some(Rule::ALL_OUT)));
+        for (set, rules) in (1..).zip(&rules) {
+            w.rules(set, round, rules).unwrap();
+        }
+        let judge = |port: &Port, opening: Opening| match port.set {
+            UNFILTERED => true,
+            set => allows(&rules[set as usize - 1], &opening),
+        };
+        for n in 0..JOURNEYS {
+            let (from, to) = (r.one(&ports), r.one(&ports));
+            if from == to {
+                continue;
+            }
+            w.xdp = n % 2 == 0;
+            // No flow of an earlier journey.
+            for host in 1..=2 {
+                w.host(host).evict().unwrap();
+            }
+            let (ip, proto, port) = some_packet(&mut r, &from, &to, n as u16);
+            let opening = |egress, other: &Port| Opening {
+                egress,
+                identity: identity_of(other.set),
+                address: other.address,
+                proto,
+                port,
+            };
+            let expected = judge(&from, opening(true, &to)) && judge(&to, opening(false, &from));
+            let journey = w.send(&from, &from.frame(ip)).unwrap();
+            let delivered = matches!(journey.end, End::Delivered { ep_id, .. } if ep_id == to.ep_id);
+            assert_eq!(
+                delivered, expected,
+                "round {round}: {proto} {port} from {from:?} to {to:?}: {:?}",
+                journey.hosts
+            );
+            arrived += u32::from(delivered);
+        }
+    }
+    assert!(arrived > ROUNDS * JOURNEYS / 10, "{arrived} arrived: the property means something");
+    assert_eq!(identity_of(UNFILTERED), ANYBODY);
+}

@@ -1,0 +1,75 @@
+//! Which policies are in force, as it was written to the maps, and when a change of them puts flows in
+//! doubt.
+
+use mizar_plan::{Key, Op, Value};
+use std::collections::BTreeMap;
+
+/// Sets of ports, and generations of sets.
+#[derive(Debug, Default)]
+pub struct Policies {
+    sets: BTreeMap<u32, u32>,
+    generations: BTreeMap<u32, u32>,
+}
+
+impl Policies {
+    /// An operation was done. True if flows may have been allowed by other rules than those that are
+    /// in force now.
+    pub fn done(&mut self, op: &Op) -> bool {
+        match op {
+            Op::Put(key, value) => self.put(key, value),
+            Op::Remove(Key::Ep(port)) => {
+                self.sets.remove(port);
+                false
+            }
+            Op::Remove(Key::Epoch(set)) => {
+                self.generations.remove(set);
+                false
+            }
+            Op::Remove(_) => false,
+        }
+    }
+
+    /// The same of an entry that is there.
+    pub fn put(&mut self, key: &Key, value: &Value) -> bool {
+        match (key, value) {
+            // A port that is new has no flows.
+            (Key::Ep(port), Value::Ep(ep)) => self.sets.insert(*port, ep.set).is_some_and(|before| before != ep.set),
+            // The first generation of a set may come after the first port that has it.
+            (Key::Epoch(set), Value::Epoch(epoch)) => self.generations.insert(*set, epoch.n) != Some(epoch.n),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mizar_abi::maps::{Ep, Epoch};
+
+    fn ep(port: u32, set: u32) -> Op {
+        Op::Put(Key::Ep(port), Value::Ep(Ep { set, ..Ep::default() }))
+    }
+
+    fn epoch(set: u32, n: u32, flags: u32) -> Op {
+        Op::Put(Key::Epoch(set), Value::Epoch(Epoch { n, since_ms: 0, flags }))
+    }
+
+    #[test]
+    fn another_set_or_generation_puts_flows_in_doubt_and_nothing_else_does() {
+        let mut policies = Policies::default();
+        for (op, doubt) in [
+            (ep(1, 5), false),
+            (epoch(5, 1, 0), true),
+            (ep(1, 5), false),
+            (epoch(5, 1, 1), false),
+            (epoch(5, 2, 1), true),
+            (ep(1, 6), true),
+            (Op::Remove(Key::Ep(1)), false),
+            (ep(1, 5), false),
+            (Op::Remove(Key::Epoch(5)), false),
+            (epoch(5, 2, 1), true),
+        ] {
+            assert_eq!(policies.done(&op), doubt, "{op:?}");
+        }
+    }
+}
