@@ -20,6 +20,10 @@ fn address_key(id: impl Into<Uuid>, address: IpAddr) -> Vec<u8> {
     key
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 pub(crate) fn host(host: &model::Host) -> Compiled {
     let model::Host { number, name, underlay } = host;
     let mut out = Compiled::default();
@@ -31,8 +35,7 @@ pub(crate) fn host(host: &model::Host) -> Compiled {
 pub(crate) fn cluster_key(key: &model::ClusterKey) -> Compiled {
     let model::ClusterKey { id, key, signs } = key;
     let mut out = Compiled::default();
-    let hex = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    let body = body::ClusterKey { id: *id, key: hex, signs: *signs };
+    let body = body::ClusterKey { id: *id, key: hex(key), signs: *signs };
     out.put(Scope::Cluster, 0, number_key(u32::from(*id)), Body::ClusterKey(body));
     out
 }
@@ -93,6 +96,7 @@ pub(crate) fn port(port: &model::BoundPort) -> Compiled {
         port_security,
         admin_up,
         set,
+        dhcp_options,
         host,
         moved_from,
     } = port;
@@ -116,6 +120,10 @@ pub(crate) fn port(port: &model::BoundPort) -> Compiled {
             port_security: *port_security,
             admin_up: *admin_up,
             set: set.clone(),
+            dhcp_options: dhcp_options
+                .iter()
+                .map(|option| body::DhcpOption { code: option.code, value: hex(&option.value) })
+                .collect(),
         };
         out.put(Scope::Host(host), 0, id_key(*id), Body::Port(body));
         out.include(Scope::Host(host), Scope::Network(vni));

@@ -5,7 +5,7 @@ use mizar_compile::{Compiled, Object, Write, compile, create, delete, update};
 use mizar_domain::id::{AddressGroupId, NetworkId, PortId, SecurityGroupId, SubnetId};
 use mizar_domain::mac::Mac;
 use mizar_domain::model::{
-    AddressGroup, AddressPair, BoundPort, FixedIp, GroupSet, Host, Network, SecurityGroup, Subnet, slot,
+    AddressGroup, AddressPair, BoundPort, DhcpOption, FixedIp, GroupSet, Host, Network, SecurityGroup, Subnet, slot,
 };
 use mizar_domain::policy::{Remote, Rule};
 use mizar_domain::security_group::{Direction, Ethertype};
@@ -81,8 +81,8 @@ fn port() -> impl Strategy<Value = BoundPort> {
     let ips = proptest::collection::btree_set((0u32..3, 1u8..5), 0..3);
     let host = proptest::option::of(1u32..4);
     let set = proptest::option::of(4u8..8);
-    (ips, host.clone(), host, 1u32..5, any::<bool>(), 0usize..2, set).prop_map(
-        |(ips, host, moved_from, generation, admin_up, pairs, set)| BoundPort {
+    (ips, host.clone(), host, 1u32..5, any::<bool>(), 0usize..2, set, 0usize..2).prop_map(
+        |(ips, host, moved_from, generation, admin_up, pairs, set, options)| BoundPort {
             id: PortId::from(Uuid::nil()),
             number: 0,
             generation,
@@ -97,6 +97,7 @@ fn port() -> impl Strategy<Value = BoundPort> {
             port_security: true,
             admin_up,
             set: set.map(group_set),
+            dhcp_options: vec![DhcpOption { code: 67, value: b"boot".to_vec() }; options],
             host,
             moved_from,
         },
@@ -280,6 +281,7 @@ fn plain_port() -> BoundPort {
         port_security: true,
         admin_up: true,
         set: None,
+        dhcp_options: Vec::new(),
         host: Some(1),
         moved_from: None,
     }
@@ -292,6 +294,29 @@ fn a_port_reaches_its_host_and_the_bouncers_of_its_address_and_nobody_else() {
     assert_eq!(places, [(Scope::Host(1), Kind::Port), (Scope::Subnet(4), Kind::Bounce)]);
     let include = |target| Include { scope: Scope::Host(1), slot: None, target };
     assert_eq!(compiled.includes, BTreeSet::from([include(Scope::Network(5000)), include(Scope::Senders(4))]));
+}
+
+#[test]
+fn what_dhcp_tells_a_port_is_for_its_host_alone() {
+    let options = vec![DhcpOption { code: 67, value: b"a\xff".to_vec() }];
+    let told = BoundPort { dhcp_options: options, ..plain_port() };
+    let changed = update(Object::Port(&plain_port()), Object::Port(&told));
+    let entries: Vec<_> = changed
+        .iter()
+        .filter_map(|write| match write {
+            Write::Put(entry) => Some(entry),
+            Write::Remove(_) | Write::Include(_) => None,
+        })
+        .collect();
+    let [entry] = entries.as_slice() else { panic!("{entries:?}") };
+    assert_eq!(entry.key.scope, Scope::Host(1));
+    match &entry.body {
+        Body::Port(port) => assert_eq!((port.dhcp_options[0].code, port.dhcp_options[0].value.as_str()), (67, "61ff")),
+        other => panic!("{other:?}"),
+    }
+    // A port without is stored as it was before there were any.
+    let plain = compile(Object::Port(&plain_port()));
+    assert!(plain.entries.values().all(|body| !String::from_utf8_lossy(&body.to_bytes()).contains("dhcp_options")));
 }
 
 #[test]

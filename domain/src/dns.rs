@@ -1,6 +1,8 @@
 //! Names in the DNS, as tenants write them.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::IpAddr;
 
 /// Characters of a name without its last dot (RFC 1035 section 2.3.4).
 const NAME_MAX: usize = 253;
@@ -30,37 +32,57 @@ pub enum DnsError {
     /// A top-level domain is never a number.
     #[error("'{0}' not a valid PQDN or FQDN. Reason: TLD must not be all numeric")]
     NumericTld(String),
+    /// Together with the domain of the cloud.
+    #[error(
+        "The dns_name passed is a PQDN and its size is '{0}'. With the domain {CLOUD_DOMAIN} of this cloud the \
+         resulting length exceeds the maximum size of '{NAME_MAX}'"
+    )]
+    TooLongInDomain(usize),
 }
 
-/// The domain of a network's names, or none: empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Where ports have their names that are in no other domain: Neutron's default.
+pub const CLOUD_DOMAIN: &str = "openstacklocal.";
+
+/// Labels with dots between them, and perhaps one at the end.
+fn check(text: &str) -> Result<(), DnsError> {
+    let name = || text.chars().take(NAME_MAX + 2).collect::<String>();
+    let trimmed = text.strip_suffix('.').unwrap_or(text);
+    if trimmed.len() > NAME_MAX {
+        return Err(DnsError::TooLong(name()));
+    }
+    let labels: Vec<&str> = trimmed.split('.').collect();
+    for label in &labels {
+        if label.is_empty() {
+            return Err(DnsError::EmptyLabel(name()));
+        }
+        let letters = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if !letters || label.len() > LABEL_MAX || label.starts_with('-') || label.ends_with('-') {
+            return Err(DnsError::BadLabel { name: name(), label: (*label).to_owned() });
+        }
+    }
+    match labels[..] {
+        [_, .., tld] if tld.bytes().all(|byte| byte.is_ascii_digit()) => Err(DnsError::NumericTld(name())),
+        _ => Ok(()),
+    }
+}
+
+/// The domain of names, or none: empty. In lower case, as names in the DNS are equal whatever their case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct DnsDomain(String);
 
 impl DnsDomain {
     /// Checks and wraps.
     pub fn new(text: &str) -> Result<Self, DnsError> {
-        let name = || text.chars().take(NAME_MAX + 2).collect::<String>();
-        let trimmed = text.strip_suffix('.').unwrap_or(text);
-        if text.is_empty() {
-            return Ok(Self::default());
+        if !text.is_empty() {
+            check(text)?;
         }
-        if trimmed.len() > NAME_MAX {
-            return Err(DnsError::TooLong(name()));
-        }
-        let labels: Vec<&str> = trimmed.split('.').collect();
-        for label in &labels {
-            if label.is_empty() {
-                return Err(DnsError::EmptyLabel(name()));
-            }
-            let letters = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-            if !letters || label.len() > LABEL_MAX || label.starts_with('-') || label.ends_with('-') {
-                return Err(DnsError::BadLabel { name: name(), label: (*label).to_owned() });
-            }
-        }
-        match labels[..] {
-            [_, .., tld] if tld.bytes().all(|byte| byte.is_ascii_digit()) => Err(DnsError::NumericTld(name())),
-            _ => Ok(Self(text.to_owned())),
-        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The text.
@@ -72,6 +94,78 @@ impl DnsDomain {
 impl fmt::Display for DnsDomain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl From<DnsDomain> for String {
+    fn from(domain: DnsDomain) -> Self {
+        domain.0
+    }
+}
+
+impl TryFrom<String> for DnsDomain {
+    type Error = DnsError;
+
+    fn try_from(text: String) -> Result<Self, DnsError> {
+        Self::new(&text)
+    }
+}
+
+/// The name of a port, or none: empty. With a dot at the end it is in no domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct DnsName(String);
+
+impl DnsName {
+    /// Checks and wraps.
+    pub fn new(text: &str) -> Result<Self, DnsError> {
+        if !text.is_empty() {
+            check(text)?;
+            let together = text.len() + 1 + CLOUD_DOMAIN.trim_end_matches('.').len();
+            if !text.ends_with('.') && together > NAME_MAX {
+                return Err(DnsError::TooLongInDomain(text.len()));
+            }
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What a machine of that name calls itself.
+    pub fn host(&self) -> &str {
+        self.0.split('.').next().unwrap_or_default()
+    }
+
+    /// Host name and full name of an address, as `dns_assignment` shows them. Without a name the address makes one.
+    pub fn assigned(&self, domain: &str, address: IpAddr) -> (String, String) {
+        let host = match self.as_str() {
+            "" => format!("host-{address}").replace(['.', ':'], "-"),
+            name => name.to_owned(),
+        };
+        let whole = if host.ends_with('.') { host.clone() } else { format!("{host}.{domain}") };
+        (host, whole)
+    }
+}
+
+impl From<DnsName> for String {
+    fn from(name: DnsName) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for DnsName {
+    type Error = DnsError;
+
+    fn try_from(text: String) -> Result<Self, DnsError> {
+        Self::new(&text)
     }
 }
 
@@ -89,5 +183,29 @@ mod tests {
         {
             assert!(DnsDomain::new(wrong).is_err(), "{wrong}");
         }
+    }
+    #[test]
+    fn a_domain_has_no_case() {
+        assert_eq!(DnsDomain::new("Example.ORG."), DnsDomain::new("example.org."));
+    }
+
+    #[test]
+    fn an_address_is_named_by_its_port_or_by_itself() {
+        let address = "10.0.0.5".parse().unwrap();
+        let assigned = |name: &str| DnsName::new(name).unwrap().assigned("example.org.", address);
+        assert_eq!(assigned("Web"), ("web".into(), "web.example.org.".into()));
+        assert_eq!(assigned("web.example.com."), ("web.example.com.".into(), "web.example.com.".into()));
+        assert_eq!(assigned(""), ("host-10-0-0-5".into(), "host-10-0-0-5.example.org.".into()));
+        assert_eq!(DnsName::new("web.example.com.").unwrap().host(), "web");
+    }
+
+    #[test]
+    fn a_name_fits_with_the_domain_of_the_cloud() {
+        let label = "a".repeat(63);
+        let most = NAME_MAX - 1 - CLOUD_DOMAIN.len() + 1;
+        let long = [label.as_str(); 4].join(".");
+        assert!(DnsName::new(&long[..most]).is_ok());
+        assert_eq!(DnsName::new(&long[..=most]), Err(DnsError::TooLongInDomain(most + 1)));
+        assert!(DnsName::new(&format!("{}.", &long[..=most])).is_ok());
     }
 }

@@ -5,6 +5,7 @@
 //! Neutron's wording, because tenants' tools show it as it is.
 
 pub mod cidr;
+pub mod dhcp_option;
 pub mod dns;
 pub mod id;
 pub mod ipam;
@@ -15,6 +16,8 @@ pub mod patch;
 pub mod policy;
 pub mod pool;
 pub mod port;
+pub mod port_binding;
+pub mod port_extras;
 pub mod security_group;
 pub mod subnet;
 pub mod subnet_pool;

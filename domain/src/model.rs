@@ -111,6 +111,20 @@ pub struct AddressPair {
     pub mac: Option<Mac>,
 }
 
+/// What DHCP tells a port beside what its subnet says, or instead of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DhcpOption {
+    /// Its number.
+    pub code: u8,
+    /// Its bytes; none take the option out of what the port is told.
+    pub value: Vec<u8>,
+}
+
+impl DhcpOption {
+    /// Not an option, whose numbers end before: the address in the header from where the port boots.
+    pub const NEXT_SERVER: u8 = 255;
+}
+
 /// A port as its host and its bouncers need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundPort {
@@ -136,6 +150,8 @@ pub struct BoundPort {
     pub admin_up: bool,
     /// Its security groups; `None` = its packets are not filtered.
     pub set: Option<GroupSet>,
+    /// For DHCP, each number once.
+    pub dhcp_options: Vec<DhcpOption>,
     /// Number of the host that it is bound to; `None` = not bound, or to a host not known.
     pub host: Option<u32>,
     /// Number of the host that it left within the last five minutes.

@@ -23,6 +23,15 @@ impl<T> Patch<T> {
         }
     }
 
+    /// The same of another type.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Patch<U> {
+        match self {
+            Self::Keep => Patch::Keep,
+            Self::Clear => Patch::Clear,
+            Self::Set(value) => Patch::Set(change(value)),
+        }
+    }
+
     /// Whether the update mentions the attribute.
     pub const fn is_keep(&self) -> bool {
         matches!(self, Self::Keep)
@@ -39,5 +48,7 @@ mod tests {
         assert_eq!(Patch::Clear.over(Some(1)), None);
         assert_eq!(Patch::Set(2).over(Some(1)), Some(2));
         assert_eq!(Patch::Set(2).over(None), Some(2));
+        assert_eq!(Patch::Set(2).map(|n| n + 1), Patch::Set(3));
+        assert_eq!(Patch::Clear.map(|n: i32| n + 1), Patch::Clear);
     }
 }

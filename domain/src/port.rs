@@ -6,6 +6,7 @@ use crate::mac::Mac;
 use crate::model::AddressPair;
 use crate::network::underlay_for;
 use crate::patch::Patch;
+use crate::port_extras::PortExtras;
 use crate::text::{Name, Tags};
 use std::fmt;
 
@@ -47,6 +48,8 @@ pub struct CreatePort {
     pub profile: serde_json::Value,
     /// Tags.
     pub tags: Tags,
+    /// What else is stored.
+    pub extras: PortExtras,
 }
 
 /// Changes a port. `None` leaves the attribute as it is.
@@ -78,6 +81,8 @@ pub struct UpdatePort {
     pub vnic_type: Option<VnicType>,
     /// `binding:profile`.
     pub profile: Option<serde_json::Value>,
+    /// All of what else is stored.
+    pub extras: Option<PortExtras>,
 }
 
 /// `binding:vnic_type`: only virtual interfaces; the others need hardware that we do not drive.

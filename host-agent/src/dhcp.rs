@@ -4,12 +4,15 @@
 //! gets the same answer, from whichever host the port is on. The server is the subnet's gateway
 //! (no address is used up), or 169.254.169.254 where there is none; an endpoint that moves finds
 //! the same server.
+//!
+//! Options that the port has of its own take the place of those of its subnet, and are sent whether
+//! the client asks for them or not.
 
 use crate::frames::{Path, parse_udp, udp};
-use dhcproto::v4::{DhcpOption, HType, Message, MessageType, Opcode, OptionCode};
+use dhcproto::v4::{DhcpOption, HType, Message, MessageType, Opcode, OptionCode, UnknownOption};
 use dhcproto::{Decodable as _, Decoder, Encodable as _, Encoder};
 use ipnet::{IpNet, Ipv4Net};
-use mizar_plan::Endpoint;
+use mizar_plan::{Endpoint, EndpointOption};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Ports of server and client.
@@ -22,6 +25,12 @@ const LEASE_S: u32 = 86_400;
 const LEAST: usize = 300;
 /// Bytes that every client takes (RFC 2131: datagrams of 576), without IP and UDP headers.
 const MOST: usize = 576 - 28;
+
+/// Codes of the options that the port's own may take away or change the meaning of others by.
+const ROUTER: u8 = 3;
+const ROUTES: u8 = 121;
+/// A port's "option" that is the address in the header from where it boots.
+const NEXT_SERVER: u8 = 255;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +61,16 @@ fn only_v4(ip: IpAddr) -> Option<Ipv4Addr> {
         IpAddr::V4(ip) => Some(ip),
         IpAddr::V6(_) => None,
     }
+}
+
+/// Of an option that holds addresses.
+fn first_address(option: &EndpointOption) -> Option<Ipv4Addr> {
+    option.value.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets))
+}
+
+/// An option as its bytes.
+fn raw(option: &EndpointOption) -> DhcpOption {
+    DhcpOption::Unknown(UnknownOption::new(option.code.into(), option.value.clone()))
 }
 
 /// Bytes before the options: BOOTP's header and the magic number.
@@ -161,32 +180,66 @@ impl Lease<'_> {
                 message.set_yiaddr(self.address.addr());
                 options.push(DhcpOption::AddressLeaseTime(LEASE_S));
             }
+            if let Some(next) = self.own(NEXT_SERVER).and_then(first_address) {
+                message.set_siaddr(next);
+            }
             options.extend(self.configuration());
         }
         let most = match question.opts().get(OptionCode::MaxMessageSize) {
             Some(DhcpOption::MaxMessageSize(size)) => usize::from(*size).saturating_sub(28).clamp(MOST, 1400),
             _ => MOST,
         };
-        // What matters least stands last, and is left out first.
-        loop {
-            let opts = message.opts_mut();
-            opts.clear();
-            options.iter().cloned().for_each(|option| drop(opts.insert(option)));
+        let encode = |message: &Message| {
             let mut bytes = Vec::with_capacity(LEAST);
-            message.encode(&mut Encoder::new(&mut bytes)).map_err(|e| Silence::Malformed(e.to_string()))?;
-            if bytes.len() <= most || options.len() <= 2 {
-                bytes.resize(bytes.len().max(LEAST), 0);
-                return Ok(bytes);
+            let encoded = message.encode(&mut Encoder::new(&mut bytes));
+            encoded.map(|()| bytes).map_err(|error| Silence::Malformed(error.to_string()))
+        };
+        // What matters least stands last; what does not fit any more is left out.
+        let mut bytes = encode(&message)?;
+        for (place, option) in options.into_iter().enumerate() {
+            let code = OptionCode::from(&option);
+            message.opts_mut().insert(option);
+            let longer = encode(&message)?;
+            // Without its kind and its server it would be no answer.
+            if longer.len() <= most || place < 2 {
+                bytes = longer;
+            } else {
+                message.opts_mut().remove(code);
             }
-            options.pop();
+        }
+        bytes.resize(bytes.len().max(LEAST), 0);
+        Ok(bytes)
+    }
+
+    /// The port's own option of a code.
+    fn own(&self, code: u8) -> Option<&EndpointOption> {
+        self.endpoint.dhcp_options.iter().find(|option| option.code == code)
+    }
+
+    /// The router that the port is told of.
+    fn gateway(&self) -> Option<Ipv4Addr> {
+        match self.own(ROUTER) {
+            Some(own) => first_address(own),
+            None => self.endpoint.gateway.and_then(only_v4),
         }
     }
 
-    /// Options by importance.
+    /// Options by importance: the port's own in place of its subnet's.
     fn configuration(&self) -> Vec<DhcpOption> {
+        let own = &self.endpoint.dhcp_options;
+        let is_own = |option: &DhcpOption| self.own(OptionCode::from(option).into()).is_some();
+        let mut options = self.of_subnet();
+        let names = [DhcpOption::BroadcastAddr(self.address.broadcast()), DhcpOption::Hostname(self.hostname())];
+        options.retain(|option| !is_own(option));
+        options.extend(own.iter().filter(|option| option.code != NEXT_SERVER && !option.value.is_empty()).map(raw));
+        options.extend(names.into_iter().filter(|option| !is_own(option)));
+        options
+    }
+
+    fn of_subnet(&self) -> Vec<DhcpOption> {
         let endpoint = self.endpoint;
         let mut options = vec![DhcpOption::SubnetMask(self.address.netmask())];
-        let gateway = endpoint.gateway.and_then(only_v4);
+        let gateway = self.gateway();
         options.extend(gateway.map(|gateway| DhcpOption::Router(vec![gateway])));
         if let Ok(mtu) = u16::try_from(endpoint.mtu) {
             options.push(DhcpOption::InterfaceMtu(mtu));
@@ -208,8 +261,6 @@ impl Lease<'_> {
             routes.extend(gateway.map(|gateway| (Ipv4Net::default(), gateway)));
             options.push(DhcpOption::ClasslessStaticRoute(routes));
         }
-        options.push(DhcpOption::BroadcastAddr(self.address.broadcast()));
-        options.push(DhcpOption::Hostname(self.hostname()));
         options
     }
 
@@ -240,223 +291,4 @@ impl Lease<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use dhcproto::v4::Flags;
-    use mizar_plan::EndpointRoute;
-    use uuid::Uuid;
-
-    const MAC: [u8; 6] = [0xfa, 0x16, 0x3e, 0, 0, 5];
-    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
-    const OURS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 5);
-
-    fn endpoint() -> Endpoint {
-        Endpoint {
-            port: Uuid::nil(),
-            number: 5,
-            generation: 1,
-            name: "web-1".into(),
-            mac: MAC,
-            mtu: 1398,
-            addresses: vec!["10.1.0.5/24".parse().unwrap()],
-            gateway: Some(GATEWAY.into()),
-            routes: vec![EndpointRoute {
-                destination: "203.0.113.0/24".parse().unwrap(),
-                nexthop: "10.1.0.7".parse().unwrap(),
-            }],
-            siblings: vec![],
-            dns: vec!["10.1.0.2".parse().unwrap(), "2001:db8::1".parse().unwrap()],
-            dhcp: Some("10.1.0.5/24".parse().unwrap()),
-        }
-    }
-
-    fn question(kind: MessageType, with: impl FnOnce(&mut Message)) -> Vec<u8> {
-        let mut message = Message::default();
-        message.set_opcode(Opcode::BootRequest).set_htype(HType::Eth).set_xid(0x1234_5678).set_chaddr(&MAC);
-        message.opts_mut().insert(DhcpOption::MessageType(kind));
-        with(&mut message);
-        let mut bytes = Vec::new();
-        message.encode(&mut Encoder::new(&mut bytes)).unwrap();
-        let path =
-            Path { macs: (MAC, [0xff; 6]), addresses: (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST), ports: (68, 67) };
-        udp(&path, &bytes)
-    }
-
-    fn read(frame: &[u8]) -> (Path, Message) {
-        let (path, payload) = parse_udp(frame).unwrap();
-        assert!(payload.len() >= LEAST);
-        (path, Message::decode(&mut Decoder::new(payload)).unwrap())
-    }
-
-    fn ask(endpoint: &Endpoint, kind: MessageType, with: impl FnOnce(&mut Message)) -> (Path, Message) {
-        read(&answer(endpoint, &question(kind, with)).unwrap())
-    }
-
-    #[test]
-    fn a_discover_is_offered_everything_the_port_has() {
-        let (path, offer) = ask(&endpoint(), MessageType::Discover, |_| {});
-        assert_eq!(path.macs, (mizar_abi::VIRTUAL_MAC, MAC));
-        assert_eq!((path.addresses, path.ports), ((GATEWAY, OURS), (67, 68)));
-        assert_eq!((offer.opcode(), offer.xid(), offer.yiaddr()), (Opcode::BootReply, 0x1234_5678, OURS));
-        let opts = offer.opts();
-        assert_eq!(opts.msg_type(), Some(MessageType::Offer));
-        for expected in [
-            DhcpOption::ServerIdentifier(GATEWAY),
-            DhcpOption::AddressLeaseTime(LEASE_S),
-            DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)),
-            DhcpOption::Router(vec![GATEWAY]),
-            DhcpOption::InterfaceMtu(1398),
-            DhcpOption::DomainNameServer(vec![Ipv4Addr::new(10, 1, 0, 2)]),
-            DhcpOption::ClasslessStaticRoute(vec![
-                ("203.0.113.0/24".parse().unwrap(), Ipv4Addr::new(10, 1, 0, 7)),
-                ("0.0.0.0/0".parse().unwrap(), GATEWAY),
-            ]),
-            DhcpOption::BroadcastAddr(Ipv4Addr::new(10, 1, 0, 255)),
-            DhcpOption::Hostname("web-1".into()),
-        ] {
-            assert_eq!(opts.get((&expected).into()), Some(&expected));
-        }
-    }
-
-    #[test]
-    fn a_request_is_acknowledged_for_the_ports_address_and_refused_for_any_other() {
-        let other = Ipv4Addr::new(10, 1, 0, 6);
-        for (requested, expected) in [(OURS, MessageType::Ack), (other, MessageType::Nak)] {
-            // Selecting, rebooting, renewing.
-            let selecting = ask(&endpoint(), MessageType::Request, |m| {
-                m.opts_mut().insert(DhcpOption::ServerIdentifier(GATEWAY));
-                m.opts_mut().insert(DhcpOption::RequestedIpAddress(requested));
-            });
-            let rebooting = ask(&endpoint(), MessageType::Request, |m| {
-                m.opts_mut().insert(DhcpOption::RequestedIpAddress(requested));
-            });
-            let renewing = ask(&endpoint(), MessageType::Request, |m| {
-                m.set_ciaddr(requested);
-            });
-            for (path, answer) in [selecting, rebooting, renewing] {
-                assert_eq!(answer.opts().msg_type(), Some(expected));
-                if expected == MessageType::Nak {
-                    assert_eq!((path.macs.1, path.addresses.1), ([0xff; 6], Ipv4Addr::BROADCAST));
-                    assert!(answer.yiaddr().is_unspecified() && !answer.opts().contains(OptionCode::Router));
-                } else {
-                    assert_eq!((path.addresses.1, answer.yiaddr()), (OURS, OURS));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_client_that_cannot_take_unicast_is_answered_by_broadcast() {
-        let (path, _) = ask(&endpoint(), MessageType::Discover, |m| {
-            m.set_flags(Flags::default().set_broadcast());
-        });
-        assert_eq!((path.macs.1, path.addresses.1), ([0xff; 6], Ipv4Addr::BROADCAST));
-    }
-
-    #[test]
-    fn an_inform_gets_configuration_and_no_lease() {
-        let (path, ack) = ask(&endpoint(), MessageType::Inform, |m| {
-            m.set_ciaddr(OURS);
-        });
-        assert_eq!((path.addresses.1, ack.yiaddr()), (OURS, Ipv4Addr::UNSPECIFIED));
-        assert_eq!(ack.opts().msg_type(), Some(MessageType::Ack));
-        assert!(!ack.opts().contains(OptionCode::AddressLeaseTime) && ack.opts().contains(OptionCode::Router));
-    }
-
-    #[test]
-    fn without_a_gateway_the_link_local_server_answers_and_gives_no_router() {
-        let mut endpoint = endpoint();
-        endpoint.gateway = None;
-        endpoint.routes.clear();
-        endpoint.name = "has spaces".into();
-        let (path, offer) = ask(&endpoint, MessageType::Discover, |_| {});
-        assert_eq!(path.addresses.0, NO_GATEWAY);
-        assert_eq!(offer.opts().get(OptionCode::ServerIdentifier), Some(&DhcpOption::ServerIdentifier(NO_GATEWAY)));
-        assert!(!offer.opts().contains(OptionCode::Router) && !offer.opts().contains(OptionCode::ClasslessStaticRoute));
-        assert_eq!(offer.opts().get(OptionCode::Hostname), Some(&DhcpOption::Hostname("host-10-1-0-5".into())));
-    }
-
-    #[test]
-    fn what_is_not_for_this_server_gets_no_answer() {
-        let silence = |kind, with: fn(&mut Message)| answer(&endpoint(), &question(kind, with)).unwrap_err();
-        let not_ours = |s: Silence| assert!(matches!(s, Silence::NotOurs(_)), "{s:?}");
-        not_ours(silence(MessageType::Discover, |m| {
-            m.set_chaddr(&[2, 0, 0, 0, 0, 9]);
-        }));
-        not_ours(silence(MessageType::Discover, |m| {
-            m.set_giaddr(GATEWAY);
-        }));
-        not_ours(silence(MessageType::Discover, |m| {
-            m.set_opcode(Opcode::BootReply);
-        }));
-        not_ours(silence(MessageType::Offer, |_| {}));
-        not_ours(silence(MessageType::Request, |m| {
-            m.opts_mut().insert(DhcpOption::ServerIdentifier(Ipv4Addr::new(10, 1, 0, 3)));
-        }));
-        for kind in [MessageType::Release, MessageType::Decline] {
-            assert!(matches!(silence(kind, |_| {}), Silence::NoAnswer(_)));
-        }
-        let mut bare = endpoint();
-        bare.dhcp = None;
-        assert_eq!(answer(&bare, &question(MessageType::Discover, |_| {})), Err(Silence::NoLease));
-    }
-
-    #[test]
-    fn frames_cut_at_any_byte_or_with_any_byte_changed_never_panic() {
-        let frame = question(MessageType::Request, |m| {
-            m.opts_mut().insert(DhcpOption::RequestedIpAddress(OURS));
-            m.opts_mut().insert(DhcpOption::Hostname("guest".into()));
-        });
-        for len in 0..frame.len() {
-            let _ = answer(&endpoint(), &frame[..len]);
-        }
-        for at in 0..frame.len() {
-            for value in [0, 1, 0x7f, 0xff] {
-                let mut other = frame.clone();
-                other[at] = value;
-                let _ = answer(&endpoint(), &other);
-            }
-        }
-    }
-
-    #[test]
-    fn no_option_of_any_length_keeps_a_question_from_its_answer() {
-        let plain = question(MessageType::Discover, |_| {});
-        let (path, payload) = parse_udp(&plain).unwrap();
-        let expected = answer(&endpoint(), &plain).unwrap();
-        for code in (1..=254_u8).filter(|code| !READ.contains(code)) {
-            for len in [0, 1, 2, 3, 5, 9] {
-                let mut odd = payload[..HEADER].to_vec();
-                odd.extend([0, code, len]);
-                odd.extend(vec![0xc0; usize::from(len)]);
-                odd.extend_from_slice(&payload[HEADER..]);
-                assert_eq!(answer(&endpoint(), &udp(&path, &odd)), Ok(expected.clone()), "option {code} of {len}");
-            }
-        }
-        for code in READ {
-            for len in 0..20 {
-                let mut odd = payload[..HEADER].to_vec();
-                odd.extend([code, len]);
-                odd.extend(vec![0xc0; usize::from(len)]);
-                let _ = answer(&endpoint(), &udp(&path, &odd));
-            }
-        }
-    }
-
-    #[test]
-    fn an_answer_that_would_be_too_long_loses_what_matters_least() {
-        let mut endpoint = endpoint();
-        endpoint.routes = (0..100)
-            .map(|n| EndpointRoute {
-                destination: format!("203.0.{n}.0/24").parse().unwrap(),
-                nexthop: "10.1.0.7".parse().unwrap(),
-            })
-            .collect();
-        let (_, offer) = ask(&endpoint, MessageType::Discover, |_| {});
-        assert!(!offer.opts().contains(OptionCode::ClasslessStaticRoute) && offer.opts().contains(OptionCode::Router));
-        let (_, offer) = ask(&endpoint, MessageType::Discover, |m| {
-            m.opts_mut().insert(DhcpOption::MaxMessageSize(1500));
-        });
-        assert!(offer.opts().contains(OptionCode::ClasslessStaticRoute));
-    }
-}
+mod tests;

@@ -235,14 +235,17 @@ fn a_snapshot_that_lacks_over_half_of_the_ports_takes_none_until_it_is_confirmed
 #[test]
 fn a_guest_configures_itself_by_dhcp() {
     let mut host = Host::with_ports(&[5]);
+    let options =
+        [(66, "626f6f74"), (67, "7078652e30"), (15, "6578616d706c652e6f7267"), (6, "0a010003"), (12, "776562")];
+    host.api.put(world::told(world::port(5, 1), &options));
     host.start();
     let inside = Namespace::new();
     host.container(world::port_id(5), &inside);
     inside.command("ip addr flush dev eth0");
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let request =
-        "subnet-mask, routers, domain-name-servers, interface-mtu, host-name, rfc3442-classless-static-routes";
+    let request = "subnet-mask, routers, domain-name-servers, interface-mtu, host-name, domain-name, \
+        tftp-server-name, bootfile-name, rfc3442-classless-static-routes";
     std::fs::write(
         at("dhclient.conf"),
         format!("option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;\nrequest {request};\n"),
@@ -271,11 +274,14 @@ fn a_guest_configures_itself_by_dhcp() {
         "new_ip_address=10.1.0.5",
         "new_subnet_mask=255.255.255.0",
         "new_routers=10.1.0.1",
-        "new_domain_name_servers=10.1.0.2",
+        "new_domain_name_servers=10.1.0.3",
+        "new_domain_name=example.org",
+        "new_tftp_server_name=boot",
+        "new_bootfile_name=pxe.0",
         "new_interface_mtu=1398",
         "new_dhcp_lease_time=86400",
         "new_dhcp_server_identifier=10.1.0.1",
-        "new_host_name=port-5",
+        "new_host_name=web",
         "new_rfc3442_classless_static_routes=24 203 0 113 10 1 0 7 0 10 1 0 1",
     ] {
         assert!(told.lines().any(|line| line == expected), "{expected} in {told}");

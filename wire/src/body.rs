@@ -124,6 +124,16 @@ pub struct AddressPair {
     pub mac: Option<String>,
 }
 
+/// What DHCP tells a port beside what its subnet says, or instead of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DhcpOption {
+    /// Its number; 255 = not an option, but the address in the header from where the port boots.
+    pub code: u8,
+    /// Its bytes in hexadecimal; none take the option out of what the port is told.
+    pub value: String,
+}
+
 /// A port bound to this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -134,7 +144,7 @@ pub struct Port {
     pub number: u32,
     /// Rises with every binding.
     pub generation: u32,
-    /// Its name, for people and for DHCP's host name.
+    /// Its name, for people and, where no option says another, for DHCP's host name.
     pub name: String,
     /// VNI of its network.
     pub vni: u32,
@@ -151,6 +161,9 @@ pub struct Port {
     /// Its security groups; `None` = its packets are not filtered.
     #[serde(deserialize_with = "stated")]
     pub set: Option<GroupSet>,
+    /// For DHCP, each number once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dhcp_options: Vec<DhcpOption>,
 }
 
 /// Where an address is: what a bouncer needs.

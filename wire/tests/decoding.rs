@@ -2,8 +2,8 @@
 //! what is not exactly that is an error, never a panic and never a guess.
 
 use mizar_wire::body::{
-    AddressGroup, AddressPair, Body, Bounce, ClusterKey, DividerRole, DividerSet, FixedIp, Group, GroupSet, Host,
-    HostRoute, MovedPort, Network, Port, Remote, Rule, ShardMap, Subnet,
+    AddressGroup, AddressPair, Body, Bounce, ClusterKey, DhcpOption, DividerRole, DividerSet, FixedIp, Group, GroupSet,
+    Host, HostRoute, MovedPort, Network, Port, Remote, Rule, ShardMap, Subnet,
 };
 use mizar_wire::entry::{Change, Kind, Scope};
 use mizar_wire::local::{Answer, AttachKind, Call};
@@ -64,21 +64,25 @@ fn body() -> impl Strategy<Value = Body> {
             (id(), any::<u32>(), any::<u32>(), any::<String>(), any::<u32>(), any::<String>()),
             prop::collection::vec(fixed(), 0..3),
             prop::collection::vec(pair(), 0..3),
-            (any::<bool>(), any::<bool>(), prop::option::of(set()))
+            (any::<bool>(), any::<bool>(), prop::option::of(set())),
+            prop::collection::vec((any::<u8>(), any::<String>()), 0..3)
         )
-            .prop_map(|((id, number, generation, name, vni, mac), fixed_ips, pairs, flags)| Body::Port(Port {
-                id,
-                number,
-                generation,
-                name,
-                vni,
-                mac,
-                fixed_ips,
-                pairs,
-                port_security: flags.0,
-                admin_up: flags.1,
-                set: flags.2
-            })),
+            .prop_map(|((id, number, generation, name, vni, mac), fixed_ips, pairs, flags, options)| {
+                Body::Port(Port {
+                    id,
+                    number,
+                    generation,
+                    name,
+                    vni,
+                    mac,
+                    fixed_ips,
+                    pairs,
+                    port_security: flags.0,
+                    admin_up: flags.1,
+                    set: flags.2,
+                    dhcp_options: options.into_iter().map(|(code, value)| DhcpOption { code, value }).collect(),
+                })
+            }),
         (any::<[u32; 5]>(), ip(), prop::option::of(set())).prop_map(
             |([vni, subnet, host, port, generation], address, set)| Body::Bounce(Bounce {
                 vni,
@@ -273,8 +277,8 @@ proptest! {
         let fields = less.as_object_mut().expect("an object");
         let name = which.get(&fields.keys().cloned().collect::<Vec<_>>()).clone();
         fields.remove(&name);
-        // The only field that may be absent: a subnet without a router.
-        let optional = name == "gateway";
+        // The only fields that may be absent: a subnet without a router, a port without options of its own.
+        let optional = ["gateway", "dhcp_options"].contains(&name.as_str());
         prop_assert_eq!(Body::from_value(body.kind(), less).is_ok(), optional, "without {}", name);
     }
 

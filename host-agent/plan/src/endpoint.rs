@@ -15,6 +15,31 @@ pub struct EndpointRoute {
     pub nexthop: IpAddr,
 }
 
+/// What DHCP tells a port beside what its subnets say, or instead of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointOption {
+    /// Its number; 255 = the address in the header from where the port boots.
+    pub code: u8,
+    /// Its bytes; none take the option away.
+    pub value: Vec<u8>,
+}
+
+impl EndpointOption {
+    fn of(option: &body::DhcpOption) -> Result<Self, String> {
+        let broken = || format!("DHCP option {} is not in hexadecimal bytes", option.code);
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let byte = |pair: &[u8]| match pair {
+            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+            _ => None,
+        };
+        let value: Vec<u8> = option.value.as_bytes().chunks(2).map(byte).collect::<Option<_>>().ok_or_else(broken)?;
+        if value.len() > usize::from(u8::MAX) {
+            return Err(format!("DHCP option {} is longer than 255 bytes", option.code));
+        }
+        Ok(Self { code: option.code, value })
+    }
+}
+
 /// Everything that the inside of a port's interface is configured with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -43,6 +68,8 @@ pub struct Endpoint {
     pub dns: Vec<IpAddr>,
     /// The address that DHCP leases, if the subnet has DHCP: the first IPv4 one.
     pub dhcp: Option<IpNet>,
+    /// What else DHCP says, each number once.
+    pub dhcp_options: Vec<EndpointOption>,
 }
 
 impl Endpoint {
@@ -66,6 +93,7 @@ impl Endpoint {
             siblings: Vec::new(),
             dns: Vec::new(),
             dhcp: None,
+            dhcp_options: port.dhcp_options.iter().map(EndpointOption::of).collect::<Result<_, _>>()?,
         };
         for fixed in &port.fixed_ips {
             let subnet =

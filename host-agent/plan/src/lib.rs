@@ -27,7 +27,7 @@ mod planner;
 mod render;
 mod table;
 
-pub use endpoint::{Endpoint, EndpointRoute};
+pub use endpoint::{Endpoint, EndpointOption, EndpointRoute};
 pub use planner::{Planner, Problem};
 pub use render::{Facts, Wiring, parse_mac};
 pub use table::{Cidr, Key, Op, Prefix, Rule, Table, Value};

@@ -109,6 +109,7 @@ fn step() -> impl Strategy<Value = Step> {
                     port_security: up,
                     admin_up: up,
                     set: None,
+                    dhcp_options: Vec::new(),
                 }),
             )),
         (port.clone(), vni.clone(), 1u8..3, host.clone(), generation.clone()).prop_map(

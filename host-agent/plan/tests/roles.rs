@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use mizar_abi::maps::{EpKind, RouteKind, ShardKey, VniAddress, addr_flag, ep_flag};
-use mizar_plan::{Facts, Key, Op, Planner, Prefix, Value, Wiring};
+use mizar_plan::{EndpointOption, Facts, Key, Op, Planner, Prefix, Value, Wiring};
 use mizar_wire::body::{self, Body};
 use mizar_wire::{EntryKey, Kind, Scope};
 use std::net::{IpAddr, Ipv4Addr};
@@ -64,6 +64,7 @@ fn port(number: u32, addresses: &[(&str, u32)]) -> body::Port {
         port_security: true,
         admin_up: true,
         set: None,
+        dhcp_options: Vec::new(),
     }
 }
 
@@ -135,6 +136,24 @@ fn a_port_is_held_until_its_network_and_subnet_are_known() {
         (endpoint.gateway, endpoint.mtu, endpoint.dhcp),
         (Some(ip("10.0.1.1")), 1398, Some("10.0.1.5/24".parse().unwrap()))
     );
+}
+
+#[test]
+fn what_dhcp_tells_a_port_is_bytes() {
+    let mut planner = Planner::new();
+    network(&mut planner);
+    subnet(&mut planner, 1, "10.0.1.0/24", None);
+    let mut told = |code, value: &str| {
+        let dhcp_options = vec![body::DhcpOption { code, value: value.into() }];
+        let port = body::Port { dhcp_options, ..port(5, &[("10.0.1.5", 1)]) };
+        put(&mut planner, Scope::Host(9), Body::Port(port), 5);
+        planner.endpoint(Uuid::from_u128(5)).map(|endpoint| endpoint.dhcp_options)
+    };
+    assert_eq!(told(67, "61fF00"), Ok(vec![EndpointOption { code: 67, value: vec![0x61, 0xff, 0] }]));
+    assert_eq!(told(3, ""), Ok(vec![EndpointOption { code: 3, value: vec![] }]));
+    for broken in ["6", "6g", "+1", "6161é", &"00".repeat(256)] {
+        assert!(told(67, broken).is_err_and(|reason| reason.starts_with("DHCP option 67 is")), "{broken}");
+    }
 }
 
 #[test]

@@ -109,6 +109,7 @@ pub fn port_on(host: u32, number: u32, generation: u32) -> Vec<(EntryKey, Body)>
                 port_security: true,
                 admin_up: true,
                 set: None,
+                dhcp_options: Vec::new(),
             }),
         ),
         entry(
@@ -126,6 +127,17 @@ pub fn port_on(host: u32, number: u32, generation: u32) -> Vec<(EntryKey, Body)>
             }),
         ),
     ]
+}
+
+/// The same entries of a port that DHCP tells more: codes, and bytes in hexadecimal.
+pub fn told(mut entries: Vec<(EntryKey, Body)>, options: &[(u8, &str)]) -> Vec<(EntryKey, Body)> {
+    for (_, body) in &mut entries {
+        if let Body::Port(port) = body {
+            let option = |(code, value): &(u8, &str)| body::DhcpOption { code: *code, value: (*value).to_owned() };
+            port.dhcp_options = options.iter().map(option).collect();
+        }
+    }
+    entries
 }
 
 pub fn keys(entries: Vec<(EntryKey, Body)>) -> Vec<EntryKey> {
