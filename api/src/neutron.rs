@@ -52,7 +52,8 @@ async fn list_resources(app: web::Data<App>, _: Caller) -> HttpResponse {
             "links": [{"rel": "self", "href": format!("{url}/v2.0/{path}")}],
         })
     };
-    let framed = resources::all().into_iter().map(|resource| (resource.singular, resource.plural, resource.path));
+    let framed = resources::all().into_iter().filter(|resource| !resource.nested);
+    let framed = framed.map(|resource| (resource.singular, resource.plural, resource.path));
     let all: Vec<Value> = framed.chain(cloud::COLLECTIONS.iter().copied()).map(resource).collect();
     HttpResponse::Ok().json(json!({ "resources": all }))
 }

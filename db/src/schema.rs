@@ -194,6 +194,7 @@ table! {
         vif_details -> Jsonb,
         profile -> Jsonb,
         group_set -> Int4,
+        extras -> Jsonb,
         tags -> Array<Text>,
         revision_number -> Int8,
         created_at -> Timestamptz,
@@ -209,6 +210,33 @@ table! {
         port_id -> Uuid,
         position -> Int2,
         slot -> Int2,
+    }
+}
+
+table! {
+    inactive_bindings (port_id, host) {
+        port_id -> Uuid,
+        host -> Text,
+        vnic_type -> Text,
+        vif_type -> Text,
+        vif_details -> Jsonb,
+        profile -> Jsonb,
+    }
+}
+
+table! {
+    // A view of ports and their inactive bindings.
+    port_bindings (id) {
+        id -> Uuid,
+        port_id -> Uuid,
+        project_id -> Uuid,
+        host -> Text,
+        vnic_type -> Text,
+        vif_type -> Text,
+        vif_details -> Jsonb,
+        profile -> Jsonb,
+        status -> Text,
+        revision_number -> Int8,
     }
 }
 

@@ -14,6 +14,7 @@ use mizar_domain::ipam::IpamError;
 use mizar_domain::network::{DeleteNetworkError, NetworkError};
 use mizar_domain::pool::PoolError as RangeError;
 use mizar_domain::port::PortError;
+use mizar_domain::port_binding::BindingError;
 use mizar_domain::security_group::RuleError;
 use mizar_domain::subnet::{DeleteSubnetError, SubnetError};
 use mizar_domain::subnet_pool::SubnetPoolError;
@@ -317,6 +318,18 @@ impl Refusal for PortError {
     }
 }
 
+impl Refusal for BindingError {
+    fn class(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NotCompute(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
+            Self::Exists { .. } => (StatusCode::CONFLICT, "PortBindingAlreadyExists"),
+            Self::AlreadyActive { .. } => (StatusCode::CONFLICT, "PortBindingAlreadyActive"),
+            // Neutron answers 500; but it is the host that is asked for, not the service that is at fault.
+            Self::Impossible { .. } => (StatusCode::CONFLICT, "PortBindingError"),
+        }
+    }
+}
+
 impl Refusal for RuleError {
     fn class(&self) -> (StatusCode, &'static str) {
         let kind = match self {
@@ -363,6 +376,7 @@ impl From<Failure> for Fault {
             Failure::Subnet(refusal) => refusal.into(),
             Failure::DeleteSubnet(refusal) => refusal.into(),
             Failure::Port(refusal) => refusal.into(),
+            Failure::Binding(refusal) => refusal.into(),
             Failure::Contended => Self::unavailable(failure),
             Failure::Corrupt { .. } => Self::internal(failure),
             Failure::Pool(error) => error.into(),

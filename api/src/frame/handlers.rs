@@ -104,10 +104,14 @@ fn may_read<R: Resource>(caller: &Caller) -> Result<(), Fault> {
 }
 
 /// The object that a path means.
-pub async fn resolve<R: Resource>(conn: &mut AsyncPgConnection, raw: &str) -> Result<Uuid, Fault> {
+pub async fn resolve<R: Resource>(
+    conn: &mut AsyncPgConnection,
+    above: Option<Above>,
+    raw: &str,
+) -> Result<Uuid, Fault> {
     let name = raw.strip_suffix(".json").unwrap_or(raw);
     // PostgreSQL takes no NUL, and nothing has one in its name.
-    let id = if name.contains('\0') { None } else { R::resolve(conn, name).await? };
+    let id = if name.contains('\0') { None } else { R::resolve(conn, above, name).await? };
     id.ok_or_else(|| R::missing(name))
 }
 
@@ -178,7 +182,7 @@ pub async fn find<R: Resource>(
 /// The object that a path names, if the caller sees it.
 pub async fn find_at<R: Resource>(conn: &mut AsyncPgConnection, context: &Context, place: &Place) -> Result<R, Fault> {
     let above = above::<R>(conn, context, place).await?;
-    let id = resolve::<R>(conn, place.id()).await?;
+    let id = resolve::<R>(conn, above, place.id()).await?;
     find::<R>(conn, context, above, id).await
 }
 
@@ -200,7 +204,7 @@ async fn index<R: Resource>(
     let marker = match &query.marker {
         None => None,
         Some(raw) => {
-            let id = resolve::<R>(&mut conn, raw).await?;
+            let id = resolve::<R>(&mut conn, above, raw).await?;
             let row = listing::find::<R::Row>(&mut conn, context.view, within(), id).await?;
             Some(row.ok_or_else(|| R::missing(raw))?)
         }
@@ -404,7 +408,7 @@ pub struct Wish {
 /// Locks an object and loads it, if the caller sees it and may change it.
 pub async fn hold<R: Resource>(tx: &mut Tx<'_>, wish: &Wish) -> Result<(R::Held, R), Fault> {
     let above = above::<R>(tx.conn, tx.context, &wish.place).await?;
-    let id = resolve::<R>(tx.conn, wish.place.id()).await?;
+    let id = resolve::<R>(tx.conn, above, wish.place.id()).await?;
     let seen = row::<R>(tx.conn, tx.context, above, id).await?;
     let project = seen.project().or(above.and_then(|above| above.project));
     may_write::<R>(&tx.context.caller, wish.access, project, &wish.rule)?;

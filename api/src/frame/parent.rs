@@ -51,7 +51,7 @@ fn find<'c, P: Resource>(
     raw: &'c str,
 ) -> BoxFuture<'c, Result<Above, Fault>> {
     async move {
-        let id = resolve::<P>(conn, raw).await?;
+        let id = resolve::<P>(conn, None, raw).await?;
         let row = listing::find::<P::Row>(conn, context.view, None, id).await?;
         let row = row.ok_or_else(|| P::missing(raw))?;
         Ok(Above { id, project: row.project() })

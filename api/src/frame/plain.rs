@@ -13,7 +13,7 @@ use super::fields::Fields;
 use super::parent::Parent;
 use super::resource::{Context, Operations, Resource};
 use super::stored::Stored;
-use super::tx::Tx;
+use super::tx::{Above, Tx};
 use diesel::sql_types::{Bool, Nullable};
 use diesel::{BoolExpressionMethods as _, IntoSql as _, NullableExpressionMethods as _, QueryResult};
 use diesel_async::AsyncPgConnection;
@@ -92,7 +92,11 @@ pub trait Plain: Stored {
     fn update(&mut self, fields: &mut Fields<'_>) -> Result<(), Fault>;
 
     /// See [`Resource::resolve`].
-    fn resolve(_conn: &mut AsyncPgConnection, raw: &str) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send {
+    fn resolve(
+        _conn: &mut AsyncPgConnection,
+        _above: Option<Above>,
+        raw: &str,
+    ) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send {
         std::future::ready(Ok(Uuid::try_parse(raw).ok()))
     }
 
@@ -241,8 +245,8 @@ impl<R: Plain> Resource for Item<R> {
         Ok(Draft { row, shared })
     }
 
-    async fn resolve(conn: &mut AsyncPgConnection, raw: &str) -> QueryResult<Option<Uuid>> {
-        R::resolve(conn, raw).await
+    async fn resolve(conn: &mut AsyncPgConnection, above: Option<Above>, raw: &str) -> QueryResult<Option<Uuid>> {
+        R::resolve(conn, above, raw).await
     }
 
     async fn complete(conn: &mut AsyncPgConnection, context: &Context, rows: Vec<R>) -> QueryResult<Vec<Self>> {

@@ -24,7 +24,7 @@ use std::future::Future;
 use uuid::Uuid;
 
 pub use super::context::Context;
-pub use super::tx::Tx;
+pub use super::tx::{Above, Tx};
 
 /// Who may do what with a resource; `None`: nobody, the method does not exist (405).
 #[derive(Clone, Copy, Debug)]
@@ -137,8 +137,13 @@ pub trait Resource: Sized + Send + Sync + 'static {
     /// An update, decoded.
     fn decode_update(fields: &mut Fields<'_>, old: &Self) -> Result<Self::Update, Fault>;
 
-    /// The id that a path means. Clients look names up as if they were ids first, and expect 404.
-    fn resolve(_conn: &mut AsyncPgConnection, raw: &str) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send {
+    /// The id that a path means, below its parent if it is nested. Clients look names up as if they
+    /// were ids first, and expect 404.
+    fn resolve(
+        _conn: &mut AsyncPgConnection,
+        _above: Option<Above>,
+        raw: &str,
+    ) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send {
         std::future::ready(Ok(Uuid::try_parse(raw).ok()))
     }
 

@@ -7,7 +7,7 @@ use crate::frame::decode::{Decode, Opaque, plain, shown};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
-use crate::frame::resource::{Context, Operations, Resource, Tx};
+use crate::frame::resource::{Above, Context, Operations, Resource, Tx};
 use crate::frame::standard::{nullable, text_schema, time, time_schema};
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
@@ -185,7 +185,7 @@ impl Resource for Host {
         })
     }
 
-    async fn resolve(conn: &mut AsyncPgConnection, raw: &str) -> QueryResult<Option<Uuid>> {
+    async fn resolve(conn: &mut AsyncPgConnection, _: Option<Above>, raw: &str) -> QueryResult<Option<Uuid>> {
         host::resolve(conn, raw).await
     }
 

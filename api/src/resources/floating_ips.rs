@@ -21,6 +21,7 @@ use mizar_db::resources::l3::{self, FLOATING, NOBODY, Wish};
 use mizar_db::resources::port::{self, PortRow};
 use mizar_db::schema::ports;
 use mizar_db::sort_key;
+use mizar_domain::dns::{DnsDomain, DnsName};
 use mizar_domain::ipam::{FixedIpRequest, IpamError};
 use mizar_domain::patch::Patch;
 use mizar_domain::port::PortError;
@@ -44,6 +45,8 @@ stored! {
         fixed_ip_address: Option<IpNet> as Nullable<Inet>,
         router_id: Option<Uuid> as Nullable<Uuid>,
         status: String as Text,
+        dns_name: String as Text,
+        dns_domain: String as Text,
         tags: Vec<String> as Array<Text>,
     }
 }
@@ -103,6 +106,12 @@ impl Plain for FloatingIp {
                 .filter(|raw| Ok(Box::new(floatingips::router_id.eq_any(listing::parse_all::<Uuid>(raw))))),
             column!(Item<FloatingIp>, floatingips, FloatingIp, status: String as Name)
                 .about("DOWN until hosts translate floating IPs."),
+            Attr::shown("dns_name", DnsName::schema, |ip, out| out.put(&ip.row.dns_name))
+                .about("Stored; nothing is published yet.")
+                .post(),
+            Attr::shown("dns_domain", DnsDomain::schema, |ip, out| out.put(&ip.row.dns_domain))
+                .about("Stored; nothing is published yet.")
+                .post(),
             Attr::shown("port_details", details_schema, |ip, out| out.put(&ip.more.as_ref().map(details))),
         ]);
         all.extend(standard!(Item<FloatingIp>, floatingips, FloatingIp: revision times tags));
@@ -127,6 +136,8 @@ impl Plain for FloatingIp {
             floating_ip_address: address.map_or_else(IpNet::default, |address| IpNet::from(IpAddr::V4(address))),
             subnet_id: fields.optional::<Option<Uuid>>("subnet_id")?.flatten(),
             status: DOWN.to_owned(),
+            dns_name: fields.optional::<DnsName>("dns_name")?.unwrap_or_default().into(),
+            dns_domain: fields.optional::<DnsDomain>("dns_domain")?.unwrap_or_default().into(),
             tags: fields.optional::<Tags>("tags")?.unwrap_or_default().into_vec(),
             ..Self::new(fields)?
         };

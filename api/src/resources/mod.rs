@@ -9,6 +9,8 @@ mod floating_ips;
 mod l3;
 pub mod network_ip_availabilities;
 pub mod networks;
+mod port_bindings;
+mod port_extras;
 pub mod ports;
 mod rbac_policies;
 mod router_actions;
@@ -36,8 +38,10 @@ pub struct Registered {
     pub plural: &'static str,
     /// As in `{"port": …}`.
     pub singular: &'static str,
-    /// Below /v2.0.
+    /// Below /v2.0, or below its parent.
     pub path: &'static str,
+    /// Whether it lies below objects of another.
+    pub nested: bool,
     /// Routes.
     pub mount: fn(&mut ServiceConfig),
     /// Operations and schemas.
@@ -55,6 +59,7 @@ impl Registered {
             plural: R::PLURAL,
             singular: R::SINGULAR,
             path: R::PATH,
+            nested: R::PARENT.is_some(),
             mount: handlers::mount::<R>,
             document: document_resource::<R>,
             extensions: R::EXTENSIONS,
@@ -70,6 +75,7 @@ pub fn all() -> Vec<Registered> {
         Registered::of::<Network>(),
         Registered::of::<subnets::Subnet>(),
         Registered::of::<Port>(),
+        Registered::of::<port_bindings::PortBinding>(),
         Registered::of::<Host>(),
         Registered::of::<Item<address_scopes::AddressScope>>(),
         Registered::of::<Item<subnetpools::SubnetPool>>(),

@@ -13,6 +13,7 @@ use crate::standard;
 use diesel::QueryResult;
 use diesel::sql_types::{Array, Bool, Nullable, SmallInt};
 use diesel_async::AsyncPgConnection;
+use ipnet::IpNet;
 use mizar_db::listing::{Predicate, parse_all};
 use mizar_db::resources::availability::{self, SubnetUse};
 use mizar_db::resources::network::NetworkRow;
@@ -38,10 +39,43 @@ pub struct NetworkIpAvailability {
 struct SubnetIpAvailability {
     subnet_id: Uuid,
     subnet_name: String,
-    cidr: ipnet::IpNet,
+    cidr: IpNet,
     ip_version: i16,
     total_ips: u128,
     used_ips: i64,
+    ip_availability_details: Details,
+}
+
+/// Addresses that ports can have, and those that they get without naming them.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Details {
+    total_ips_in_subnet: u128,
+    total_ips_in_allocation_pool: u128,
+    used_ips_in_subnet: i64,
+    used_ips_in_allocation_pool: i64,
+}
+
+impl Details {
+    const fn and(self, other: Self) -> Self {
+        Self {
+            total_ips_in_subnet: self.total_ips_in_subnet.saturating_add(other.total_ips_in_subnet),
+            total_ips_in_allocation_pool: self
+                .total_ips_in_allocation_pool
+                .saturating_add(other.total_ips_in_allocation_pool),
+            used_ips_in_subnet: self.used_ips_in_subnet + other.used_ips_in_subnet,
+            used_ips_in_allocation_pool: self.used_ips_in_allocation_pool + other.used_ips_in_allocation_pool,
+        }
+    }
+}
+
+/// Addresses of a range; of an IPv4 one without the network's own and the one for broadcasts.
+fn hosts(range: IpNet) -> u128 {
+    let free_bits = u32::from(range.max_prefix_len() - range.prefix_len());
+    let all = 1_u128.checked_shl(free_bits).unwrap_or(u128::MAX);
+    match range {
+        IpNet::V4(_) => all.saturating_sub(2),
+        IpNet::V6(_) => all,
+    }
 }
 
 #[derive(Deserialize)]
@@ -64,19 +98,33 @@ impl SubnetIpAvailability {
     fn of(used: SubnetUse) -> QueryResult<Self> {
         let pools: Vec<Pool> = serde_json::from_value(used.pools)
             .map_err(|error| diesel::result::Error::DeserializationError(Box::new(error)))?;
+        let in_pools = pools.iter().fold(0, |sum: u128, pool| sum.saturating_add(pool.size()));
         Ok(Self {
             subnet_id: used.id,
             subnet_name: used.name,
             cidr: used.cidr,
             ip_version: used.ip_version,
-            total_ips: pools.iter().fold(0, |sum, pool| sum.saturating_add(pool.size())),
+            total_ips: in_pools,
             used_ips: used.used,
+            ip_availability_details: Details {
+                total_ips_in_subnet: hosts(used.cidr),
+                total_ips_in_allocation_pool: in_pools,
+                used_ips_in_subnet: used.used,
+                used_ips_in_allocation_pool: used.used_of_pools,
+            },
         })
     }
 }
 
 fn count() -> RefOr<Schema> {
     plain(Type::Integer).minimum(Some(0)).into()
+}
+
+fn details_schema() -> RefOr<Schema> {
+    let names =
+        ["total_ips_in_subnet", "total_ips_in_allocation_pool", "used_ips_in_subnet", "used_ips_in_allocation_pool"];
+    let object = ObjectBuilder::new().schema_type(Type::Object);
+    names.into_iter().fold(object, |object, name| object.property(name, count()).required(name)).into()
 }
 
 fn subnet_schema() -> RefOr<Schema> {
@@ -88,6 +136,7 @@ fn subnet_schema() -> RefOr<Schema> {
         ("ip_version", i16::schema()),
         ("total_ips", count()),
         ("used_ips", count()),
+        ("ip_availability_details", details_schema()),
     ];
     for (name, schema) in all {
         object = object.property(name, schema).required(name);
@@ -138,6 +187,11 @@ fn attributes() -> Vec<Attr> {
         .about("Addresses in the allocation pools of its subnets."),
         Attr::shown("used_ips", count, |n, out| out.put(&n.subnets.iter().map(|s| s.used_ips).sum::<i64>()))
             .about("Addresses that ports have, also outside of the pools."),
+        Attr::shown("ip_availability_details", details_schema, |n, out| {
+            let details = n.subnets.iter().map(|subnet| subnet.ip_availability_details);
+            out.put(&details.fold(Details::default(), Details::and));
+        })
+        .about("The same with what is outside of the pools: addresses that ports get only by naming them."),
         Attr::shown("subnet_ip_availability", subnet_schema, |n, out| out.put(&n.subnets)),
     ]);
     all
@@ -156,11 +210,18 @@ impl Resource for NetworkIpAvailability {
     const NOT_FOUND: &'static str = "NetworkNotFound";
     const TABLE: &'static str = "networks";
     const OPERATIONS: Operations = Operations::READ_ONLY;
-    const EXTENSIONS: &'static [Extension] = &[Extension::new(
-        "network-ip-availability",
-        "Network IP Availability",
-        "How many addresses networks have, and how many are used.",
-    )];
+    const EXTENSIONS: &'static [Extension] = &[
+        Extension::new(
+            "network-ip-availability",
+            "Network IP Availability",
+            "How many addresses networks have, and how many are used.",
+        ),
+        Extension::new(
+            "network-ip-availability-details",
+            "Network IP Availability Details Extension",
+            "How many of them are inside of allocation pools.",
+        ),
+    ];
 
     fn map() -> &'static AttributeMap<Self> {
         static MAP: LazyLock<AttributeMap<NetworkIpAvailability>> = LazyLock::new(|| AttributeMap::new(attributes()));

@@ -70,7 +70,7 @@ const EXTENSIONS: &[Extension] = &[
     Extension::new("net-mtu", "Network MTU", "Networks have an MTU."),
     Extension::new("net-mtu-writable", "Network MTU (writable)", "The MTU of a network may be chosen."),
     Extension::new("network_availability_zone", "Network availability zone", "Networks say in which zones they are."),
-    Extension::stored_only("dns-integration", "DNS Integration", "Networks have a domain."),
+    Extension::stored_only("dns-integration", "DNS Integration", "Ports have names, networks a domain."),
     Extension::new("provider", "Provider Network", "Operators see VNIs."),
 ];
 
@@ -124,6 +124,10 @@ fn attributes() -> Vec<Attr> {
             .about("Always false.")
             .input(Option::<bool>::schema)
             .post(),
+        Attr::hidden("ha", bool::schema)
+            .about("False: no network is made for routers to watch each other.")
+            .post()
+            .sent_by(Access::Admin),
         Attr::shown("l2_adjacency", bool::schema, |_, out| out.put(&false))
             .about("Always false: ports reach each other by address, not by broadcast."),
         Attr::shown("provider:network_type", text_schema, |_, out| out.put(GENEVE))
@@ -178,6 +182,7 @@ impl Resource for Network {
 
     fn decode_create(fields: &mut Fields<'_>) -> Result<CreateNetwork, Fault> {
         refuse_default(fields)?;
+        fields.only("ha", &[json!(false)], "routers need no network to watch each other")?;
         fields.only("vlan_transparent", &[json!(false), Value::Null], "networks do not carry VLAN tags")?;
         fields.only("provider:network_type", &[json!(GENEVE), Value::Null], "only 'geneve' is supported")?;
         fields.only("provider:physical_network", &[Value::Null], "geneve networks have no physical network")?;

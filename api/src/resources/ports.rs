@@ -8,7 +8,7 @@ use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
 use crate::frame::resource::{Context, Operations, Resource, Tx};
 use crate::frame::standard::{ids_schema, text_schema};
-use crate::resources::l3;
+use crate::resources::{l3, port_extras};
 use crate::{flag, standard};
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
@@ -23,11 +23,12 @@ use mizar_domain::mac::Mac;
 use mizar_domain::model::AddressPair;
 use mizar_domain::patch::Patch;
 use mizar_domain::port::{CreatePort, UpdatePort, VnicType};
+use mizar_domain::port_extras::PortExtras;
 use mizar_domain::text::{Name, Text};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
-use utoipa::openapi::schema::{Array, ObjectBuilder, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
@@ -95,10 +96,6 @@ impl Decode for GroupIds {
     }
 }
 
-fn none_schema() -> RefOr<Schema> {
-    Array::new(text_schema()).into()
-}
-
 fn status_schema() -> RefOr<Schema> {
     plain(Type::String).enum_values(Some(["ACTIVE", "BUILD", "DOWN", "ERROR"])).into()
 }
@@ -123,6 +120,20 @@ const EXTENSIONS: &[Extension] = &[
         "tag-ports-during-bulk-creation",
         "Tag Ports During Bulk Creation",
         "Tags may be given when creating ports.",
+    ),
+    Extension::new("data-plane-status", "Data plane status of port extension", "Others say what they see of ports."),
+    Extension::new("extra_dhcp_opt", "Neutron Extra DHCP options", "DHCP tells ports what they ask for."),
+    Extension::new("port-device-profile", "Port device profile", "Nova reads what device a port needs."),
+    Extension::new("port-numa-affinity-policy", "Port NUMA affinity policy", "Nova reads where a port wants to be."),
+    Extension::new("port-numa-affinity-policy-socket", "Port NUMA affinity policy \"socket\"", "A policy more."),
+    Extension::stored_only("dns-domain-ports", "dns_domain for ports", "Ports have a domain."),
+    Extension::stored_only("port-hints", "Port hints", "Ports hold hints for back ends."),
+    Extension::stored_only("port-trusted-vif", "Port trusted vif", "Ports may be marked for SR-IOV."),
+    Extension::stored_only("uplink-status-propagation", "Port uplink status propagation", "For SR-IOV."),
+    Extension::stored_only(
+        "uplink-status-propagation-updatable",
+        "Ability to turn the port uplink status propagation on and off.",
+        "For SR-IOV.",
     ),
 ];
 
@@ -181,7 +192,6 @@ fn attributes() -> Vec<Attr> {
             .writable()
             .input(Option::<GroupIds>::schema)
             .filter(|raw| Ok(port::with_group(raw))),
-        Attr::shown("extra_dhcp_opts", none_schema, |_, out| out.put::<[Value]>(&[])).about("Always empty.").writable(),
         Attr::shown("binding:vnic_type", VnicType::schema, |p, out| out.put(&p.row.vnic_type)).writable(),
         Attr::shown("binding:host_id", Name::schema, |p, out| out.put(&p.row.host_name))
             .writable()
@@ -196,6 +206,7 @@ fn attributes() -> Vec<Attr> {
             .sent_by(Access::Privileged)
             .seen_by(Access::Privileged),
     ]);
+    all.extend(port_extras::attributes());
     all.extend(standard!(Port, ports, PortRow: revision times tags));
     all
 }
@@ -269,7 +280,6 @@ impl Resource for Port {
     }
 
     fn decode_create(fields: &mut Fields<'_>) -> Result<CreatePort, Fault> {
-        refuse_later(fields)?;
         let host: Patch<Name> = fields.patch("binding:host_id")?;
         let profile: Option<Option<Opaque>> = fields.optional("binding:profile")?;
         Ok(CreatePort {
@@ -290,11 +300,12 @@ impl Resource for Port {
             vnic_type: fields.optional("binding:vnic_type")?.unwrap_or_default(),
             profile: Value::Object(profile.flatten().unwrap_or_default().0),
             tags: fields.optional("tags")?.unwrap_or_default(),
+            extras: port_extras::decode(fields, &PortExtras::default())?,
         })
     }
 
-    fn decode_update(fields: &mut Fields<'_>, _: &Self) -> Result<UpdatePort, Fault> {
-        refuse_later(fields)?;
+    fn decode_update(fields: &mut Fields<'_>, old: &Self) -> Result<UpdatePort, Fault> {
+        let (had, extras) = (&old.row.extras.0, port_extras::decode(fields, &old.row.extras.0)?);
         let profile: Option<Option<Opaque>> = fields.optional("binding:profile")?;
         Ok(UpdatePort {
             name: fields.optional("name")?,
@@ -314,6 +325,7 @@ impl Resource for Port {
             host: host_name(fields.patch("binding:host_id")?),
             vnic_type: fields.optional("binding:vnic_type")?,
             profile: profile.map(|profile| Value::Object(profile.unwrap_or_default().0)),
+            extras: Some(extras).filter(|extras| extras != had),
         })
     }
 
@@ -352,13 +364,4 @@ fn host_name(host: Patch<Name>) -> Patch<String> {
         Patch::Set(name) if !name.as_str().is_empty() => Patch::Set(name.into_string()),
         Patch::Set(_) | Patch::Clear => Patch::Clear,
     }
-}
-
-/// What clients send out of habit, and what nothing acts on yet.
-fn refuse_later(fields: &mut Fields<'_>) -> Result<(), Fault> {
-    fields.only(
-        "extra_dhcp_opts",
-        &[json!([]), Value::Null],
-        "extra DHCP options are not supported yet: only [] is accepted",
-    )
 }

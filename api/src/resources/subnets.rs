@@ -18,7 +18,7 @@ use mizar_db::listing::Predicate;
 use mizar_db::resources::network::{self, NetworkRow};
 use mizar_db::resources::subnet::{self, SubnetRow};
 use mizar_db::schema::subnets;
-use mizar_db::sharing::{shared_among, shared_with_all};
+use mizar_db::sharing::{external, external_among, shared_among, shared_with_all};
 use mizar_db::{one_of, sort_key};
 use mizar_domain::cidr::Cidr;
 use mizar_domain::id::{NetworkId, ProjectId, SubnetId};
@@ -39,6 +39,8 @@ pub struct Subnet {
     pub row: SubnetRow,
     /// Its network is shared with the caller's project, or with everybody.
     pub shared: bool,
+    /// Its network may be the outside of routers.
+    pub external: bool,
 }
 
 /// How IPv6 hosts get their addresses.
@@ -178,6 +180,15 @@ fn attributes() -> Vec<Attr> {
             };
             Ok(flag_values(raw)?.into_iter().fold(none, either))
         }),
+        Attr::shown("router:external", bool::schema, |s, out| out.put(&s.external)).about("Its network is.").filter(
+            |raw| {
+                let none: Predicate<subnets::table> = Box::new(false.into_sql::<Nullable<Bool>>());
+                let either = |one: Predicate<subnets::table>, flag: bool| -> Predicate<subnets::table> {
+                    Box::new(one.or(external("subnets.network_id", flag)))
+                };
+                Ok(flag_values(raw)?.into_iter().fold(none, either))
+            },
+        ),
     ]);
     all.extend(standard!(Subnet, subnets, SubnetRow: revision times tags));
     all
@@ -201,6 +212,11 @@ impl Resource for Subnet {
             "subnet-dns-publish-fixed-ip",
             "Subnet DNS publish fixed IP",
             "Subnets may publish names.",
+        ),
+        Extension::stored_only(
+            "subnet-external-network",
+            "Subnet belongs to an external network",
+            "Subnets say whether their network may be the outside of routers.",
         ),
     ];
 
@@ -274,7 +290,13 @@ impl Resource for Subnet {
     async fn complete(conn: &mut AsyncPgConnection, context: &Context, rows: Vec<SubnetRow>) -> QueryResult<Vec<Self>> {
         let networks: Vec<Uuid> = rows.iter().map(|row| row.network_id).collect();
         let shared = shared_among(conn, network::NETWORK, &networks, context.caller.project()).await?;
-        Ok(rows.into_iter().map(|row| Self { shared: shared.contains(&row.network_id), row }).collect())
+        let external = external_among(conn, &networks).await?;
+        let complete = |row: SubnetRow| Self {
+            shared: shared.contains(&row.network_id),
+            external: external.contains(&row.network_id),
+            row,
+        };
+        Ok(rows.into_iter().map(complete).collect())
     }
 
     async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<Option<NetworkRow>, Fault> {
@@ -288,8 +310,8 @@ impl Resource for Subnet {
     }
 
     async fn update(tx: &mut Tx<'_>, network: NetworkRow, old: Self, command: &UpdateSubnet) -> Result<Self, Fault> {
-        let Self { row, shared } = old;
-        Ok(Self { row: subnet::update(tx.conn, &network, row, command).await?, shared })
+        let Self { row, shared, external } = old;
+        Ok(Self { row: subnet::update(tx.conn, &network, row, command).await?, shared, external })
     }
 
     async fn delete(tx: &mut Tx<'_>, network: NetworkRow, old: Self) -> Result<(), Fault> {

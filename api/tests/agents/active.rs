@@ -53,6 +53,7 @@ pub async fn create_port(conn: &mut AsyncPgConnection, host: u32, number: u32) -
         port_security: true,
         admin_up: true,
         set: None,
+        dhcp_options: Vec::new(),
         host: Some(host),
         moved_from: None,
     };

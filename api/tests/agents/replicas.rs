@@ -16,6 +16,7 @@ use mizar_domain::id::{NetworkId, PortId, ProjectId, SubnetId};
 use mizar_domain::network::{CreateNetwork, NetworkExtras};
 use mizar_domain::patch::Patch;
 use mizar_domain::port::{CreatePort, UpdatePort, VnicType};
+use mizar_domain::port_extras::PortExtras;
 use mizar_domain::subnet::{CreateSubnet, SubnetExtras};
 use mizar_domain::text::{Name, Tags};
 use mizar_wire::sync::PortWiring;
@@ -104,6 +105,7 @@ fn new_port(network: &Network, host: &str) -> CreatePort {
         vnic_type: VnicType::Normal,
         profile: serde_json::json!({}),
         tags: Tags::default(),
+        extras: PortExtras::default(),
     }
 }
 

@@ -18,7 +18,8 @@ use std::path::Path;
 async fn objects(cloud: &Cloud, owner: &Client) -> anyhow::Result<()> {
     cloud.host("h1", 1500, 1).await?;
     let (network, _) = owner.network("10.0.0.0/24").await?;
-    owner.make("port", json!({"network_id": network["id"]})).await?;
+    let port = owner.make("port", json!({"network_id": network["id"], "device_owner": "compute:nova"})).await?;
+    cloud.admin().await?.update("port", &port, json!({"binding:host_id": "h1"})).await?.ok(200)?;
     let nobody = uuid::Uuid::nil().simple().to_string();
     let policy = json!({"object_type": "network", "object_id": network["id"], "target_tenant": nobody, "action": "access_as_shared"});
     owner.post("/v2.0/rbac-policies", &json!({ "rbac_policy": policy })).await?.ok(201)?;
@@ -50,7 +51,7 @@ async fn target(admin: &Client, owner: &Client, path: &str) -> anyhow::Result<St
                 let list = list.with_context(|| format!("{target} is no list"))?;
                 let own = list.iter().find(|object| object["project_id"] == owner.project.as_str());
                 let object = own.or(list.first()).with_context(|| format!("no object below {target}: add one"))?;
-                let id = object["id"].as_str().or(object["network_id"].as_str());
+                let id = object["id"].as_str().or(object["network_id"].as_str()).or(object["host"].as_str());
                 id.with_context(|| format!("no id below {target}"))?.to_owned()
             }
         };

@@ -41,7 +41,9 @@ impl World {
 #[tokio::test]
 async fn a_floating_ip_takes_an_address_outside_and_stands_for_a_port() -> anyhow::Result<()> {
     let w = world().await?;
-    let free = w.made(json!({"description": "d", "tags": ["a"]})).await?;
+    let free = w.made(json!({"description": "d", "tags": ["a"], "dns_name": "Web", "dns_domain": "a.org."})).await?;
+    assert_eq!((&free["dns_name"], &free["dns_domain"]), (&json!("web"), &json!("a.org.")));
+    assert_eq!(w.floating(json!({"dns_name": "a..b"})).await?.fault(), (400, "HTTPBadRequest"));
     for name in ["port_id", "fixed_ip_address", "router_id", "port_details"] {
         assert_eq!(free[name], Value::Null, "{name}");
     }

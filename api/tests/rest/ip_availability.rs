@@ -25,8 +25,16 @@ async fn a_network_says_how_many_addresses_it_has_and_how_many_are_used() -> any
     assert_eq!((&shown["total_ips"], &shown["used_ips"]), (&json!(258), &json!(3)));
     let mut subnets = shown["subnet_ip_availability"].as_array().cloned().unwrap_or_default();
     subnets.sort_by_key(|subnet| subnet["cidr"].to_string());
-    let of = |subnet: &serde_json::Value, cidr, total, used| json!({"subnet_id": subnet["id"], "subnet_name": "", "cidr": cidr, "ip_version": 4, "total_ips": total, "used_ips": used});
-    assert_eq!(subnets, [of(&subnet, "10.0.0.0/24", 253, 2), of(&second, "10.0.1.0/24", 5, 1)]);
+    let details = |total, of_pools, used, used_of_pools| {
+        json!({"total_ips_in_subnet": total, "total_ips_in_allocation_pool": of_pools, "used_ips_in_subnet": used,
+            "used_ips_in_allocation_pool": used_of_pools})
+    };
+    let of = |subnet: &serde_json::Value, cidr, total, used, used_of_pools| {
+        json!({"subnet_id": subnet["id"], "subnet_name": "", "cidr": cidr, "ip_version": 4, "total_ips": total,
+            "used_ips": used, "ip_availability_details": details(254, total, used, used_of_pools)})
+    };
+    assert_eq!(subnets, [of(&subnet, "10.0.0.0/24", 253, 2, 2), of(&second, "10.0.1.0/24", 5, 1, 0)]);
+    assert_eq!(shown["ip_availability_details"], details(508, 258, 3, 2));
     Ok(())
 }
 

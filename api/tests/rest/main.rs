@@ -32,6 +32,8 @@ mod openapi;
 mod openstack_client;
 mod openstack_operator;
 mod operator;
+mod port_bindings;
+mod port_extras;
 mod port_groups;
 mod ports;
 mod program;

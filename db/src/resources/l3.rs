@@ -19,6 +19,7 @@ use ipnet::IpNet;
 use mizar_domain::id::{PortId, ProjectId};
 use mizar_domain::ipam::FixedIpRequest;
 use mizar_domain::port::{CreatePort, UpdatePort, VnicType};
+use mizar_domain::port_extras::PortExtras;
 use mizar_domain::text::{Name, Tags};
 use uuid::Uuid;
 
@@ -254,12 +255,14 @@ pub async fn make_port(conn: &mut AsyncPgConnection, ledger: &mut Ledger, wish: 
         vnic_type: VnicType::default(),
         profile: serde_json::json!({}),
         tags: Tags::default(),
+        extras: PortExtras::default(),
     };
     let mut made = port_commands::create(conn, ledger, Visibility::All, &[command]).await?;
     made.pop().ok_or_else(|| Failure::not_found(ObjectKind::Network, wish.network))
 }
 
-async fn hold(conn: &mut AsyncPgConnection, id: Uuid) -> Result<(NetworkRow, Port), Failure> {
+/// Locks a port and its network, and reads both, whoever sees them.
+pub async fn hold(conn: &mut AsyncPgConnection, id: Uuid) -> Result<(NetworkRow, Port), Failure> {
     let missing = || Failure::not_found(ObjectKind::Port, id);
     let network = port_commands::lock(conn, id).await?.ok_or_else(missing)?;
     let row = ports::table.find(id).select(PortRow::as_select()).first(conn).await?;

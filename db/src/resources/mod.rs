@@ -10,7 +10,9 @@ pub mod host;
 pub mod l3;
 pub mod network;
 pub mod port;
+pub mod port_binding;
 pub mod port_commands;
+pub mod port_extras;
 pub mod role;
 pub mod security_group;
 pub mod subnet;
@@ -20,6 +22,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 use ipnet::IpNet;
 use mizar_domain::network::{DeleteNetworkError, NetworkError};
 use mizar_domain::port::PortError;
+use mizar_domain::port_binding::BindingError;
 use mizar_domain::subnet::{DeleteSubnetError, SubnetError};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -85,6 +88,9 @@ pub enum Failure {
     /// The domain says no.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// The domain says no.
+    #[error(transparent)]
+    Binding(#[from] BindingError),
     /// Others were faster so many times that giving up is kinder than going on.
     #[error("too many requests want the same addresses at once; try again")]
     Contended,

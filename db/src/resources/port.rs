@@ -1,9 +1,10 @@
 //! Ports: rows and how they read.
 
 use super::address::FixedIpRow;
+use super::port_extras::Extras;
 use super::{Failure, ObjectKind, ipv4};
 use crate::listing::{Listed, Predicate, Visibility, parse_all};
-use crate::schema::{port_ips, port_security_groups, ports};
+use crate::schema::{networks, port_ips, port_security_groups, ports};
 use crate::sharing::on_own_network;
 use chrono::{DateTime, Utc};
 use diesel::dsl::{self, exists};
@@ -16,7 +17,7 @@ use mizar_domain::mac::Mac;
 use mizar_domain::model::{self, AddressPair};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use uuid::Uuid;
 
@@ -52,6 +53,7 @@ pub struct PortRow {
     pub vif_details: Value,
     pub profile: Value,
     pub group_set: i32,
+    pub extras: Extras,
     pub tags: Vec<String>,
     pub revision_number: i64,
     pub created_at: DateTime<Utc>,
@@ -101,7 +103,7 @@ impl Listed for PortRow {
     }
 }
 
-/// A port with its addresses and security groups.
+/// A port with its addresses, its security groups and what its names need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {
     /// The row.
@@ -110,6 +112,8 @@ pub struct Port {
     pub fixed_ips: Vec<FixedIpRow>,
     /// In the order of their ids.
     pub security_groups: Vec<Uuid>,
+    /// Its network's, if its own name is in that domain; otherwise empty.
+    pub network_domain: String,
 }
 
 /// Adds the addresses and the groups, for any number of ports in one query each.
@@ -126,11 +130,24 @@ pub async fn complete(conn: &mut AsyncPgConnection, rows: Vec<PortRow>) -> Query
         .select((port_security_groups::port_id, port_security_groups::security_group_id))
         .load(conn)
         .await?;
-    Ok(join(rows, addresses, groups))
+    let named = rows.iter().filter(|row| row.extras.0.is_named_by_network());
+    let named: BTreeSet<Uuid> = named.map(|row| row.network_id).collect();
+    let domains = if named.is_empty() {
+        BTreeMap::new()
+    } else {
+        let wanted = networks::table.filter(networks::id.eq_any(named)).select((networks::id, networks::dns_domain));
+        wanted.load(conn).await?.into_iter().collect()
+    };
+    Ok(join(rows, addresses, groups, &domains))
 }
 
-/// Puts addresses and groups to their ports.
-pub(super) fn join(rows: Vec<PortRow>, mut addresses: Vec<FixedIpRow>, groups: Vec<(Uuid, Uuid)>) -> Vec<Port> {
+/// Puts addresses, groups and the domains of networks to their ports.
+pub(super) fn join(
+    rows: Vec<PortRow>,
+    mut addresses: Vec<FixedIpRow>,
+    groups: Vec<(Uuid, Uuid)>,
+    domains: &BTreeMap<Uuid, String>,
+) -> Vec<Port> {
     addresses.sort_by_key(|address| (address.port_id, address.position));
     let mut by_port: BTreeMap<Uuid, Vec<FixedIpRow>> = BTreeMap::new();
     for address in addresses {
@@ -144,7 +161,8 @@ pub(super) fn join(rows: Vec<PortRow>, mut addresses: Vec<FixedIpRow>, groups: V
         let fixed_ips = by_port.remove(&row.id).unwrap_or_default();
         let mut security_groups = groups_of.remove(&row.id).unwrap_or_default();
         security_groups.sort_unstable();
-        Port { row, fixed_ips, security_groups }
+        let network_domain = row.domain_of(domains.get(&row.network_id));
+        Port { row, fixed_ips, security_groups, network_domain }
     };
     rows.into_iter().map(whole).collect()
 }
@@ -153,6 +171,11 @@ impl PortRow {
     /// Its MAC address.
     pub const fn mac(&self) -> Mac {
         Mac(self.mac)
+    }
+
+    /// The domain of its network, if its name is in that.
+    pub(super) fn domain_of(&self, network: Option<&String>) -> String {
+        network.filter(|_| self.extras.0.is_named_by_network()).cloned().unwrap_or_default()
     }
 
     /// Its allowed address pairs.
@@ -259,6 +282,7 @@ impl Port {
             port_security: row.port_security_enabled,
             admin_up: row.admin_state_up,
             set: None,
+            dhcp_options: row.extras.0.told(),
             host: row.host.map(i32::cast_unsigned),
             moved_from: row.moved_from.map(i32::cast_unsigned),
         })

@@ -3,8 +3,9 @@
 use super::address::{FixedIpRow, Wanted, assign};
 use super::network::{Hold, NetworkRow};
 use super::port::{Port, PortRow, join, stored_pairs};
+use super::port_extras::Extras;
 use super::subnet::SubnetRow;
-use super::{Failure, ObjectKind, inet, l3, network, security_group, violated};
+use super::{Failure, ObjectKind, inet, l3, network, port_binding, security_group, violated};
 use crate::entries;
 use crate::ledger::Ledger;
 use crate::listing::Visibility;
@@ -48,11 +49,12 @@ struct NewPort {
     vif_type: &'static str,
     vif_details: Value,
     profile: Value,
+    extras: Extras,
     tags: Vec<String>,
 }
 
 /// What Nova reads about a bound interface: anti-spoofing is the data plane's work.
-fn vif_details(binding: &Binding) -> Value {
+pub(super) fn vif_details(binding: &Binding) -> Value {
     match binding {
         Binding::Bound(_) => json!({"port_filter": true, "connectivity": "l3"}),
         Binding::Unbound | Binding::Failed(_) => json!({}),
@@ -87,7 +89,10 @@ async fn surroundings(
     Ok(all)
 }
 
-async fn host_facts(conn: &mut AsyncPgConnection, names: BTreeSet<&str>) -> QueryResult<BTreeMap<String, HostFacts>> {
+pub(super) async fn host_facts(
+    conn: &mut AsyncPgConnection,
+    names: BTreeSet<&str>,
+) -> QueryResult<BTreeMap<String, HostFacts>> {
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -177,7 +182,8 @@ pub async fn create(
     let rows = insert(conn, commands, new).await?;
     let addresses = assign(conn, &wanted).await?;
     let groups = security_group::join_groups(conn, ledger, &joining).await?;
-    let made = join(rows, addresses, groups);
+    let domains = around.iter().map(|(id, around)| (*id, around.network.dns_domain.clone())).collect();
+    let made = join(rows, addresses, groups, &domains);
 
     let mut writes = Vec::new();
     for port in &made {
@@ -230,6 +236,7 @@ fn new_port(
         vif_type: binding.vif_type(),
         vif_details: vif_details(&binding),
         profile: command.profile.clone(),
+        extras: Extras(command.extras.clone()),
         tags: command.tags.clone().into_vec(),
     })
 }
@@ -259,7 +266,7 @@ async fn insert(
             }
             many => {
                 let mut rows = Vec::with_capacity(many.len());
-                // 21 columns each; the protocol counts at most 65,535 parameters.
+                // 22 columns each; the protocol counts at most 65,535 parameters.
                 for chunk in many.chunks(1000) {
                     let statement = diesel::insert_into(ports::table)
                         .values(chunk)
@@ -312,7 +319,7 @@ pub async fn update(
         check_foreign_update(&old, command)?;
     }
     let was = old.model(around.network.vni, &around.spaces)?;
-    let Port { row: before, fixed_ips, security_groups } = old;
+    let Port { row: before, fixed_ips, security_groups, .. } = old;
     let mut row = changed(&before, command)?;
     check_groups(command, security_groups.len(), row.port_security_enabled)?;
     let now = database_now(conn).await?;
@@ -320,7 +327,7 @@ pub async fn update(
     row.revision_number += 1;
     row.updated_at = now;
 
-    let held = Port { row: before.clone(), fixed_ips, security_groups };
+    let held = Port { row: before.clone(), fixed_ips, security_groups, network_domain: String::new() };
     let fixed_ips = match &command.fixed_ips {
         None => held.fixed_ips.clone(),
         Some(requests) => {
@@ -341,11 +348,15 @@ pub async fn update(
         Some("ports_mac") => PortError::MacInUse { network: row.network_id.into(), mac: row.mac() }.into(),
         _ => Failure::from(error),
     })?;
+    if row.host_name != before.host_name {
+        port_binding::arrived(conn, &row).await?;
+    }
     let security_groups = match &command.security_groups {
         None => held.security_groups,
         Some(groups) => security_group::exchange(conn, &held, groups).await?,
     };
-    let port = Port { row, fixed_ips, security_groups };
+    let network_domain = row.domain_of(Some(&around.network.dns_domain));
+    let port = Port { row, fixed_ips, security_groups, network_domain };
     let is = port.model(around.network.vni, &around.spaces)?;
     entries::apply(conn, &mizar_compile::update(Object::Port(&was), Object::Port(&is))).await?;
     Ok(port)
@@ -387,6 +398,9 @@ fn changed(before: &PortRow, command: &UpdatePort) -> Result<PortRow, Failure> {
     }
     if let Some(profile) = &command.profile {
         row.profile = profile.clone();
+    }
+    if let Some(extras) = &command.extras {
+        row.extras = Extras(extras.clone());
     }
     row.admin_state_up = command.admin_up.unwrap_or(row.admin_state_up);
     if row.admin_state_up != before.admin_state_up && row.host.is_some() {

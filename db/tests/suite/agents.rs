@@ -131,6 +131,7 @@ impl World {
             port_security: true,
             admin_up: true,
             set: None,
+            dhcp_options: Vec::new(),
             host: Some(hosts[0].cast_unsigned()),
             moved_from: None,
         };

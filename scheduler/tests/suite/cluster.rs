@@ -18,6 +18,7 @@ use mizar_domain::id::{NetworkId, PortId, ProjectId, SubnetId};
 use mizar_domain::network::{CreateNetwork, NetworkExtras};
 use mizar_domain::patch::Patch;
 use mizar_domain::port::{CreatePort, UpdatePort, VnicType};
+use mizar_domain::port_extras::PortExtras;
 use mizar_domain::subnet::{CreateSubnet, SubnetExtras};
 use mizar_domain::text::{Name, Tags};
 use mizar_scheduler::Settings;
@@ -197,6 +198,7 @@ impl Cloud {
             vnic_type: VnicType::Normal,
             profile: serde_json::json!({}),
             tags: Tags::default(),
+            extras: PortExtras::default(),
         };
         let commands: Vec<CreatePort> = (0..count).map(|_| command()).collect();
         let mut conn = self.connect().await?;

@@ -1,0 +1,2 @@
+DROP VIEW port_bindings;
+DROP TABLE inactive_bindings;

@@ -1,0 +1,1 @@
+ALTER TABLE floatingips DROP COLUMN dns_name, DROP COLUMN dns_domain;
