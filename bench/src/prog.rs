@@ -16,6 +16,7 @@ use mizar_dataplane_tests::{
     frame::{self, Ip},
     host::{REDIRECT, UPLINK, XDP_REDIRECT},
     pod::Plain,
+    policy::{Remote, Rule},
     world::Port,
 };
 
@@ -32,9 +33,12 @@ const HEAD: usize = 160;
 const PAYLOAD: [u8; 160] = [0x61; 160];
 const REPEAT: u32 = 100_000;
 
+/// Set of the ports that have rules.
+const SET: u32 = 1;
+
 /// One row of the table.
 struct Case {
-    name: &'static str,
+    name: String,
     aim: Option<u32>,
     host: u32,
     program: &'static str,
@@ -45,8 +49,19 @@ struct Case {
     verdict: i32,
 }
 
-/// Hosts: 1 sender, 2 receiver, 3 bouncer, 4 divider.
-fn world() -> Result<(World, Port, Port, Port)> {
+/// `many` rules, of which the one that matters is found last: by the prefix of an address.
+fn rules(many: usize) -> Vec<Rule> {
+    let matters = Rule::ingress(17, (53, 53)).from(Remote::Prefix([10, 0, 0, 0], 16));
+    let other = |n: u16| match n % 3 {
+        0 => Rule::ingress(6, (n, n + n / 7)).from(Remote::Set(1_000 + u32::from(n))),
+        1 => Rule::ingress(6, (n, n + n / 7)),
+        _ => Rule::ingress(17, (n, n)).from(Remote::Prefix([192, 168, (n >> 8) as u8, n as u8], 32)),
+    };
+    [matters, Rule::ALL_OUT].into_iter().chain((100..).take(many.saturating_sub(2)).map(other)).collect()
+}
+
+/// Hosts: 1 sender, 2 receiver, 3 bouncer, 4 divider. With rules, or without port security.
+fn world(many: Option<usize>) -> Result<(World, Port, Port, Port)> {
     let mut w = World::new_with(4, |loader| {
         // The bench makes a new flow with every packet of its miss.
         loader.override_global("NEW_FLOW_RATE", &u32::MAX, true).override_global("NEW_FLOW_BURST", &u32::MAX, true);
@@ -54,13 +69,28 @@ fn world() -> Result<(World, Port, Port, Port)> {
     w.subnet(99, 7, [10, 0, 0, 0], &[[3, 0]])?;
     w.subnet(99, 8, [10, 0, 1, 0], &[[3, 0]])?;
     w.dividers(99, &[[4, 0]])?;
-    let a = w.port(1, 11, 7, 5)?;
-    let b = w.port(2, 12, 7, 6)?;
-    let c = w.port(2, 13, 8, 6)?;
+    if let Some(many) = many {
+        w.rules(SET, 1, &rules(many))?;
+    }
+    let mut port = |host, ep_id, subnet, last| match many {
+        Some(_) => w.port_of(SET, host, ep_id, subnet, last),
+        None => w.port(host, ep_id, subnet, last),
+    };
+    let (a, b, c) = (port(1, 11, 7, 5)?, port(2, 12, 7, 6)?, port(2, 13, 8, 6)?);
+    for number in 1..=w.hosts() {
+        let host = w.host(number);
+        for program in ["bench_endpoint_egress", "bench_uplink_tcx", "bench_undo_write", "bench_undo_room"] {
+            host.load_tcx(program)?;
+        }
+        for program in ["bench_uplink_xdp", "bench_undo_xdp"] {
+            host.load_xdp(program)?;
+        }
+    }
     Ok((w, a, b, c))
 }
 
-fn cases(w: &mut World, a: &Port, b: &Port, c: &Port) -> Result<Vec<Case>> {
+fn cases(w: &mut World, many: Option<usize>, a: &Port, b: &Port, c: &Port) -> Result<Vec<Case>> {
+    let named = |name: &str| many.map_or(name.to_owned(), |many| format!("{name}, {many} rules"));
     let udp = |to: &Port, sport: u16| a.frame(Ip::udp(a.address, to.address, sport, 53, &PAYLOAD));
     let known = udp(b, 1000);
     w.send(a, &known)?;
@@ -71,7 +101,7 @@ fn cases(w: &mut World, a: &Port, b: &Port, c: &Port) -> Result<Vec<Case>> {
     let near = w.send(a, &udp(b, 2000))?.wire[0].clone();
     let far = w.send(a, &udp(c, 2000))?.wire[0].clone();
     let egress = |name, frame, room, forget, aim| Case {
-        name,
+        name: named(name),
         aim,
         host: 1,
         program: "bench_endpoint_egress",
@@ -82,7 +112,7 @@ fn cases(w: &mut World, a: &Port, b: &Port, c: &Port) -> Result<Vec<Case>> {
         verdict: REDIRECT,
     };
     let uplink = |name, host, program, frame, room, verdict, aim| Case {
-        name,
+        name: named(name),
         aim,
         host,
         program,
@@ -142,23 +172,19 @@ pub fn run(rounds: usize, only: &str) -> Result<()> {
     // The kernel takes interface numbers of the calling thread's namespace, and the world makes
     // one: so this thread is the bench's own.
     std::thread::spawn(move || {
-        let (mut w, a, b, c) = world()?;
-        for number in 1..=4 {
-            let host = w.host(number);
-            for program in ["bench_endpoint_egress", "bench_uplink_tcx", "bench_undo_write", "bench_undo_room"] {
-                host.load_tcx(program)?;
-            }
-            for program in ["bench_uplink_xdp", "bench_undo_xdp"] {
-                host.load_xdp(program)?;
-            }
+        let mut worlds = Vec::new();
+        let mut cases = Vec::new();
+        for many in [None, Some(10), Some(1_000)] {
+            let (mut w, a, b, c) = world(many)?;
+            let here = self::cases(&mut w, many, &a, &b, &c)?.into_iter().filter(|case| case.name.contains(&only));
+            cases.extend(here.map(|case| (worlds.len(), case)));
+            worlds.push(w);
         }
-        let mut cases = cases(&mut w, &a, &b, &c)?;
-        cases.retain(|case| case.name.contains(&only));
         ensure!(!cases.is_empty(), "no case is named like {only}");
         let mut measured = vec![(Vec::with_capacity(rounds), Vec::with_capacity(rounds)); cases.len()];
         for _ in 0..rounds {
-            for (case, (whole, undo)) in cases.iter().zip(&mut measured) {
-                let (w, u) = measure(&mut w, case).with_context(|| case.name)?;
+            for ((world, case), (whole, undo)) in cases.iter().zip(&mut measured) {
+                let (w, u) = measure(&mut worlds[*world], case).with_context(|| case.name.clone())?;
                 whole.push(w);
                 undo.push(u);
             }
@@ -169,11 +195,11 @@ pub fn run(rounds: usize, only: &str) -> Result<()> {
         let rows: Vec<Vec<String>> = cases
             .iter()
             .zip(&values)
-            .map(|(case, values)| {
+            .map(|((_, case), values)| {
                 let aim = case.aim.map_or(String::new(), |aim| {
                     format!("< {aim}{}", if median(values) < f64::from(aim) { "" } else { ", missed" })
                 });
-                vec![case.name.to_owned(), spread(values), aim]
+                vec![case.name.clone(), spread(values), aim]
             })
             .collect();
         println!("{}; {rounds} rounds of {REPEAT} packets of 202 bytes", machine::describe());
