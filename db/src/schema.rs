@@ -134,6 +134,7 @@ table! {
         port_security_enabled -> Bool,
         dns_domain -> Text,
         availability_zone_hints -> Array<Text>,
+        qos_policy_id -> Nullable<Uuid>,
         tags -> Array<Text>,
         revision_number -> Int8,
         created_at -> Timestamptz,
@@ -244,6 +245,20 @@ table! {
     port_security_groups (port_id, security_group_id) {
         port_id -> Uuid,
         security_group_id -> Uuid,
+    }
+}
+
+table! {
+    port_qos_policies (port_id) {
+        port_id -> Uuid,
+        qos_policy_id -> Uuid,
+    }
+}
+
+table! {
+    trunk_ports (port_id) {
+        port_id -> Uuid,
+        trunk_id -> Uuid,
     }
 }
 
@@ -376,6 +391,8 @@ allow_tables_to_appear_in_same_query!(
     ports,
     port_ips,
     port_security_groups,
+    port_qos_policies,
+    trunk_ports,
     entries,
     subscriptions,
     includes,

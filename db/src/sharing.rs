@@ -78,7 +78,12 @@ pub fn shared_with<T: 'static>(id: &'static str, object_type: &'static str, proj
 
 /// On a network of the project. `id` is the column that holds the network's id.
 pub fn on_own_network<T: 'static>(id: &'static str, project: Uuid) -> Predicate<T> {
-    let before = format!("{id} = ANY (ARRAY(SELECT own.id FROM networks own WHERE own.project_id = ");
+    below_own(id, "networks", project)
+}
+
+/// Below an object of the project. `id` is the column that holds that object's id, `table` where it is.
+pub fn below_own<T: 'static>(id: &'static str, table: &'static str, project: Uuid) -> Predicate<T> {
+    let before = format!("{id} = ANY (ARRAY(SELECT own.id FROM {table} own WHERE own.project_id = ");
     Box::new(OfProject { before, project, after: "))" })
 }
 

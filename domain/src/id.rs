@@ -69,4 +69,6 @@ ids! {
     SecurityGroupId,
     /// An address group.
     AddressGroupId,
+    /// A QoS policy.
+    QosPolicyId,
 }

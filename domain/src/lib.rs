@@ -18,6 +18,7 @@ pub mod pool;
 pub mod port;
 pub mod port_binding;
 pub mod port_extras;
+pub mod qos;
 pub mod security_group;
 pub mod subnet;
 pub mod subnet_pool;

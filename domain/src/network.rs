@@ -1,7 +1,8 @@
 //! Commands on networks and their rules.
 
 use crate::dns::DnsDomain;
-use crate::id::{NetworkId, PortId, ProjectId};
+use crate::id::{NetworkId, PortId, ProjectId, QosPolicyId};
+use crate::patch::Patch;
 use crate::text::{Name, Tags};
 use crate::vni::Vni;
 use mizar_abi::MTU_OVERHEAD;
@@ -13,6 +14,8 @@ pub struct NetworkExtras {
     pub dns_domain: DnsDomain,
     /// Zones in which it is wanted; it is in all.
     pub zone_hints: Vec<String>,
+    /// QoS policy of its ports.
+    pub qos_policy: Option<QosPolicyId>,
 }
 
 /// Makes a network.
@@ -63,6 +66,8 @@ pub struct UpdateNetwork {
     pub port_security: Option<bool>,
     /// Domain of its ports' names.
     pub dns_domain: Option<DnsDomain>,
+    /// QoS policy of its ports.
+    pub qos_policy: Patch<QosPolicyId>,
 }
 
 /// Why a network cannot be made or changed.

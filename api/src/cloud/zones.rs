@@ -5,6 +5,7 @@ use super::{at, select};
 use crate::app::App;
 use crate::frame::caller::{Access, Caller};
 use crate::frame::fault::Fault;
+use crate::frame::query::parameters;
 use actix_web::web::ServiceConfig;
 use actix_web::{HttpRequest, HttpResponse, web};
 use mizar_db::resources::host;
@@ -32,7 +33,7 @@ async fn zones(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Res
     let zones = host::zones(&mut conn, app.settings.lease).await?;
     let view = |(name, lives): (String, bool)| json!({"name": name, "resource": "network", "state": STATES[usize::from(!lives)]});
     let zones: Vec<Value> = zones.into_iter().map(view).collect();
-    let zones = select(zones, request.query_string(), &ZONE_FILTERS)?;
+    let zones = select(zones, &parameters(request.query_string())?, &ZONE_FILTERS)?;
     Ok(HttpResponse::Ok().json(json!({ "availability_zones": zones })))
 }
 
@@ -40,6 +41,6 @@ async fn providers(caller: Caller, request: HttpRequest) -> Result<HttpResponse,
     if !caller.has(Access::Reader) {
         return Err(Fault::forbidden("get_service_provider"));
     }
-    let none = select(Vec::new(), request.query_string(), &PROVIDER_FILTERS)?;
+    let none = select(Vec::new(), &parameters(request.query_string())?, &PROVIDER_FILTERS)?;
     Ok(HttpResponse::Ok().json(json!({ "service_providers": none })))
 }

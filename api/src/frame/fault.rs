@@ -15,6 +15,7 @@ use mizar_domain::network::{DeleteNetworkError, NetworkError};
 use mizar_domain::pool::PoolError as RangeError;
 use mizar_domain::port::PortError;
 use mizar_domain::port_binding::BindingError;
+use mizar_domain::qos::RuleConflict;
 use mizar_domain::security_group::RuleError;
 use mizar_domain::subnet::{DeleteSubnetError, SubnetError};
 use mizar_domain::subnet_pool::SubnetPoolError;
@@ -347,6 +348,16 @@ impl Refusal for RuleError {
             Self::Remotes => "SecurityGroupMultipleRemoteEntites",
         };
         (StatusCode::BAD_REQUEST, kind)
+    }
+}
+
+impl Refusal for RuleConflict {
+    fn class(&self) -> (StatusCode, &'static str) {
+        let kind = match self {
+            Self::Again { .. } => "QoSRulesConflict",
+            Self::Contradiction { .. } => "QoSRuleParameterConflict",
+        };
+        (StatusCode::CONFLICT, kind)
     }
 }
 

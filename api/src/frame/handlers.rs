@@ -36,9 +36,15 @@ pub fn base<R: Resource>() -> String {
 
 /// Mounts a resource below /v2.0.
 pub fn mount<R: Resource>(config: &mut web::ServiceConfig) {
+    mount_at::<R>(config, &base::<R>());
+    if let Some(path) = R::ALSO {
+        mount_at::<R>(config, &format!("/v2.0/{path}"));
+    }
+}
+
+fn mount_at<R: Resource>(config: &mut web::ServiceConfig, base: &str) {
     let operations = R::OPERATIONS;
-    let base = base::<R>();
-    let mut collection = web::resource([base.clone(), format!("{base}/"), format!("{base}.json")])
+    let mut collection = web::resource([base.to_owned(), format!("{base}/"), format!("{base}.json")])
         .default_service(web::to(method_not_allowed))
         .get(index::<R>);
     if operations.create.is_some() {

@@ -59,7 +59,8 @@ fn find<'c, P: Resource>(
     .boxed()
 }
 
-fn hold<P: Resource>(conn: &mut AsyncPgConnection, id: Uuid) -> BoxFuture<'_, Result<(), Fault>> {
+/// Locks an object and raises its revision, because something below it changes.
+pub fn hold<P: Resource>(conn: &mut AsyncPgConnection, id: Uuid) -> BoxFuture<'_, Result<(), Fault>> {
     async move {
         P::lock(conn, id).await?.ok_or_else(|| P::missing(&id.to_string()))?;
         let sql =

@@ -147,6 +147,11 @@ pub trait Plain: Stored {
         std::future::ready(Ok(()))
     }
 
+    /// Whether a locked row may stop being shared with everybody, as it just did.
+    fn after_unsharing(_tx: &mut Tx<'_>, _row: &Self) -> impl Future<Output = Result<(), Fault>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Whether a locked row may be deleted; deletes what goes with it.
     fn before_delete(_tx: &mut Tx<'_>, _old: &Item<Self>) -> impl Future<Output = Result<(), Fault>> + Send {
         std::future::ready(Ok(()))
@@ -290,6 +295,9 @@ impl<R: Plain> Resource for Item<R> {
         let row = R::store(tx.conn, &row).await.map_err(|error| refused(error, &row))?;
         if let (Some(object_type), Some(shared), Some(project)) = (R::SHARED_AS, draft.shared, row.project()) {
             sharing::share_with_all(tx.conn, &mut tx.ledger, object_type, row.id(), project, shared).await?;
+            if old.shared && !shared {
+                R::after_unsharing(tx, &row).await?;
+            }
         }
         R::after_update(tx, &old, &row).await?;
         Self::complete(tx.conn, tx.context, vec![row])

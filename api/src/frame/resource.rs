@@ -97,6 +97,8 @@ pub trait Resource: Sized + Send + Sync + 'static {
     const PLURAL: &'static str;
     /// Path below /v2.0, or below the parent.
     const PATH: &'static str = Self::PLURAL;
+    /// Another path that reaches the same, where servers and their documentation say different ones.
+    const ALSO: Option<&'static str> = None;
     /// As error types and messages begin: `Port`.
     const KIND: &'static str;
     /// Error type of what is not there.

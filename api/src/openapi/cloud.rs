@@ -1,7 +1,7 @@
 //! The operations on quotas, availability zones and service providers.
 
 use super::parts::{Document, WRITE_FAILURES, answer, body, empty, envelope, named, neutron, path, query};
-use crate::cloud::{quotas, zones};
+use crate::cloud::{quotas, rule_types, zones};
 use crate::frame::decode::{Decode, plain};
 use crate::frame::quota::Quotas;
 use crate::frame::standard::project_schema;
@@ -56,6 +56,7 @@ pub fn document(document: &mut Document) {
         list = list.parameter(query(name, plain(Type::String).into(), "Filter"));
     }
     document.operation(HttpMethod::Get, "/v2.0/availability_zones", list.build());
+    rule_types(document);
     let providers = envelope("service_providers", Array::new(texts(&["service_type", "name"])));
     let mut list = neutron("discovery", "list_service_providers".into(), "None: services have one provider", LIST)
         .response("200", answer("They", providers));
@@ -63,6 +64,25 @@ pub fn document(document: &mut Document) {
         list = list.parameter(query(name, plain(Type::String).into(), "Filter"));
     }
     document.operation(HttpMethod::Get, "/v2.0/service-providers", list.build());
+}
+
+fn rule_types(document: &mut Document) {
+    document.tag("rule_types", "Kinds of QoS rules.");
+    let mut list = neutron("rule_types", "list_rule_types".into(), "The kinds of QoS rules", LIST)
+        .response("200", answer("They", envelope("rule_types", Array::new(texts(&["type"])))));
+    for name in rule_types::FILTERS {
+        list = list.parameter(query(name, plain(Type::String).into(), "Filter"));
+    }
+    for name in rule_types::SETS {
+        list = list.parameter(query(name, bool::schema(), "Every type is of this set"));
+    }
+    document.operation(HttpMethod::Get, "/v2.0/qos/rule-types", list.build());
+    let one = texts(&["type"]).property("drivers", Array::new(plain(Type::Object))).required("drivers");
+    let failures = &[(403, "Not allowed"), (404, "There is no such type")];
+    let show = neutron("rule_types", "show_rule_type".into(), "Which drivers act on a kind of QoS rules", failures)
+        .parameter(path("rule_type", "Its name"))
+        .response("200", answer("It", envelope("rule_type", one)));
+    document.operation(HttpMethod::Get, "/v2.0/qos/rule-types/{rule_type}", show.build());
 }
 
 fn quota(document: &mut Document) {

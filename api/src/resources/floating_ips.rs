@@ -1,6 +1,7 @@
 //! Floating IPs: addresses of an external network that stand for addresses of ports.
 
 use super::l3::{DOWN, bad_request};
+use super::qos_use;
 use crate::frame::attribute::Attribute;
 use crate::frame::caller::Access;
 use crate::frame::decode::Decode as _;
@@ -44,6 +45,7 @@ stored! {
         port_id: Option<Uuid> as Nullable<Uuid>,
         fixed_ip_address: Option<IpNet> as Nullable<Inet>,
         router_id: Option<Uuid> as Nullable<Uuid>,
+        qos_policy_id: Option<Uuid> as Nullable<Uuid>,
         status: String as Text,
         dns_name: String as Text,
         dns_domain: String as Text,
@@ -112,6 +114,7 @@ impl Plain for FloatingIp {
             Attr::shown("dns_domain", DnsDomain::schema, |ip, out| out.put(&ip.row.dns_domain))
                 .about("Stored; nothing is published yet.")
                 .post(),
+            Attr::shown("qos_policy_id", Option::<Uuid>::schema, |ip, out| out.put(&ip.row.qos_policy_id)).writable(),
             Attr::shown("port_details", details_schema, |ip, out| out.put(&ip.more.as_ref().map(details))),
         ]);
         all.extend(standard!(Item<FloatingIp>, floatingips, FloatingIp: revision times tags));
@@ -135,6 +138,7 @@ impl Plain for FloatingIp {
             floating_network_id: fields.required("floating_network_id")?,
             floating_ip_address: address.map_or_else(IpNet::default, |address| IpNet::from(IpAddr::V4(address))),
             subnet_id: fields.optional::<Option<Uuid>>("subnet_id")?.flatten(),
+            qos_policy_id: fields.optional::<Option<Uuid>>("qos_policy_id")?.flatten(),
             status: DOWN.to_owned(),
             dns_name: fields.optional::<DnsName>("dns_name")?.unwrap_or_default().into(),
             dns_domain: fields.optional::<DnsDomain>("dns_domain")?.unwrap_or_default().into(),
@@ -147,6 +151,7 @@ impl Plain for FloatingIp {
 
     fn update(&mut self, fields: &mut Fields<'_>) -> Result<(), Fault> {
         fields.over("description", &mut self.description)?;
+        self.qos_policy_id = fields.patch("qos_policy_id")?.over(self.qos_policy_id);
         self.update_association(fields)
     }
 
@@ -166,15 +171,18 @@ impl Plain for FloatingIp {
         }
         for row in rows {
             row.take_address(tx).await?;
+            if let Some(policy) = row.qos_policy_id {
+                qos_use::give(tx, policy).await?;
+            }
         }
         Ok(())
     }
 
     async fn before_update(tx: &mut Tx<'_>, old: &Item<Self>, new: &mut Self) -> Result<(), Fault> {
-        if (new.port_id, new.fixed_ip_address) == (old.row.port_id, old.row.fixed_ip_address) {
-            return Ok(());
+        if (new.port_id, new.fixed_ip_address) != (old.row.port_id, old.row.fixed_ip_address) {
+            new.associate(tx).await?;
         }
-        new.associate(tx).await
+        qos_use::change(tx, old.row.qos_policy_id, new.qos_policy_id).await
     }
 
     async fn before_delete(tx: &mut Tx<'_>, old: &Item<Self>) -> Result<(), Fault> {

@@ -9,19 +9,28 @@ mod floating_ips;
 mod l3;
 pub mod network_ip_availabilities;
 pub mod networks;
+mod port_attached;
 mod port_bindings;
 mod port_extras;
 pub mod ports;
+mod qos_policies;
+mod qos_rule_kinds;
+mod qos_rules;
+mod qos_use;
 mod rbac_policies;
 mod router_actions;
 mod routers;
 mod security_group_rules;
 mod security_groups;
 mod security_rule;
+mod segments;
 mod subnet_allocation;
 mod subnetpools;
 pub mod subnets;
+mod trunk_actions;
+mod trunks;
 
+use self::qos_rules::Alias;
 use crate::frame::extension::Extension;
 use crate::frame::handlers;
 use crate::frame::plain::Item;
@@ -87,6 +96,18 @@ pub fn all() -> Vec<Registered> {
         Registered::of::<Item<security_group_rules::SecurityGroupRule>>(),
         Registered::of::<Item<default_security_group_rules::DefaultRule>>(),
         Registered::of::<Item<address_groups::AddressGroup>>(),
+        Registered::of::<Item<qos_policies::QosPolicy>>(),
+        Registered::of::<Item<qos_rule_kinds::BandwidthLimitRule>>(),
+        Registered::of::<Item<qos_rule_kinds::DscpMarkingRule>>(),
+        Registered::of::<Item<qos_rule_kinds::MinimumBandwidthRule>>(),
+        Registered::of::<Item<qos_rule_kinds::MinimumPacketRateRule>>(),
+        Registered::of::<Item<qos_rule_kinds::PacketRateLimitRule>>(),
+        Registered::of::<Alias<qos_rule_kinds::BandwidthLimitRule>>(),
+        Registered::of::<Alias<qos_rule_kinds::DscpMarkingRule>>(),
+        Registered::of::<Alias<qos_rule_kinds::MinimumBandwidthRule>>(),
+        Registered::of::<Alias<qos_rule_kinds::MinimumPacketRateRule>>(),
+        Registered::of::<Item<trunks::Trunk>>(),
+        Registered::of::<Item<segments::Segment>>(),
         Registered::of::<agents::Agent>(),
         Registered::of::<network_ip_availabilities::NetworkIpAvailability>(),
     ]

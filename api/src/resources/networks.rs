@@ -9,17 +9,19 @@ use crate::frame::fields::Fields;
 use crate::frame::query::flag_values;
 use crate::frame::resource::{Context, Resource, Tx};
 use crate::frame::standard::{ids_schema, text_schema};
+use crate::resources::qos_use;
 use crate::{flag, standard};
 use diesel::sql_types::{Bool, Nullable};
 use diesel::{BoolExpressionMethods as _, IntoSql as _, NullableExpressionMethods as _, QueryResult};
 use diesel_async::AsyncPgConnection;
 use mizar_db::listing::{Predicate, Visibility};
 use mizar_db::resources::network::{self, Hold, Network, NetworkRow};
+use mizar_db::resources::qos;
 use mizar_db::schema::networks;
 use mizar_db::sharing::{self, EXTERNAL, SHARED, external, shared_with_all};
 use mizar_db::{one_of, sort_key};
 use mizar_domain::dns::DnsDomain;
-use mizar_domain::id::{NetworkId, ProjectId};
+use mizar_domain::id::{NetworkId, ProjectId, QosPolicyId};
 use mizar_domain::network::{CreateNetwork, NetworkExtras, UpdateNetwork};
 use mizar_domain::text::{Name, Text};
 use mizar_domain::vni::Vni;
@@ -30,7 +32,7 @@ use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
 /// The only kind of network that there is.
-const GENEVE: &str = "geneve";
+pub(super) const GENEVE: &str = "geneve";
 
 impl Decode for DnsDomain {
     fn decode(value: &Value) -> Result<Self, String> {
@@ -43,7 +45,7 @@ impl Decode for DnsDomain {
     }
 }
 
-fn vni_schema() -> RefOr<Schema> {
+pub(super) fn vni_schema() -> RefOr<Schema> {
     plain(Type::Integer).minimum(Some(Vni::MIN)).maximum(Some(Vni::MAX)).into()
 }
 
@@ -109,6 +111,9 @@ fn attributes() -> Vec<Attr> {
             .about("Null until there are IPv6 subnets."),
         Attr::shown("dns_domain", DnsDomain::schema, |n, out| out.put(&n.row.dns_domain))
             .about("Stored; nothing is published yet.")
+            .writable(),
+        Attr::shown("qos_policy_id", Option::<Uuid>::schema, |n, out| out.put(&n.row.qos_policy_id))
+            .about("Of its ports that have none of their own; a new network has its project's default policy.")
             .writable(),
         Attr::shown("availability_zone_hints", Vec::<Name>::schema, |n, out| out.put(&n.row.availability_zone_hints))
             .about("Zones in which it is wanted; it can be used in all.")
@@ -206,6 +211,7 @@ impl Resource for Network {
             extras: NetworkExtras {
                 dns_domain: fields.optional("dns_domain")?.unwrap_or_default(),
                 zone_hints: zone_hints(fields)?,
+                qos_policy: fields.optional::<Option<QosPolicyId>>("qos_policy_id")?.flatten(),
             },
         })
     }
@@ -221,6 +227,7 @@ impl Resource for Network {
             external: fields.optional("router:external")?,
             port_security: fields.optional("port_security_enabled")?,
             dns_domain: fields.optional("dns_domain")?,
+            qos_policy: fields.patch("qos_policy_id")?,
         })
     }
 
@@ -237,7 +244,8 @@ impl Resource for Network {
     }
 
     async fn create(tx: &mut Tx<'_>, commands: &[CreateNetwork]) -> Result<Vec<Self>, Fault> {
-        let made = network::create(tx.conn, tx.context.settings.underlay_mtu, commands).await?;
+        let commands = with_policies(tx, commands).await?;
+        let made = network::create(tx.conn, tx.context.settings.underlay_mtu, &commands).await?;
         for Network { row, .. } in made.iter().filter(|network| network.shared) {
             open(tx, row, SHARED, true).await?;
         }
@@ -248,6 +256,10 @@ impl Resource for Network {
     }
 
     async fn update(tx: &mut Tx<'_>, _held: NetworkRow, old: Self, command: &UpdateNetwork) -> Result<Self, Fault> {
+        if !command.qos_policy.is_keep() {
+            let new = command.qos_policy.over(None).map(QosPolicyId::uuid);
+            qos_use::change(tx, old.row.qos_policy_id, new).await?;
+        }
         if let Some(shared) = command.shared {
             network::share(tx.conn, &mut tx.ledger, &old.row, shared).await?;
         }
@@ -265,6 +277,21 @@ impl Resource for Network {
         sharing::forget(tx.conn, &mut tx.ledger, network::NETWORK, old.row.id).await?;
         Ok(())
     }
+}
+
+/// The commands with the policies that the networks get.
+async fn with_policies(tx: &mut Tx<'_>, commands: &[CreateNetwork]) -> Result<Vec<CreateNetwork>, Fault> {
+    let mut all = commands.to_vec();
+    for command in &mut all {
+        match command.extras.qos_policy {
+            Some(policy) => qos_use::give(tx, policy.uuid()).await?,
+            None => {
+                let policy = qos::default_of(tx.conn, command.project.uuid()).await?;
+                command.extras.qos_policy = policy.map(Into::into);
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn refuse_default(fields: &mut Fields<'_>) -> Result<(), Fault> {

@@ -17,6 +17,7 @@ use diesel::{OptionalExtension as _, QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use mizar_db::listing::{self, Visibility};
 use mizar_db::resources::network::{self, Hold};
+use mizar_db::resources::qos::QOS_POLICY;
 use mizar_db::sharing::{EXTERNAL, SHARED};
 use serde_json::Value;
 use utoipa::openapi::schema::Type;
@@ -61,6 +62,16 @@ const SHARABLE: &[Sharable] = &[
         table: "networks",
         not_found: "NetworkNotFound",
         used_by: &[("ports", "ports", "network_id"), ("subnets", "subnets", "network_id")],
+    },
+    Sharable {
+        object_type: QOS_POLICY,
+        table: "qos_policies",
+        not_found: "QosPolicyNotFound",
+        used_by: &[
+            ("networks", "networks", "qos_policy_id"),
+            ("ports", "(SELECT * FROM port_qos_policies JOIN ports ON id = port_id)", "qos_policy_id"),
+            ("floating IPs", "floatingips", "qos_policy_id"),
+        ],
     },
     Sharable {
         object_type: "security_group",
@@ -183,32 +194,56 @@ impl RbacPolicy {
 
     /// Refuses to take a policy away through which somebody uses the object.
     async fn refuse_if_used(&self, tx: &mut Tx<'_>, owner: Uuid) -> Result<(), Fault> {
-        let used_by = sharable(&self.object_type).map_or(&[][..], |kind| kind.used_by);
-        for (what, table, column) in used_by {
-            let statement = format!(
-                "SELECT EXISTS (SELECT FROM {table} u WHERE u.{column} = $1 AND u.project_id <> $2 \
-                 AND ($3 IS NULL OR u.project_id = $3) AND NOT EXISTS (SELECT FROM rbac_policies o \
-                 WHERE o.object_type = $4 AND o.object_id = $1 AND o.id <> $5 \
-                 AND (o.target_project IS NULL OR o.target_project = u.project_id))) AS used"
-            );
-            let answer: Answer = sql_query(statement)
-                .bind::<SqlUuid, _>(self.object_id)
-                .bind::<SqlUuid, _>(owner)
-                .bind::<Nullable<SqlUuid>, _>(self.target_project)
-                .bind::<Text, _>(&self.object_type)
-                .bind::<SqlUuid, _>(self.id)
-                .get_result(tx.conn)
-                .await?;
-            if answer.used {
-                let (id, object) = (self.id, self.object_id);
-                let message = format!(
-                    "RBAC policy on object {object} cannot be removed because other objects depend on it. \
-                     Details: {what} of policy {id}'s target use it."
-                );
-                return Err(Fault::conflict("RbacPolicyInUse", message));
-            }
+        let Some(what) = used_by_others(tx, self, owner).await? else { return Ok(()) };
+        let (id, object) = (self.id, self.object_id);
+        Err(in_use(object, format!("{what} of policy {id}'s target use it.")))
+    }
+}
+
+fn in_use(object: Uuid, details: String) -> Fault {
+    let message = format!(
+        "RBAC policy on object {object} cannot be removed because other objects depend on it. Details: {details}"
+    );
+    Fault::conflict("RbacPolicyInUse", message)
+}
+
+/// What projects that only this policy lets in, and that are not the owner's, use the object for.
+async fn used_by_others(tx: &mut Tx<'_>, policy: &RbacPolicy, owner: Uuid) -> Result<Option<&'static str>, Fault> {
+    let used_by = sharable(&policy.object_type).map_or(&[][..], |kind| kind.used_by);
+    for (what, table, column) in used_by {
+        let statement = format!(
+            "SELECT EXISTS (SELECT FROM {table} u WHERE u.{column} = $1 AND u.project_id <> $2 \
+             AND ($3 IS NULL OR u.project_id = $3) AND NOT EXISTS (SELECT FROM rbac_policies o \
+             WHERE o.object_type = $4 AND o.object_id = $1 AND o.id <> $5 \
+             AND (o.target_project IS NULL OR o.target_project = u.project_id))) AS used"
+        );
+        let answer: Answer = sql_query(statement)
+            .bind::<SqlUuid, _>(policy.object_id)
+            .bind::<SqlUuid, _>(owner)
+            .bind::<Nullable<SqlUuid>, _>(policy.target_project)
+            .bind::<Text, _>(&policy.object_type)
+            .bind::<SqlUuid, _>(policy.id)
+            .get_result(tx.conn)
+            .await?;
+        if answer.used {
+            return Ok(Some(what));
         }
-        Ok(())
+    }
+    Ok(None)
+}
+
+/// Refuses to stop sharing an object with everybody while somebody uses it whom no other policy lets
+/// in. The policy for everybody is gone already, and the object is locked.
+pub async fn refuse_if_others_use(
+    tx: &mut Tx<'_>,
+    object_type: &str,
+    object_id: Uuid,
+    owner: Uuid,
+) -> Result<(), Fault> {
+    let gone = RbacPolicy { object_type: object_type.to_owned(), object_id, ..RbacPolicy::default() };
+    match used_by_others(tx, &gone, owner).await? {
+        Some(what) => Err(in_use(object_id, format!("{what} of other projects use it."))),
+        None => Ok(()),
     }
 }
 

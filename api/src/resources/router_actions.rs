@@ -1,6 +1,7 @@
 //! What is done to a router beside its attributes: interfaces and single routes.
 
 use super::l3::bad_request;
+use super::port_attached;
 use super::routers::{Router, Routes, charge_routes, check_routes, column_of, refuse_overlap, routes_of};
 use crate::frame::caller::Access;
 use crate::frame::fault::Fault;
@@ -99,6 +100,7 @@ async fn by_port(tx: &mut Tx<'_>, router: &Router, links: &[Link], id: Uuid) -> 
         );
         return Err(Fault::conflict("PortInUse", message));
     }
+    port_attached::refuse_if_in_trunk(&port)?;
     match port.fixed_ips.as_slice() {
         [] => return Err(bad_request("Router port must have at least one fixed IP")),
         [_] => {}

@@ -29,6 +29,25 @@ async fn objects(cloud: &Cloud, owner: &Client) -> anyhow::Result<()> {
     let (outside, _) = crate::routers::outside(&cloud.admin().await?).await?;
     owner.make("router", json!({})).await?;
     owner.make("floatingip", json!({"floating_network_id": outside["id"]})).await?;
+    policy_with_rules(&cloud.admin().await?, owner).await?;
+    let carrier = owner.make("port", json!({"network_id": network["id"]})).await?;
+    owner.make("trunk", json!({"port_id": carrier["id"]})).await?;
+    Ok(())
+}
+
+/// A QoS policy of the owner's with a rule of each kind.
+async fn policy_with_rules(admin: &Client, owner: &Client) -> anyhow::Result<()> {
+    let policy = crate::qos::policy(admin, json!({"project_id": owner.project})).await?;
+    for (kind, amount) in [
+        ("bandwidth_limit", json!({"max_kbps": 1})),
+        ("dscp_marking", json!({"dscp_mark": 8})),
+        ("minimum_bandwidth", json!({"min_kbps": 1})),
+        ("minimum_packet_rate", json!({"min_kpps": 1})),
+        ("packet_rate_limit", json!({"max_kpps": 1})),
+    ] {
+        let path = format!("{}/{kind}_rules", crate::qos::at(&policy));
+        admin.post(&path, &json!({format!("{kind}_rule"): amount})).await?.ok(201)?;
+    }
     Ok(())
 }
 
@@ -43,6 +62,7 @@ async fn target(admin: &Client, owner: &Client, path: &str) -> anyhow::Result<St
         let value = match name.trim_end_matches('}') {
             "tag" => "t".to_owned(),
             "alias" => "mizar".to_owned(),
+            "rule_type" => "dscp_marking".to_owned(),
             "project" => owner.project.clone(),
             _ if target.starts_with("/v3") => uuid::Uuid::nil().simple().to_string(),
             _ => {

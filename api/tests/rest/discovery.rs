@@ -28,7 +28,9 @@ async fn resources_and_extensions_are_listed() -> anyhow::Result<()> {
     {
         assert!(names.iter().any(|listed| listed == name), "{name}");
     }
-    for name in ["hosts", "audit_events", "agents", "network_ip_availabilities", "quotas"] {
+    for name in
+        ["hosts", "audit_events", "agents", "network_ip_availabilities", "quotas", "policies", "trunks", "segments"]
+    {
         assert!(names.iter().any(|listed| listed == name), "{name}");
     }
     let (all, distinct) = (names.len(), names.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len());

@@ -5,6 +5,7 @@
 //! difference of what the object compiled to before and after (CONTROLPLANE section 3).
 
 pub mod address;
+pub mod attached;
 pub mod availability;
 pub mod host;
 pub mod l3;
@@ -13,9 +14,11 @@ pub mod port;
 pub mod port_binding;
 pub mod port_commands;
 pub mod port_extras;
+pub mod qos;
 pub mod role;
 pub mod security_group;
 pub mod subnet;
+pub mod trunk;
 
 use crate::pool::{Conflict, PoolError, is_conflict};
 use diesel::result::{DatabaseErrorKind, Error};

@@ -15,7 +15,7 @@ use diesel::sql_types::{Array, Integer, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_compile::Object;
 use mizar_domain::dns::DnsDomain;
-use mizar_domain::id::{NetworkId, PortId};
+use mizar_domain::id::{NetworkId, PortId, QosPolicyId};
 use mizar_domain::model;
 use mizar_domain::network::{CreateNetwork, DeleteNetworkError, NetworkError, UpdateNetwork, check_mtu, underlay_for};
 use mizar_domain::vni::Vni;
@@ -39,6 +39,7 @@ pub struct NetworkRow {
     pub port_security_enabled: bool,
     pub dns_domain: String,
     pub availability_zone_hints: Vec<String>,
+    pub qos_policy_id: Option<Uuid>,
     pub tags: Vec<String>,
     pub revision_number: i64,
     pub created_at: DateTime<Utc>,
@@ -294,6 +295,7 @@ async fn insert(conn: &mut AsyncPgConnection, command: &CreateNetwork, mtu: u32)
                 networks::port_security_enabled.eq(command.port_security),
                 networks::dns_domain.eq(command.extras.dns_domain.as_str()),
                 networks::availability_zone_hints.eq(&command.extras.zone_hints),
+                networks::qos_policy_id.eq(command.extras.qos_policy.map(QosPolicyId::uuid)),
                 networks::tags.eq(command.tags.clone().into_vec()),
             ))
             .on_conflict(networks::vni)
@@ -343,6 +345,8 @@ pub async fn update(
             networks::mtu.eq(mtu),
             networks::port_security_enabled.eq(command.port_security.unwrap_or(old.port_security_enabled)),
             networks::dns_domain.eq(command.dns_domain.as_ref().map_or(old.dns_domain.as_str(), DnsDomain::as_str)),
+            networks::qos_policy_id
+                .eq(command.qos_policy.over(old.qos_policy_id.map(QosPolicyId::from)).map(QosPolicyId::uuid)),
             networks::revision_number.eq(networks::revision_number + 1),
             networks::updated_at.eq(now),
         ))

@@ -1,6 +1,7 @@
 //! Ports: rows and how they read.
 
 use super::address::FixedIpRow;
+use super::attached::{self, Attached};
 use super::port_extras::Extras;
 use super::{Failure, ObjectKind, ipv4};
 use crate::listing::{Listed, Predicate, Visibility, parse_all};
@@ -114,6 +115,8 @@ pub struct Port {
     pub security_groups: Vec<Uuid>,
     /// Its network's, if its own name is in that domain; otherwise empty.
     pub network_domain: String,
+    /// Policies and trunks.
+    pub attached: Attached,
 }
 
 /// Adds the addresses and the groups, for any number of ports in one query each.
@@ -138,7 +141,10 @@ pub async fn complete(conn: &mut AsyncPgConnection, rows: Vec<PortRow>) -> Query
         let wanted = networks::table.filter(networks::id.eq_any(named)).select((networks::id, networks::dns_domain));
         wanted.load(conn).await?.into_iter().collect()
     };
-    Ok(join(rows, addresses, groups, &domains))
+    let asked: Vec<(Uuid, Uuid)> = rows.iter().map(|row| (row.id, row.network_id)).collect();
+    let attached = attached::of(conn, &asked).await?;
+    let ports = join(rows, addresses, groups, &domains).into_iter().zip(attached);
+    Ok(ports.map(|(port, attached)| Port { attached, ..port }).collect())
 }
 
 /// Puts addresses, groups and the domains of networks to their ports.
@@ -162,7 +168,7 @@ pub(super) fn join(
         let mut security_groups = groups_of.remove(&row.id).unwrap_or_default();
         security_groups.sort_unstable();
         let network_domain = row.domain_of(domains.get(&row.network_id));
-        Port { row, fixed_ips, security_groups, network_domain }
+        Port { row, fixed_ips, security_groups, network_domain, attached: Attached::default() }
     };
     rows.into_iter().map(whole).collect()
 }

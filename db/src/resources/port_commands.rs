@@ -1,6 +1,7 @@
 //! Ports: create, update, delete.
 
 use super::address::{FixedIpRow, Wanted, assign};
+use super::attached::Attached;
 use super::network::{Hold, NetworkRow};
 use super::port::{Port, PortRow, join, stored_pairs};
 use super::port_extras::Extras;
@@ -183,11 +184,12 @@ pub async fn create(
     let addresses = assign(conn, &wanted).await?;
     let groups = security_group::join_groups(conn, ledger, &joining).await?;
     let domains = around.iter().map(|(id, around)| (*id, around.network.dns_domain.clone())).collect();
-    let made = join(rows, addresses, groups, &domains);
+    let mut made = join(rows, addresses, groups, &domains);
 
     let mut writes = Vec::new();
-    for port in &made {
+    for port in &mut made {
         if let Some(around) = around.get(&port.row.network_id) {
+            port.attached.network_qos_policy = around.network.qos_policy_id;
             let model = port.model(around.network.vni, &around.spaces)?;
             writes.extend(mizar_compile::create(Object::Port(&model)));
         }
@@ -319,7 +321,7 @@ pub async fn update(
         check_foreign_update(&old, command)?;
     }
     let was = old.model(around.network.vni, &around.spaces)?;
-    let Port { row: before, fixed_ips, security_groups, .. } = old;
+    let Port { row: before, fixed_ips, security_groups, attached, .. } = old;
     let mut row = changed(&before, command)?;
     check_groups(command, security_groups.len(), row.port_security_enabled)?;
     let now = database_now(conn).await?;
@@ -327,7 +329,9 @@ pub async fn update(
     row.revision_number += 1;
     row.updated_at = now;
 
-    let held = Port { row: before.clone(), fixed_ips, security_groups, network_domain: String::new() };
+    let nothing = Attached::default();
+    let held =
+        Port { row: before.clone(), fixed_ips, security_groups, network_domain: String::new(), attached: nothing };
     let fixed_ips = match &command.fixed_ips {
         None => held.fixed_ips.clone(),
         Some(requests) => {
@@ -356,7 +360,7 @@ pub async fn update(
         Some(groups) => security_group::exchange(conn, &held, groups).await?,
     };
     let network_domain = row.domain_of(Some(&around.network.dns_domain));
-    let port = Port { row, fixed_ips, security_groups, network_domain };
+    let port = Port { row, fixed_ips, security_groups, network_domain, attached };
     let is = port.model(around.network.vni, &around.spaces)?;
     entries::apply(conn, &mizar_compile::update(Object::Port(&was), Object::Port(&is))).await?;
     Ok(port)

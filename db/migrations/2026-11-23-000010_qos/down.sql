@@ -1,0 +1,11 @@
+DROP TABLE port_qos_policies;
+ALTER TABLE floatingips DROP COLUMN qos_policy_id;
+ALTER TABLE networks DROP COLUMN qos_policy_id;
+DROP VIEW qos_rules;
+DROP TABLE qos_packet_rate_limit_rules;
+DROP TABLE qos_minimum_packet_rate_rules;
+DROP TABLE qos_minimum_bandwidth_rules;
+DROP TABLE qos_dscp_marking_rules;
+DROP TABLE qos_bandwidth_limit_rules;
+DROP TABLE qos_policies;
+DELETE FROM rbac_policies WHERE object_type = 'qos_policy';

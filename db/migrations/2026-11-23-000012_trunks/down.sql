@@ -1,0 +1,2 @@
+DROP TABLE trunk_ports;
+DROP TABLE trunks;
