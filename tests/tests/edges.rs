@@ -20,7 +20,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("mizar-scheduler", &["mizar-compile", "mizar-db", "mizar-domain", "mizar-placement", "mizar-wire"]),
     ("mizar-plan", &["mizar-abi", "mizar-wire"]),
     ("mizar-agent", &["mizar-abi", "mizar-packet", "mizar-plan", "mizar-wire"]),
-    ("mizar", &["mizar-wire"]),
+    ("mizar", &["mizar-abi", "mizar-wire"]),
     ("mizar-tests", &["mizar", "mizar-abi"]),
     ("mizar-bench", &["mizar", "mizar-abi", "mizar-dataplane-tests", "mizar-packet", "mizar-wire"]),
     ("mizar-dataplane-tests", &["mizar-abi", "mizar-packet"]),

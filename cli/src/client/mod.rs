@@ -1,40 +1,21 @@
 //! A client of the public API: what any OpenStack client could do, and Mizar's own extensions.
 
+pub(crate) mod access;
 mod identity;
 mod network;
 mod operator;
 
+pub use access::{Access, Credentials, Trust};
 pub use network::{FixedIp, Network, Port, PortRequest, Subnet};
 pub use operator::{Host, Role};
 
 use anyhow::{Context, Result};
 use reqwest::Method;
 use reqwest::blocking::{Client, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
-
-/// Who calls, and in which project.
-#[derive(Clone)]
-pub struct Credentials {
-    user: String,
-    project: String,
-    password: String,
-}
-
-impl Credentials {
-    /// A user of domain `Default`, scoped to a project of it.
-    pub fn new(user: &str, project: &str, password: &str) -> Self {
-        Self { user: user.into(), project: project.into(), password: password.into() }
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).field("project", &self.project).finish_non_exhaustive()
-    }
-}
 
 /// A request that the API refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,25 +41,43 @@ pub fn refused_status(error: &anyhow::Error) -> Option<u16> {
     error.downcast_ref::<Refused>().map(|refused| refused.status)
 }
 
+/// What signing in brought.
+#[derive(Clone)]
+struct Session {
+    token: String,
+    /// Where the network service is.
+    network: String,
+    project: Option<String>,
+}
+
 /// A client with one user's token, fetched at the first call and again when it is no longer taken.
 pub struct Api {
     http: Client,
-    base: String,
-    credentials: Credentials,
-    token: Mutex<Option<String>>,
+    access: Access,
+    session: Mutex<Option<Session>>,
 }
 
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").field("base", &self.base).field("credentials", &self.credentials).finish_non_exhaustive()
+        f.debug_struct("Api").field("access", &self.access).finish_non_exhaustive()
     }
 }
 
 impl Api {
-    /// `base` is such as `http://127.0.0.1:9696`.
+    /// Both services below `base`, such as `http://127.0.0.1:9696`.
     pub fn new(base: &str, credentials: Credentials) -> Result<Self> {
-        let http = Client::builder().timeout(Duration::from_secs(60)).build()?;
-        Ok(Self { http, base: base.into(), credentials, token: Mutex::new(None) })
+        Self::at(Access::of_base(base, credentials))
+    }
+
+    /// Services where `access` says.
+    pub fn at(access: Access) -> Result<Self> {
+        let http = access.trust.client()?.timeout(Duration::from_secs(60)).build().context("HTTP client")?;
+        Ok(Self { http, access, session: Mutex::new(None) })
+    }
+
+    /// How it signs in.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// GET.
@@ -104,52 +103,79 @@ impl Api {
     /// Any call; an empty answer is `null`, a refusal is [`Refused`].
     pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let what = format!("{method} {path}");
-        self.attempt(method, path, body).with_context(|| what)
+        self.attempt(method, path, body, None).with_context(|| what)
     }
 
-    fn attempt(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        let token = self.token()?;
-        let response = self.send(method.clone(), path, body, &token)?;
+    /// A call with the header `If-Match: revision_number=N`: refused with 412 if the object is another by now.
+    pub fn put_at_revision(&self, path: &str, body: &Value, revision: i64) -> Result<Value> {
+        let attempt = self.attempt(Method::PUT, path, Some(body), Some(revision));
+        attempt.with_context(|| format!("PUT {path}"))
+    }
+
+    fn attempt(&self, method: Method, path: &str, body: Option<&Value>, revision: Option<i64>) -> Result<Value> {
+        let session = self.session()?;
+        let response = self.send(method.clone(), path, body, revision, &session)?;
         if response.status().as_u16() != 401 {
             return read(response);
         }
-        self.forget(&token);
-        read(self.send(method, path, body, &self.token()?)?)
+        self.forget(&session.token);
+        read(self.send(method, path, body, revision, &self.session()?)?)
     }
 
-    fn send(&self, method: Method, path: &str, body: Option<&Value>, token: &str) -> Result<Response> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).header("X-Auth-Token", token);
+    fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        revision: Option<i64>,
+        session: &Session,
+    ) -> Result<Response> {
+        let base = if path.starts_with("/v3") { &self.access.identity } else { &session.network };
+        let mut request = self.http.request(method, format!("{base}{path}")).header("X-Auth-Token", &session.token);
         if let Some(body) = body {
             request = request.json(body);
+        }
+        if let Some(revision) = revision {
+            request = request.header("If-Match", format!("revision_number={revision}"));
         }
         Ok(request.send()?)
     }
 
     /// The user's token.
     pub fn token(&self) -> Result<String> {
-        let mut token = self.token.lock().expect("no holder of the lock panics");
-        if let Some(token) = &*token {
-            return Ok(token.clone());
+        Ok(self.session()?.token)
+    }
+
+    /// The project that the token is for.
+    pub fn project(&self) -> Result<String> {
+        self.session()?.project.context("these credentials are not for a project: name one, by --os-project-name")
+    }
+
+    /// Base of the network service's addresses, as the catalog says.
+    pub fn network_url(&self) -> Result<String> {
+        Ok(self.session()?.network)
+    }
+
+    fn session(&self) -> Result<Session> {
+        let mut session = self.session.lock().expect("no holder of the lock panics");
+        if let Some(session) = &*session {
+            return Ok(session.clone());
         }
-        let Credentials { user, project, password } = &self.credentials;
-        let domain = json!({"id": "default"});
-        let body = json!({"auth": {
-            "identity": {"methods": ["password"],
-                         "password": {"user": {"name": user, "domain": domain, "password": password}}},
-            "scope": {"project": {"name": project, "domain": domain}},
-        }});
-        let response = self.http.post(format!("{}/v3/auth/tokens", self.base)).json(&body).send()?;
-        let fresh = response.headers().get("X-Subject-Token").and_then(|v| v.to_str().ok()).map(str::to_owned);
-        read(response).context("cannot sign in")?;
-        let fresh = fresh.context("the answer to signing in carries no X-Subject-Token")?;
-        *token = Some(fresh.clone());
+        let url = format!("{}/v3/auth/tokens", self.access.identity);
+        let response = self.http.post(&url).json(&self.access.credentials.request()).send()?;
+        let token = response.headers().get("X-Subject-Token").and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let body = read(response).context("cannot sign in")?;
+        let token = token.context("the answer to signing in carries no X-Subject-Token")?;
+        let project = body.pointer("/token/project/id").and_then(Value::as_str).map(str::to_owned);
+        let fresh = Session { token, network: self.access.network_of(&body)?, project };
+        *session = Some(fresh.clone());
         Ok(fresh)
     }
 
     fn forget(&self, stale: &str) {
-        let mut token = self.token.lock().expect("no holder of the lock panics");
-        if token.as_deref() == Some(stale) {
-            *token = None;
+        let mut session = self.session.lock().expect("no holder of the lock panics");
+        if session.as_ref().is_some_and(|session| session.token == stale) {
+            *session = None;
         }
     }
 }
