@@ -8,7 +8,10 @@ use aya::maps::MapType;
 use aya::programs::ProgramType;
 use mizar_abi::MTU_OVERHEAD;
 use mizar_wire::local::Status;
+use nix::net::if_::InterfaceFlags;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -168,29 +171,46 @@ fn uplink(name: Option<&str>) -> Vec<Check> {
     let Some(name) = name else {
         return vec![Check::warn("uplink", "not looked at", "name it by --uplink or MIZAR_UPLINK")];
     };
-    if name.is_empty() || name.contains('/') || name.starts_with('.') {
-        return vec![Check::fail("uplink", format!("`{name}` is no interface name"), "see `ip link`")];
-    }
-    let of = |file: &str| read(&format!("/sys/class/net/{name}/{file}"));
-    judge_uplink(name, of("operstate"), of("mtu").and_then(|mtu| mtu.parse().ok()))
+    judge_uplink(name, link_flags(name), link_mtu(name))
 }
 
-fn judge_uplink(name: &str, state: Option<String>, mtu: Option<u32>) -> Vec<Check> {
-    let Some(state) = state else {
-        return vec![Check::fail(
-            "uplink",
-            format!("there is no interface {name}"),
-            "see `ip link`; --uplink or MIZAR_UPLINK names it",
-        )];
+/// Asked of the kernel, not read below /sys: that may show another network namespace's interfaces.
+fn link_flags(name: &str) -> Option<InterfaceFlags> {
+    let mut all = nix::ifaddrs::getifaddrs().ok()?;
+    all.find(|interface| interface.interface_name == name).map(|interface| interface.flags)
+}
+
+fn link_mtu(name: &str) -> Option<u32> {
+    let socket = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("0.0.0.0:0")).ok()?;
+    // SAFETY: all-zero is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays zero: the kernel wants the name to end.
+    let room = request.ifr_name.len() - 1;
+    if name.len() > room {
+        return None;
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    // SAFETY: the descriptor is open and the pointer is to an ifreq that outlives the call.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) } < 0 {
+        return None;
+    }
+    // SAFETY: after SIOCGIFMTU this is the member that is set.
+    u32::try_from(unsafe { request.ifr_ifru.ifru_mtu }).ok()
+}
+
+fn judge_uplink(name: &str, flags: Option<InterfaceFlags>, mtu: Option<u32>) -> Vec<Check> {
+    let Some(flags) = flags else {
+        let seen = format!("there is no interface {name}");
+        return vec![Check::fail("uplink", seen, "see `ip link`; --uplink or MIZAR_UPLINK names it")];
     };
-    let up = match state.as_str() {
-        // Interfaces without a carrier of their own never say up.
-        "up" | "unknown" => Check::ok("uplink", format!("{name} is {state}")),
-        _ => Check::fail(
-            "uplink",
-            format!("{name} is {state}"),
-            "look at cable and switch, then `ip link set UPLINK up`",
-        ),
+    let up = if !flags.contains(InterfaceFlags::IFF_UP) {
+        Check::fail("uplink", format!("{name} is down"), "`ip link set UPLINK up`, and see who keeps it down")
+    } else if !flags.contains(InterfaceFlags::IFF_RUNNING) {
+        Check::fail("uplink", format!("{name} has no carrier"), "look at cable and switch")
+    } else {
+        Check::ok("uplink", format!("{name} is up"))
     };
     let Some(mtu) = mtu else {
         return vec![up, Check::warn("MTU", "not known", "see `ip link`")];
@@ -304,14 +324,24 @@ mod tests {
 
     #[test]
     fn an_uplink_is_judged_by_what_fits_inside() {
-        let verdicts = |state: Option<&str>, mtu| {
-            judge_uplink("eth0", state.map(str::to_owned), mtu).iter().map(|c| c.verdict).collect::<Vec<_>>()
-        };
-        assert_eq!(verdicts(Some("up"), Some(9000)), [Fine, Fine]);
-        assert_eq!(verdicts(Some("unknown"), Some(1500)), [Fine, Warn]);
-        assert_eq!(verdicts(Some("down"), Some(1300)), [Fail, Fail]);
+        let up = InterfaceFlags::IFF_UP;
+        let running = up | InterfaceFlags::IFF_RUNNING;
+        let verdicts =
+            |flags, mtu| judge_uplink("eth0", flags, mtu).iter().map(|check| check.verdict).collect::<Vec<_>>();
+        assert_eq!(verdicts(Some(running), Some(9000)), [Fine, Fine]);
+        assert_eq!(verdicts(Some(running), Some(1500)), [Fine, Warn]);
+        assert_eq!(verdicts(Some(up), Some(1300)), [Fail, Fail]);
+        assert_eq!(verdicts(Some(InterfaceFlags::empty()), Some(9000)), [Fail, Fine]);
         assert_eq!(verdicts(None, None), [Fail]);
-        assert_eq!(uplink(Some("../lo"))[0].verdict, Fail);
+    }
+
+    #[test]
+    fn an_interface_is_asked_for_by_its_name() {
+        assert!(link_flags("lo").is_some_and(|flags| flags.contains(InterfaceFlags::IFF_LOOPBACK)));
+        assert!(link_mtu("lo").is_some_and(|mtu| mtu >= 1500));
+        for nobody in ["", "no-such-link", "a-name-that-is-far-too-long-for-an-interface", "../lo"] {
+            assert_eq!((link_flags(nobody), link_mtu(nobody)), (None, None), "{nobody}");
+        }
     }
 
     #[test]
