@@ -26,9 +26,8 @@ const LEAST: usize = 300;
 /// Bytes that every client takes (RFC 2131: datagrams of 576), without IP and UDP headers.
 const MOST: usize = 576 - 28;
 
-/// Codes of the options that the port's own may take away or change the meaning of others by.
+/// The router; classless routes hold it too.
 const ROUTER: u8 = 3;
-const ROUTES: u8 = 121;
 /// A port's "option" that is the address in the header from where it boots.
 const NEXT_SERVER: u8 = 255;
 

@@ -131,7 +131,7 @@ fn a_port_may_be_told_another_router_or_none() {
     assert_eq!(routes(&endpoint), (Some(DhcpOption::Router(vec![other])), both));
     endpoint.dhcp_options = vec![own(ROUTER, &[])];
     assert_eq!(routes(&endpoint), (None, Some(DhcpOption::ClasslessStaticRoute(vec![of_subnet]))));
-    endpoint.dhcp_options = vec![own(ROUTES, &[])];
+    endpoint.dhcp_options = vec![own(121, &[])];
     assert_eq!(routes(&endpoint), (Some(DhcpOption::Router(vec![GATEWAY])), None));
 }
 
