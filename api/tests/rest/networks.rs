@@ -175,6 +175,7 @@ async fn a_network_says_its_zones_and_keeps_its_hints_and_its_domain() -> anyhow
         (json!({"availability_zone_hints": "az1"}), (400, "HTTPBadRequest")),
         (json!({"dns_domain": "-x"}), (400, "HTTPBadRequest")),
         (json!({"vlan_transparent": true}), (400, "HTTPBadRequest")),
+        (json!({"ha": true}), (403, "PolicyNotAuthorized")),
         (json!({"is_default": true}), (403, "PolicyNotAuthorized")),
     ] {
         let answer = red.post("/v2.0/networks", &json!({ "network": attributes })).await?;
