@@ -154,8 +154,11 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
-/// One valid message of each type that crosses a line, by its name.
-fn messages() -> Vec<(&'static str, Value, fn(Value) -> bool)> {
+/// Name of a type, a valid value of it, and whether a value is one.
+type Message = (&'static str, Value, fn(Value) -> bool);
+
+/// One valid message of each type that crosses a line.
+fn messages() -> Vec<Message> {
     fn reads<T: DeserializeOwned>(value: Value) -> bool {
         serde_json::from_value::<T>(value).is_ok()
     }
