@@ -135,6 +135,33 @@ async fn upsert_includes(conn: &mut AsyncPgConnection, includes: &BTreeSet<Inclu
 pub const WHOLE_SCOPE: i16 = -1;
 
 statement! {
+    RemoveIncludes {
+        scope: Vec<i64> as Array<BigInt>,
+        slot: Vec<i16> as Array<SmallInt>,
+        target: Vec<i64> as Array<BigInt>,
+    } -> BigInt
+    {
+        "UPDATE includes i SET deleted = true, last_used = now() FROM unnest(" scope ", " slot ", " target
+        ") v (scope, slot, target) WHERE i.scope = v.scope AND i.slot = v.slot AND i.target = v.target \
+         AND NOT i.deleted"
+    }
+}
+
+/// Takes includes back, by their column values; only the janitor may. Returns how many there were.
+pub(crate) async fn remove_includes(
+    conn: &mut AsyncPgConnection,
+    includes: impl IntoIterator<Item = (i64, i16, i64)>,
+) -> QueryResult<usize> {
+    let mut statement = RemoveIncludes { scope: Vec::new(), slot: Vec::new(), target: Vec::new() };
+    for (scope, slot, target) in includes {
+        statement.scope.push(scope);
+        statement.slot.push(slot);
+        statement.target.push(target);
+    }
+    statement.execute(conn).await
+}
+
+statement! {
     TombstoneScopes { scopes: Vec<i64> as Array<BigInt> } -> BigInt
     {
         "WITH locked AS MATERIALIZED (SELECT scope, slot, kind, key FROM entries WHERE NOT deleted AND scope = ANY("

@@ -9,6 +9,7 @@
 pub mod auditor;
 pub mod changes;
 pub mod condition;
+pub mod groups;
 pub mod janitor;
 pub mod keys;
 pub mod leader;

@@ -263,6 +263,31 @@ table! {
 }
 
 table! {
+    // The other columns stand beside the rules of the resource, in the API.
+    security_groups (id) {
+        id -> Uuid,
+        number -> Int4,
+        generation -> Int4,
+    }
+}
+
+table! {
+    // The other columns stand beside the rules of the resource, in the API.
+    address_groups (id) {
+        id -> Uuid,
+        number -> Int4,
+    }
+}
+
+table! {
+    group_sets (number) {
+        number -> Int4,
+        groups -> Array<Int4>,
+        created_at -> Timestamptz,
+    }
+}
+
+table! {
     entries (scope, slot, kind, key) {
         scope -> Int8,
         slot -> Int2,
@@ -374,6 +399,7 @@ joinable!(subnets -> networks (network_id));
 joinable!(ports -> networks (network_id));
 joinable!(port_ips -> ports (port_id));
 joinable!(port_ips -> subnets (subnet_id));
+joinable!(port_security_groups -> security_groups (security_group_id));
 
 allow_tables_to_appear_in_same_query!(
     domains,
@@ -393,6 +419,9 @@ allow_tables_to_appear_in_same_query!(
     port_security_groups,
     port_qos_policies,
     trunk_ports,
+    security_groups,
+    address_groups,
+    group_sets,
     entries,
     subscriptions,
     includes,

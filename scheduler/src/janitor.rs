@@ -6,6 +6,7 @@ use crate::pace::Pace;
 use mizar_db::DbPool;
 use mizar_db::feed::{FeedError, gc};
 use mizar_db::placement::Error;
+use mizar_db::placement::groups::{self, UnusedRules, forget_sets};
 use mizar_db::placement::janitor::{UnusedInclude, forget_moved, remove, unused};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -22,6 +23,7 @@ pub async fn run(pool: DbPool, fence: i64, settings: Settings) -> Result<Infalli
         fence,
         settings,
         unused: Unused::default(),
+        unused_rules: Unused::default(),
         includes: Pace::new((settings.unused / 12).max(look)),
         tombstones: Pace::new(settings.collection),
     };
@@ -46,7 +48,8 @@ struct Janitor {
     pool: DbPool,
     fence: i64,
     settings: Settings,
-    unused: Unused,
+    unused: Unused<UnusedInclude>,
+    unused_rules: Unused<UnusedRules>,
     includes: Pace,
     tombstones: Pace,
 }
@@ -57,6 +60,8 @@ impl Janitor {
         if self.includes.is_due() {
             let started = Instant::now();
             self.clear_includes(started).await?;
+            self.clear_rules(started).await?;
+            while forget_sets(&self.pool, self.fence, self.settings.unused).await? > 0 {}
             self.includes.done(started);
         }
         if self.tombstones.is_due() {
@@ -82,6 +87,21 @@ impl Janitor {
         Ok(())
     }
 
+    async fn clear_rules(&mut self, now: Instant) -> Result<(), Error> {
+        let mut conn = self.pool.get().await?;
+        let seen = groups::unused(&mut conn).await?;
+        drop(conn);
+        let mut by_group: BTreeMap<i32, Vec<UnusedRules>> = BTreeMap::new();
+        for include in self.unused_rules.look(seen, now, self.settings.unused) {
+            by_group.entry(include.group).or_default().push(include);
+        }
+        for (group, includes) in by_group {
+            let removed = groups::remove(&self.pool, self.fence, group, includes).await?;
+            tracing::info!(group, removed, "includes of security groups that nothing needs removed");
+        }
+        Ok(())
+    }
+
     async fn collect(&self) -> Result<(), Error> {
         let mut conn = self.pool.get().await?;
         let before = chrono::TimeDelta::from_std(self.settings.tombstones).unwrap_or(chrono::TimeDelta::MAX);
@@ -100,12 +120,17 @@ impl Janitor {
 }
 
 /// Since when each include has been seen unused. In memory alone: a new leader waits an hour more.
-#[derive(Default)]
-struct Unused(BTreeMap<UnusedInclude, Instant>);
+struct Unused<T>(BTreeMap<T, Instant>);
 
-impl Unused {
+impl<T> Default for Unused<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Copy + Ord> Unused<T> {
     /// Takes note of what is unused now; returns what has been for so long.
-    fn look(&mut self, seen: BTreeSet<UnusedInclude>, now: Instant, long: Duration) -> Vec<UnusedInclude> {
+    fn look(&mut self, seen: BTreeSet<T>, now: Instant, long: Duration) -> Vec<T> {
         self.0.retain(|include, _| seen.contains(include));
         for include in seen {
             self.0.entry(include).or_insert(now);

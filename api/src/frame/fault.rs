@@ -378,6 +378,8 @@ impl From<Failure> for Fault {
                     ObjectKind::Subnet => "SubnetNotFound",
                     ObjectKind::Port => "PortNotFound",
                     ObjectKind::Host => "HostNotFound",
+                    ObjectKind::SecurityGroupRule => "SecurityGroupRuleNotFound",
+                    ObjectKind::AddressGroup => "AddressGroupNotFound",
                 };
                 Self::not_found(neutron, failure.to_string())
             }

@@ -15,6 +15,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use ipnet::IpNet;
+use mizar_db::resources::policy;
 use mizar_domain::security_group::parse_prefix;
 use mizar_domain::text::Name;
 use serde_json::Value;
@@ -124,6 +125,24 @@ impl Plain for AddressGroup {
         fields.over("description", &mut self.description)
     }
 
+    /// The groups whose rules name it, before itself: whoever makes a rule holds its group's row
+    /// when he asks for this one.
+    async fn before_lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<(), Fault> {
+        policy::lock_naming_addresses(conn, id).await?;
+        Ok(())
+    }
+
+    async fn after_create(tx: &mut Tx<'_>, rows: &[Self]) -> Result<(), Fault> {
+        for row in rows {
+            policy::readdress(tx.conn, row.id, None, Some(&row.addresses)).await?;
+        }
+        Ok(())
+    }
+
+    async fn before_delete(tx: &mut Tx<'_>, old: &Item<Self>) -> Result<(), Fault> {
+        Ok(policy::readdress(tx.conn, old.row.id, Some(&old.row.addresses), None).await?)
+    }
+
     fn violation(constraint: &str, row: &Self) -> Option<Fault> {
         let users = [
             "security_group_rules_remote_address_group_id_fkey",
@@ -187,6 +206,8 @@ fn remove_addresses<'t>(
 }
 
 async fn store(tx: &mut Tx<'_>, row: AddressGroup, addresses: BTreeSet<String>) -> Result<Value, Fault> {
-    AddressGroup::store(tx.conn, &AddressGroup { addresses: bounded(addresses)?, ..row }).await?;
+    let addresses = bounded(addresses)?;
+    policy::readdress(tx.conn, row.id, Some(&row.addresses), Some(&addresses)).await?;
+    AddressGroup::store(tx.conn, &AddressGroup { addresses, ..row }).await?;
     Ok(Value::Null)
 }

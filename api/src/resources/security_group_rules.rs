@@ -19,6 +19,7 @@ use diesel::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use mizar_db::listing::{self, Predicate};
+use mizar_db::resources::policy;
 use mizar_db::resources::security_group::{SECURITY_GROUP, SECURITY_GROUP_RULE};
 use mizar_db::sharing;
 use mizar_domain::security_group::RuleKey;
@@ -151,14 +152,23 @@ impl Plain for SecurityGroupRule {
         check_remotes(tx, rows).await
     }
 
+    async fn after_create(tx: &mut Tx<'_>, rows: &[Self]) -> Result<(), Fault> {
+        let made = rows.iter().map(|row| row.id).collect();
+        match rows.first() {
+            Some(row) => Ok(policy::widen(tx.conn, row.security_group_id, &made).await?),
+            None => Ok(()),
+        }
+    }
+
     async fn after_update(tx: &mut Tx<'_>, _: &Item<Self>, new: &Self) -> Result<(), Fault> {
         security_groups::raise(tx.conn, &[new.security_group_id]).await?;
         Ok(())
     }
 
     async fn before_delete(tx: &mut Tx<'_>, old: &Item<Self>) -> Result<(), Fault> {
-        security_groups::raise(tx.conn, &[old.row.security_group_id]).await?;
-        Ok(())
+        let group = old.row.security_group_id;
+        security_groups::raise(tx.conn, &[group]).await?;
+        Ok(policy::narrow(tx.conn, &[group], |rule| rule.id == old.row.id).await?)
     }
 
     fn violation(constraint: &str, row: &Self) -> Option<Fault> {
@@ -220,18 +230,14 @@ pub async fn of_groups(conn: &mut AsyncPgConnection, groups: &[Uuid]) -> QueryRe
         .await
 }
 
-/// Deletes the rules of a group and those that name it as the other side; returns whose they were:
-/// of which project and which group.
-pub async fn delete_with(conn: &mut AsyncPgConnection, group: Uuid) -> QueryResult<Vec<(Uuid, Uuid)>> {
+/// Deletes the rules of a group and those that name it as the other side; returns whose they were.
+pub async fn delete_with(conn: &mut AsyncPgConnection, group: Uuid) -> QueryResult<Vec<Uuid>> {
     let rules = security_group_rules::table.filter(
         security_group_rules::security_group_id
             .eq(group)
             .or(security_group_rules::remote_group_id.is_not_distinct_from(group)),
     );
-    diesel::delete(rules)
-        .returning((security_group_rules::project_id, security_group_rules::security_group_id))
-        .get_results(conn)
-        .await
+    diesel::delete(rules).returning(security_group_rules::project_id).get_results(conn).await
 }
 
 /// Writes rules as their group shows them.

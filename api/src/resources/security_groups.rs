@@ -1,4 +1,4 @@
-//! Security groups. Stored, validated and shown; the data plane acts on them later (docs/API-DESIGN.md).
+//! Security groups. What they come to for the data plane is written by `mizar_db::resources::policy`.
 //!
 //! A project has one default group, made when somebody first lists groups or rules, makes a group,
 //! or makes a port that names none.
@@ -18,6 +18,7 @@ use crate::{flag, standard, stored};
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use mizar_db::listing;
+use mizar_db::resources::policy;
 use mizar_db::resources::security_group::{
     DEFAULT_NAME, SECURITY_GROUP, SECURITY_GROUP_RULE, add_templates, ensure_defaults,
 };
@@ -170,14 +171,12 @@ impl Plain for SecurityGroup {
             let message = "Insufficient rights for removing default security group.";
             return Err(Fault::conflict("SecurityGroupCannotRemoveDefault", message));
         }
-        let gone = security_group_rules::delete_with(tx.conn, old.row.id).await?;
-        let mut changed = BTreeSet::new();
-        for (project, group) in gone {
+        let naming = policy::lock_naming(tx.conn, old.row.id).await?;
+        policy::forget(tx.conn, old.row.id, &naming).await?;
+        for project in security_group_rules::delete_with(tx.conn, old.row.id).await? {
             tx.charge(project, SECURITY_GROUP_RULE, -1);
-            changed.insert(group);
         }
-        changed.remove(&old.row.id);
-        raise(tx.conn, &changed.into_iter().collect::<Vec<_>>()).await?;
+        raise(tx.conn, &naming).await?;
         Ok(())
     }
 

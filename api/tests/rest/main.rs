@@ -32,6 +32,7 @@ mod openapi;
 mod openstack_client;
 mod openstack_operator;
 mod operator;
+mod policy;
 mod port_bindings;
 mod port_extras;
 mod port_groups;

@@ -1,10 +1,12 @@
 //! Objects by id: pages of them, their entries, their locks.
 
 use super::AuditError;
+use crate::resources::group_set;
 use crate::resources::network::NetworkRow;
+use crate::resources::policy;
 use crate::resources::port::{self, PortRow};
 use crate::resources::subnet::SubnetRow;
-use crate::schema::{cluster_keys, hosts, networks, ports, subnets};
+use crate::schema::{address_groups, cluster_keys, group_sets, hosts, networks, ports, security_groups, subnets};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use ipnet::IpNet;
@@ -29,6 +31,12 @@ pub enum Owner {
     Subnet(Uuid),
     /// By id.
     Port(Uuid),
+    /// By id.
+    SecurityGroup(Uuid),
+    /// By number.
+    GroupSet(u32),
+    /// By id.
+    AddressGroup(Uuid),
 }
 
 impl Owner {
@@ -43,7 +51,9 @@ impl Owner {
             Kind::Network | Kind::DividerRole | Kind::DividerSet => id().map(Self::Network),
             Kind::Subnet | Kind::ShardMap => id().map(Self::Subnet),
             Kind::Port | Kind::Bounce | Kind::MovedPort => id().map(Self::Port),
-            Kind::Group | Kind::Member | Kind::GroupSet | Kind::AddressGroup => None,
+            Kind::Group | Kind::Member => id().map(Self::SecurityGroup),
+            Kind::GroupSet => number().map(Self::GroupSet),
+            Kind::AddressGroup => id().map(Self::AddressGroup),
         }
     }
 }
@@ -56,6 +66,9 @@ pub(super) enum Table {
     Networks,
     Subnets,
     Ports,
+    SecurityGroups,
+    GroupSets,
+    AddressGroups,
 }
 
 impl Table {
@@ -67,7 +80,10 @@ impl Table {
             Self::ClusterKeys => Some(Self::Networks),
             Self::Networks => Some(Self::Subnets),
             Self::Subnets => Some(Self::Ports),
-            Self::Ports => None,
+            Self::Ports => Some(Self::SecurityGroups),
+            Self::SecurityGroups => Some(Self::GroupSets),
+            Self::GroupSets => Some(Self::AddressGroups),
+            Self::AddressGroups => None,
         }
     }
 
@@ -76,7 +92,13 @@ impl Table {
         macro_rules! ids {
             ($table:ident) => {{
                 let after = match after {
-                    Some(Owner::Network(id) | Owner::Subnet(id) | Owner::Port(id)) => id,
+                    Some(
+                        Owner::Network(id)
+                        | Owner::Subnet(id)
+                        | Owner::Port(id)
+                        | Owner::SecurityGroup(id)
+                        | Owner::AddressGroup(id),
+                    ) => id,
                     _ => Uuid::nil(),
                 };
                 let page = $table::table.select($table::id).filter($table::id.gt(after)).order($table::id).limit(limit);
@@ -97,6 +119,14 @@ impl Table {
             Self::Networks => ids!(networks).into_iter().map(Owner::Network).collect(),
             Self::Subnets => ids!(subnets).into_iter().map(Owner::Subnet).collect(),
             Self::Ports => ids!(ports).into_iter().map(Owner::Port).collect(),
+            Self::SecurityGroups => ids!(security_groups).into_iter().map(Owner::SecurityGroup).collect(),
+            Self::GroupSets => {
+                let after = if let Some(Owner::GroupSet(number)) = after { number.cast_signed() } else { 0 };
+                let page = group_sets::table.select(group_sets::number).filter(group_sets::number.gt(after));
+                let page: Vec<i32> = page.order(group_sets::number).limit(limit).load(conn).await?;
+                page.into_iter().map(|number| Owner::GroupSet(number.cast_unsigned())).collect()
+            }
+            Self::AddressGroups => ids!(address_groups).into_iter().map(Owner::AddressGroup).collect(),
         })
     }
 }
@@ -109,6 +139,9 @@ struct Ids {
     networks: Vec<Uuid>,
     subnets: Vec<Uuid>,
     ports: Vec<Uuid>,
+    security_groups: Vec<Uuid>,
+    group_sets: Vec<i32>,
+    address_groups: Vec<Uuid>,
 }
 
 impl Ids {
@@ -121,13 +154,16 @@ impl Ids {
                 Owner::Network(id) => ids.networks.push(id),
                 Owner::Subnet(id) => ids.subnets.push(id),
                 Owner::Port(id) => ids.ports.push(id),
+                Owner::SecurityGroup(id) => ids.security_groups.push(id),
+                Owner::GroupSet(number) => ids.group_sets.push(number.cast_signed()),
+                Owner::AddressGroup(id) => ids.address_groups.push(id),
             }
         }
         ids
     }
 }
 
-/// The networks of objects, by VNI. Hosts and keys have none, nor has what is gone.
+/// The networks of objects, by VNI. Hosts, keys and groups have none, nor has what is gone.
 pub(super) async fn vnis(conn: &mut AsyncPgConnection, owners: &BTreeSet<Owner>) -> QueryResult<BTreeMap<Owner, u32>> {
     let ids = Ids::of(owners);
     let mut vnis = BTreeMap::new();
@@ -157,7 +193,8 @@ pub(super) async fn vnis(conn: &mut AsyncPgConnection, owners: &BTreeSet<Owner>)
 /// Locks what no network's lock holds, against those who write it: registration and the rotation
 /// of keys change their rows before their entries.
 pub(super) async fn lock(conn: &mut AsyncPgConnection, owners: &BTreeSet<Owner>) -> QueryResult<()> {
-    let Ids { hosts: numbers, keys, .. } = Ids::of(owners);
+    let Ids { hosts: numbers, keys, security_groups: groups, group_sets: sets, address_groups: named, .. } =
+        Ids::of(owners);
     if !numbers.is_empty() {
         let rows = hosts::table.select(hosts::number).filter(hosts::number.eq_any(numbers)).order(hosts::number);
         rows.for_share().load::<i32>(conn).await?;
@@ -165,6 +202,19 @@ pub(super) async fn lock(conn: &mut AsyncPgConnection, owners: &BTreeSet<Owner>)
     if !keys.is_empty() {
         let rows = cluster_keys::table.select(cluster_keys::id).order(cluster_keys::id);
         rows.for_share().load::<i16>(conn).await?;
+    }
+    // Commands on rules and addresses hold the group's row; the janitor that of a set.
+    if !groups.is_empty() {
+        let rows = security_groups::table.select(security_groups::id).filter(security_groups::id.eq_any(groups));
+        rows.order(security_groups::id).for_share().load::<Uuid>(conn).await?;
+    }
+    if !sets.is_empty() {
+        let rows = group_sets::table.select(group_sets::number).filter(group_sets::number.eq_any(sets));
+        rows.order(group_sets::number).for_share().load::<i32>(conn).await?;
+    }
+    if !named.is_empty() {
+        let rows = address_groups::table.select(address_groups::id).filter(address_groups::id.eq_any(named));
+        rows.order(address_groups::id).for_share().load::<Uuid>(conn).await?;
     }
     Ok(())
 }
@@ -174,8 +224,18 @@ pub(super) async fn compile_all(
     conn: &mut AsyncPgConnection,
     owners: &BTreeSet<Owner>,
 ) -> Result<BTreeMap<Owner, Compiled>, AuditError> {
-    let Ids { hosts: numbers, keys, networks: network_ids, subnets: subnet_ids, ports: port_ids } = Ids::of(owners);
+    let Ids {
+        hosts: numbers,
+        keys,
+        networks: network_ids,
+        subnets: subnet_ids,
+        ports: port_ids,
+        security_groups,
+        group_sets,
+        address_groups,
+    } = Ids::of(owners);
     let mut all = BTreeMap::new();
+    compile_policy(conn, security_groups, group_sets, address_groups, &mut all).await?;
     if !numbers.is_empty() {
         compile_hosts(conn, numbers, &mut all).await?;
     }
@@ -210,6 +270,30 @@ pub(super) async fn compile_all(
         all.insert(Owner::Port(port.row.id), compile(Object::Port(&port.model(network.vni, &spaces)?)));
     }
     Ok(all)
+}
+
+async fn compile_policy(
+    conn: &mut AsyncPgConnection,
+    groups: Vec<Uuid>,
+    sets: Vec<i32>,
+    named: Vec<Uuid>,
+    all: &mut BTreeMap<Owner, Compiled>,
+) -> Result<(), AuditError> {
+    for group in policy::read(conn, &groups).await? {
+        all.insert(Owner::SecurityGroup(group.id.uuid()), compile(Object::SecurityGroup(&group)));
+    }
+    if !sets.is_empty() {
+        let columns = (group_sets::number, group_sets::groups);
+        let rows = group_sets::table.filter(group_sets::number.eq_any(sets)).select(columns);
+        for (number, groups) in rows.load::<(i32, Vec<i32>)>(conn).await? {
+            let set = group_set::model(number, &groups);
+            all.insert(Owner::GroupSet(set.number), compile(Object::GroupSet(&set)));
+        }
+    }
+    for (id, group) in policy::read_addresses(conn, named).await? {
+        all.insert(Owner::AddressGroup(id), compile(Object::AddressGroup(&group)));
+    }
+    Ok(())
 }
 
 async fn compile_hosts(

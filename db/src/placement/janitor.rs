@@ -88,7 +88,8 @@ pub struct UnusedInclude {
 }
 
 statement! {
-    /// Numbers in scopes: host (2), network by VNI (3), dividers by VNI (4), subnet (5, 6).
+    /// Numbers in scopes: host (2), network by VNI (3), dividers by VNI (4), subnet (5, 6). Those
+    /// of security groups are in [`super::groups`].
     FindUnused { every: bool as Bool, targets: Vec<i64> as Array<BigInt> }
         -> (BigInt, SmallInt, BigInt, Nullable<Integer>)
     {
@@ -107,19 +108,6 @@ statement! {
            WHEN i.target >> 32 = 3 THEN NOT EXISTS (SELECT FROM networks n WHERE n.vni = i.target & 4294967295) \
            WHEN i.target >> 32 = 6 THEN NOT EXISTS (SELECT FROM subnets s WHERE s.number = i.target & 4294967295) \
            ELSE false END"
-    }
-}
-
-statement! {
-    RemoveIncludes {
-        scope: Vec<i64> as Array<BigInt>,
-        slot: Vec<i16> as Array<SmallInt>,
-        target: Vec<i64> as Array<BigInt>,
-    } -> BigInt
-    {
-        "UPDATE includes i SET deleted = true, last_used = now() FROM unnest(" scope ", " slot ", " target
-        ") v (scope, slot, target) WHERE i.scope = v.scope AND i.slot = v.slot AND i.target = v.target \
-         AND NOT i.deleted"
     }
 }
 
@@ -149,13 +137,8 @@ pub async fn remove(pool: &DbPool, fence: i64, vni: Option<u32>, includes: Vec<U
                 entries::lock_networks(conn, &[vni]).await?;
             }
             let still = find(conn, Some(includes.iter().map(|i| i.target).collect())).await?;
-            let gone: Vec<&UnusedInclude> = includes.iter().filter(|i| still.contains(i)).collect();
-            let statement = RemoveIncludes {
-                scope: gone.iter().map(|i| i.scope).collect(),
-                slot: gone.iter().map(|i| i.slot).collect(),
-                target: gone.iter().map(|i| i.target).collect(),
-            };
-            Ok(statement.execute(conn).await?)
+            let gone = includes.iter().filter(|i| still.contains(i)).map(|i| (i.scope, i.slot, i.target));
+            Ok(entries::remove_includes(conn, gone).await?)
         }
         .boxed()
     })

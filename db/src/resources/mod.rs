@@ -7,9 +7,11 @@
 pub mod address;
 pub mod attached;
 pub mod availability;
+pub(crate) mod group_set;
 pub mod host;
 pub mod l3;
 pub mod network;
+pub mod policy;
 pub mod port;
 pub mod port_binding;
 pub mod port_commands;
@@ -42,6 +44,10 @@ pub enum ObjectKind {
     Port,
     /// A host.
     Host,
+    /// A rule of a security group.
+    SecurityGroupRule,
+    /// An address group.
+    AddressGroup,
 }
 
 impl ObjectKind {
@@ -52,6 +58,8 @@ impl ObjectKind {
             Self::Subnet => "Subnet",
             Self::Port => "Port",
             Self::Host => "Host",
+            Self::SecurityGroupRule => "SecurityGroupRule",
+            Self::AddressGroup => "AddressGroup",
         }
     }
 }

@@ -3,9 +3,9 @@
 use super::address::FixedIpRow;
 use super::attached::{self, Attached};
 use super::port_extras::Extras;
-use super::{Failure, ObjectKind, ipv4};
+use super::{Failure, ObjectKind, group_set, ipv4};
 use crate::listing::{Listed, Predicate, Visibility, parse_all};
-use crate::schema::{networks, port_ips, port_security_groups, ports};
+use crate::schema::{networks, port_ips, port_security_groups, ports, security_groups};
 use crate::sharing::on_own_network;
 use chrono::{DateTime, Utc};
 use diesel::dsl::{self, exists};
@@ -113,6 +113,8 @@ pub struct Port {
     pub fixed_ips: Vec<FixedIpRow>,
     /// In the order of their ids.
     pub security_groups: Vec<Uuid>,
+    /// The numbers of these, in order.
+    pub group_numbers: Vec<i32>,
     /// Its network's, if its own name is in that domain; otherwise empty.
     pub network_domain: String,
     /// Policies and trunks.
@@ -128,9 +130,10 @@ pub async fn complete(conn: &mut AsyncPgConnection, rows: Vec<PortRow>) -> Query
         .select(FixedIpRow::as_select())
         .load(conn)
         .await?;
-    let groups: Vec<(Uuid, Uuid)> = port_security_groups::table
+    let groups: Vec<(Uuid, Uuid, i32)> = port_security_groups::table
+        .inner_join(security_groups::table)
         .filter(port_security_groups::port_id.eq_any(&ids))
-        .select((port_security_groups::port_id, port_security_groups::security_group_id))
+        .select((port_security_groups::port_id, security_groups::id, security_groups::number))
         .load(conn)
         .await?;
     let named = rows.iter().filter(|row| row.extras.0.is_named_by_network());
@@ -151,7 +154,7 @@ pub async fn complete(conn: &mut AsyncPgConnection, rows: Vec<PortRow>) -> Query
 pub(super) fn join(
     rows: Vec<PortRow>,
     mut addresses: Vec<FixedIpRow>,
-    groups: Vec<(Uuid, Uuid)>,
+    groups: Vec<(Uuid, Uuid, i32)>,
     domains: &BTreeMap<Uuid, String>,
 ) -> Vec<Port> {
     addresses.sort_by_key(|address| (address.port_id, address.position));
@@ -159,16 +162,19 @@ pub(super) fn join(
     for address in addresses {
         by_port.entry(address.port_id).or_default().push(address);
     }
-    let mut groups_of: BTreeMap<Uuid, Vec<Uuid>> = BTreeMap::new();
-    for (port, group) in groups {
-        groups_of.entry(port).or_default().push(group);
+    let mut groups_of: BTreeMap<Uuid, (Vec<Uuid>, Vec<i32>)> = BTreeMap::new();
+    for (port, group, number) in groups {
+        let (ids, numbers) = groups_of.entry(port).or_default();
+        ids.push(group);
+        numbers.push(number);
     }
     let whole = |row: PortRow| {
         let fixed_ips = by_port.remove(&row.id).unwrap_or_default();
-        let mut security_groups = groups_of.remove(&row.id).unwrap_or_default();
+        let (mut security_groups, mut group_numbers) = groups_of.remove(&row.id).unwrap_or_default();
         security_groups.sort_unstable();
+        group_numbers.sort_unstable();
         let network_domain = row.domain_of(domains.get(&row.network_id));
-        Port { row, fixed_ips, security_groups, network_domain, attached: Attached::default() }
+        Port { row, fixed_ips, security_groups, group_numbers, network_domain, attached: Attached::default() }
     };
     rows.into_iter().map(whole).collect()
 }
@@ -287,7 +293,7 @@ impl Port {
             pairs: row.pairs()?,
             port_security: row.port_security_enabled,
             admin_up: row.admin_state_up,
-            set: None,
+            set: (row.group_set != 0).then(|| group_set::model(row.group_set, &self.group_numbers)),
             dhcp_options: row.extras.0.told(),
             host: row.host.map(i32::cast_unsigned),
             moved_from: row.moved_from.map(i32::cast_unsigned),

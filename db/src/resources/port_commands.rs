@@ -1,7 +1,6 @@
 //! Ports: create, update, delete.
 
 use super::address::{FixedIpRow, Wanted, assign};
-use super::attached::Attached;
 use super::network::{Hold, NetworkRow};
 use super::port::{Port, PortRow, join, stored_pairs};
 use super::port_extras::Extras;
@@ -19,7 +18,8 @@ use mizar_domain::id::NetworkId;
 use mizar_domain::ipam::{self, Space, Want};
 use mizar_domain::mac::Mac;
 use mizar_domain::port::{
-    Binding, CreatePort, HostFacts, PortError, Status, UpdatePort, check_groups, check_mac, check_pairs, new_groups,
+    Binding, CreatePort, HostFacts, PortError, Status, UpdatePort, check_groups, check_mac, check_pairs, is_filtered,
+    new_groups,
 };
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -51,6 +51,7 @@ struct NewPort {
     vif_details: Value,
     profile: Value,
     extras: Extras,
+    group_set: i32,
     tags: Vec<String>,
 }
 
@@ -177,12 +178,18 @@ pub async fn create(
         wanted.push(Wanted { port: command.id.uuid(), network: command.network, spaces: &around.spaces, wants });
         let row = new_port(command, &around.network, &hosts)?;
         let groups = new_groups(command, row.port_security_enabled)?;
-        joining.push(security_group::Joining { port: row.id, project: row.project_id, groups });
+        let filtered = is_filtered(row.port_security_enabled, &row.device_owner);
+        joining.push(security_group::Joining { project: row.project_id, groups, filtered });
         new.push(row);
+    }
+    let mut groups: Vec<(Uuid, Uuid, i32)> = Vec::new();
+    for (port, chosen) in new.iter_mut().zip(security_group::choose(conn, ledger, &joining).await?) {
+        port.group_set = chosen.set;
+        groups.extend(chosen.groups.into_iter().map(|(group, number)| (port.id, group, number)));
     }
     let rows = insert(conn, commands, new).await?;
     let addresses = assign(conn, &wanted).await?;
-    let groups = security_group::join_groups(conn, ledger, &joining).await?;
+    security_group::join(conn, &groups).await?;
     let domains = around.iter().map(|(id, around)| (*id, around.network.dns_domain.clone())).collect();
     let mut made = join(rows, addresses, groups, &domains);
 
@@ -239,6 +246,7 @@ fn new_port(
         vif_details: vif_details(&binding),
         profile: command.profile.clone(),
         extras: Extras(command.extras.clone()),
+        group_set: 0,
         tags: command.tags.clone().into_vec(),
     })
 }
@@ -321,21 +329,17 @@ pub async fn update(
         check_foreign_update(&old, command)?;
     }
     let was = old.model(around.network.vni, &around.spaces)?;
-    let Port { row: before, fixed_ips, security_groups, attached, .. } = old;
-    let mut row = changed(&before, command)?;
-    check_groups(command, security_groups.len(), row.port_security_enabled)?;
+    let mut row = changed(&old.row, command)?;
+    check_groups(command, old.security_groups.len(), row.port_security_enabled)?;
     let now = database_now(conn).await?;
-    rebind(conn, &around.network, &before, &mut row, command, now).await?;
+    rebind(conn, &around.network, &old.row, &mut row, command, now).await?;
     row.revision_number += 1;
     row.updated_at = now;
 
-    let nothing = Attached::default();
-    let held =
-        Port { row: before.clone(), fixed_ips, security_groups, network_domain: String::new(), attached: nothing };
     let fixed_ips = match &command.fixed_ips {
-        None => held.fixed_ips.clone(),
+        None => old.fixed_ips.clone(),
         Some(requests) => {
-            let leases = held.leases();
+            let leases = old.leases();
             let network = NetworkId::from(around.network.id);
             let wants = ipam::resolve(network, &around.spaces, &row.device_owner, Some(requests), &leases)
                 .map_err(PortError::from)?;
@@ -344,23 +348,23 @@ pub async fn update(
                 row.status = Status::Build.as_str().to_owned();
             }
             let wanted = Wanted { port: row.id, network, spaces: &around.spaces, wants };
-            exchange(conn, &held, wanted).await?
+            exchange(conn, &old, wanted).await?
         }
     };
+    let filtered = is_filtered(row.port_security_enabled, &row.device_owner);
+    let groups = security_group::exchange(conn, &old, command.security_groups.as_deref(), filtered).await?;
+    row.group_set = groups.set;
     let updated = diesel::update(ports::table.find(row.id)).set(&row).execute(conn).await;
     updated.map_err(|error| match violated(&error) {
         Some("ports_mac") => PortError::MacInUse { network: row.network_id.into(), mac: row.mac() }.into(),
         _ => Failure::from(error),
     })?;
-    if row.host_name != before.host_name {
+    if row.host_name != old.row.host_name {
         port_binding::arrived(conn, &row).await?;
     }
-    let security_groups = match &command.security_groups {
-        None => held.security_groups,
-        Some(groups) => security_group::exchange(conn, &held, groups).await?,
-    };
     let network_domain = row.domain_of(Some(&around.network.dns_domain));
-    let port = Port { row, fixed_ips, security_groups, network_domain, attached };
+    let (security_groups, group_numbers) = (groups.ids(), groups.numbers());
+    let port = Port { row, fixed_ips, security_groups, group_numbers, network_domain, attached: old.attached };
     let is = port.model(around.network.vni, &around.spaces)?;
     entries::apply(conn, &mizar_compile::update(Object::Port(&was), Object::Port(&is))).await?;
     Ok(port)

@@ -5,17 +5,17 @@
 //! A unique index makes it one; who comes second waits for the first one's commit and finds it.
 
 use super::port::Port;
-use super::{Failure, violated};
+use super::{Failure, group_set, policy};
 use crate::ledger::{Event, Ledger};
 use crate::schema::port_security_groups;
 use crate::statement::statement;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Nullable, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Integer, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_domain::id::SecurityGroupId;
 use mizar_domain::port::PortError;
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Object type of audit events and policies, and name of the quota.
@@ -56,31 +56,41 @@ statement! {
 }
 
 statement! {
-    /// Gives ports their groups: those that are named, if the port's project sees them, and the
-    /// project's default group where none is named.
-    InsertGroups {
-        ports: Vec<Uuid> as Array<SqlUuid>, projects: Vec<Uuid> as Array<SqlUuid>,
-        named: Vec<Option<Uuid>> as Array<Nullable<SqlUuid>>,
-    } -> (SqlUuid, SqlUuid)
+    /// Of named groups those that the port's project sees.
+    VisibleGroups {
+        places: Vec<i32> as Array<Integer>, projects: Vec<Uuid> as Array<SqlUuid>, named: Vec<Uuid> as Array<SqlUuid>,
+    } -> (Integer, SqlUuid)
     {
-        "WITH wanted AS (SELECT * FROM unnest("
-        ports ", " projects ", " named
-        ") w (port, project, named)) \
-         INSERT INTO port_security_groups (port_id, security_group_id) \
-         SELECT w.port, g.id FROM wanted w JOIN security_groups g ON g.id = w.named \
+        "SELECT w.place, g.id FROM unnest("
+        places ", " projects ", " named
+        ") w (place, project, named) JOIN security_groups g ON g.id = w.named \
          WHERE g.project_id = w.project OR EXISTS (SELECT FROM rbac_policies shares \
          WHERE shares.object_type = 'security_group' AND shares.object_id = g.id \
-         AND (shares.target_project IS NULL OR shares.target_project = w.project)) \
-         UNION ALL SELECT w.port, g.id FROM wanted w JOIN security_groups g ON g.project_id = w.project \
-         AND g.is_default WHERE w.named IS NULL \
-         RETURNING port_id, security_group_id"
+         AND (shares.target_project IS NULL OR shares.target_project = w.project))"
     }
 }
 
 statement! {
-    /// Keeps groups from being deleted, and from being taken away from those they are shared with.
-    LockGroups { groups: Vec<Uuid> as Array<SqlUuid> } -> SqlUuid
-    { "SELECT id FROM security_groups WHERE id = ANY (" groups ") ORDER BY id FOR KEY SHARE" }
+    /// The default groups of projects, kept from being deleted.
+    DefaultGroups { projects: Vec<Uuid> as Array<SqlUuid> } -> (SqlUuid, SqlUuid, Integer)
+    {
+        "SELECT project_id, id, number FROM security_groups WHERE is_default AND project_id = ANY(" projects
+        ") ORDER BY id FOR KEY SHARE"
+    }
+}
+
+statement! {
+    JoinGroups { ports: Vec<Uuid> as Array<SqlUuid>, groups: Vec<Uuid> as Array<SqlUuid> } -> SqlUuid
+    {
+        "INSERT INTO port_security_groups (port_id, security_group_id) SELECT * FROM unnest(" ports ", " groups ")"
+    }
+}
+
+statement! {
+    /// Keeps groups from being deleted, and from being taken away from those they are shared with;
+    /// also keeps the janitor from removing what includes them.
+    LockGroups { groups: Vec<Uuid> as Array<SqlUuid> } -> (SqlUuid, Integer)
+    { "SELECT id, number FROM security_groups WHERE id = ANY (" groups ") ORDER BY id FOR KEY SHARE" }
 }
 
 /// Makes the default groups of projects that have none.
@@ -88,7 +98,7 @@ pub async fn ensure_defaults(
     conn: &mut AsyncPgConnection,
     ledger: &mut Ledger,
     projects: &BTreeSet<Uuid>,
-) -> QueryResult<()> {
+) -> Result<(), Failure> {
     let projects: Vec<Uuid> = projects.iter().copied().collect();
     let ids = projects.iter().map(|_| Uuid::new_v4()).collect();
     let made: Vec<(Uuid, Uuid)> = InsertDefaults { ids, projects }.load(conn).await?;
@@ -110,106 +120,182 @@ pub async fn ensure_defaults(
 }
 
 /// Gives new groups the rules that they start with.
-pub async fn add_templates(conn: &mut AsyncPgConnection, ledger: &mut Ledger, groups: Vec<Uuid>) -> QueryResult<()> {
-    let counts: Vec<(Uuid, i64)> = InsertTemplates { groups }.load(conn).await?;
+pub async fn add_templates(
+    conn: &mut AsyncPgConnection,
+    ledger: &mut Ledger,
+    groups: Vec<Uuid>,
+) -> Result<(), Failure> {
+    let counts: Vec<(Uuid, i64)> = InsertTemplates { groups: groups.clone() }.load(conn).await?;
     for (project, count) in counts {
         ledger.count(project, SECURITY_GROUP_RULE, count);
     }
-    Ok(())
+    policy::publish(conn, &groups).await
 }
 
 /// What groups a new port joins.
 #[derive(Clone, Copy, Debug)]
-pub struct Joining<'a> {
-    /// The port.
-    pub port: Uuid,
+pub(super) struct Joining<'a> {
     /// Its project.
     pub project: Uuid,
     /// `None`: the default group.
     pub groups: Option<&'a [SecurityGroupId]>,
+    /// Whether its packets are filtered.
+    pub filtered: bool,
 }
 
-/// One port and one group; `None`: the default group.
-#[derive(Clone, Copy)]
-struct Wish {
-    port: Uuid,
-    project: Uuid,
-    named: Option<Uuid>,
+/// The groups of a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// Ids and numbers.
+    pub groups: BTreeMap<Uuid, i32>,
+    /// The number of the combination; 0 = packets are not filtered.
+    pub set: i32,
 }
 
-/// Puts new ports into their groups; returns ports with groups.
-pub(super) async fn join_groups(
+impl Chosen {
+    /// The ids, in order.
+    pub fn ids(&self) -> Vec<Uuid> {
+        self.groups.keys().copied().collect()
+    }
+
+    /// The numbers, in order.
+    pub fn numbers(&self) -> Vec<i32> {
+        let mut numbers: Vec<i32> = self.groups.values().copied().collect();
+        numbers.sort_unstable();
+        numbers
+    }
+}
+
+/// Finds the groups of new ports, in their order, and keeps them; makes default groups and
+/// combinations that are not there yet.
+pub(super) async fn choose(
     conn: &mut AsyncPgConnection,
     ledger: &mut Ledger,
     joining: &[Joining<'_>],
-) -> Result<Vec<(Uuid, Uuid)>, Failure> {
-    let wish = |joining: &Joining<'_>, named| Wish { port: joining.port, project: joining.project, named };
-    let named = joining.iter().flat_map(|joining| {
-        joining.groups.unwrap_or_default().iter().map(move |group| wish(joining, Some(group.uuid())))
-    });
-    let (named, default): (Vec<Wish>, Vec<Wish>) =
-        (named.collect(), joining.iter().filter(|joining| joining.groups.is_none()).map(|j| wish(j, None)).collect());
-    let mut done = insert(conn, &[named.as_slice(), default.as_slice()].concat()).await?;
-    check_named(&named, &done)?;
-    let served: BTreeSet<Uuid> = done.iter().map(|(port, _)| *port).collect();
-    let left: Vec<Wish> = default.into_iter().filter(|wish| !served.contains(&wish.port)).collect();
-    if !left.is_empty() {
-        ensure_defaults(conn, ledger, &left.iter().map(|wish| wish.project).collect()).await?;
-        let more = insert(conn, &left).await?;
-        if more.len() != left.len() {
-            // Somebody deletes default groups as fast as they are made.
-            return Err(Failure::Contended);
-        }
-        done.extend(more);
+) -> Result<Vec<Chosen>, Failure> {
+    let named: Vec<(Uuid, &[SecurityGroupId])> =
+        joining.iter().map(|joining| (joining.project, joining.groups.unwrap_or_default())).collect();
+    let numbers = named_groups(conn, &named).await?;
+    let number = |id: &Uuid| numbers.get(id).map(|number| (*id, *number));
+    let wanting: BTreeSet<Uuid> = joining.iter().filter(|j| j.groups.is_none()).map(|j| j.project).collect();
+    let defaults = default_groups(conn, ledger, &wanting).await?;
+    let mut chosen = Vec::with_capacity(joining.len());
+    for joining in joining {
+        let groups = match joining.groups {
+            Some(named) => named.iter().filter_map(|group| number(&group.uuid())).collect(),
+            None => defaults.get(&joining.project).copied().into_iter().collect(),
+        };
+        chosen.push(Chosen { groups, set: 0 });
     }
-    Ok(done)
+    let filtered: Vec<&mut Chosen> =
+        chosen.iter_mut().zip(joining).filter(|(_, joining)| joining.filtered).map(|(chosen, _)| chosen).collect();
+    number_sets(conn, filtered).await?;
+    Ok(chosen)
 }
 
-/// Replaces the groups of a port; returns them in order.
+async fn number_sets(conn: &mut AsyncPgConnection, chosen: Vec<&mut Chosen>) -> Result<(), Failure> {
+    let wanted = chosen.iter().map(|chosen| chosen.numbers()).collect();
+    let sets = group_set::numbers(conn, wanted).await?;
+    for chosen in chosen {
+        chosen.set = sets.get(&chosen.numbers()).copied().ok_or(Failure::Contended)?;
+    }
+    Ok(())
+}
+
+/// Keeps the groups that projects name, if these see them all; returns their numbers.
+async fn named_groups(
+    conn: &mut AsyncPgConnection,
+    named: &[(Uuid, &[SecurityGroupId])],
+) -> Result<BTreeMap<Uuid, i32>, Failure> {
+    let wishes: Vec<(i32, Uuid, Uuid)> = (0..)
+        .zip(named)
+        .flat_map(|(place, (project, groups))| groups.iter().map(move |group| (place, *project, group.uuid())))
+        .collect();
+    if wishes.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    // Locked in one statement, judged in the next: what was taken away meanwhile is seen.
+    let numbers = lock(conn, wishes.iter().map(|(.., group)| *group).collect()).await?;
+    let statement = VisibleGroups {
+        places: wishes.iter().map(|(place, ..)| *place).collect(),
+        projects: wishes.iter().map(|(_, project, _)| *project).collect(),
+        named: wishes.iter().map(|(.., group)| *group).collect(),
+    };
+    let visible: BTreeSet<(i32, Uuid)> = statement.load(conn).await?.into_iter().collect();
+    match wishes.iter().find(|(place, _, group)| !visible.contains(&(*place, *group))) {
+        Some((.., group)) => Err(PortError::NoSuchGroup((*group).into()).into()),
+        None => Ok(numbers),
+    }
+}
+
+async fn default_groups(
+    conn: &mut AsyncPgConnection,
+    ledger: &mut Ledger,
+    projects: &BTreeSet<Uuid>,
+) -> Result<BTreeMap<Uuid, (Uuid, i32)>, Failure> {
+    let mut found = BTreeMap::new();
+    if projects.is_empty() {
+        return Ok(found);
+    }
+    for made in [false, true] {
+        let left: BTreeSet<Uuid> = projects.iter().filter(|project| !found.contains_key(*project)).copied().collect();
+        if left.is_empty() {
+            break;
+        }
+        if made {
+            ensure_defaults(conn, ledger, &left).await?;
+        }
+        let rows: Vec<(Uuid, Uuid, i32)> = DefaultGroups { projects: left.into_iter().collect() }.load(conn).await?;
+        found.extend(rows.into_iter().map(|(project, id, number)| (project, (id, number))));
+    }
+    // Otherwise somebody deletes default groups as fast as they are made.
+    if found.len() == projects.len() { Ok(found) } else { Err(Failure::Contended) }
+}
+
+/// Keeps groups until the transaction ends; returns the numbers of those that are there.
+pub(super) async fn lock(conn: &mut AsyncPgConnection, groups: Vec<Uuid>) -> QueryResult<BTreeMap<Uuid, i32>> {
+    if groups.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows: Vec<(Uuid, i32)> = LockGroups { groups }.load(conn).await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Puts ports into groups that are kept: port, group, number of the group.
+pub(super) async fn join(conn: &mut AsyncPgConnection, memberships: &[(Uuid, Uuid, i32)]) -> QueryResult<()> {
+    if !memberships.is_empty() {
+        let (ports, groups) = memberships.iter().map(|(port, group, _)| (*port, *group)).unzip();
+        JoinGroups { ports, groups }.execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// Replaces the groups of a port, if others are asked for, and finds its combination. What the
+/// port has it may keep, seen or not.
 pub(super) async fn exchange(
     conn: &mut AsyncPgConnection,
     held: &Port,
-    groups: &[SecurityGroupId],
-) -> Result<Vec<Uuid>, Failure> {
-    let wanted: BTreeSet<Uuid> = groups.iter().map(|group| group.uuid()).collect();
+    wanted: Option<&[SecurityGroupId]>,
+    filtered: bool,
+) -> Result<Chosen, Failure> {
+    let wanted: BTreeSet<Uuid> = match wanted {
+        Some(groups) => groups.iter().map(|group| group.uuid()).collect(),
+        None => held.security_groups.iter().copied().collect(),
+    };
+    let mut numbers = lock(conn, wanted.iter().copied().collect()).await?;
+    let new: Vec<SecurityGroupId> =
+        wanted.iter().filter(|group| !held.security_groups.contains(group)).map(|group| (*group).into()).collect();
+    numbers.extend(named_groups(conn, &[(held.row.project_id, &new)]).await?);
     let gone: Vec<Uuid> = held.security_groups.iter().filter(|group| !wanted.contains(group)).copied().collect();
     if !gone.is_empty() {
         let of_port = port_security_groups::table.filter(port_security_groups::port_id.eq(held.row.id));
         diesel::delete(of_port.filter(port_security_groups::security_group_id.eq_any(gone))).execute(conn).await?;
     }
-    let new = wanted.iter().filter(|group| !held.security_groups.contains(group));
-    let new: Vec<Wish> =
-        new.map(|group| Wish { port: held.row.id, project: held.row.project_id, named: Some(*group) }).collect();
-    let done = insert(conn, &new).await?;
-    check_named(&new, &done)?;
-    Ok(wanted.into_iter().collect())
-}
-
-async fn insert(conn: &mut AsyncPgConnection, wishes: &[Wish]) -> Result<Vec<(Uuid, Uuid)>, Failure> {
-    if wishes.is_empty() {
-        return Ok(Vec::new());
+    let new: Vec<_> = new.iter().map(|group| (held.row.id, group.uuid(), 0)).collect();
+    join(conn, &new).await?;
+    let mut chosen = Chosen { groups: numbers, set: 0 };
+    if filtered {
+        number_sets(conn, vec![&mut chosen]).await?;
     }
-    let groups: Vec<Uuid> = wishes.iter().filter_map(|wish| wish.named).collect();
-    if !groups.is_empty() {
-        let _there: Vec<Uuid> = LockGroups { groups }.load(conn).await?;
-    }
-    let statement = InsertGroups {
-        ports: wishes.iter().map(|wish| wish.port).collect(),
-        projects: wishes.iter().map(|wish| wish.project).collect(),
-        named: wishes.iter().map(|wish| wish.named).collect(),
-    };
-    statement.load(conn).await.map_err(|error| match violated(&error) {
-        // An administrator deleted the default group at this moment.
-        Some("port_security_groups_security_group_id_fkey") => Failure::Contended,
-        _ => error.into(),
-    })
-}
-
-fn check_named(wishes: &[Wish], done: &[(Uuid, Uuid)]) -> Result<(), Failure> {
-    let done: BTreeSet<(Uuid, Uuid)> = done.iter().copied().collect();
-    let missing = wishes.iter().filter_map(|wish| Some((wish.port, wish.named?))).find(|pair| !done.contains(pair));
-    match missing {
-        Some((_, group)) => Err(PortError::NoSuchGroup(group.into()).into()),
-        None => Ok(()),
-    }
+    Ok(chosen)
 }

@@ -12,19 +12,27 @@
 //! which entries arrived, and *incremental equals full*: a planner that saw a long history
 //! desires the same as one that got the last state at once. A property test holds it to that.
 //!
+//! The rules of security groups belong to no entry alone: they are rendered for each *set* of
+//! groups that a port here or an address bounced here has ([`filters`], [`policy`]).
+//!
 //! # Order
 //!
 //! Programs run between any two operations. Additions go in the order of [`Key`], which lists
-//! what is referred to before what refers to it; removals come last, in the reverse order. An
+//! what is referred to before what refers to it; removals come after them, in the reverse order, and
+//! generations of rules last of all. An
 //! entry that arrives before what it refers to is held: it renders nothing and is reported as a
 //! [`Problem`], so a port without its network forwards nothing instead of something wrong.
 //!
 //! Removal needs authority: [`Planner::adopt`] compares with everything observed and is called
 //! only once the desired state is known to be complete.
 
+mod allowed;
 mod endpoint;
+mod filters;
 mod planner;
+mod policy;
 mod render;
+mod state;
 mod table;
 
 pub use endpoint::{Endpoint, EndpointOption, EndpointRoute};

@@ -1,7 +1,10 @@
 //! Keeps the desired state and what follows from it, incrementally.
 
 use crate::endpoint::Endpoint;
-use crate::render::{Claim, Context, Facts, Wiring, configuration, render};
+use crate::filters::{self, Filters};
+use crate::policy;
+use crate::render::{Claim, Facts, Wiring, configuration, render};
+use crate::state::{Held, Reference, State};
 use crate::table::{Key, Op, Value, in_safe_order};
 use mizar_wire::body::{self, Body};
 use mizar_wire::{EntryKey, Kind, Scope};
@@ -21,106 +24,9 @@ pub struct Problem {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     Configuration,
+    /// The rules of a set of security groups.
+    Policy(u32),
     Entry(EntryKey),
-}
-
-/// By what an entry is found by those that refer to it, or that it refers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Reference {
-    ClusterKeys,
-    Network(u32),
-    Subnet(u32),
-    SubnetsOf(u32),
-    Dividers(u32),
-    DividerRole(u32),
-    ShardMap(u32),
-    Port(u32),
-    PortId(Uuid),
-    PortsOf(u32),
-    PortsIn(u32),
-}
-
-impl Reference {
-    fn of(body: &Body) -> Vec<Self> {
-        match body {
-            Body::ClusterKey(_) => vec![Self::ClusterKeys],
-            Body::Network(n) => vec![Self::Network(n.vni)],
-            Body::Subnet(s) => vec![Self::Subnet(s.number), Self::SubnetsOf(s.vni)],
-            Body::DividerSet(d) => vec![Self::Dividers(d.vni)],
-            Body::DividerRole(d) => vec![Self::DividerRole(d.vni)],
-            Body::ShardMap(m) => vec![Self::ShardMap(m.subnet)],
-            Body::Port(p) => [Self::Port(p.number), Self::PortId(p.id), Self::PortsOf(p.vni)]
-                .into_iter()
-                .chain(p.fixed_ips.iter().map(|fixed| Self::PortsIn(fixed.subnet)))
-                .collect(),
-            Body::Host(_)
-            | Body::Bounce(_)
-            | Body::MovedPort(_)
-            | Body::Group(_)
-            | Body::Member(_)
-            | Body::GroupSet(_)
-            | Body::AddressGroup(_) => Vec::new(),
-        }
-    }
-}
-
-struct Held {
-    body: Body,
-    keys: Vec<Key>,
-}
-
-struct State {
-    entries: BTreeMap<EntryKey, Held>,
-    index: BTreeMap<Reference, BTreeSet<EntryKey>>,
-    wirings: BTreeMap<u32, Wiring>,
-    most: u32,
-}
-
-impl State {
-    /// The entry that a reference means. There is one, but for the moment in which an object was
-    /// replaced by another with its number; then the greater key, wherever it came from.
-    fn find(&self, reference: Reference) -> Option<&Body> {
-        let key = self.index.get(&reference)?.last()?;
-        self.entries.get(key).map(|held| &held.body)
-    }
-
-    fn all(&self, reference: Reference) -> impl Iterator<Item = &Body> {
-        let keys = self.index.get(&reference);
-        keys.into_iter().flatten().filter_map(|key| self.entries.get(key)).map(|held| &held.body)
-    }
-}
-
-impl Context for State {
-    fn network(&self, vni: u32) -> Option<&body::Network> {
-        match self.find(Reference::Network(vni))? {
-            Body::Network(n) => Some(n),
-            _ => None,
-        }
-    }
-    fn subnet(&self, number: u32) -> Option<&body::Subnet> {
-        match self.find(Reference::Subnet(number))? {
-            Body::Subnet(s) => Some(s),
-            _ => None,
-        }
-    }
-    fn shard_map(&self, subnet: u32) -> Option<&body::ShardMap> {
-        match self.find(Reference::ShardMap(subnet))? {
-            Body::ShardMap(m) => Some(m),
-            _ => None,
-        }
-    }
-    fn has_dividers(&self, vni: u32) -> bool {
-        matches!(self.find(Reference::Dividers(vni)), Some(Body::DividerSet(d)) if !d.pairs.is_empty())
-    }
-    fn is_divider(&self, vni: u32) -> bool {
-        self.find(Reference::DividerRole(vni)).is_some()
-    }
-    fn wiring(&self, port: u32) -> Option<&Wiring> {
-        self.wirings.get(&port)
-    }
-    fn most(&self) -> u32 {
-        self.most
-    }
 }
 
 /// Desired state, and the map entries that follow from it.
@@ -130,6 +36,10 @@ pub struct Planner {
     /// Claims by key, the one in force last.
     desired: Desired,
     dirty: BTreeSet<Source>,
+    /// What sets of groups claim.
+    policies: BTreeMap<u32, Vec<Key>>,
+    /// Sets whose rules are not in force, and why.
+    unruly: BTreeMap<u32, String>,
     /// Keys of entries that went since the last flush.
     orphans: BTreeMap<EntryKey, Vec<Key>>,
     /// Entries that render nothing, and why.
@@ -148,10 +58,18 @@ impl Planner {
     /// Desires nothing.
     pub fn new() -> Self {
         Self {
-            state: State { entries: BTreeMap::new(), index: BTreeMap::new(), wirings: BTreeMap::new(), most: u32::MAX },
+            state: State {
+                entries: BTreeMap::new(),
+                index: BTreeMap::new(),
+                filters: Filters::default(),
+                wirings: BTreeMap::new(),
+                most: u32::MAX,
+            },
             facts: None,
             desired: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            policies: BTreeMap::new(),
+            unruly: BTreeMap::new(),
             orphans: BTreeMap::new(),
             problems: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -186,6 +104,8 @@ impl Planner {
             let old = std::mem::replace(&mut held.body, body.clone());
             self.unindex(&key, &old);
             self.touch_dependents(&old);
+            let set = self.state.filters.remove(&old);
+            self.touch_policies(set);
         } else {
             let keys = self.orphans.remove(&key).unwrap_or_default();
             let held = Held { body: body.clone(), keys };
@@ -195,6 +115,8 @@ impl Planner {
             self.state.index.entry(reference).or_default().insert(key.clone());
         }
         self.touch_dependents(&body);
+        let set = self.state.filters.add(&body);
+        self.touch_policies(set);
         self.dirty.insert(Source::Entry(key));
     }
 
@@ -203,6 +125,8 @@ impl Planner {
         let held = self.state.entries.remove(key)?;
         self.unindex(key, &held.body);
         self.touch_dependents(&held.body);
+        let set = self.state.filters.remove(&held.body);
+        self.touch_policies(set);
         self.orphans.insert(key.clone(), held.keys);
         self.dirty.insert(Source::Entry(key.clone()));
         Some(held.body)
@@ -235,6 +159,20 @@ impl Planner {
         self.dirty.extend(keys.into_iter().flatten().cloned().map(Source::Entry));
     }
 
+    fn touch_policies(&mut self, sets: impl IntoIterator<Item = u32>) {
+        self.dirty.extend(sets.into_iter().map(Source::Policy));
+    }
+
+    /// Marks the sets with groups whose rules name something.
+    fn touch_naming(&mut self, named: Reference) {
+        let naming = self.state.all(named).filter_map(|body| match body {
+            Body::Group(group) | Body::Member(group) => Some(group.number),
+            _ => None,
+        });
+        let sets: Vec<u32> = naming.flat_map(|group| self.state.filters.with(group)).collect();
+        self.touch_policies(sets);
+    }
+
     /// Marks what looks this body up while it is rendered.
     fn touch_dependents(&mut self, body: &Body) {
         match body {
@@ -246,14 +184,13 @@ impl Planner {
             Body::DividerSet(d) => self.touch(Reference::SubnetsOf(d.vni)),
             Body::DividerRole(d) => self.touch(Reference::SubnetsOf(d.vni)),
             Body::ShardMap(m) => self.touch(Reference::Subnet(m.subnet)),
-            Body::Host(_)
-            | Body::Port(_)
-            | Body::Bounce(_)
-            | Body::MovedPort(_)
-            | Body::Group(_)
-            | Body::Member(_)
-            | Body::GroupSet(_)
-            | Body::AddressGroup(_) => {}
+            Body::Group(g) | Body::Member(g) => {
+                let sets: Vec<u32> = self.state.filters.with(g.number).collect();
+                self.touch_policies(sets);
+            }
+            Body::GroupSet(s) => s.groups.iter().for_each(|group| self.touch_naming(Reference::NamesGroup(*group))),
+            Body::AddressGroup(g) => self.touch_naming(Reference::NamesAddressGroup(g.number)),
+            Body::Host(_) | Body::Port(_) | Body::Bounce(_) | Body::MovedPort(_) => {}
         }
     }
 
@@ -264,6 +201,7 @@ impl Planner {
         for source in std::mem::take(&mut self.dirty) {
             let (old, claims) = match &source {
                 Source::Configuration => (vec![Key::Cfg], self.render_configuration()),
+                Source::Policy(set) => self.render_policy(*set),
                 Source::Entry(key) => self.render_entry(key),
             };
             for key in old.iter().chain(claims.iter().map(|c| &c.key)) {
@@ -323,6 +261,27 @@ impl Planner {
         (old.unwrap_or_default(), claims)
     }
 
+    fn render_policy(&mut self, set: u32) -> (Vec<Key>, Vec<Claim>) {
+        let need = self.state.filters.need(set);
+        let rendered = need.map_or(Ok(Vec::new()), |need| policy::render(set, &need, &self.state));
+        let claims = match rendered {
+            Ok(claims) => {
+                self.unruly.remove(&set);
+                claims
+            }
+            Err(reason) => {
+                self.unruly.insert(set, reason);
+                Vec::new()
+            }
+        };
+        let keys: Vec<Key> = claims.iter().map(|c| c.key).collect();
+        let old = match keys.is_empty() {
+            true => self.policies.remove(&set),
+            false => self.policies.insert(set, keys),
+        };
+        (old.unwrap_or_default(), claims)
+    }
+
     /// An operation failed; the next flush repeats it.
     pub fn failed(&mut self, key: Key, reason: String) {
         self.failed.insert(key, reason);
@@ -356,14 +315,36 @@ impl Planner {
     pub fn problems(&self) -> Vec<Problem> {
         let rendered =
             self.problems.iter().map(|(entry, reason)| Problem { entry: entry.clone(), reason: reason.clone() });
-        let written = self.failed.iter().filter_map(|(key, reason)| match self.desired.get(key)?.last()? {
-            (_, Source::Entry(entry), _) => Some(Problem { entry: entry.clone(), reason: reason.clone() }),
-            (_, Source::Configuration, _) => None,
-        });
+        let mut unruly: BTreeMap<u32, &String> = self.unruly.iter().map(|(set, reason)| (*set, reason)).collect();
+        let mut written = Vec::new();
+        for (key, reason) in &self.failed {
+            match self.desired.get(key).and_then(|claims| claims.last()) {
+                Some((_, Source::Entry(entry), _)) => {
+                    written.push(Problem { entry: entry.clone(), reason: reason.clone() });
+                }
+                Some((_, Source::Policy(set), _)) => drop(unruly.entry(*set).or_insert(reason)),
+                Some((_, Source::Configuration, _)) | None => {}
+            }
+        }
         let mut problems: Vec<Problem> = rendered.chain(written).collect();
+        problems.extend(self.filtered_by(&unruly));
         problems.sort();
         problems.dedup_by(|a, b| a.entry == b.entry);
         problems
+    }
+
+    /// The problems of sets, told of one entry that has each: rules are no entry's alone.
+    fn filtered_by(&self, unruly: &BTreeMap<u32, &String>) -> Vec<Problem> {
+        let mut told: BTreeMap<u32, Problem> = BTreeMap::new();
+        if !unruly.is_empty() {
+            for (entry, held) in &self.state.entries {
+                let set = filters::set_of(&held.body);
+                if let Some((set, reason)) = set.and_then(|set| Some((set.number, *unruly.get(&set.number)?))) {
+                    told.entry(set).or_insert_with(|| Problem { entry: entry.clone(), reason: reason.clone() });
+                }
+            }
+        }
+        told.into_values().collect()
     }
 
     /// What a map entry should be, as of the last flush.

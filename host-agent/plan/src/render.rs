@@ -45,7 +45,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    fn new(key: Key, value: Value) -> Self {
+    pub fn new(key: Key, value: Value) -> Self {
         Self { key, value, rank: 0 }
     }
 }
@@ -75,6 +75,7 @@ pub(crate) fn render(body: &Body, context: &impl Context) -> Result<Vec<Claim>, 
         Body::Bounce(bounce) => bounced(bounce),
         Body::ShardMap(map) => shards(map),
         Body::MovedPort(moved) => moved_port(moved),
+        // Rendered together, for each set of groups that is in use here.
         Body::Group(_) | Body::Member(_) | Body::GroupSet(_) | Body::AddressGroup(_) => Ok(Vec::new()),
     }
 }

@@ -32,6 +32,52 @@ fn ip(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
 }
 
+/// A number means the same groups wherever it stands.
+fn set() -> impl Strategy<Value = Option<body::GroupSet>> {
+    prop::option::of((1u32..4).prop_map(group_set))
+}
+
+fn group_set(number: u32) -> body::GroupSet {
+    body::GroupSet { number, groups: (1..3).filter(|group| number & group != 0).collect() }
+}
+
+fn group() -> impl Strategy<Value = body::Group> {
+    let remote = prop_oneof![
+        Just(body::Remote::Any),
+        (0u8..3).prop_map(|a| body::Remote::Prefix(IpNet::from(ip(a)))),
+        Just(body::Remote::Prefix(IpNet::new_assert(ip(0), 24))),
+        (1u32..3).prop_map(body::Remote::Group),
+        (1u32..3).prop_map(body::Remote::AddressGroup),
+    ];
+    let rule = (any::<bool>(), 0u16..3, 0u16..4, remote).prop_map(|(any, first, last, remote)| body::Rule {
+        id: Uuid::nil(),
+        ipv6: false,
+        protocol: (!any).then_some(6),
+        ports: if any { [0, u16::MAX] } else { [first, last] },
+        remote,
+    });
+    (1u32..3, 0u32..3, prop::collection::vec(rule, 0..3)).prop_map(|(number, generation, rules)| body::Group {
+        number,
+        generation,
+        rules,
+    })
+}
+
+fn policy() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => group().prop_map(|g| Step::Put(entry(Scope::Group(g.number), Kind::Group, g.number), Body::Group(g))),
+        2 => group().prop_map(|g| Step::Put(entry(Scope::Member(g.number), Kind::Member, g.number), Body::Member(g))),
+        2 => (1u32..3, 1u32..4).prop_map(|(group, number)| Step::Put(
+            entry(Scope::Peers(group), Kind::GroupSet, number),
+            Body::GroupSet(group_set(number)),
+        )),
+        1 => (1u32..3, 0u8..3).prop_map(|(number, count)| Step::Put(
+            entry(Scope::AddressGroup(number), Kind::AddressGroup, number),
+            Body::AddressGroup(body::AddressGroup { number, addresses: (0..count).map(|a| ip(a).into()).collect() }),
+        )),
+    ]
+}
+
 /// A universe so small that everything collides: two networks, three subnets, four ports.
 fn step() -> impl Strategy<Value = Step> {
     let vni = 5000u32..5002;
@@ -88,9 +134,10 @@ fn step() -> impl Strategy<Value = Step> {
             generation.clone(),
             prop::collection::vec((1u8..4, subnet), 0..3),
             prop::option::of(0u8..3),
-            any::<bool>()
+            any::<bool>(),
+            set()
         )
-            .prop_map(|(number, vni, generation, addresses, pair, up)| Step::Put(
+            .prop_map(|(number, vni, generation, addresses, pair, up, set)| Step::Put(
                 entry(Scope::Host(9), Kind::Port, number),
                 Body::Port(body::Port {
                     id: Uuid::from_u128(u128::from(number)),
@@ -109,14 +156,14 @@ fn step() -> impl Strategy<Value = Step> {
                         .collect(),
                     port_security: up,
                     admin_up: up,
-                    set: None,
+                    set,
                     dhcp_options: Vec::new(),
                 }),
             )),
-        (port.clone(), vni.clone(), 1u8..3, host.clone(), generation.clone()).prop_map(
-            |(port, vni, a, host, generation)| Step::Put(
+        (port.clone(), vni.clone(), 1u8..3, host.clone(), generation.clone(), set()).prop_map(
+            |(port, vni, a, host, generation, set)| Step::Put(
                 EntryKey { scope: Scope::Subnet(1), slot: 4, kind: Kind::Bounce, key: vec![port as u8, a] },
-                Body::Bounce(body::Bounce { vni, address: ip(a), subnet: 1, host, port, generation, set: None }),
+                Body::Bounce(body::Bounce { vni, address: ip(a), subnet: 1, host, port, generation, set }),
             )
         ),
         (port.clone(), vni, prop::collection::vec(1u8..4, 0..3), host, generation).prop_map(
@@ -134,6 +181,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         8 => put,
+        6 => policy(),
         4 => any::<prop::sample::Index>().prop_map(Step::Remove),
         2 => (port, prop::option::of(3u32..6)).prop_map(|(port, ifindex)| Step::Wire(
             port,
@@ -151,10 +199,13 @@ fn facts(tai_offset: i32) -> Facts {
 
 /// Executes operations on maps in memory, checking their order; `fail` says which one fails.
 fn execute(maps: &mut BTreeMap<Key, Value>, planner: &mut Planner, ops: Vec<Op>, fail: Option<usize>) {
-    let first_removal = ops.iter().position(|op| matches!(op, Op::Remove(_))).unwrap_or(ops.len());
-    assert!(ops[first_removal..].iter().all(|op| matches!(op, Op::Remove(_))), "removals come last");
-    assert!(ops[..first_removal].is_sorted_by(|a, b| a.key() < b.key()), "additions in the order of references");
-    assert!(ops[first_removal..].is_sorted_by(|a, b| a.key() > b.key()), "removals in the reverse order");
+    let of_generation = |op: &Op| matches!(op.key(), Key::Epoch(_));
+    let (rules, generations) = ops.split_at(ops.iter().position(of_generation).unwrap_or(ops.len()));
+    assert!(generations.iter().all(of_generation), "generations after the rules that they are of");
+    let first_removal = rules.iter().position(|op| matches!(op, Op::Remove(_))).unwrap_or(rules.len());
+    assert!(rules[first_removal..].iter().all(|op| matches!(op, Op::Remove(_))), "removals after additions");
+    assert!(rules[..first_removal].is_sorted_by(|a, b| a.key() < b.key()), "additions in the order of references");
+    assert!(rules[first_removal..].is_sorted_by(|a, b| a.key() > b.key()), "removals in the reverse order");
     for (n, op) in ops.into_iter().enumerate() {
         if fail == Some(n) {
             planner.failed(*op.key(), "map is full".into());

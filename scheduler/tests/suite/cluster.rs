@@ -180,7 +180,12 @@ impl Cloud {
 
     /// Ports with one address each, bound to the host.
     pub async fn ports(&self, network: &Network, host: u32, count: usize) -> Result<Vec<port::Port>> {
-        let command = || CreatePort {
+        self.ports_on(network, vec![host; count]).await
+    }
+
+    /// One port on each of the hosts, made at once.
+    pub async fn ports_on(&self, network: &Network, hosts: Vec<u32>) -> Result<Vec<port::Port>> {
+        let command = |host: u32| CreatePort {
             id: PortId::random(),
             project: network.row.project_id.into(),
             network: network.row.id.into(),
@@ -200,7 +205,7 @@ impl Cloud {
             tags: Tags::default(),
             extras: PortExtras::default(),
         };
-        let commands: Vec<CreatePort> = (0..count).map(|_| command()).collect();
+        let commands: Vec<CreatePort> = hosts.into_iter().map(command).collect();
         let mut conn = self.connect().await?;
         let create = async |conn: &mut AsyncPgConnection| {
             port_commands::create(conn, &mut Ledger::default(), Visibility::All, &commands).await

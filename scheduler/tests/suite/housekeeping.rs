@@ -91,6 +91,44 @@ async fn an_include_goes_once_nothing_has_needed_it_for_a_while() -> Result<()> 
     Ok(())
 }
 
+/// Rules of a security group are needed where a port with it is, a combination where a port has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_and_combinations_of_groups_go_with_their_last_port() -> Result<()> {
+    let cloud = Cloud::of_four().await?;
+    let network = cloud.network().await?;
+    cloud.subnet(&network, 1).await?;
+    let port = cloud.ports(&network, 1, 1).await?.remove(0);
+    cloud.rebind(port.row.id, 2).await?;
+    // A group that names itself, and a combination that no port has.
+    let other = "INSERT INTO group_sets (groups) VALUES ('{77}')";
+    cloud.execute(other).await?;
+    let includes = |scope: u32, target: u32| {
+        format!("SELECT count(*) FROM includes WHERE NOT deleted AND scope >> 32 = {scope} AND target >> 32 = {target}")
+    };
+    let (hosts, slots, peers) = (includes(2, 8), includes(5, 7), includes(7, 9));
+    assert_eq!(
+        (cloud.number(&hosts).await?, cloud.number(&slots).await?, cloud.number(&peers).await?),
+        (2, 1, 1),
+        "of both hosts, of the slot, of the rule about members"
+    );
+    let sets = "SELECT count(*) FROM group_sets";
+    assert_eq!(cloud.number(sets).await?, 2);
+    let _scheduler = cloud.schedule(Settings { unused: Duration::from_millis(100), ..settings() });
+    cloud.until_number(&hosts, 1).await?;
+    cloud.until_number(sets, 1).await?;
+    assert_eq!((cloud.number(&slots).await?, cloud.number(&peers).await?), (1, 1), "still needed");
+
+    let told = "SELECT count(*) FROM entries WHERE NOT deleted AND kind = 13";
+    assert_eq!(cloud.number(told).await?, 1);
+    cloud.execute(&format!("DELETE FROM ports WHERE id = '{}'", port.row.id)).await?;
+    cloud.until_number(&slots, 0).await?;
+    cloud.until_number(&hosts, 0).await?;
+    cloud.until_number(sets, 0).await?;
+    cloud.until_number(told, 0).await?;
+    assert_eq!(cloud.number(&peers).await?, 1, "the rule is there");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tombstones_are_collected_and_the_horizon_tells_of_them() -> Result<()> {
     let cloud = Cloud::of_four().await?;
@@ -124,7 +162,7 @@ async fn what_a_hand_in_the_database_changed_is_repaired() -> Result<()> {
     let key = port.row.id.as_bytes().to_vec();
     cloud.until("the port's entry", async || cloud.body(Scope::Host(1), Kind::Port, key.clone()).await).await?;
     cloud.until_number("SELECT count(*) FROM entries WHERE kind = 8 AND body <> '{}'", 1).await?;
-    cloud.until_number("SELECT count(*) FROM includes WHERE NOT deleted AND scope >> 32 = 2", 2).await?;
+    cloud.until_number("SELECT count(*) FROM includes WHERE NOT deleted AND scope >> 32 = 2", 3).await?;
     // Maps are placement's: no audit may take them for left-overs.
     let map = cloud.full_map(&subnet).await?;
     cloud

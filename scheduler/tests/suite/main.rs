@@ -3,6 +3,7 @@
 mod cluster;
 mod deletion;
 mod failure;
+mod fan_out;
 mod housekeeping;
 mod leadership;
 mod placement;

@@ -1,0 +1,133 @@
+//! What is left of security groups: includes of their rules that nothing needs any more, and
+//! combinations of groups that no port has.
+//!
+//! The lock that keeps commands from needing what is being removed is the row of a group: commands
+//! on ports hold the rows of their groups, and commands on rules the row of the rules' group. No
+//! lock of a network would do, for a group is used on any number of them.
+
+use super::{Error, fenced};
+use crate::resources::group_set;
+use crate::statement::statement;
+use crate::{DbPool, entries};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures::FutureExt;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Sets that one transaction forgets.
+const BATCH: i64 = 200;
+
+/// An include by, or of, a scope of a security group; by its column values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnusedRules {
+    /// Number of the group whose row holds it.
+    pub group: i32,
+    /// The scope that needed.
+    pub scope: i64,
+    /// The slot of it.
+    pub slot: i16,
+    /// What it needed.
+    pub target: i64,
+}
+
+statement! {
+    /// Numbers in scopes: host (2), subnet (5), a group's ingress (7) and egress rules (8), its peers
+    /// (9), an address group (10).
+    FindUnused { group: Option<i32> as Nullable<Integer> } -> (Integer, BigInt, SmallInt, BigInt)
+    {
+        "WITH f AS (SELECT " group "::integer AS number), groups AS (SELECT g.id, g.number FROM f \
+           JOIN security_groups g ON f.number IS NULL OR g.number = f.number), \
+         members AS (SELECT p.id, p.host, g.number FROM groups g \
+           JOIN port_security_groups m ON m.security_group_id = g.id \
+           JOIN ports p ON p.id = m.port_id WHERE p.host IS NOT NULL AND p.group_set <> 0), \
+         named AS (SELECT CASE r.direction WHEN 'ingress' THEN 7 ELSE 8 END::bigint << 32 | g.number AS scope, r.* \
+           FROM groups g JOIN security_group_rules r ON r.security_group_id = g.id), \
+         needed AS (SELECT 5::bigint << 32 | s.number AS scope, a.slot, 7::bigint << 32 | m.number AS target \
+             FROM members m JOIN port_ips a ON a.port_id = m.id JOIN subnets s ON s.id = a.subnet_id \
+           UNION ALL SELECT 2::bigint << 32 | m.host, -1, 8::bigint << 32 | m.number FROM members m \
+           UNION ALL SELECT n.scope, -1, 9::bigint << 32 | r.number FROM named n \
+             JOIN security_groups r ON r.id = n.remote_group_id \
+           UNION ALL SELECT n.scope, -1, 10::bigint << 32 | r.number FROM named n \
+             JOIN address_groups r ON r.id = n.remote_address_group_id), \
+         held AS (SELECT (CASE WHEN i.target >> 32 IN (7, 8) THEN i.target ELSE i.scope END & 4294967295)::integer \
+             AS holder, i.* FROM includes i WHERE NOT i.deleted AND i.target >> 32 IN (7, 8, 9, 10)) \
+         SELECT h.holder, h.scope, h.slot, h.target FROM held h, f WHERE (f.number IS NULL OR h.holder = f.number) \
+         AND NOT EXISTS (SELECT FROM needed n WHERE n.scope = h.scope AND n.slot = h.slot AND n.target = h.target)"
+    }
+}
+
+statement! {
+    LockGroup { group: i32 as Integer } -> Integer
+    { "SELECT number FROM security_groups WHERE number = " group " FOR UPDATE" }
+}
+
+async fn find(conn: &mut AsyncPgConnection, group: Option<i32>) -> Result<BTreeSet<UnusedRules>, Error> {
+    let rows: Vec<(i32, i64, i16, i64)> = FindUnused { group }.load(conn).await?;
+    let include = |(group, scope, slot, target)| UnusedRules { group, scope, slot, target };
+    Ok(rows.into_iter().map(include).collect())
+}
+
+/// Includes that nothing needs at this moment.
+pub async fn unused(conn: &mut AsyncPgConnection) -> Result<BTreeSet<UnusedRules>, Error> {
+    find(conn, None).await
+}
+
+/// Removes those of the includes, all held by one group, that are still unused while its row is
+/// held alone. Returns how many.
+pub async fn remove(pool: &DbPool, fence: i64, group: i32, includes: Vec<UnusedRules>) -> Result<usize, Error> {
+    let includes = Arc::new(includes);
+    fenced(pool, fence, move |conn| {
+        let includes = Arc::clone(&includes);
+        async move {
+            // Where it is gone there is nobody to keep out.
+            LockGroup { group }.execute(conn).await?;
+            let still = find(conn, Some(group)).await?;
+            let gone = includes.iter().filter(|include| still.contains(include));
+            let gone = gone.map(|include| (include.scope, include.slot, include.target));
+            Ok(entries::remove_includes(conn, gone).await?)
+        }
+        .boxed()
+    })
+    .await
+}
+
+statement! {
+    /// Whoever gives a set to a port at this moment holds its row; it is used, then.
+    LockUnusedSets { older: i64 as BigInt, most: i64 as BigInt } -> Integer
+    {
+        "SELECT s.number FROM group_sets s WHERE s.created_at < now() - " older
+        " * interval '1 microsecond' AND NOT EXISTS (SELECT FROM ports p WHERE p.group_set = s.number \
+         AND p.group_set <> 0) ORDER BY s.number LIMIT " most " FOR UPDATE SKIP LOCKED"
+    }
+}
+
+statement! {
+    DeleteUnusedSets { numbers: Vec<i32> as Array<Integer> } -> (Integer, Array<Integer>)
+    {
+        "DELETE FROM group_sets s WHERE s.number = ANY(" numbers
+        ") AND NOT EXISTS (SELECT FROM ports p WHERE p.group_set = s.number AND p.group_set <> 0) \
+         RETURNING s.number, s.groups"
+    }
+}
+
+/// Forgets combinations of groups that were made longer ago than `older` and that no port has.
+/// Returns how many there were, at most a batch.
+pub async fn forget_sets(pool: &DbPool, fence: i64, older: Duration) -> Result<usize, Error> {
+    let older = i64::try_from(older.as_micros()).unwrap_or(i64::MAX);
+    fenced(pool, fence, move |conn| {
+        async move {
+            let numbers: Vec<i32> = LockUnusedSets { older, most: BATCH }.load(conn).await?;
+            if numbers.is_empty() {
+                return Ok(0);
+            }
+            // Looked at again once they are locked: a port that was made before is seen now.
+            let gone: Vec<(i32, Vec<i32>)> = DeleteUnusedSets { numbers }.load(conn).await?;
+            group_set::forget(conn, &gone).await?;
+            Ok(gone.len())
+        }
+        .boxed()
+    })
+    .await
+}

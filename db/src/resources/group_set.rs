@@ -1,0 +1,102 @@
+//! Combinations of security groups: one number for each, whoever has it first makes it.
+//!
+//! A port is filtered by the union of its groups' rules, and its packets say which groups it has.
+//! Both go by the number of the combination, which so many ports share that the data plane holds
+//! rules and identities once for all of them. A number means one combination for ever: where a
+//! port gets other groups it gets another number, and where the last port with a combination is
+//! gone the janitor forgets it, number and all.
+
+use super::Failure;
+use crate::entries;
+use crate::statement::statement;
+use diesel::QueryResult;
+use diesel::sql_types::{Array, Integer, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use mizar_compile::Object;
+use mizar_domain::model::GroupSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+statement! {
+    /// Keeps them from being forgotten. Arrays of different lengths travel as texts.
+    SelectSets { wanted: Vec<String> as Array<Text> } -> (Integer, Array<Integer>)
+    {
+        "SELECT s.number, s.groups FROM unnest(" wanted
+        ") w (groups) JOIN group_sets s ON s.groups = w.groups::integer[] ORDER BY s.number FOR KEY SHARE OF s"
+    }
+}
+
+statement! {
+    /// Waits for others that make the same ones at this moment.
+    InsertSets { wanted: Vec<String> as Array<Text> } -> (Integer, Array<Integer>)
+    {
+        "INSERT INTO group_sets (groups) SELECT w.groups::integer[] FROM unnest(" wanted
+        ") w (groups) ORDER BY w.groups ON CONFLICT DO NOTHING RETURNING number, groups"
+    }
+}
+
+/// As an array is written in SQL.
+fn text(groups: &[i32]) -> String {
+    let numbers: Vec<String> = groups.iter().map(i32::to_string).collect();
+    format!("{{{}}}", numbers.join(","))
+}
+
+/// Turns up again only if the janitor forgets sets as fast as they are made.
+const ROUNDS: usize = 4;
+
+/// The numbers of combinations, each in order; makes those that are new. They stay until the
+/// transaction ends.
+pub(super) async fn numbers(
+    conn: &mut AsyncPgConnection,
+    wanted: BTreeSet<Vec<i32>>,
+) -> Result<BTreeMap<Vec<i32>, i32>, Failure> {
+    let mut open = wanted;
+    let mut known = BTreeMap::new();
+    for _ in 0..ROUNDS {
+        let mut take = |rows: Vec<(i32, Vec<i32>)>| {
+            for (number, groups) in rows {
+                open.remove(&groups);
+                known.insert(groups, number);
+            }
+            open.iter().map(|groups| text(groups)).collect::<Vec<_>>()
+        };
+        let wanted = take(Vec::new());
+        let wanted = if wanted.is_empty() { wanted } else { take(SelectSets { wanted }.load(conn).await?) };
+        if wanted.is_empty() {
+            return Ok(known);
+        }
+        let made: Vec<(i32, Vec<i32>)> = InsertSets { wanted }.load(conn).await?;
+        publish(conn, &made).await?;
+        take(made);
+    }
+    Err(Failure::Contended)
+}
+
+/// A set as it is compiled.
+pub(crate) fn model(number: i32, groups: &[i32]) -> GroupSet {
+    GroupSet { number: number.cast_unsigned(), groups: groups.iter().map(|number| number.cast_unsigned()).collect() }
+}
+
+async fn publish(conn: &mut AsyncPgConnection, made: &[(i32, Vec<i32>)]) -> QueryResult<()> {
+    let sets = made.iter().map(|(number, groups)| model(*number, groups));
+    let writes: Vec<_> = sets.flat_map(|set| mizar_compile::create(Object::GroupSet(&set))).collect();
+    entries::apply(conn, &writes).await
+}
+
+/// Tombstones the entries of sets whose rows are gone.
+pub(crate) async fn forget(conn: &mut AsyncPgConnection, gone: &[(i32, Vec<i32>)]) -> QueryResult<()> {
+    let sets = gone.iter().map(|(number, groups)| model(*number, groups));
+    let writes: Vec<_> = sets.flat_map(|set| mizar_compile::delete(Object::GroupSet(&set))).collect();
+    entries::apply(conn, &writes).await
+}
+
+statement! {
+    /// Sets with a group that is being deleted: no port has it, and none gets it.
+    DeleteWith { group: i32 as Integer } -> (Integer, Array<Integer>)
+    { "DELETE FROM group_sets WHERE groups @> ARRAY[" group "] RETURNING number, groups" }
+}
+
+/// Forgets the sets that a group is in. Nobody but who holds the group's row alone may call it.
+pub(super) async fn forget_with(conn: &mut AsyncPgConnection, group: i32) -> QueryResult<()> {
+    let gone: Vec<(i32, Vec<i32>)> = DeleteWith { group }.load(conn).await?;
+    forget(conn, &gone).await
+}
