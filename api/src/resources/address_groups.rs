@@ -81,8 +81,8 @@ impl Plain for AddressGroup {
     const QUOTA: Option<&'static str> = Some("address_group");
     const SHARED_AS: Option<&'static str> = Some("address_group");
     const EXTENSIONS: &'static [Extension] = &[
-        Extension::stored_only("address-group", "Address group", "Ranges with a name, for rules."),
-        Extension::stored_only("rbac-address-group", "Shared address groups", "Groups may be shared by RBAC."),
+        Extension::new("address-group", "Address group", "Ranges with a name, for rules."),
+        Extension::new("rbac-address-group", "Shared address groups", "Groups may be shared by RBAC."),
     ];
 
     fn attributes() -> Vec<Attr> {

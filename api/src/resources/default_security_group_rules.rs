@@ -91,7 +91,7 @@ impl Plain for DefaultRule {
     const KIND: &'static str = "DefaultSecurityGroupRule";
     const NOT_FOUND: &'static str = "DefaultSecurityGroupRuleNotFound";
     const OPERATIONS: Operations = Operations { update: None, ..Operations::OPERATOR };
-    const EXTENSIONS: &'static [Extension] = &[Extension::stored_only(
+    const EXTENSIONS: &'static [Extension] = &[Extension::new(
         "security-groups-default-rules",
         "Default rules for security groups",
         "Operators choose the rules that new security groups start with.",

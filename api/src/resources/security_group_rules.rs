@@ -65,17 +65,17 @@ impl Plain for SecurityGroupRule {
     const NOT_FOUND: &'static str = "SecurityGroupRuleNotFound";
     const QUOTA: Option<&'static str> = Some(SECURITY_GROUP_RULE);
     const EXTENSIONS: &'static [Extension] = &[
-        Extension::stored_only(
+        Extension::new(
             "security-groups-normalized-cidr",
             "Normalized CIDR of rules",
             "normalized_cidr shows the prefix without host bits.",
         ),
-        Extension::stored_only(
+        Extension::new(
             "security-groups-remote-address-group",
             "Remote address groups",
             "Rules name the other side by address group.",
         ),
-        Extension::stored_only(
+        Extension::new(
             "security-groups-rules-belongs-to-default-sg",
             "Rules of default groups",
             "belongs_to_default_sg tells and filters rules of default groups.",

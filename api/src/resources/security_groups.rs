@@ -72,10 +72,10 @@ impl Plain for SecurityGroup {
     const SHARED_AS: Option<&'static str> = Some(SECURITY_GROUP);
     const LAZY: bool = true;
     const EXTENSIONS: &'static [Extension] = &[
-        Extension::stored_only("security-group", "security-group", "Ports have security groups."),
+        Extension::new("security-group", "security-group", "Ports have security groups."),
         Extension::stored_only("stateful-security-group", "Stateful security group", "Groups may be stateless."),
-        Extension::stored_only("rbac-security-groups", "Shared security groups", "Groups may be shared by RBAC."),
-        Extension::stored_only(
+        Extension::new("rbac-security-groups", "Shared security groups", "Groups may be shared by RBAC."),
+        Extension::new(
             "security-groups-shared-filtering",
             "Security group filtering on the shared field",
             "shared=… finds groups.",

@@ -41,7 +41,7 @@ async fn resources_and_extensions_are_listed() -> anyhow::Result<()> {
     for alias in ["mizar", "binding", "provider", "standard-attr-tag", "project-id"] {
         assert!(aliases.contains(&alias), "{alias}");
     }
-    for alias in ["security-group", "router", "external-net", "trunk", "qos"] {
+    for alias in ["stateful-security-group", "router", "external-net", "trunk", "qos"] {
         assert!(!aliases.contains(&alias), "{alias} is announced but does not behave");
     }
     assert_eq!(red.get("/v2.0/extensions/mizar").await?.ok(200)?["extension"]["alias"], "mizar");
