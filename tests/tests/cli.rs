@@ -214,9 +214,8 @@ fn waits(bed: &Bed) -> Result<()> {
     let difference = admin.json(&format!("host state {}", bed.host(1)))?;
     ensure!(difference["desired"]["ports"] == 1 && difference["applied"]["ports"] == 0, "{difference}");
     ensure!(difference["difference"][0]["id"] == id.trim(), "{difference}");
-    let failed = admin.raw(&format!("port set {} --host no-such-host --wait", id.trim()))?;
-    ensure!([2, 3, 5, 10].contains(&failed.code) && failed.error.starts_with("error: "), "{}", failed.error);
-    Ok(())
+    let lost = format!("port set {} --host no-such-host --wait", id.trim());
+    admin.fails(&lost, 10, "is in ERROR: the host that it was bound to is not known")
 }
 
 fn wrong_uses(bed: &Bed) -> Result<()> {

@@ -16,8 +16,13 @@ pub const NOUN: &str = "host";
 /// The verb.
 pub const STATE: &str = "state";
 
-/// Its arguments.
-pub fn command() -> Command {
+/// Adds the verb to the noun.
+pub fn extend(noun: Command) -> Command {
+    let about = noun.get_about().map(ToString::to_string).unwrap_or_default();
+    noun.about(format!("{about}, {STATE}")).subcommand(command())
+}
+
+fn command() -> Command {
     let command = Command::new(STATE)
         .about("Show what a host should have, what it has, and the difference")
         .after_help("Example:\n  mizar host state host1")

@@ -75,7 +75,7 @@ fn plain_tree() -> Command {
 fn nouns(command: Command) -> Command {
     tables::RESOURCES.into_iter().enumerate().fold(command, |command, (place, resource)| {
         let noun = tree::noun(resource).display_order(place);
-        command.subcommand(if resource.noun == host::NOUN { noun.subcommand(host::command()) } else { noun })
+        command.subcommand(if resource.noun == host::NOUN { host::extend(noun) } else { noun })
     })
 }
 

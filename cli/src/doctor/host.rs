@@ -7,6 +7,7 @@ use crate::sandbox::agent::Agent;
 use aya::maps::MapType;
 use aya::programs::ProgramType;
 use mizar_abi::MTU_OVERHEAD;
+use mizar_abi::option::STAMP_WINDOW;
 use mizar_wire::local::Status;
 use nix::net::if_::InterfaceFlags;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -21,8 +22,8 @@ const KERNEL: (u32, u32) = (6, 6);
 const GUEST_MTU: u32 = 1500;
 /// An agent that nothing answered for so long has lost its lease or soon will.
 const SILENT: u64 = 15;
-/// Clocks that are further apart make guards of flows wrong, and certificates too.
-const CLOCK_ERROR: Duration = Duration::from_millis(500);
+/// A tenth of what hosts bear in each other's stamps.
+const CLOCK_ERROR: Duration = Duration::from_millis(STAMP_WINDOW as u64 * 100);
 
 /// Everything about this host.
 pub fn checks(here: &Here) -> Vec<Check> {
@@ -158,7 +159,7 @@ fn judge_clock(synchronized: bool, error: Duration, tai: i32) -> Check {
         return Check::warn(
             "clock",
             format!("not synchronized, {seen}"),
-            "run chrony or ntpd: hosts refuse each other's signed packets when their clocks are apart",
+            "run chrony or ntpd: hosts whose clocks are over 5 s apart refuse each other's signed packets",
         );
     }
     if error > CLOCK_ERROR {

@@ -8,7 +8,7 @@ mod cloud;
 mod host;
 
 use crate::command::failure::Exit;
-use crate::command::render::{Format, Output};
+use crate::command::render::{Format, Output, printable};
 use crate::config::{Choice, Surroundings};
 use anyhow::Result;
 use serde::Serialize;
@@ -117,13 +117,42 @@ pub fn of_cloud(choice: &Choice, around: &Surroundings) -> Result<Vec<Check>> {
 /// Looks, and ends with 1 if a check failed.
 pub fn run(arguments: &Arguments, choice: &Choice, around: &Surroundings) -> Result<(String, ExitCode)> {
     let checks = if arguments.cloud { of_cloud(choice, around)? } else { of_host(&arguments.here) };
-    let rows: Vec<Value> = checks.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
-    let mut text = Output::new(arguments.output, Vec::new()).list(&rows, &["verdict", "check", "seen", "todo"])?;
     let count = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();
-    if arguments.output == Format::Table {
+    let text = if arguments.output == Format::Table {
         let [ok, warn, fail] = [Verdict::Ok, Verdict::Warn, Verdict::Fail].map(count);
-        text += &format!("\n{ok} ok, {warn} to look at, {fail} failed");
-    }
+        format!("{}\n{ok} ok, {warn} to look at, {fail} failed", lines(&checks))
+    } else {
+        let rows: Vec<Value> = checks.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+        Output::new(arguments.output, Vec::new()).list(&rows, &["verdict", "check", "seen", "todo"])?
+    };
     let code = if count(Verdict::Fail) > 0 { ExitCode::from(Exit::Failed as u8) } else { ExitCode::SUCCESS };
     Ok((text, code))
+}
+
+/// A line for each check, and below it what to do: sentences do not fit into a table.
+fn lines(checks: &[Check]) -> String {
+    let width = checks.iter().map(|check| check.check.chars().count()).max().unwrap_or(0);
+    let line = |Check { check, verdict, seen, todo }: &Check| {
+        let word = match verdict {
+            Verdict::Ok => "ok  ",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "FAIL",
+        };
+        let todo = if todo.is_empty() { String::new() } else { format!("\n      {:width$}  -> {todo}", "") };
+        format!("{word}  {check:width$}  {}{todo}", printable(seen))
+    };
+    checks.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_check_is_a_line_with_what_to_do_below() {
+        let checks = [Check::ok("kernel", "new"), Check::fail("way to the API", "closed\u{1b}", "open it")];
+        let expected =
+            "ok    kernel          new\nFAIL  way to the API  closed\\u{1b}\n                      -> open it";
+        assert_eq!(lines(&checks), expected);
+    }
 }
