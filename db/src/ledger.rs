@@ -2,11 +2,12 @@
 //!
 //! Both are written by one statement at the end of the transaction. The counter of a project and
 //! resource is updated last, because its row lock is held until the commit: creates of one project
-//! wait for each other's commit, and not for each other's work (CONTROLPLANE C8).
+//! wait for each other's commit, and not for each other's work (CONTROLPLANE C8). Where a project has
+//! no limit nobody waits: its use is counted in stripes, one for each connection as far as they go
+//! (migration `quota_stripes`).
 
-use crate::schema::quotas;
 use crate::statement::statement;
-use diesel::prelude::*;
+use diesel::QueryResult;
 use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
@@ -66,7 +67,9 @@ pub struct Usage {
 }
 
 statement! {
-    /// All in one round trip.
+    /// All in one round trip. Whether a project is limited stays as it is read until the commit: who
+    /// changes that locks the stripes' table first ([`quotas::set`](crate::quotas::set)), and a
+    /// statement takes its snapshot after its tables' locks.
     WriteLedger {
         request_id: String as Text, remote: String as Text, user_id: String as Text, user_name: String as Text,
         user_project: Option<Uuid> as Nullable<SqlUuid>, roles: Vec<String> as Array<Text>,
@@ -74,17 +77,24 @@ statement! {
         kinds: Vec<&'static str> as Array<Text>, objects: Vec<Uuid> as Array<SqlUuid>,
         owners: Vec<Option<Uuid>> as Array<Nullable<SqlUuid>>, changes: Vec<Value> as Array<Jsonb>,
         projects: Vec<Uuid> as Array<SqlUuid>, resources: Vec<&'static str> as Array<Text>,
-        counts: Vec<i64> as Array<BigInt>,
+        counts: Vec<i64> as Array<BigInt>, defaults: Vec<i64> as Array<BigInt>,
     } -> (Text, BigInt, Nullable<BigInt>)
     {
         "WITH said AS (INSERT INTO audit_events (request_id, remote, user_id, user_name, user_project, roles, \
          id, action, object_type, object_id, project_id, changes) SELECT "
         request_id ", " remote ", " user_id ", " user_name ", " user_project ", " roles
-        ", e.* FROM unnest(" ids ", " actions ", " kinds ", " objects ", " owners ", " changes ") e) \
-         INSERT INTO quotas AS q (project_id, resource, used) SELECT n.* FROM unnest("
-        projects ", " resources ", " counts ") n ON CONFLICT (project_id, resource) \
-         DO UPDATE SET used = q.used + excluded.used \
-         RETURNING q.resource, q.used, q.max"
+        ", e.* FROM unnest(" ids ", " actions ", " kinds ", " objects ", " owners ", " changes ") e), \
+         charged AS MATERIALIZED (SELECT n.*, COALESCE(m.max, n.cloud) < 0 AS unlimited FROM unnest("
+        projects ", " resources ", " counts ", " defaults ") n (project, resource, count, cloud) \
+         LEFT JOIN quotas m ON m.project_id = n.project AND m.resource = n.resource), \
+         striped AS (INSERT INTO quota_stripes AS s (project_id, resource, stripe, used) \
+         SELECT project, resource, pg_backend_pid() % 16, count FROM charged WHERE unlimited ORDER BY 1, 2 \
+         ON CONFLICT (project_id, resource, stripe) DO UPDATE SET used = s.used + excluded.used) \
+         INSERT INTO quotas AS q (project_id, resource, used) \
+         SELECT project, resource, count FROM charged WHERE NOT unlimited ORDER BY 1, 2 \
+         ON CONFLICT (project_id, resource) DO UPDATE SET used = q.used + excluded.used \
+         RETURNING q.resource, q.used + (SELECT COALESCE(sum(s.used), 0)::bigint FROM quota_stripes s \
+         WHERE s.project_id = q.project_id AND s.resource = q.resource), q.max"
     }
 }
 
@@ -108,9 +118,15 @@ impl Ledger {
         *self.charges.entry((project, resource)).or_default() += count;
     }
 
-    /// Writes everything; returns what is used now of each quota of which more was asked for.
-    /// The caller rolls back if that is too much.
-    pub async fn close(self, conn: &mut AsyncPgConnection, actor: &Actor) -> QueryResult<Vec<Usage>> {
+    /// Writes everything; returns what is used now of each quota of which more was asked for, and that
+    /// is limited. The caller rolls back if that is too much. `defaults` are the cloud's limits for projects
+    /// that have none of their own; −1: none.
+    pub async fn close(
+        self,
+        conn: &mut AsyncPgConnection,
+        actor: &Actor,
+        defaults: impl Fn(&str) -> i64,
+    ) -> QueryResult<Vec<Usage>> {
         let charges: Vec<_> = self.charges.into_iter().filter(|(_, count)| *count != 0).collect();
         if self.events.is_empty() && charges.is_empty() {
             return Ok(Vec::new());
@@ -135,6 +151,7 @@ impl Ledger {
             projects: charges.iter().map(|((project, _), _)| *project).collect(),
             resources: charges.iter().map(|((_, resource), _)| *resource).collect(),
             counts: charges.iter().map(|(_, count)| *count).collect(),
+            defaults: charges.iter().map(|((_, resource), _)| defaults(resource)).collect(),
         };
         let rows: Vec<(String, i64, Option<i64>)> = statement.load(conn).await?;
         let usage = rows.into_iter().map(|(resource, used, limit)| Usage { resource, used, limit });
@@ -149,11 +166,8 @@ pub async fn usage(
     resource: &str,
     projects: &[Uuid],
 ) -> QueryResult<BTreeMap<Uuid, (i64, Option<i64>)>> {
-    let rows: Vec<(Uuid, i64, Option<i64>)> = quotas::table
-        .filter(quotas::project_id.eq_any(projects))
-        .filter(quotas::resource.eq(resource))
-        .select((quotas::project_id, quotas::used, quotas::max))
-        .load(conn)
-        .await?;
-    Ok(rows.into_iter().map(|(project, used, limit)| (project, (used, limit))).collect())
+    let statement = crate::quotas::ReadUsage { projects: projects.to_vec(), resource: Some(resource.to_owned()) };
+    let rows: Vec<(Uuid, String, i64, Option<i64>)> = statement.load(conn).await?;
+    let rows = rows.into_iter().map(|(project, _, used, limit)| (project, used, limit));
+    Ok(rows.map(|(project, used, limit)| (project, (used, limit))).collect())
 }

@@ -16,7 +16,7 @@ pub type Connection = Object<AsyncPgConnection>;
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     /// All connections were in use, or the database silent, for longer than callers wait.
-    #[error("no database connection within {} s", WAIT.as_secs())]
+    #[error("no database connection in time")]
     Timeout,
     /// The database cannot be reached.
     #[error("no database connection")]
@@ -40,6 +40,7 @@ pub enum Use {
 #[derive(Clone)]
 pub struct DbPool {
     pool: Pool<AsyncPgConnection>,
+    patience: Duration,
 }
 
 impl std::fmt::Debug for DbPool {
@@ -84,12 +85,19 @@ impl DbPool {
             .max_size(size)
             .build()
             .map_err(PoolError::Build)?;
-        Ok(Self { pool })
+        Ok(Self { pool, patience: WAIT })
     }
 
-    /// A connection, waiting up to five seconds for one.
+    /// The same connections, waited for so long instead of five seconds: who would rather wait than be
+    /// refused.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// A connection, waiting up to five seconds for one, or as said.
     pub async fn get(&self) -> Result<Connection, PoolError> {
-        let got = tokio::time::timeout(WAIT, self.pool.get()).await.map_err(|_| PoolError::Timeout)?;
+        let got = tokio::time::timeout(self.patience, self.pool.get()).await.map_err(|_| PoolError::Timeout)?;
         got.map_err(PoolError::Unavailable)
     }
 

@@ -1,12 +1,15 @@
-//! Limits of projects. What is used is counted by the [ledger](crate::ledger), in the same rows.
+//! Limits of projects. What is used is counted by the [ledger](crate::ledger): in the same rows, and in
+//! stripes where there is no limit.
 
 use crate::schema::quotas;
+use crate::statement::statement;
 use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 /// A project's use of a resource.
-#[derive(Clone, Debug, PartialEq, Eq, Queryable)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// Of what.
     pub resource: String,
@@ -16,10 +19,24 @@ pub struct Quota {
     pub max: Option<i64>,
 }
 
+statement! {
+    /// What projects use of one resource or of each, and their own limits.
+    ReadUsage { projects: Vec<Uuid> as Array<SqlUuid>, resource: Option<String> as Nullable<Text> }
+    -> (SqlUuid, Text, BigInt, Nullable<BigInt>)
+    {
+        "SELECT u.project_id, u.resource, sum(u.used)::bigint, max(u.max) FROM \
+         (SELECT project_id, resource, used, max FROM quotas UNION ALL \
+         SELECT project_id, resource, used, NULL FROM quota_stripes) u, (SELECT " resource "::text AS name) wanted \
+         WHERE u.project_id = ANY(" projects ") AND (wanted.name IS NULL OR u.resource = wanted.name) \
+         GROUP BY u.project_id, u.resource"
+    }
+}
+
 /// What is known of a project: nothing of what it never had.
 pub async fn of(conn: &mut AsyncPgConnection, project: Uuid) -> QueryResult<Vec<Quota>> {
-    let rows = quotas::table.filter(quotas::project_id.eq(project));
-    rows.select((quotas::resource, quotas::used, quotas::max)).load(conn).await
+    let rows: Vec<(Uuid, String, i64, Option<i64>)> =
+        ReadUsage { projects: vec![project], resource: None }.load(conn).await?;
+    Ok(rows.into_iter().map(|(_, resource, used, max)| Quota { resource, used, max }).collect())
 }
 
 /// All limits that are projects' own, by project.
@@ -32,22 +49,33 @@ pub async fn limits(conn: &mut AsyncPgConnection) -> QueryResult<Vec<(Uuid, Stri
         .await
 }
 
-/// Gives a project a limit of its own, and returns what it uses. The row stays locked: nothing more
-/// is used until the transaction ends. Who sets several does so in the order of their names, as the
-/// ledger does.
+/// Waits for the transactions that have counted something and are about to commit, and keeps others
+/// from counting, which is the last that they do: whoever counts afterwards goes by the limits as they
+/// are then. A matter of milliseconds, and rare.
+async fn hold(conn: &mut AsyncPgConnection) -> QueryResult<()> {
+    diesel::sql_query("LOCK TABLE quota_stripes IN SHARE ROW EXCLUSIVE MODE").execute(conn).await?;
+    Ok(())
+}
+
+/// Gives a project a limit of its own, and returns what it uses. Nothing more is used until the
+/// transaction ends.
 pub async fn set(conn: &mut AsyncPgConnection, project: Uuid, resource: &str, max: i64) -> QueryResult<i64> {
+    hold(conn).await?;
     diesel::insert_into(quotas::table)
         .values((quotas::project_id.eq(project), quotas::resource.eq(resource), quotas::max.eq(max)))
         .on_conflict((quotas::project_id, quotas::resource))
         .do_update()
         .set(quotas::max.eq(max))
-        .returning(quotas::used)
-        .get_result(conn)
-        .await
+        .execute(conn)
+        .await?;
+    let statement = ReadUsage { projects: vec![project], resource: Some(resource.to_owned()) };
+    let row: (Uuid, String, i64, Option<i64>) = statement.get_result(conn).await?;
+    Ok(row.2)
 }
 
 /// Takes all limits of its own from a project; returns how many it had.
 pub async fn reset(conn: &mut AsyncPgConnection, project: Uuid) -> QueryResult<usize> {
+    hold(conn).await?;
     diesel::update(quotas::table.filter(quotas::project_id.eq(project)).filter(quotas::max.is_not_null()))
         .set(quotas::max.eq(None::<i64>))
         .execute(conn)

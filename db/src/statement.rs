@@ -3,6 +3,10 @@
 //! `diesel::sql_query` prepares its text anew at every execution: a second round trip and a
 //! parse, which the tail (200 times a second) and every command would pay. What [`statement!`]
 //! makes is a query like the builder's own: typed, bound, cached by its type.
+//!
+//! A prepared statement is planned anew at each execution as long as PostgreSQL expects to gain by
+//! knowing the values, and the length of an array is such a value: planning then costs more than the
+//! rest. Statements of commands hide it where it matters: `unnest((SELECT $1))` is planned once.
 
 /// `statement!(Name { bind: RustType as SqlType } -> (RowSqlTypes) { "sql" bind "sql" })`: a query
 /// whose text is the literals with a placeholder for each bind, in the order in which they stand.

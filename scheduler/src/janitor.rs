@@ -1,31 +1,36 @@
 //! Clears away what nobody takes back: former paths of ports that moved, includes that nothing
-//! has needed for an hour, tombstones that every agent has seen or must do without.
+//! has needed for an hour, tombstones that every agent has seen or must do without, audit events that are
+//! older than the operator keeps them.
 
 use crate::config::Settings;
+use crate::metrics::Metrics;
 use crate::pace::Pace;
 use mizar_db::DbPool;
 use mizar_db::feed::{FeedError, gc};
 use mizar_db::placement::Error;
 use mizar_db::placement::groups::{self, UnusedRules, forget_sets};
-use mizar_db::placement::janitor::{UnusedInclude, forget_moved, remove, unused};
+use mizar_db::placement::janitor::{EXPIRY_BATCH, UnusedInclude, expire_audit_events, forget_moved, remove, unused};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often to look.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Clears away until another one leads.
-pub async fn run(pool: DbPool, fence: i64, settings: Settings) -> Result<Infallible, Error> {
+pub async fn run(pool: DbPool, fence: i64, settings: Settings, metrics: Arc<Metrics>) -> Result<Infallible, Error> {
     let look = LOOK.min(settings.moved.min(settings.unused) / 4).max(Duration::from_millis(20));
     let mut janitor = Janitor {
         pool,
         fence,
         settings,
+        metrics,
         unused: Unused::default(),
         unused_rules: Unused::default(),
         includes: Pace::new((settings.unused / 12).max(look)),
         tombstones: Pace::new(settings.collection),
+        events: Pace::new(settings.collection),
     };
     let mut ticks = tokio::time::interval(look);
     let mut failing = false;
@@ -35,6 +40,7 @@ pub async fn run(pool: DbPool, fence: i64, settings: Settings) -> Result<Infalli
             Ok(()) => failing = false,
             Err(error @ Error::Deposed { .. }) => return Err(error),
             Err(error) => {
+                janitor.metrics.failed("janitor");
                 if !failing {
                     tracing::error!(error = mizar_db::chain(&error), "clearing away failed and will be repeated");
                 }
@@ -48,10 +54,12 @@ struct Janitor {
     pool: DbPool,
     fence: i64,
     settings: Settings,
+    metrics: Arc<Metrics>,
     unused: Unused<UnusedInclude>,
     unused_rules: Unused<UnusedRules>,
     includes: Pace,
     tombstones: Pace,
+    events: Pace,
 }
 
 impl Janitor {
@@ -68,6 +76,29 @@ impl Janitor {
             let started = Instant::now();
             self.collect().await?;
             self.tombstones.done(started);
+        }
+        if let Some(days) = self.settings.audit_days
+            && self.events.is_due()
+        {
+            let started = Instant::now();
+            self.expire(days).await?;
+            self.events.done(started);
+        }
+        Ok(())
+    }
+
+    async fn expire(&self, days: u32) -> Result<(), Error> {
+        let mut expired = 0;
+        loop {
+            let batch = expire_audit_events(&self.pool, self.fence, days).await?;
+            expired += batch;
+            self.metrics.expired(batch);
+            if batch < EXPIRY_BATCH {
+                break;
+            }
+        }
+        if expired > 0 {
+            tracing::info!(expired, days, "audit events expired");
         }
         Ok(())
     }
@@ -112,6 +143,7 @@ impl Janitor {
             FeedError::Database(error) => Error::Database(error),
             other => Error::Corrupt { table: "feed", column: "horizon", value: other.to_string() },
         })?;
+        self.metrics.collected(usize::try_from(collected).unwrap_or(usize::MAX));
         if collected > 0 {
             tracing::info!(collected, "tombstones collected");
         }

@@ -70,8 +70,8 @@ impl Tx<'_> {
 
     /// Writes the ledger, as the last statement before the commit.
     async fn close(self) -> Result<(), Fault> {
-        let usage = self.ledger.close(self.conn, &self.context.actor()).await?;
         let quotas = &self.context.settings.quotas;
+        let usage = self.ledger.close(self.conn, &self.context.actor(), |resource| quotas.limit(resource)).await?;
         let over: Vec<String> = usage
             .into_iter()
             .filter(|usage| {

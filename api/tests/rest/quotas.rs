@@ -1,4 +1,5 @@
-use crate::support::{Client, Cloud};
+use crate::support::{Client, Cloud, until};
+use diesel_async::SimpleAsyncConnection as _;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -15,6 +16,13 @@ async fn limit(cloud: &Cloud, client: &Client, resource: &str, limit: i64) -> an
 async fn used(cloud: &Cloud, client: &Client, resource: &str) -> anyhow::Result<Vec<String>> {
     let project = &client.project;
     cloud.rows(&format!("SELECT used FROM quotas WHERE project_id = '{project}' AND resource = '{resource}'")).await
+}
+
+/// What the API says of it.
+async fn details(client: &Client, resource: &str) -> anyhow::Result<(i64, i64)> {
+    let quota =
+        client.get(&format!("/v2.0/quotas/{}/details", client.project)).await?.ok(200)?["quota"][resource].take();
+    Ok((quota["limit"].as_i64().unwrap_or(i64::MIN), quota["used"].as_i64().unwrap_or(i64::MIN)))
 }
 
 #[tokio::test]
@@ -236,5 +244,56 @@ async fn a_limit_and_creates_at_the_same_time_leave_no_more_than_the_limit() -> 
         }
         admin.delete(&path).await?;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_made_without_a_limit_counts_when_there_is_one() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let path = format!("/v2.0/quotas/{}", red.project);
+    let set = async |limit: i64| admin.put(&path, Some(&json!({"quota": {"network": limit}}))).await;
+    red.make("network", json!({"name": "limited"})).await?;
+    set(-1).await?.ok(200)?;
+    let made = join_all((0..6).map(|_| red.make("network", json!({})))).await;
+    let made: Vec<Value> = made.into_iter().collect::<anyhow::Result<_>>()?;
+    assert_eq!(used(&cloud, &red, "network").await?, ["1"], "nobody takes turns");
+    assert_eq!(details(&red, "network").await?, (-1, 7));
+    assert_eq!(set(6).await?.status, 400, "more is used");
+    set(7).await?.ok(200)?;
+    assert_eq!(red.post("/v2.0/networks", &json!({"network": {}})).await?.fault(), (409, "OverQuota"));
+    assert_eq!(red.post("/v2.0/networks", &json!({"networks": [{}, {}]})).await?.fault(), (409, "OverQuota"));
+    for network in &made[..2] {
+        red.remove("network", network).await?.ok(204)?;
+    }
+    assert_eq!(details(&red, "network").await?, (7, 5));
+    red.post("/v2.0/networks", &json!({"networks": [{}, {}]})).await?.ok(201)?;
+    assert_eq!(red.post("/v2.0/networks", &json!({"network": {}})).await?.fault(), (409, "OverQuota"));
+    // And back: what was made under the limit is given back to nobody's counter but the project's.
+    set(-1).await?.ok(200)?;
+    for network in red.get("/v2.0/networks").await?.ok(200)?["networks"].as_array().into_iter().flatten() {
+        red.remove("network", network).await?.ok(204)?;
+    }
+    assert_eq!(details(&red, "network").await?, (-1, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_limit_waits_for_those_who_counted_without_it() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let path = format!("/v2.0/quotas/{}", red.project);
+    admin.put(&path, Some(&json!({"quota": {"network": -1}}))).await?.ok(200)?;
+    // A create that has counted, and is about to commit.
+    let mut late = cloud.db.connect().await?;
+    let counted = format!("BEGIN; INSERT INTO quota_stripes VALUES ('{}', 'network', 0, 3)", red.project);
+    late.batch_execute(&counted).await?;
+    let limit = tokio::spawn(async move { admin.put(&path, Some(&json!({"quota": {"network": 2}}))).await });
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    until("the limit waits", async || Ok(!cloud.rows(waiting).await?.is_empty())).await?;
+    late.batch_execute("COMMIT").await?;
+    let refused = limit.await??;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    assert_eq!(details(&red, "network").await?, (-1, 3));
     Ok(())
 }

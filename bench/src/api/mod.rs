@@ -43,8 +43,13 @@ impl Cloud {
     fn up() -> Result<Self> {
         let layout = Layout::of_checkout(&root(), "benchapi")?;
         sandbox::down(&layout, false, Progress::Silent).context("what an earlier run left cannot be removed")?;
-        let settings =
-            Settings { hosts: 1, prefer_last: false, bpf_object: built_bpf_object(&root()), ..Settings::default() };
+        let settings = Settings {
+            hosts: 1,
+            prefer_last: false,
+            limited: false,
+            bpf_object: built_bpf_object(&root()),
+            ..Settings::default()
+        };
         let made = Sandbox::up(layout.clone(), settings, Progress::Silent).and_then(|sandbox| {
             // A sandbox has a host at least.
             sandbox.stop(&Service::Agent(sandbox.hosts()[0].name.clone()))?;

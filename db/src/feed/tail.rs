@@ -148,6 +148,11 @@ pub fn text() -> String {
 }
 
 impl Batch {
+    /// Whether there is nothing but a new cursor.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.subscriptions.is_empty() && self.includes.is_empty()
+    }
+
     fn add(&mut self, row: Columns) -> Result<(), FeedError> {
         match row {
             (

@@ -40,6 +40,9 @@ pub enum CredentialRef {
     Name(Uuid, String),
 }
 
+/// So many a user may have: each is looked at when the user's roles change.
+pub const CREDENTIALS_MAX: i64 = 200;
+
 /// Makes one with roles, which the user must have; returns them.
 pub async fn create(
     conn: &mut AsyncPgConnection,
@@ -53,6 +56,10 @@ pub async fn create(
     let has = roles_on(conn, row.user_id, on).await?;
     if let Some(name) = names.iter().find(|name| has.iter().all(|role| role.name != **name)) {
         return Err(AccountError::no_such("role assignment with role", name));
+    }
+    let own = application_credentials::table.filter(application_credentials::user_id.eq(row.user_id));
+    if own.count().get_result::<i64>(conn).await? >= CREDENTIALS_MAX {
+        return Err(AccountError::Forbidden("the user has as many application credentials as there may be"));
     }
     diesel::insert_into(application_credentials::table).values(row).execute(conn).await.map_err(failed)?;
     let rows: Vec<_> = names

@@ -1,4 +1,5 @@
-//! What nobody else clears away: paths of ports that moved, includes that nothing needs.
+//! What nobody else clears away: paths of ports that moved, includes that nothing needs, audit events
+//! that are older than they are kept.
 //!
 //! Commands only ever add includes, since two of them would race for the removal of the last use
 //! (CONTROLPLANE C7). The janitor removes, under the network's exclusive lock, what it has seen
@@ -6,6 +7,7 @@
 //! row would be a write for every port.
 
 use super::{Error, fenced, unsigned};
+use crate::ledger::{Actor, Event, Ledger};
 use crate::statement::statement;
 use crate::{DbPool, entries};
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, SmallInt, Uuid as SqlUuid};
@@ -139,6 +141,41 @@ pub async fn remove(pool: &DbPool, fence: i64, vni: Option<u32>, includes: Vec<U
             let still = find(conn, Some(includes.iter().map(|i| i.target).collect())).await?;
             let gone = includes.iter().filter(|i| still.contains(i)).map(|i| (i.scope, i.slot, i.target));
             Ok(entries::remove_includes(conn, gone).await?)
+        }
+        .boxed()
+    })
+    .await
+}
+
+/// Audit events that one transaction takes away.
+pub const EXPIRY_BATCH: usize = 5_000;
+
+statement! {
+    ExpireAuditEvents { days: i32 as Integer, most: i64 as BigInt } -> BigInt
+    { "SELECT expire_audit_events(make_interval(days => " days "), " most ")" }
+}
+
+/// Takes away the oldest audit events, if they are so many days old, and says so in the log itself.
+/// Returns how many there were, at most a batch. Of the last 30 days the database gives none away.
+pub async fn expire_audit_events(pool: &DbPool, fence: i64, days: u32) -> Result<usize, Error> {
+    let days = i32::try_from(days).unwrap_or(i32::MAX);
+    fenced(pool, fence, move |conn| {
+        async move {
+            let statement = ExpireAuditEvents { days, most: EXPIRY_BATCH as i64 };
+            let gone: i64 = statement.get_result(conn).await?;
+            if gone > 0 {
+                let mut ledger = Ledger::default();
+                ledger.record(Event {
+                    action: "expire",
+                    object_type: "audit_event",
+                    object_id: Uuid::nil(),
+                    project: None,
+                    changes: serde_json::json!({"count": gone, "days": days}),
+                });
+                let actor = Actor { user_name: "mizar-scheduler".to_owned(), ..Actor::default() };
+                ledger.close(conn, &actor, |_| -1).await?;
+            }
+            Ok(usize::try_from(gone).unwrap_or_default())
         }
         .boxed()
     })

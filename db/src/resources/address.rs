@@ -66,9 +66,9 @@ statement! {
     } -> (SqlUuid, SqlUuid, Inet, SmallInt)
     {
         "INSERT INTO port_ips (subnet_id, address, network_id, port_id, position, slot) \
-         SELECT DISTINCT ON (c.port, c.position) c.subnet, c.address, c.network, c.port, c.position, c.slot FROM unnest("
-        subnet ", " address ", " network ", " port ", " position ", " slot
-        ") WITH ORDINALITY c (subnet, address, network, port, position, slot, place) \
+         SELECT DISTINCT ON (c.port, c.position) c.subnet, c.address, c.network, c.port, c.position, c.slot FROM unnest((SELECT "
+        subnet "), (SELECT " address "), (SELECT " network "), (SELECT " port "), (SELECT " position "), (SELECT " slot
+        ")) WITH ORDINALITY c (subnet, address, network, port, position, slot, place) \
          WHERE NOT EXISTS (SELECT FROM port_ips i WHERE i.subnet_id = c.subnet AND i.address = c.address) \
          ORDER BY c.port, c.position, c.place \
          ON CONFLICT DO NOTHING RETURNING port_id, subnet_id, address, position"

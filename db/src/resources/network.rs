@@ -160,8 +160,8 @@ statement! {
     } -> (SqlUuid, Text)
     {
         "SELECT n.id, pg_advisory_xact_lock_shared(" class ", n.vni)::text FROM \
-         (SELECT o.id, o.vni FROM networks o, (SELECT " project "::uuid AS project) me WHERE o.id = ANY(" ids
-        ") AND (me.project IS NULL OR o.project_id = me.project OR EXISTS (SELECT FROM rbac_policies s \
+         (SELECT o.id, o.vni FROM networks o, (SELECT " project "::uuid AS project) me WHERE o.id = ANY((SELECT " ids
+        ")::uuid[]) AND (me.project IS NULL OR o.project_id = me.project OR EXISTS (SELECT FROM rbac_policies s \
          WHERE s.object_type = 'network' AND s.object_id = o.id AND s.action = 'access_as_shared' \
          AND (s.target_project IS NULL OR s.target_project = me.project))) ORDER BY o.vni) n"
     }
@@ -176,8 +176,8 @@ statement! {
     } -> (SqlUuid, Text)
     {
         "SELECT n.id, pg_advisory_xact_lock(" class ", n.vni)::text FROM \
-         (SELECT o.id, o.vni FROM networks o, (SELECT " project "::uuid AS project) me WHERE o.id = ANY(" ids
-        ") AND (me.project IS NULL OR o.project_id = me.project) ORDER BY o.vni) n"
+         (SELECT o.id, o.vni FROM networks o, (SELECT " project "::uuid AS project) me WHERE o.id = ANY((SELECT " ids
+        ")::uuid[]) AND (me.project IS NULL OR o.project_id = me.project) ORDER BY o.vni) n"
     }
 }
 
@@ -199,30 +199,55 @@ pub async fn lock(
     ids: &[Uuid],
     hold: Hold,
 ) -> QueryResult<BTreeMap<Uuid, NetworkRow>> {
+    let held = lock_only(conn, view, ids, hold).await?;
+    read_held(conn, view, &held, hold).await
+}
+
+/// The first half of [`lock`].
+pub(super) async fn lock_only(
+    conn: &mut AsyncPgConnection,
+    view: Visibility,
+    ids: &[Uuid],
+    hold: Hold,
+) -> QueryResult<Vec<Uuid>> {
     let project = match view {
         Visibility::All => None,
         Visibility::Project(project) => Some(project),
-        Visibility::Nothing => return Ok(BTreeMap::new()),
+        Visibility::Nothing => return Ok(Vec::new()),
     };
     let (class, ids) = (entries::NETWORK_LOCK, ids.to_vec());
     let locked: Vec<(Uuid, String)> = match hold {
         Hold::Shared => LockSharedById { class, project, ids }.load(conn).await?,
         Hold::Alone => LockAloneById { class, project, ids }.load(conn).await?,
     };
-    let ids: Vec<Uuid> = locked.into_iter().map(|(id, _)| id).collect();
-    let wanted = networks::table.filter(networks::id.eq_any(ids)).select(NetworkRow::as_select());
-    let rows: Vec<NetworkRow> = match project {
-        // A policy may have gone while the lock was waited for; an owner stays.
-        Some(project) if hold == Hold::Shared => {
-            let shared = rbac_policies::table
-                .filter(rbac_policies::object_type.eq(NETWORK))
-                .filter(rbac_policies::action.eq(SHARED))
-                .filter(rbac_policies::target_project.is_null().or(rbac_policies::target_project.eq(project)))
-                .select(rbac_policies::object_id);
-            wanted.filter(networks::project_id.eq(project).or(networks::id.eq_any(shared))).load(conn).await?
-        }
-        _ => wanted.load(conn).await?,
+    Ok(locked.into_iter().map(|(id, _)| id).collect())
+}
+
+/// The second half of [`lock`]; other reads may be under way beside it.
+pub(super) async fn read_held(
+    mut conn: &AsyncPgConnection,
+    view: Visibility,
+    held: &[Uuid],
+    hold: Hold,
+) -> QueryResult<BTreeMap<Uuid, NetworkRow>> {
+    let all = networks::table.select(NetworkRow::as_select()).into_boxed();
+    let mut wanted = match held {
+        // The usual one, and a plan that PostgreSQL keeps.
+        [one] => all.filter(networks::id.eq(*one)),
+        many => all.filter(networks::id.eq_any(many.to_vec())),
     };
+    if let Visibility::Project(project) = view
+        && hold == Hold::Shared
+    {
+        // A policy may have gone while the lock was waited for; an owner stays.
+        let shared = rbac_policies::table
+            .filter(rbac_policies::object_type.eq(NETWORK))
+            .filter(rbac_policies::action.eq(SHARED))
+            .filter(rbac_policies::target_project.is_null().or(rbac_policies::target_project.eq(project)))
+            .select(rbac_policies::object_id);
+        wanted = wanted.filter(networks::project_id.eq(project).or(networks::id.eq_any(shared)));
+    }
+    let rows: Vec<NetworkRow> = wanted.load(&mut conn).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 

@@ -5,7 +5,7 @@ use super::network::{Hold, NetworkRow};
 use super::port::{Port, PortRow, join, stored_pairs};
 use super::port_extras::Extras;
 use super::subnet::SubnetRow;
-use super::{Failure, ObjectKind, inet, l3, network, port_binding, security_group, violated};
+use super::{Failure, inet, l3, network, port_binding, security_group, violated};
 use crate::entries;
 use crate::ledger::Ledger;
 use crate::listing::Visibility;
@@ -70,20 +70,23 @@ struct Surroundings {
 }
 
 /// The subnets of networks, in the order in which automatic addresses are looked for.
-async fn surroundings(
-    conn: &mut AsyncPgConnection,
+async fn subnets_of(mut conn: &AsyncPgConnection, networks: &[Uuid]) -> QueryResult<Vec<SubnetRow>> {
+    let all = subnets::table.order((subnets::created_at, subnets::id)).select(SubnetRow::as_select()).into_boxed();
+    let wanted = match networks {
+        // The usual one, and a plan that PostgreSQL keeps.
+        [one] => all.filter(subnets::network_id.eq(*one)),
+        many => all.filter(subnets::network_id.eq_any(many.to_vec())),
+    };
+    wanted.load(&mut conn).await
+}
+
+fn surrounded(
     networks: BTreeMap<Uuid, NetworkRow>,
+    subnets: Vec<SubnetRow>,
 ) -> Result<BTreeMap<Uuid, Surroundings>, Failure> {
-    let ids: Vec<Uuid> = networks.keys().copied().collect();
-    let rows: Vec<SubnetRow> = subnets::table
-        .filter(subnets::network_id.eq_any(ids))
-        .order((subnets::created_at, subnets::id))
-        .select(SubnetRow::as_select())
-        .load(conn)
-        .await?;
     let mut all: BTreeMap<Uuid, Surroundings> =
         networks.into_iter().map(|(id, network)| (id, Surroundings { network, spaces: Vec::new() })).collect();
-    for row in rows {
+    for row in subnets {
         if let Some(around) = all.get_mut(&row.network_id) {
             around.spaces.push(row.space()?);
         }
@@ -91,8 +94,14 @@ async fn surroundings(
     Ok(all)
 }
 
+/// What is around the ports of one network.
+async fn surroundings(conn: &AsyncPgConnection, network: NetworkRow) -> Result<Surroundings, Failure> {
+    let spaces = subnets_of(conn, &[network.id]).await?.iter().map(SubnetRow::space).collect::<Result<_, _>>()?;
+    Ok(Surroundings { network, spaces })
+}
+
 pub(super) async fn host_facts(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     names: BTreeSet<&str>,
 ) -> QueryResult<BTreeMap<String, HostFacts>> {
     if names.is_empty() {
@@ -101,7 +110,7 @@ pub(super) async fn host_facts(
     let rows: Vec<(String, i32, i32)> = hosts::table
         .filter(hosts::name.eq_any(names))
         .select((hosts::name, hosts::number, hosts::mtu))
-        .load(conn)
+        .load(&mut conn)
         .await?;
     let facts = |number: i32, mtu: i32| HostFacts { number: number.cast_unsigned(), mtu: mtu.cast_unsigned() };
     Ok(rows.into_iter().map(|(name, number, mtu)| (name, facts(number, mtu))).collect())
@@ -157,9 +166,17 @@ pub async fn create(
     let mut ids: Vec<Uuid> = commands.iter().map(|command| command.network.uuid()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let networks = network::lock(conn, view, &ids, Hold::Shared).await?;
-    let around = surroundings(conn, networks).await?;
-    let hosts = host_facts(conn, commands.iter().filter_map(|command| command.host.as_deref()).collect()).await?;
+    let held = network::lock_only(conn, view, &ids, Hold::Shared).await?;
+    let (networks, subnets, hosts) = {
+        // In one round trip.
+        let conn = &*conn;
+        futures::try_join!(
+            network::read_held(conn, view, &held, Hold::Shared),
+            subnets_of(conn, &held),
+            host_facts(conn, commands.iter().filter_map(|command| command.host.as_deref()).collect()),
+        )?
+    };
+    let around = surrounded(networks, subnets)?;
 
     let mut new = Vec::with_capacity(commands.len());
     let mut wanted = Vec::with_capacity(commands.len());
@@ -323,8 +340,7 @@ pub async fn update(
     old: Port,
     command: &UpdatePort,
 ) -> Result<Port, Failure> {
-    let around = surroundings(conn, BTreeMap::from([(network.id, network)])).await?.into_values().next();
-    let around = around.ok_or_else(|| Failure::not_found(ObjectKind::Port, old.row.id))?;
+    let around = surroundings(conn, network).await?;
     if is_foreign(view, &around.network) {
         check_foreign_update(&old, command)?;
     }
@@ -486,8 +502,7 @@ async fn exchange(conn: &mut AsyncPgConnection, old: &Port, wanted: Wanted<'_>) 
 
 /// Deletes a port that the caller has locked.
 pub async fn delete(conn: &mut AsyncPgConnection, network: NetworkRow, port: &Port) -> Result<(), Failure> {
-    let around = surroundings(conn, BTreeMap::from([(network.id, network)])).await?.into_values().next();
-    let around = around.ok_or_else(|| Failure::not_found(ObjectKind::Port, port.row.id))?;
+    let around = surroundings(conn, network).await?;
     let was = port.model(around.network.vni, &around.spaces)?;
     diesel::delete(ports::table.find(port.row.id)).execute(conn).await?;
     entries::apply(conn, &mizar_compile::delete(Object::Port(&was))).await?;

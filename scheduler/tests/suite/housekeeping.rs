@@ -208,3 +208,38 @@ async fn a_network_that_cannot_be_locked_keeps_no_other_from_being_repaired() ->
     assert_eq!(mizar_db::audit::audit(&mut cloud.connect().await?).await?, []);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn audit_events_expire_when_the_operator_says_and_young_ones_never() -> Result<()> {
+    let cloud = Cloud::of_four().await?;
+    let insert = |count: u32, days: u32| {
+        format!(
+            "INSERT INTO audit_events (id, at, request_id, remote, user_id, user_name, roles, action, object_type, \
+             object_id, changes) SELECT gen_random_uuid(), now() - interval '{days} days', '', '', '', 'ann', '{{}}', \
+             'create', 'port', gen_random_uuid(), '{{}}' FROM generate_series(1, {count})"
+        )
+    };
+    // More than one transaction takes away.
+    for (count, days) in [(5_500, 41), (3, 39), (2, 25)] {
+        cloud.execute(&insert(count, days)).await?;
+    }
+    let of = |days: u32| {
+        format!("SELECT count(*) FROM audit_events WHERE user_name = 'ann' AND at < now() - interval '{days} days'")
+    };
+    for statement in ["DELETE FROM audit_events", "UPDATE audit_events SET remote = 'x'", "TRUNCATE audit_events"] {
+        let refused = cloud.execute(statement).await;
+        assert!(refused.is_err_and(|error| format!("{error:#}").contains("append-only")), "{statement}");
+    }
+    let refused = cloud.execute("SELECT expire_audit_events(interval '20 days', 100000)").await;
+    assert!(refused.is_err_and(|error| format!("{error:#}").contains("append-only")), "of the last 30 days");
+    assert_eq!(cloud.number(&of(0)).await?, 5_505);
+
+    let _scheduler = cloud.schedule(Settings { audit_days: Some(40), ..settings() });
+    cloud.until_number(&of(40), 0).await?;
+    assert_eq!(cloud.number(&of(0)).await?, 5);
+    // It is said in the log, by whom and how many.
+    let said = "SELECT sum((changes->>'count')::bigint)::bigint FROM audit_events \
+                WHERE action = 'expire' AND user_name = 'mizar-scheduler'";
+    cloud.until_number(said, 5_500).await?;
+    Ok(())
+}
