@@ -74,6 +74,9 @@ pub struct Config {
     /// Logins that may fail in a minute from one address, at each replica; 0: any number
     #[arg(long, env = "MIZAR_FAILED_LOGINS_PER_MIN", default_value_t = 60)]
     pub failed_logins_per_min: u32,
+    /// Tokens that Keystone does not know, in a minute from one address, at each replica; 0: any number
+    #[arg(long, env = "MIZAR_UNKNOWN_TOKENS_PER_MIN", default_value_t = 300)]
+    pub unknown_tokens_per_min: u32,
     /// Tokens that a user may get in a minute, at each replica; 0: any number
     #[arg(long, env = "MIZAR_TOKENS_PER_MIN", default_value_t = 600)]
     pub tokens_per_min: u32,
@@ -122,6 +125,7 @@ impl Config {
             limits: Limits {
                 project_per_s: self.requests_per_s,
                 failed_logins_per_min: self.failed_logins_per_min,
+                unknown_tokens_per_min: self.unknown_tokens_per_min,
                 tokens_per_min: self.tokens_per_min,
                 body_bytes: usize::try_from(self.body_bytes).unwrap_or(usize::MAX),
                 trusted_proxies: self.trusted_proxies.clone(),

@@ -40,7 +40,7 @@ pub async fn bootstrap(pool: &DbPool, password_file: &Path) -> anyhow::Result<()
     let password = std::fs::read_to_string(password_file).with_context(named)?;
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
     anyhow::ensure!(!password.is_empty(), "{} is empty", password_file.display());
-    let hash = identity::password::hash(password).await?;
+    let hash = identity::password::hash(identity::turns::Party::default(), password).await?;
     let made = pool.transaction(move |conn| {
         let hash = hash.clone();
         async move { accounts::bootstrap(conn, &hash).await }.boxed()

@@ -408,6 +408,7 @@ impl From<PasswordError> for Fault {
     fn from(error: PasswordError) -> Self {
         match error {
             PasswordError::Busy => Self::unavailable(error).of_identity(),
+            PasswordError::Crowded => Self::too_many(Duration::from_secs(1)).of_identity(),
             PasswordError::Hash(_) | PasswordError::Interrupted => Self::internal(error).of_identity(),
         }
     }

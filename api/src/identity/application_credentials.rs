@@ -4,14 +4,14 @@ use super::common::{
     Body, Filters, at, bad, bad_field, connection, event, fault, forbidden, listed, made, missing, name, own_or_admin,
     parse, record, shown, text,
 };
+use super::turns::Party;
 use super::{password, views};
 use crate::app::App;
 use crate::frame::caller::Caller;
 use crate::frame::context::Context;
 use crate::frame::fault::Fault;
-use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
-use base64::Engine as _;
+use actix_web::{HttpRequest, HttpResponse};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use futures::FutureExt as _;
 use mizar_db::identity::assignments::On;
@@ -118,17 +118,12 @@ async fn wanted_roles(app: &App, caller: &Caller, wanted: Vec<RoleReference>) ->
     Ok(names)
 }
 
-/// 256 random bits.
-fn new_secret() -> String {
-    let bytes: [u8; 32] = rand::random();
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
-}
-
 async fn create(
     app: web::Data<App>,
     context: Context,
     user: web::Path<String>,
     body: Body<CreateApplicationCredential>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Fault> {
     // Nobody else may make one, administrators neither: it would be a way to act as the user.
     let caller = &context.caller;
@@ -154,8 +149,7 @@ async fn create(
     if project_id.is_some_and(|id| Uuid::parse_str(&id).ok() != Some(project)) {
         return Err(bad_field("project_id", "it must be the token's"));
     }
-    let secret = secret.unwrap_or_else(new_secret);
-    if secret.is_empty() || secret.len() > password::PASSWORD_MAX {
+    if secret.as_ref().is_some_and(|chosen| chosen.is_empty() || chosen.len() > password::PASSWORD_MAX) {
         return Err(bad_field("secret", format_args!("1 to {} bytes", password::PASSWORD_MAX)));
     }
     let mut row = CredentialRow {
@@ -169,7 +163,15 @@ async fn create(
         expires_at: expires_at.as_deref().map(moment).transpose()?,
     };
     let names = wanted_roles(&app, caller, wanted_names.unwrap_or_default()).await?;
-    row.secret_hash = password::hash(secret.clone()).await?;
+    let (secret, hash) = match secret {
+        None => password::generate(),
+        Some(chosen) => {
+            let party = Party { address: app.limiter.address(&request), account: Some(user) };
+            let hash = password::hash(party, chosen.clone()).await?;
+            (chosen, hash)
+        }
+    };
+    row.secret_hash = hash;
     let stored = row.clone();
     let on = On::Project(project);
     let event = event("create", "application_credential", row.id, body.1);

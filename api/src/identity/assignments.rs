@@ -167,7 +167,7 @@ async fn list(app: web::Data<App>, caller: Caller, filters: Filters) -> Result<H
     let rows = assignments::list(&mut conn, &filter).await.map_err(fault)?;
     let mut shown: Vec<RoleAssignment> =
         rows.iter().map(|row: &Assignment| views::assignment(row.clone(), &app.settings)).collect();
-    if filters.flag("include_names") == Some(true) {
+    if filters.flag("include_names")? == Some(true) {
         let names = assignments::names(&mut conn, &rows).await.map_err(fault)?;
         for (row, assignment) in rows.iter().zip(&mut shown) {
             name(assignment, row, &names);

@@ -116,7 +116,7 @@ fn wants_catalog(request: &HttpRequest) -> bool {
 
 /// POST: a token for a proof.
 async fn issue(app: web::Data<App>, body: Body<TokenRequest>, request: HttpRequest) -> Result<HttpResponse, Fault> {
-    let claims = login::claims(&app, body.0.auth).await?;
+    let claims = login::claims(&app, app.limiter.address(&request), body.0.auth).await?;
     let token = app.tokens()?.sign(&claims).map_err(|error| Fault::internal(error).of_identity())?;
     Ok(HttpResponse::Created()
         .insert_header(("X-Subject-Token", token))

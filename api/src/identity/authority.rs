@@ -77,6 +77,14 @@ impl Authority {
         }
     }
 
+    /// Whether somebody else must be asked about a token: none is about most, whose answers are remembered.
+    pub fn asks_about(&self, token: &str) -> bool {
+        match self {
+            Self::Embedded(_) | Self::Oidc(_) => false,
+            Self::Keystone(keystone) => keystone.remembered(token).is_none(),
+        }
+    }
+
     /// The embedded service, if this is it.
     pub const fn embedded(&self) -> Option<&Tokens> {
         match self {

@@ -103,7 +103,7 @@ where
             let done = work(conn).await?;
             let mut ledger = Ledger::default();
             ledger.record(event);
-            ledger.close(conn, &actor).await?;
+            ledger.close(conn, &actor, |_| -1).await?;
             Ok(done)
         }
         .boxed()
@@ -221,9 +221,15 @@ impl Filters {
         self.get(name).map(str::to_owned)
     }
 
-    /// Whether a name is there, as Keystone reads flags: `?enabled` and `?enabled=1` are true.
-    pub fn flag(&self, name: &str) -> Option<bool> {
-        self.get(name).map(|value| !matches!(value.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off"))
+    /// A flag, as Keystone's clients write them: `?enabled` and `?enabled=1` are true. Keystone takes every
+    /// other word for true; here it is refused.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>, Fault> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        match value.to_ascii_lowercase().as_str() {
+            "" | "1" | "t" | "true" | "y" | "yes" | "on" => Ok(Some(true)),
+            "0" | "f" | "false" | "n" | "no" | "off" => Ok(Some(false)),
+            _ => Err(bad_field(name, "neither true nor false")),
+        }
     }
 
     /// The parts of a value with commas.

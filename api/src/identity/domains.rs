@@ -71,7 +71,7 @@ struct ChangeOfDomain {
 }
 
 async fn list(app: web::Data<App>, _: Admin, filters: Filters) -> Result<HttpResponse, Fault> {
-    let filter = DomainFilter { name: filters.text("name"), enabled: filters.flag("enabled") };
+    let filter = DomainFilter { name: filters.text("name"), enabled: filters.flag("enabled")? };
     let rows = domains::list(&mut *connection(&app).await?, &filter).await.map_err(fault)?;
     Ok(listed("domains", rows.into_iter().map(|row| views::domain(row, &app.settings))))
 }

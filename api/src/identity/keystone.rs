@@ -3,8 +3,11 @@
 //! An answer counts for [`Config::cache_s`], and never longer than the token: that is how long a
 //! token that Keystone has revoked may still work here. Many requests with one token ask once: who
 //! comes while somebody asks waits for the same answer. What Keystone does not know is not
-//! remembered; questions at once are bounded, so that a flood of nonsense costs its sender time
-//! and not Keystone's.
+//! remembered. Questions at once are bounded, and so are those about tokens that turn out to be
+//! nobody's, by address ([`Limiter::unknown_token`]): a flood of nonsense holds up its sender, and
+//! nobody else.
+//!
+//! [`Limiter::unknown_token`]: crate::observe::limits::Limiter::unknown_token
 
 use super::remote::{check_url, client, unavailable};
 use super::token::{Claims, NamedRef, ProjectRef, TokenError};
@@ -118,6 +121,13 @@ impl Keystone {
         })
     }
 
+    /// Who sends this token, if Keystone was asked lately and nobody asks again at this moment.
+    pub fn remembered(&self, token: &str) -> Option<Claims> {
+        let slot = self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(token).map(Arc::clone)?;
+        let answer = slot.try_lock().ok()?;
+        counting(&answer).cloned()
+    }
+
     /// Who sends this token.
     pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         if token.is_empty() || token.len() > TOKEN_MAX {
@@ -125,10 +135,7 @@ impl Keystone {
         }
         let slot = self.slot(token);
         let mut answer = slot.lock().await;
-        if let Some((claims, until)) = &*answer
-            && Instant::now() < *until
-            && Utc::now() < claims.expires_at()
-        {
+        if let Some(claims) = counting(&answer) {
             return Ok(claims.clone());
         }
         *answer = None;
@@ -218,6 +225,12 @@ impl Keystone {
         let token = response.headers().get("X-Subject-Token").and_then(|value| value.to_str().ok());
         token.map(str::to_owned).ok_or_else(|| unavailable("Keystone gives no token"))
     }
+}
+
+/// An answer that still counts.
+fn counting(answer: &Option<(Claims, Instant)>) -> Option<&Claims> {
+    let (claims, until) = answer.as_ref()?;
+    (Instant::now() < *until && Utc::now() < claims.expires_at()).then_some(claims)
 }
 
 /// Keystone's token document, as far as we need it: newer ones may say more.

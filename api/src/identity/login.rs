@@ -10,6 +10,7 @@ use super::requests::{
     Auth, CredentialMethod, IdentityProof, PasswordMethod, TokenMethod, UserPassword, UserReference, named, target,
 };
 use super::token::{Claims, CredentialClaim, NamedRef, ProjectRef, Tokens};
+use super::turns::Party;
 use super::views::id_text;
 use crate::app::App;
 use crate::frame::fault::Fault;
@@ -18,6 +19,7 @@ use futures::FutureExt as _;
 use mizar_db::identity::credentials::{self, CredentialRef, CredentialRow};
 use mizar_db::identity::grants::{Grant, Proof, Scope, Target, grant};
 use mizar_db::identity::{DomainRef, DomainRow, Named, users};
+use std::net::IpAddr;
 use uuid::Uuid;
 
 /// Who proved what.
@@ -31,10 +33,10 @@ struct Proven {
     scope: Target,
 }
 
-/// What a new token says.
-pub(super) async fn claims(app: &App, auth: Auth) -> Result<Claims, Fault> {
+/// What a new token says that is asked for from an address.
+pub(super) async fn claims(app: &App, address: Option<IpAddr>, auth: Auth) -> Result<Claims, Fault> {
     let Auth { identity, scope } = auth;
-    let Proven { user, proof, methods, parent, scope: kept } = prove(app, identity).await?;
+    let Proven { user, proof, methods, parent, scope: kept } = prove(app, address, identity).await?;
     let wanted = match scope {
         None => kept,
         Some(scope) => target(scope)?.ok_or_else(refused)?,
@@ -116,18 +118,18 @@ fn said(
     claims
 }
 
-async fn prove(app: &App, identity: IdentityProof) -> Result<Proven, Fault> {
+async fn prove(app: &App, address: Option<IpAddr>, identity: IdentityProof) -> Result<Proven, Fault> {
     let IdentityProof { methods, password, token, application_credential } = identity;
     match (methods.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), password, token, application_credential) {
-        (["password"], Some(PasswordMethod { user }), ..) => by_password(app, user).await,
+        (["password"], Some(PasswordMethod { user }), ..) => by_password(app, address, user).await,
         (["token"], _, Some(token), _) => by_token(app, token).await,
-        (["application_credential"], .., Some(credential)) => by_credential(app, credential).await,
+        (["application_credential"], .., Some(credential)) => by_credential(app, address, credential).await,
         ([], ..) => Err(bad("identity.methods is empty")),
         _ => Err(refused()),
     }
 }
 
-async fn by_password(app: &App, request: UserPassword) -> Result<Proven, Fault> {
+async fn by_password(app: &App, address: Option<IpAddr>, request: UserPassword) -> Result<Proven, Fault> {
     let UserPassword { id, name, domain, password } = request;
     if password.len() > password::PASSWORD_MAX {
         return Err(refused());
@@ -137,7 +139,8 @@ async fn by_password(app: &App, request: UserPassword) -> Result<Proven, Fault> 
         None => None,
     };
     let stored = found.as_ref().and_then(|(user, _)| user.password_hash.clone());
-    let fits = password::verify(password, stored.clone()).await?;
+    let party = Party { address, account: found.as_ref().map(|(user, _)| user.id) };
+    let fits = password::verify(party, password, stored.clone()).await?;
     match (found, stored) {
         (Some((user, _)), Some(hash)) if fits => Ok(Proven {
             user: user.id,
@@ -175,11 +178,12 @@ async fn by_token(app: &App, TokenMethod { id }: TokenMethod) -> Result<Proven, 
     Ok(Proven { user, proof, methods, parent: Some(claims), scope })
 }
 
-async fn by_credential(app: &App, request: CredentialMethod) -> Result<Proven, Fault> {
+async fn by_credential(app: &App, address: Option<IpAddr>, request: CredentialMethod) -> Result<Proven, Fault> {
     let CredentialMethod { id, name, user, secret } = request;
     if secret.len() > password::PASSWORD_MAX || name.as_ref().is_some_and(|name| name.contains('\0')) {
         return Err(refused());
     }
+    let by_id = id.is_some();
     let found = match (id, name, user) {
         (Some(id), ..) => match Uuid::parse_str(&id) {
             Ok(id) => find(app, &CredentialRef::Id(id)).await?,
@@ -201,7 +205,18 @@ async fn by_credential(app: &App, request: CredentialMethod) -> Result<Proven, F
         }
         _ => return Err(bad("an application credential needs an id, or a name and a user")),
     };
-    let fits = password::verify(secret, found.as_ref().map(|row| row.secret_hash.clone())).await?;
+    let stored = found.as_ref().map(|row| row.secret_hash.clone());
+    let fits = match &stored {
+        Some(hash) if password::is_generated(hash) && password::verify_generated(&secret, hash) => true,
+        // Nobody guesses an id: that it is not there, or its secret another, may be told at once. Names are
+        // guessed: there an answer takes its time, whether or not there is one.
+        None if by_id => false,
+        Some(hash) if by_id && password::is_generated(hash) => false,
+        _ => {
+            let party = Party { address, account: found.as_ref().map(|row| row.user_id) };
+            password::verify(party, secret, stored.filter(|hash| !password::is_generated(hash))).await?
+        }
+    };
     let found = found.filter(|row| fits && row.expires_at.is_none_or(|ends| ends > Utc::now())).ok_or_else(refused)?;
     Ok(Proven {
         user: found.user_id,

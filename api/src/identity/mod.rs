@@ -22,6 +22,7 @@ mod remote;
 pub mod requests;
 pub mod roles;
 pub mod token;
+pub mod turns;
 pub mod users;
 pub mod views;
 

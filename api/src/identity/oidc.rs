@@ -5,24 +5,27 @@
 //! roles. A role of the issuer counts only if it is mapped: that somebody calls a group `admin`
 //! must not open the cloud.
 //!
-//! Keys are fetched when a token names one that is not known, and once an hour, so that those that
-//! the issuer withdraws are forgotten; but no oftener than [`Config::refetch_s`] says, whatever
-//! strangers send. When the issuer is away the keys stay as they are. Revocation cannot be seen:
-//! tokens of the issuer should be short.
+//! Keys are fetched when a token names one that is not known, and now and then, so that those that
+//! the issuer withdraws are forgotten; by one task at a time, and no oftener than
+//! [`Config::refetch_s`] says, whatever strangers send: a name that the issuer has just not had is refused
+//! without asking. Only who brings an unknown name waits for the task; a key that is known is used,
+//! however silent the issuer is. When it is away the keys stay as they are. Revocation cannot be
+//! seen: tokens of the issuer should be short.
 
 use super::remote::{check_url, client, unavailable};
 use super::token::{Claims, NamedRef, ProjectRef, TokenError};
 use super::views::id_text;
 use crate::frame::caller::Role;
-use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
+use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
 use reqwest::Client;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// The file that `oidc=FILE` names.
@@ -45,6 +48,9 @@ pub struct Config {
     /// Least seconds between two requests for keys, at least 1.
     #[serde(default = "refetch_s")]
     pub refetch_s: u64,
+    /// Seconds after which keys are fetched again though they are known, at least `refetch_s`.
+    #[serde(default = "keys_max_age_s")]
+    pub keys_max_age_s: u64,
     /// Certificates that sign the issuer's, beside the system's (PEM).
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -95,8 +101,9 @@ const fn refetch_s() -> u64 {
     10
 }
 
-/// Keys older than this are fetched again.
-const KEYS_MAX_AGE: Duration = Duration::from_secs(3600);
+const fn keys_max_age_s() -> u64 {
+    3600
+}
 
 impl Config {
     /// What is wrong with it.
@@ -122,6 +129,9 @@ impl Config {
         if self.refetch_s == 0 {
             return Err("refetch_s: at least 1".into());
         }
+        if self.keys_max_age_s < self.refetch_s {
+            return Err("keys_max_age_s: at least refetch_s".into());
+        }
         if let Some(role) = self.roles.values().find(|role| Role::named(role).is_none()) {
             return Err(format!("roles: there is no role {role} here"));
         }
@@ -129,24 +139,36 @@ impl Config {
     }
 }
 
-/// What the issuer published, and when we asked.
+/// What the issuer published, and when.
+#[derive(Clone)]
 struct Keys {
     keys: Arc<[Jwk]>,
     at: Instant,
 }
 
-/// An OIDC issuer.
-pub struct Oidc {
+/// The task that fetches keys.
+#[derive(Default)]
+struct Fetching {
+    /// Ends with the task.
+    task: Option<watch::Receiver<()>>,
+    /// When the last one ended, well or badly.
+    ended: Option<Instant>,
+}
+
+/// The issuer, and what is known of it.
+struct Issuer {
     config: Config,
     http: Client,
     keys: RwLock<Option<Keys>>,
-    /// When we last asked; whoever asks holds the lock.
-    asked: tokio::sync::Mutex<Option<Instant>>,
+    fetching: Mutex<Fetching>,
 }
+
+/// An OIDC issuer.
+pub struct Oidc(Arc<Issuer>);
 
 impl std::fmt::Debug for Oidc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Oidc").field("issuer", &self.config.issuer).finish_non_exhaustive()
+        f.debug_struct("Oidc").field("issuer", &self.0.config.issuer).finish_non_exhaustive()
     }
 }
 
@@ -161,73 +183,91 @@ impl Oidc {
     /// Asks nobody yet.
     pub fn new(config: Config) -> Result<Self, String> {
         let http = client(config.ca_file.as_deref())?;
-        Ok(Self { http, config, keys: RwLock::default(), asked: tokio::sync::Mutex::default() })
+        Ok(Self(Arc::new(Issuer { http, config, keys: RwLock::default(), fetching: Mutex::default() })))
     }
 
     /// Who sends this token.
     pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        let config = &self.0.config;
         let header = jsonwebtoken::decode_header(token)?;
-        if !self.config.algorithms.contains(&header.alg) {
+        if !config.algorithms.contains(&header.alg) {
             return Err(TokenError::Unknown);
         }
-        let key = self.key(header.kid.as_deref(), header.alg).await?;
+        let key = self.0.key(header.kid.as_deref(), header.alg).await?;
         let mut validation = Validation::new(header.alg);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
-        validation.set_issuer(&[&self.config.issuer]);
-        validation.set_audience(&[&self.config.audience]);
+        validation.set_issuer(&[&config.issuer]);
+        validation.set_audience(&[&config.audience]);
         validation.validate_nbf = true;
-        validation.leeway = self.config.leeway_s;
+        validation.leeway = config.leeway_s;
         let TokenData { claims, .. } = jsonwebtoken::decode::<Value>(token, &key, &validation)?;
-        self.claims(&claims)
+        self.0.claims(&claims)
     }
+}
 
-    async fn key(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, TokenError> {
-        let mut known = self.known();
-        let old = known.as_ref().is_none_or(|(_, at)| at.elapsed() > KEYS_MAX_AGE);
-        let found = |known: &Option<(Arc<[Jwk]>, Instant)>| {
-            known.as_ref().and_then(|(keys, _)| choose(keys, kid, algorithm).cloned())
-        };
-        if old || found(&known).is_none() {
-            match self.fetch(known.as_ref().map(|(_, at)| *at)).await {
-                Ok(()) => known = self.known(),
-                Err(error) if known.is_none() => return Err(error),
-                Err(error) => {
-                    tracing::warn!(
-                        error = mizar_db::chain(&error),
-                        "cannot fetch the issuer's keys; the old ones stay"
-                    );
-                }
+impl Issuer {
+    async fn key(self: &Arc<Self>, kid: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, TokenError> {
+        let find = |known: &Option<Keys>| known.as_ref().and_then(|known| choose(&known.keys, kid, algorithm).cloned());
+        let known = self.known();
+        if let Some(key) = find(&known) {
+            let max_age = Duration::from_secs(self.config.keys_max_age_s);
+            if known.is_some_and(|known| known.at.elapsed() > max_age) {
+                // Nobody waits for that.
+                drop(self.fetch());
             }
+            return Ok(DecodingKey::from_jwk(&key)?);
         }
-        let key = found(&known).ok_or(TokenError::UnknownKey)?;
-        Ok(DecodingKey::from_jwk(&key)?)
+        if let Some(mut task) = self.fetch() {
+            // Nothing is ever sent: it ends when the task does.
+            let _ = task.changed().await;
+        }
+        match self.known() {
+            None => Err(unavailable("the issuer's keys could not be fetched")),
+            known => Ok(DecodingKey::from_jwk(&find(&known).ok_or(TokenError::UnknownKey)?)?),
+        }
     }
 
-    fn known(&self) -> Option<(Arc<[Jwk]>, Instant)> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.as_ref().map(|keys| (Arc::clone(&keys.keys), keys.at))
+    fn known(&self) -> Option<Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Fetches the keys, unless somebody else has since `seen`, or not long ago.
-    async fn fetch(&self, seen: Option<Instant>) -> Result<(), TokenError> {
-        let mut asked = self.asked.lock().await;
-        if self.known().is_some_and(|(_, at)| Some(at) != seen) {
-            return Ok(());
+    /// The task that fetches the keys: one that is at work, or a new one, unless the last ended not
+    /// long ago.
+    fn fetch(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
+        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        // One whose runtime has ended is gone too.
+        if let Some(task) = fetching.task.as_ref().filter(|task| task.has_changed().is_ok()) {
+            return Some(task.clone());
         }
-        if asked.is_some_and(|at| at.elapsed() < Duration::from_secs(self.config.refetch_s)) {
-            return if seen.is_some() { Ok(()) } else { Err(unavailable("the issuer's keys could not be fetched")) };
+        if fetching.ended.is_some_and(|at| at.elapsed() < Duration::from_secs(self.config.refetch_s)) {
+            return None;
         }
-        *asked = Some(Instant::now());
+        let (ends, task) = watch::channel(());
+        fetching.task = Some(task.clone());
+        let issuer = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = issuer.fetch_now().await {
+                tracing::warn!(
+                    error = mizar_db::chain(&error),
+                    "cannot fetch the issuer's keys; those that are known stay"
+                );
+            }
+            issuer.fetching.lock().unwrap_or_else(PoisonError::into_inner).ended = Some(Instant::now());
+            drop(ends);
+        });
+        Some(task)
+    }
+
+    async fn fetch_now(&self) -> Result<(), TokenError> {
         let url = match &self.config.jwks_url {
             Some(url) => url.clone(),
             None => self.discover().await?,
         };
         let set: RawSet = self.get(&url).await?;
         // Kinds of keys that we do not know are no reason to forget the others.
-        let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
-        let set = JwkSet { keys: keys.collect() };
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        *keys = Some(Keys { keys: set.keys.into(), at: Instant::now() });
+        let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok()).collect();
+        let mut known = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(Keys { keys, at: Instant::now() });
         Ok(())
     }
 

@@ -1,12 +1,16 @@
-//! Passwords: argon2id, on threads for blocking work, because each takes tens of milliseconds.
+//! Passwords: argon2id, on threads for blocking work, because each takes tens of milliseconds, and in turn.
+//!
+//! Secrets that are made here have 256 random bits. Nobody guesses these, however fast he may try, so they
+//! need no slow hash: SHA-256 does, and programs that log in with one wait for nobody.
 
+use super::turns::{Crowded, Party, Turns};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use base64::Engine as _;
+use sha2::{Digest as _, Sha256};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// Longest password that is looked at: hashing megabytes is a gift to whoever wants us busy.
 pub const PASSWORD_MAX: usize = 4096;
@@ -23,45 +27,41 @@ pub enum PasswordError {
     /// So many others log in that waiting is no use.
     #[error("no turn to hash a password within {} s", PATIENCE.as_secs())]
     Busy,
+    /// Of the same party, or in all, so many wait that one more would be of no use.
+    #[error("too many wait for their turn to hash a password")]
+    Crowded,
+}
+
+impl From<Crowded> for PasswordError {
+    fn from(Crowded: Crowded) -> Self {
+        Self::Crowded
+    }
 }
 
 /// Hashes at once: each takes a core and 19 MiB, so that a flood of logins must not take all.
-static TURNS: LazyLock<Semaphore> =
-    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get)));
+static TURNS: LazyLock<Arc<Turns>> =
+    LazyLock::new(|| Turns::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get)));
 
 /// How long a login waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who waits for a turn.
-static WAITING: AtomicUsize = AtomicUsize::new(0);
-
 /// How many wait for a turn.
 pub fn waiting() -> usize {
-    WAITING.load(Ordering::Relaxed)
-}
-
-/// Counts one who waits as long as it lives: a client may go away.
-struct Waiting;
-
-impl Waiting {
-    fn begin() -> Self {
-        WAITING.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        WAITING.fetch_sub(1, Ordering::Relaxed);
-    }
+    TURNS.waiting()
 }
 
 /// Runs one hash off the async threads, in turn.
-async fn in_turn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PasswordError> {
-    let waiting = Waiting::begin();
-    let turn = tokio::time::timeout(PATIENCE, TURNS.acquire()).await.map_err(|_| PasswordError::Busy)?;
-    drop(waiting);
-    let _turn = turn.map_err(|_| PasswordError::Interrupted)?;
+async fn in_turn<T: Send + 'static>(
+    party: Party,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PasswordError> {
+    let turn = tokio::time::timeout(PATIENCE, TURNS.take(party)?).await.map_err(|_| PasswordError::Busy)?;
+    let turn = turn.map_err(|_| PasswordError::Interrupted)?;
+    // The turn ends with the work: a client that goes away does not end its hash.
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
     tokio::task::spawn_blocking(work).await.map_err(|_| PasswordError::Interrupted)
 }
 
@@ -75,13 +75,40 @@ fn hash_now(password: &str) -> Result<String, PasswordError> {
 }
 
 /// Hashes, as a PHC string.
-pub async fn hash(password: String) -> Result<String, PasswordError> {
-    in_turn(move || hash_now(&password)).await?
+pub async fn hash(party: Party, password: String) -> Result<String, PasswordError> {
+    in_turn(party, move || hash_now(&password)).await?
+}
+
+/// What the hash of a secret that was made here begins with.
+const GENERATED: &str = "$sha256$";
+
+/// A new secret of 256 random bits, and its hash.
+pub fn generate() -> (String, String) {
+    let bytes: [u8; 32] = rand::random();
+    let secret = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let hash = generated_hash(&secret);
+    (secret, hash)
+}
+
+fn generated_hash(secret: &str) -> String {
+    let digest = base64::engine::general_purpose::STANDARD_NO_PAD.encode(Sha256::digest(secret));
+    format!("{GENERATED}{digest}")
+}
+
+/// Whether the secret was made here, so that checking it costs nothing.
+pub fn is_generated(stored: &str) -> bool {
+    stored.starts_with(GENERATED)
+}
+
+/// Whether a secret that was made here fits its hash. How long the comparison of digests takes tells
+/// nothing of the secret.
+pub fn verify_generated(secret: &str, stored: &str) -> bool {
+    is_generated(stored) && generated_hash(secret) == stored
 }
 
 /// Whether a password fits a hash. Without a hash (no such user) the same work is done in vain, so
 /// that the time of the answer does not tell who exists.
-pub async fn verify(password: String, stored: Option<String>) -> Result<bool, PasswordError> {
+pub async fn verify(party: Party, password: String, stored: Option<String>) -> Result<bool, PasswordError> {
     static NOBODY: LazyLock<Option<String>> = LazyLock::new(|| hash_now("nobody has this password").ok());
     let check = move || {
         let exists = stored.is_some();
@@ -90,7 +117,7 @@ pub async fn verify(password: String, stored: Option<String>) -> Result<bool, Pa
             PasswordHash::new(&hash).is_ok_and(|parsed| argon2().verify_password(password.as_bytes(), &parsed).is_ok());
         fits && exists
     };
-    in_turn(check).await
+    in_turn(party, check).await
 }
 
 #[cfg(test)]
@@ -99,11 +126,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_fits_its_own_hash_only() {
-        let stored = hash("secret".into()).await.unwrap();
-        assert!(stored.starts_with("$argon2id$"));
-        assert!(verify("secret".into(), Some(stored.clone())).await.unwrap());
-        assert!(!verify("Secret".into(), Some(stored)).await.unwrap());
-        assert!(!verify("nobody has this password".into(), None).await.unwrap());
-        assert!(!verify("secret".into(), Some("not a hash".into())).await.unwrap());
+        let verify = |password: &str, stored| verify(Party::default(), password.into(), stored);
+        let stored = hash(Party::default(), "secret".into()).await.unwrap();
+        assert!(stored.starts_with("$argon2id$") && !is_generated(&stored));
+        assert!(verify("secret", Some(stored.clone())).await.unwrap());
+        assert!(!verify("Secret", Some(stored.clone())).await.unwrap());
+        assert!(!verify("nobody has this password", None).await.unwrap());
+        assert!(!verify("secret", Some("not a hash".into())).await.unwrap());
+        assert!(!verify_generated("secret", &stored));
+    }
+
+    #[tokio::test]
+    async fn a_secret_made_here_fits_its_own_hash_only() {
+        let ((secret, hash), (other, _)) = (generate(), generate());
+        assert_eq!(secret.len(), 43);
+        assert!(is_generated(&hash) && !hash.contains(&secret));
+        assert!(verify_generated(&secret, &hash));
+        assert!(!verify_generated(&other, &hash) && !verify_generated("", &hash));
+        // Nor does its hash fit as a password's, whatever is sent.
+        assert!(!verify(Party::default(), secret, Some(hash)).await.unwrap());
     }
 }

@@ -76,21 +76,21 @@ struct ChangeOfProject {
 }
 
 /// What a list may be asked for.
-pub fn filter(filters: &Filters) -> ProjectFilter {
-    ProjectFilter {
+pub fn filter(filters: &Filters) -> Result<ProjectFilter, Fault> {
+    Ok(ProjectFilter {
         name: filters.text("name"),
         domain: filters.text("domain_id"),
-        enabled: filters.flag("enabled"),
+        enabled: filters.flag("enabled")?,
         user: None,
         tags: filters.words("tags"),
         tags_any: filters.words("tags-any"),
-    }
+    })
 }
 
 async fn list(app: web::Data<App>, _: Admin, filters: Filters) -> Result<HttpResponse, Fault> {
     // Projects are not nested and no project is a domain: these filters decide by themselves.
-    let none = filters.flag("is_domain") == Some(true);
-    let mut wanted = filter(&filters);
+    let none = filters.flag("is_domain")? == Some(true);
+    let mut wanted = filter(&filters)?;
     match (filters.get("parent_id"), &wanted.domain) {
         (Some(parent), Some(domain)) if parent != domain => {
             return Ok(listed("projects", Vec::<views::Project>::new()));

@@ -4,6 +4,7 @@ use super::common::{
     Admin, Body, Filters, at, bad_field, bearer_of_proof, connection, event, fault, listed, made, missing, name,
     nothing, own_or_admin, parse, record, refused, shown, text,
 };
+use super::turns::Party;
 use super::{password, projects, views};
 use crate::app::App;
 use crate::frame::caller::Caller;
@@ -108,11 +109,11 @@ struct Passwords {
 }
 
 /// Checks and hashes a new password.
-async fn hashed(password: String) -> Result<String, Fault> {
+async fn hashed(party: Party, password: String) -> Result<String, Fault> {
     if password.is_empty() || password.len() > password::PASSWORD_MAX {
         return Err(bad_field("password", format_args!("1 to {} bytes", password::PASSWORD_MAX)));
     }
-    Ok(password::hash(password).await?)
+    Ok(password::hash(party, password).await?)
 }
 
 fn project_id(id: &str) -> Result<Uuid, Fault> {
@@ -121,7 +122,7 @@ fn project_id(id: &str) -> Result<Uuid, Fault> {
 
 async fn list(app: web::Data<App>, _: Admin, filters: Filters) -> Result<HttpResponse, Fault> {
     let filter =
-        UserFilter { name: filters.text("name"), domain: filters.text("domain_id"), enabled: filters.flag("enabled") };
+        UserFilter { name: filters.text("name"), domain: filters.text("domain_id"), enabled: filters.flag("enabled")? };
     let rows = users::list(&mut *connection(&app).await?, &filter).await.map_err(fault)?;
     Ok(listed("users", rows.into_iter().map(|row| views::user(row, &app.settings))))
 }
@@ -144,12 +145,17 @@ async fn list_projects(
     let mut conn = connection(&app).await?;
     let found = users::find(&mut conn, &Named::Id(user)).await.map_err(fault)?;
     found.ok_or_else(|| missing("user", &id))?;
-    let filter = project_rows::ProjectFilter { user: Some(user), ..projects::filter(&filters) };
+    let filter = project_rows::ProjectFilter { user: Some(user), ..projects::filter(&filters)? };
     let rows = project_rows::list(&mut conn, &filter).await.map_err(fault)?;
     Ok(listed("projects", rows.into_iter().map(|row| views::project(row, &app.settings))))
 }
 
-async fn create(app: web::Data<App>, Admin(actor): Admin, body: Body<CreateUser>) -> Result<HttpResponse, Fault> {
+async fn create(
+    app: web::Data<App>,
+    Admin(actor): Admin,
+    body: Body<CreateUser>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Fault> {
     let NewUser { name: wanted, password, domain_id, enabled, default_project_id, email, description, options } =
         body.0.user;
     nothing("options", options)?;
@@ -164,7 +170,8 @@ async fn create(app: web::Data<App>, Admin(actor): Admin, body: Body<CreateUser>
         description: text::<1024>("description", description.unwrap_or_default())?,
     };
     if let Some(password) = password {
-        row.password_hash = Some(hashed(password).await?);
+        let party = Party { address: app.limiter.address(&request), account: Some(row.id) };
+        row.password_hash = Some(hashed(party, password).await?);
     }
     let event = event("create", "user", row.id, body.1);
     let stored = row.clone();
@@ -181,6 +188,7 @@ async fn update(
     Admin(actor): Admin,
     id: web::Path<String>,
     body: Body<UpdateUser>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Fault> {
     let id = parse("user", &id)?;
     let ChangeOfUser { name: wanted, password, enabled, default_project_id, email, description, options } = body.0.user;
@@ -198,7 +206,8 @@ async fn update(
         description: description.map(|wanted| text::<1024>("description", wanted)).transpose()?,
     };
     if let Some(password) = password {
-        wanted.password_hash = Some(hashed(password).await?);
+        let party = Party { address: app.limiter.address(&request), account: Some(id) };
+        wanted.password_hash = Some(hashed(party, password).await?);
     }
     let event = event("update", "user", id, body.1);
     let (row, revoked) = record(&app, actor, event, move |conn| {
@@ -234,11 +243,13 @@ async fn change_password(
     let enabled = found.filter(|(user, domain)| user.enabled && domain.enabled);
     let stored = enabled.as_ref().and_then(|(user, _)| user.password_hash.clone());
     let proven = stored.clone();
-    if original_password.len() > password::PASSWORD_MAX || !password::verify(original_password, stored).await? {
+    let account = enabled.as_ref().map(|(user, _)| user.id);
+    let party = Party { address: app.limiter.address(&request), account };
+    if original_password.len() > password::PASSWORD_MAX || !password::verify(party, original_password, stored).await? {
         return Err(refused());
     }
     let (Some((user, _)), Some(proven)) = (enabled, proven) else { return Err(refused()) };
-    let new = hashed(password).await?;
+    let new = hashed(party, password).await?;
     let actor = bearer_of_proof(&app, &request, user.id, user.name);
     let event = event("update", "user", user.id, body.1);
     // One that was changed meanwhile is a refusal, and nothing happened that the log could say.

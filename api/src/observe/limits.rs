@@ -1,12 +1,13 @@
 //! How much one caller may ask for.
 //!
 //! A token bucket per project for everything that carries a token, one per address for logins that
-//! failed, and one per user for the tokens it gets. All as GCRA (ITU-T I.371): one instant per key, the time at which its bucket is
+//! failed, one per address for tokens that nobody knows where another service is asked about them, and one
+//! per user for the tokens it gets. All as GCRA (ITU-T I.371): one instant per key, the time at which its bucket is
 //! full again, so a bucket costs 40 bytes and nothing has to fill it. A replica counts by itself:
 //! behind a balancer a project may have the rate once per replica, and no request waits for a
 //! counter that others share.
 //!
-//! Logins that succeed give their share back: a cloud's services all log in from one address,
+//! Logins that succeed, and tokens that are known, give their share back: a cloud's services all log in from one address,
 //! while whoever guesses passwords mostly fails. IPv6 addresses count by /64, which is what one
 //! customer of a provider has.
 //!
@@ -28,6 +29,8 @@ pub struct Limits {
     pub project_per_s: u32,
     /// Logins that may fail in a minute from one address; 0: any number.
     pub failed_logins_per_min: u32,
+    /// Tokens that a Keystone does not know, in a minute from one address; 0: any number.
+    pub unknown_tokens_per_min: u32,
     /// Tokens that a user may get in a minute; 0: any number.
     pub tokens_per_min: u32,
     /// Bytes of a request's body.
@@ -41,6 +44,7 @@ impl Default for Limits {
         Self {
             project_per_s: 2_000,
             failed_logins_per_min: 60,
+            unknown_tokens_per_min: 300,
             tokens_per_min: 600,
             body_bytes: 1 << 20,
             trusted_proxies: Vec::new(),
@@ -110,6 +114,7 @@ impl<K: Hash + Eq> Buckets<K> {
 pub struct Limiter {
     projects: Buckets<Uuid>,
     logins: Buckets<IpAddr>,
+    unknown: Buckets<IpAddr>,
     tokens: Buckets<Uuid>,
     trusted_proxies: Vec<IpAddr>,
 }
@@ -124,10 +129,11 @@ impl Limiter {
     /// With all buckets full.
     pub fn new(limits: &Limits) -> Self {
         let per_s = limits.project_per_s;
-        let failures = limits.failed_logins_per_min;
+        let (failures, unknown) = (limits.failed_logins_per_min, limits.unknown_tokens_per_min);
         Self {
             projects: Buckets::new(per_s, Duration::from_secs(1), per_s.saturating_mul(PROJECT_BURST_S), KEYS),
             logins: Buckets::new(failures, Duration::from_secs(60), failures, KEYS),
+            unknown: Buckets::new(unknown, Duration::from_secs(60), unknown, KEYS),
             tokens: Buckets::new(limits.tokens_per_min, Duration::from_secs(60), limits.tokens_per_min, KEYS),
             trusted_proxies: limits.trusted_proxies.clone(),
         }
@@ -151,6 +157,16 @@ impl Limiter {
     /// It did not fail.
     pub fn login_succeeded(&self, from: IpAddr) {
         self.logins.give_back(from);
+    }
+
+    /// A token that nobody may know, or when to come again.
+    pub fn unknown_token(&self, from: IpAddr) -> Result<(), Duration> {
+        self.unknown.take(from, Instant::now())
+    }
+
+    /// It is somebody's, or nobody could be asked.
+    pub fn token_known(&self, from: IpAddr) {
+        self.unknown.give_back(from);
     }
 
     /// Whose address counts: the peer's, or, if that is a proxy of ours, what the proxy says.

@@ -165,3 +165,46 @@ async fn credentials_go_with_the_role_on_their_project() -> anyhow::Result<()> {
     assert_eq!(cloud.rows("SELECT name FROM application_credentials").await?.len(), 0);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_generated_secret_waits_for_no_turn_and_a_guessed_name_tells_nothing() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let made = make(&red, json!({})).await?.ok(201)?;
+    let made = &made["application_credential"];
+    let stored = cloud.rows("SELECT secret_hash FROM application_credentials").await?.concat();
+    assert!(stored.starts_with("$sha256$"), "{stored}");
+    // Its own secret and no other, by id and by name.
+    let named = |secret: &Value| {
+        let named = json!({"name": "ci", "user": {"id": red.user}, "secret": secret});
+        json!({"auth": {"identity": {"methods": ["application_credential"], "application_credential": named}}})
+    };
+    for (secret, status) in [(made["secret"].clone(), 201), (json!("wrong"), 401), (json!(stored), 401)] {
+        for body in [login(id(made), &secret), named(&secret)] {
+            assert_eq!(cloud.stranger().post("/v3/auth/tokens", &body).await?.status, status, "{body}");
+        }
+    }
+    let nobody = login(&uuid::Uuid::new_v4().to_string(), &json!("wrong"));
+    assert_eq!(cloud.stranger().post("/v3/auth/tokens", &nobody).await?.status, 401);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_has_a_bounded_number_of_credentials() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (red, blue) = (cloud.tenant("red", "member").await?, cloud.tenant("blue", "member").await?);
+    let most = mizar_db::identity::credentials::CREDENTIALS_MAX;
+    let fill = format!(
+        "INSERT INTO application_credentials (id, user_id, project_id, name, secret_hash) \
+         SELECT gen_random_uuid(), '{}', '{}', 'c' || n, 'x' FROM generate_series(2, {most}) n",
+        red.user, red.project
+    );
+    cloud.sql(&fill).await?;
+    // The last place goes to one of two who want it at once.
+    let (one, two) = futures::join!(make(&red, json!({"name": "one"})), make(&red, json!({"name": "two"})));
+    let mut statuses = [one?.status.as_u16(), two?.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 403]);
+    make(&blue, json!({"name": "one"})).await?.ok(201)?;
+    Ok(())
+}

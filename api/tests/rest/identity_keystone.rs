@@ -1,13 +1,16 @@
 //! A real Keystone, from PyPI, says who somebody is.
 
 use crate::support::{Client, Cloud, until};
+use actix_web::{App as ActixApp, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::{Context as _, ensure};
 use mizar_api::identity::authority::{Authority, Setting};
 use mizar_api::identity::keystone::Keystone;
+use mizar_api::observe::limits::Limits;
 use mizar_api::server::{self, Server};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -71,6 +74,10 @@ fn project(name: &str) -> Value {
 
 /// A server that asks this Keystone, as configured by a file.
 async fn serve(cloud: &Cloud, url: &str, cache_s: u64) -> anyhow::Result<(Server, Client)> {
+    serve_with(cloud, url, cache_s, Limits::default()).await
+}
+
+async fn serve_with(cloud: &Cloud, url: &str, cache_s: u64, limits: Limits) -> anyhow::Result<(Server, Client)> {
     let (file, password) = (cloud.state_dir().join("keystone.json"), cloud.state_dir().join("validator"));
     std::fs::write(&password, "secret\n")?;
     let config = json!({
@@ -80,7 +87,7 @@ async fn serve(cloud: &Cloud, url: &str, cache_s: u64) -> anyhow::Result<(Server
     let setting: Setting = format!("keystone={}", file.display()).parse().map_err(anyhow::Error::msg)?;
     let Setting::Keystone(config) = setting else { anyhow::bail!("{setting:?}") };
     let authority = Authority::Keystone(Keystone::new(*config).map_err(anyhow::Error::msg)?);
-    let (app, listener) = cloud.app_of(authority)?;
+    let (app, listener) = cloud.app_with(limits, authority)?;
     let server = server::start(app, listener, 2).await?;
     let client = Client { base: format!("http://{}", server.address), ..cloud.stranger() };
     Ok((server, client))
@@ -158,6 +165,84 @@ async fn a_real_keystone_decides_who_may_what_and_its_revocations_count_within_t
     assert_eq!(away.fault(), (503, "Keystone"));
     server.stop().await;
     other.stop().await;
+    Ok(())
+}
+
+/// A Keystone that knows the tokens that begin with `good`, and counts questions.
+struct Small {
+    url: String,
+    asked: web::Data<AtomicUsize>,
+    handle: actix_web::dev::ServerHandle,
+}
+
+impl Small {
+    fn start() -> anyhow::Result<Self> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let url = format!("http://{}/v3", listener.local_addr()?);
+        let asked = web::Data::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        let server = HttpServer::new(move || {
+            let tokens = web::resource("/v3/auth/tokens").get(Self::validate).post(Self::log_in);
+            ActixApp::new().app_data(counter.clone()).service(tokens)
+        });
+        let server = server.workers(1).disable_signals().listen(listener)?.run();
+        let handle = server.handle();
+        tokio::spawn(server);
+        Ok(Self { url, asked, handle })
+    }
+
+    async fn log_in() -> HttpResponse {
+        HttpResponse::Created().insert_header(("X-Subject-Token", "own")).finish()
+    }
+
+    async fn validate(request: HttpRequest, asked: web::Data<AtomicUsize>) -> HttpResponse {
+        asked.fetch_add(1, Ordering::Relaxed);
+        let token = request.headers().get("X-Subject-Token").and_then(|token| token.to_str().ok());
+        if !token.is_some_and(|token| token.starts_with("good")) {
+            return HttpResponse::NotFound().finish();
+        }
+        let domain = json!({"id": "default", "name": "Default"});
+        let (now, id) = (chrono::Utc::now(), uuid::Uuid::nil().simple());
+        HttpResponse::Ok().json(json!({"token": {
+            "methods": ["password"], "audit_ids": ["a"],
+            "issued_at": now, "expires_at": now + chrono::TimeDelta::hours(1),
+            "user": {"id": "u", "name": "ann", "domain": domain},
+            "project": {"id": id, "name": "red", "domain": domain},
+            "roles": [{"id": "r", "name": "member"}],
+        }}))
+    }
+}
+
+#[tokio::test]
+async fn who_brings_tokens_that_nobody_knows_is_stopped_before_keystone_is_asked() -> anyhow::Result<()> {
+    let (cloud, keystone) = (Cloud::start().await?, Small::start()?);
+    let allowed = 20;
+    let limits = || Limits { unknown_tokens_per_min: 20, ..Limits::default() };
+    let (server, anybody) = serve_with(&cloud, &keystone.url, 300, limits()).await?;
+    let status =
+        async |token: &str| Ok::<_, anyhow::Error>(anybody.with_token(token).get("/v2.0/networks").await?.status);
+    assert_eq!(status("good").await?, 200);
+    let mut refused = 0;
+    for n in 0..allowed + 40 {
+        match status(&format!("nonsense{n}")).await?.as_u16() {
+            401 => {}
+            429 => refused += 1,
+            other => anyhow::bail!("{other}"),
+        }
+    }
+    assert!(refused > 0, "{allowed} and 40 more were let through");
+    assert_eq!(keystone.asked.load(Ordering::Relaxed), 1 + allowed + 40 - refused, "each that was let through, once");
+    // What was told before counts on, also from this address.
+    assert_eq!(status("good").await?, 200);
+    assert_eq!(status("good too").await?, 429);
+    server.stop().await;
+    // Where there was no flood: known ones use nothing up.
+    let (server, anybody) = serve_with(&cloud, &keystone.url, 300, limits()).await?;
+    for n in 0..allowed + 40 {
+        anybody.with_token(&format!("good{n}")).get("/v2.0/networks").await?.ok(200)?;
+    }
+    server.stop().await;
+    keystone.handle.stop(false).await;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use mizar_api::identity::oidc::Oidc;
 use mizar_api::server::{self, Server};
 use serde_json::{Value, json};
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -20,6 +20,8 @@ struct Published {
     url: String,
     keys: Mutex<Vec<Value>>,
     asked: AtomicUsize,
+    /// Takes requests and answers none.
+    silent: AtomicBool,
 }
 
 struct Issuer {
@@ -102,6 +104,9 @@ async fn discovery(published: web::Data<Published>) -> HttpResponse {
 
 async fn keys(published: web::Data<Published>) -> HttpResponse {
     published.asked.fetch_add(1, Ordering::Relaxed);
+    if published.silent.load(Ordering::Relaxed) {
+        return futures::future::pending().await;
+    }
     HttpResponse::Ok().json(json!({"keys": *published.keys.lock().expect("nobody panics")}))
 }
 
@@ -120,8 +125,12 @@ fn config(issuer: &Issuer) -> Value {
 }
 
 async fn serve(cloud: &Cloud, issuer: &Issuer) -> anyhow::Result<(Server, Client)> {
+    serve_as(cloud, &config(issuer)).await
+}
+
+async fn serve_as(cloud: &Cloud, config: &Value) -> anyhow::Result<(Server, Client)> {
     let file = cloud.state_dir().join("oidc.json");
-    std::fs::write(&file, config(issuer).to_string())?;
+    std::fs::write(&file, config.to_string())?;
     let setting: Setting = format!("oidc={}", file.display()).parse().map_err(anyhow::Error::msg)?;
     let Setting::Oidc(config) = setting else { anyhow::bail!("{setting:?}") };
     let authority = Authority::Oidc(Oidc::new(*config).map_err(anyhow::Error::msg)?);
@@ -241,6 +250,49 @@ async fn new_keys_are_fetched_when_they_are_used_and_not_whenever_somebody_likes
 }
 
 #[tokio::test]
+async fn a_silent_issuer_holds_up_nobody_whose_key_is_known() -> anyhow::Result<()> {
+    let (cloud, issuer, signer) = (Cloud::start().await?, Issuer::start()?, Signer::new("k1")?);
+    issuer.publish(&signer)?;
+    let mut config = config(&issuer);
+    config["keys_max_age_s"] = json!(1);
+    let (server, anybody) = serve_as(&cloud, &config).await?;
+    let token = signer.sign(&issuer.claims(&json!({})))?;
+    list(&anybody, &token).await?.ok(200)?;
+    issuer.published.silent.store(true, Ordering::Relaxed);
+    let before = issuer.asked();
+    // Until the keys are so old that they are asked for again.
+    until("the issuer is asked", async || {
+        list(&anybody, &token).await?.ok(200)?;
+        Ok(issuer.asked() > before)
+    })
+    .await?;
+    // Somebody asks now, and is not answered. Ten strangers wait for him, all for the one question.
+    let strangers = (0..10).map(|n| {
+        let (anybody, claims) = (&anybody, issuer.claims(&json!({})));
+        async move { list(anybody, &Signer::new(&format!("x{n}"))?.sign(&claims)?).await }
+    });
+    let strangers = futures::future::try_join_all(strangers);
+    let known = async {
+        for _ in 0..3 {
+            list(&anybody, &token).await?.ok(200)?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::pin!(strangers);
+    tokio::select! {
+        done = known => done?,
+        _ = &mut strangers => anyhow::bail!("strangers were answered first"),
+    }
+    for answer in strangers.await? {
+        assert_eq!(answer.fault(), (401, "Keystone"));
+    }
+    assert!(issuer.asked() <= before + 3, "{} questions", issuer.asked() - before);
+    server.stop().await;
+    issuer.handle.stop(false).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_wrong_file_of_an_issuer_is_refused_by_field() -> anyhow::Result<()> {
     let issuer = Issuer::start()?;
     let file = std::env::temp_dir().join(format!("mizar-oidc-{}.json", uuid::Uuid::new_v4().simple()));
@@ -252,6 +304,7 @@ async fn a_wrong_file_of_an_issuer_is_refused_by_field() -> anyhow::Result<()> {
         ("algorithms", json!([]), "algorithms"),
         ("leeway_s", json!(121), "leeway_s"),
         ("refetch_s", json!(0), "refetch_s"),
+        ("keys_max_age_s", json!(0), "keys_max_age_s"),
         ("roles", json!({}), "roles"),
         ("roles", json!({"dev": "king"}), "king"),
         ("projects", json!({"red": "red"}), "UUID"),

@@ -72,7 +72,8 @@ impl Cloud {
         self.app_with(Limits::default(), authority)
     }
 
-    fn app_with(&self, limits: Limits, authority: Authority) -> anyhow::Result<(Arc<App>, TcpListener)> {
+    /// The same, with limits.
+    pub fn app_with(&self, limits: Limits, authority: Authority) -> anyhow::Result<(Arc<App>, TcpListener)> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let settings = Settings {
             public_url: format!("http://{}", listener.local_addr()?),
@@ -84,7 +85,9 @@ impl Cloud {
             quotas: Quotas::default(),
             announce_all: false,
         };
-        Ok((Arc::new(App::new(self.db.pool(16, Use::Commands)?, authority, settings, None)), listener))
+        // On a machine that does much else the last of many clients waits long, and is to be answered.
+        let pool = self.db.pool(16, Use::Commands)?.with_patience(Duration::from_secs(60));
+        Ok((Arc::new(App::new(pool, authority, settings, None)), listener))
     }
 
     pub fn http(&self) -> &reqwest::Client {
