@@ -1,6 +1,7 @@
 //! Settings: flags, or `MIZAR_*` in the environment. Unknown flags are refused; secrets are paths.
 
 use clap::{Parser, ValueEnum};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Where the transit role runs.
@@ -51,6 +52,9 @@ pub struct Config {
     /// Unix socket of attach, detach, status and dump.
     #[arg(long, env = "MIZAR_SOCKET", default_value = "/run/mizar/agent.sock")]
     pub socket: PathBuf,
+    /// Where operators read metrics, without authentication: loopback or a management network [default: nowhere].
+    #[arg(long, env = "MIZAR_OPERATOR_LISTEN")]
+    pub operator_listen: Option<SocketAddr>,
     /// Where the transit role runs.
     #[arg(long, env = "MIZAR_TRANSIT_HOOK", value_enum, default_value = "auto")]
     pub transit_hook: TransitHook,

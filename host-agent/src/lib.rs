@@ -9,7 +9,7 @@
 //! - [`core`]: the state, and each step of it. Takes no time.
 //! - [`sync`]: where desired state comes from; [`ledger`], [`store`]: how it is kept.
 //! - [`dataplane`]: maps, programs and their pins; [`links`]: interfaces.
-//! - [`attach`], [`socket`]: what orchestrators call; [`status`]: what operators see.
+//! - [`attach`], [`socket`]: what orchestrators call; [`status`], [`operators`]: what operators see.
 //! - [`events`], [`dhcp`], [`probe`], [`control`], [`keeper`]: what goes on meanwhile.
 //!
 //! The agent may die at any point: forwarding is the kernel's, pinned; the next agent adopts
@@ -29,6 +29,7 @@ pub mod keeper;
 pub mod ledger;
 pub mod links;
 pub mod object;
+pub mod operators;
 pub mod probe;
 pub mod reports;
 pub mod run;

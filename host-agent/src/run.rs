@@ -11,12 +11,15 @@ use crate::events::{self, Responder};
 use crate::keeper;
 use crate::ledger::{Found, Ledger};
 use crate::links::netlink::Netlink;
+use crate::operators::Operators;
 use crate::socket::{self, Server};
 use crate::status::Observer;
 use crate::sync::follow::{Description, Follower};
 use crate::sync::source::StateSource;
 use crate::{clock, object};
 use anyhow::Context as _;
+use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -97,6 +100,11 @@ pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::
     tokio::spawn(ends("the reader of events", responder.run(ring)));
     tokio::spawn(ends("the prober", events::probe(core.clone(), maps()?, uplink.address)));
     let observer = Observer::new(Some(pins), hook);
+    if let Some(address) = config.operator_listen {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("--operator-listen: {address}"))?;
+        let operators = Operators { core: core.clone(), observer: observer.clone() };
+        tokio::spawn(mizar_metrics::serve(listener, Arc::new(operators)));
+    }
     tokio::spawn(Server { core: core.clone(), attacher, observer }.run(listener));
     let description = Description { az: config.az.clone(), rack: config.rack.clone(), transit_hook: hook.to_owned() };
     tokio::spawn(Follower::new(core, source, description).run());

@@ -7,29 +7,34 @@
 //! cannot be read, keeps no other one from being repaired.
 
 use crate::config::Settings;
+use crate::metrics::Metrics;
 use mizar_db::DbPool;
 use mizar_db::audit::{Finding, Walk, batches};
 use mizar_db::placement::Error;
 use mizar_db::placement::auditor::mend;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Findings that are named one by one.
 const NAMED: usize = 10;
 
 /// Audits until another one leads.
-pub async fn run(pool: DbPool, fence: i64, settings: Settings) -> Result<Infallible, Error> {
+pub async fn run(pool: DbPool, fence: i64, settings: Settings, metrics: Arc<Metrics>) -> Result<Infallible, Error> {
     loop {
         tokio::time::sleep(settings.audit).await;
-        match round(&pool, fence, &settings).await {
+        match round(&pool, fence, &settings, &metrics).await {
             Ok(()) => {}
             Err(error @ Error::Deposed { .. }) => return Err(error),
-            Err(error) => tracing::error!(error = mizar_db::chain(&error), "the audit failed"),
+            Err(error) => {
+                metrics.failed("auditor");
+                tracing::error!(error = mizar_db::chain(&error), "the audit failed");
+            }
         }
     }
 }
 
-async fn round(pool: &DbPool, fence: i64, settings: &Settings) -> Result<(), Error> {
+async fn round(pool: &DbPool, fence: i64, settings: &Settings, metrics: &Metrics) -> Result<(), Error> {
     let (mut walk, mut repaired) = (Walk::default(), 0);
     loop {
         let started = Instant::now();
@@ -42,6 +47,7 @@ async fn round(pool: &DbPool, fence: i64, settings: &Settings) -> Result<(), Err
                 Ok(mended) => {
                     report(&mended, repaired);
                     repaired += mended.len();
+                    metrics.repaired(mended.len());
                 }
                 Err(error @ Error::Deposed { .. }) => return Err(error),
                 Err(error) => tracing::error!(error = mizar_db::chain(&error), "a repair failed and will be repeated"),

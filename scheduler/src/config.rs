@@ -2,6 +2,7 @@
 //! it connects to anything.
 
 use clap::Parser;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Places transit roles on hosts.
@@ -23,6 +24,12 @@ pub struct Config {
     /// Hours after which a new cluster key is drawn.
     #[arg(long, env = "MIZAR_KEY_ROTATION_H", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=8760))]
     pub key_rotation_h: u32,
+    /// Days for which audit events are kept, 30 at least [default: for ever].
+    #[arg(long, env = "MIZAR_AUDIT_DAYS", value_parser = clap::value_parser!(u32).range(30..=36_500))]
+    pub audit_days: Option<u32>,
+    /// Where operators read metrics, without authentication: loopback or a management network [default: nowhere].
+    #[arg(long, env = "MIZAR_OPERATOR_LISTEN")]
+    pub operator_listen: Option<SocketAddr>,
 }
 
 /// What the loops go by.
@@ -50,6 +57,8 @@ pub struct Settings {
     pub audit: Duration,
     /// Of the time of an audit one part in this many is work, the rest is rest.
     pub audit_part: u32,
+    /// Days for which audit events are kept; `None`: for ever.
+    pub audit_days: Option<u32>,
 }
 
 impl Default for Settings {
@@ -66,6 +75,7 @@ impl Default for Settings {
             collection: Duration::from_secs(3600),
             audit: Duration::from_secs(600),
             audit_part: 100,
+            audit_days: None,
         }
     }
 }
@@ -77,6 +87,7 @@ impl From<&Config> for Settings {
             dividers: config.dividers.into(),
             lease: Duration::from_secs(config.lease_s.into()),
             key_rotation: Duration::from_secs(u64::from(config.key_rotation_h) * 3600),
+            audit_days: config.audit_days,
             ..Self::default()
         }
     }
@@ -94,6 +105,13 @@ mod tests {
     fn a_shard_of_no_ports_is_refused() {
         let error = parse(&["--shard-ports", "0"]).expect_err("zero").to_string();
         assert!(error.contains("--shard-ports"), "{error}");
+    }
+
+    #[test]
+    fn an_audit_log_of_a_week_is_refused() {
+        let error = parse(&["--audit-days", "7"]).expect_err("a week").to_string();
+        assert!(error.contains("--audit-days"), "{error}");
+        assert_eq!(Settings::from(&parse(&["--audit-days", "400"]).expect("valid")).audit_days, Some(400));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Standing by, leading, stepping down.
 
 use crate::config::Settings;
+use crate::metrics::Metrics;
 use crate::placer::Placer;
 use crate::{auditor, janitor, keys};
 use mizar_db::DbPool;
@@ -9,6 +10,7 @@ use mizar_db::placement::Error;
 use mizar_db::placement::leader::{Candidate, Leadership};
 use mizar_db::pool::{PoolError, Use};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -20,13 +22,16 @@ const CONFIRM: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Runs a scheduler: leads whenever nobody else does. Never returns.
-pub async fn run(url: &str, settings: Settings) -> Infallible {
+pub async fn run(url: &str, settings: Settings, metrics: Arc<Metrics>) -> Infallible {
     let mut said = String::new();
     loop {
-        let error = match stand(url).await {
+        let error = match stand(url, &metrics).await {
             Ok(leadership) => {
                 said.clear();
-                lead(url, leadership, settings).await
+                metrics.leads(true);
+                let ended = lead(url, leadership, settings, &metrics).await;
+                metrics.leads(false);
+                ended
             }
             Err(error) => error,
         };
@@ -41,12 +46,14 @@ pub async fn run(url: &str, settings: Settings) -> Infallible {
 }
 
 /// Waits until this one leads.
-async fn stand(url: &str) -> Result<Leadership, Error> {
+async fn stand(url: &str, metrics: &Metrics) -> Result<Leadership, Error> {
     let mut candidate = Candidate::connect(url).await?;
     let mut waits = false;
     loop {
         let tried = tokio::time::timeout(SILENCE, candidate.try_lead()).await;
-        candidate = match tried.map_err(|_| Error::Pool(PoolError::Timeout))?? {
+        let tried = tried.map_err(|_| Error::Pool(PoolError::Timeout))??;
+        metrics.heard();
+        candidate = match tried {
             Ok(leadership) => return Ok(leadership),
             Err(candidate) => candidate,
         };
@@ -59,7 +66,7 @@ async fn stand(url: &str) -> Result<Leadership, Error> {
 }
 
 /// Leads until that ends, and says why. All loops end with it, and the session with the lock last.
-async fn lead(url: &str, mut leadership: Leadership, settings: Settings) -> Error {
+async fn lead(url: &str, mut leadership: Leadership, settings: Settings, metrics: &Arc<Metrics>) -> Error {
     let fence = leadership.fence;
     let since = leadership.since;
     let loops = async {
@@ -74,18 +81,18 @@ async fn lead(url: &str, mut leadership: Leadership, settings: Settings) -> Erro
         drop(conn);
         tracing::info!(fence, "leading");
         let (doubt, doubted) = watch::channel(true);
-        let placer = Placer::new(reads, writes.clone(), fence, since, settings, doubt);
+        let placer = Placer::new(reads, writes.clone(), fence, since, settings, doubt, Arc::clone(metrics));
         let never: Result<Infallible, Error> = tokio::select! {
             ended = placer.run() => ended,
-            ended = keys::run(writes.clone(), fence, since, settings, doubted) => ended,
-            ended = janitor::run(writes.clone(), fence, settings) => ended,
-            ended = auditor::run(writes.clone(), fence, settings) => ended,
+            ended = keys::run(writes.clone(), fence, since, settings, doubted, Arc::clone(metrics)) => ended,
+            ended = janitor::run(writes.clone(), fence, settings, Arc::clone(metrics)) => ended,
+            ended = auditor::run(writes.clone(), fence, settings, Arc::clone(metrics)) => ended,
         };
         never
     };
     let ended = tokio::select! {
         ended = loops => ended,
-        ended = confirm(&mut leadership) => ended,
+        ended = confirm(&mut leadership, metrics) => ended,
     };
     match ended {
         Err(error) => error,
@@ -93,11 +100,14 @@ async fn lead(url: &str, mut leadership: Leadership, settings: Settings) -> Erro
     }
 }
 
-async fn confirm(leadership: &mut Leadership) -> Result<Infallible, Error> {
+async fn confirm(leadership: &mut Leadership, metrics: &Metrics) -> Result<Infallible, Error> {
     loop {
         tokio::time::sleep(CONFIRM).await;
         match tokio::time::timeout(SILENCE, leadership.confirm()).await {
-            Ok(confirmed) => confirmed?,
+            Ok(confirmed) => {
+                confirmed?;
+                metrics.heard();
+            }
             Err(_) => return Err(Error::Pool(PoolError::Timeout)),
         }
     }

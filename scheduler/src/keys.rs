@@ -10,6 +10,7 @@
 //! forward well, and would understand nothing any more.
 
 use crate::config::Settings;
+use crate::metrics::Metrics;
 use crate::pace::Pace;
 use mizar_db::DbPool;
 use mizar_db::placement::Error;
@@ -18,6 +19,7 @@ use mizar_db::placement::state::{self, HostState};
 use mizar_domain::model::ClusterKey;
 use mizar_wire::Kind;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -33,6 +35,7 @@ pub async fn run(
     since: Duration,
     settings: Settings,
     doubt: watch::Receiver<bool>,
+    metrics: Arc<Metrics>,
 ) -> Result<Infallible, Error> {
     let mut ticks = tokio::time::interval(LOOK);
     let mut pace = Pace::new(LOOK);
@@ -48,6 +51,7 @@ pub async fn run(
             Ok(()) => failing = false,
             Err(error @ Error::Deposed { .. }) => return Err(error),
             Err(error) => {
+                metrics.failed("keys");
                 if !failing {
                     tracing::error!(error = mizar_db::chain(&error), "the cluster key could not be looked after");
                 }

@@ -10,7 +10,9 @@
 //!   Roles come and go in phases ([`phases`], pure).
 //! - [`keys`]: the cluster key, drawn, distributed, rotated.
 //! - [`auditor`]: compares what is stored with what it should be.
-//! - [`janitor`]: tombstones, former paths of ports, includes that nothing needs.
+//! - [`janitor`]: tombstones, former paths of ports, includes that nothing needs, old audit events.
+//!
+//! [`metrics`]: what operators see of it.
 
 pub mod auditor;
 pub mod config;
@@ -18,6 +20,7 @@ pub mod decide;
 pub mod election;
 pub mod janitor;
 pub mod keys;
+pub mod metrics;
 mod pace;
 pub mod phases;
 pub mod placer;

@@ -1,9 +1,13 @@
 //! Entry point of `mizar-scheduler`: configuration, log, signals, then the election.
 
+use anyhow::Context as _;
 use clap::Parser;
+use mizar_scheduler::metrics::Metrics;
 use mizar_scheduler::{Settings, config::Config};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// `EX_USAGE` of sysexits.h: a wrong configuration, found before anything was touched.
@@ -46,11 +50,18 @@ fn main() -> ExitCode {
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let metrics = Arc::new(Metrics::default());
+    if let Some(address) = config.operator_listen {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.with_context(|| format!("cannot listen for operators on {address}"))?;
+        tracing::info!(address = %listener.local_addr()?, "listening for operators");
+        tokio::spawn(mizar_metrics::serve(listener, Arc::clone(&metrics)));
+    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     // Dropping the election ends its sessions: the lock is free for the next one at once, and what
     // was being written is rolled back.
     tokio::select! {
-        never = mizar_scheduler::run(&config.database_url, Settings::from(config)) => match never {},
+        never = mizar_scheduler::run(&config.database_url, Settings::from(config), metrics) => match never {},
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

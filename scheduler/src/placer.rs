@@ -7,6 +7,7 @@
 
 use crate::config::Settings;
 use crate::decide::{Decision, Desired, decide, written};
+use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::world::World;
 use mizar_db::placement::changes::Watch;
@@ -19,6 +20,7 @@ use mizar_placement::failure::{Lease, Ledger, Verdict};
 use mizar_wire::Scope;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -55,6 +57,7 @@ pub struct Placer {
     alarms: Alarms,
     /// What operators were told of.
     told: Option<(State, Vec<u32>)>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -73,6 +76,7 @@ impl Placer {
         since: Duration,
         settings: Settings,
         doubt: watch::Sender<bool>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             reads,
@@ -90,6 +94,7 @@ impl Placer {
             doubt,
             alarms: Alarms::default(),
             told: None,
+            metrics,
         }
     }
 
@@ -104,6 +109,7 @@ impl Placer {
                 Ok(()) => failing = false,
                 Err(error @ Error::Deposed { .. }) => return Err(error),
                 Err(error) => {
+                    self.metrics.failed("placement");
                     if !failing {
                         tracing::error!(
                             error = mizar_db::chain(&error),
@@ -120,6 +126,7 @@ impl Placer {
     }
 
     async fn round(&mut self) -> Result<(), Error> {
+        let started = Instant::now();
         let mut conn = self.reads.get().await?;
         if !self.look(&mut conn).await? {
             return Ok(());
@@ -133,10 +140,13 @@ impl Placer {
         for change in changes {
             self.write(&mut conn, change).await?;
         }
-        match remains {
-            Some(remains) => self.bury(remains).await,
-            None => Ok(()),
+        if let Some(remains) = remains {
+            self.bury(remains).await?;
         }
+        self.metrics.placed(started.elapsed());
+        self.metrics.judged(self.world.hosts.len(), verdict.lost.len(), verdict.doubted.len());
+        self.metrics.roles(self.world.roles.values().flatten().map(|role| (role.key.scope, role.phase)));
+        Ok(())
     }
 
     /// Brings the world up to date where that is due. Whether there is anything to decide on.
@@ -284,6 +294,7 @@ impl Placer {
             return Ok(());
         }
         condition::write(&self.writes, self.fence, now.0, now.1.clone()).await?;
+        self.metrics.condition(state);
         self.told = Some(now);
         Ok(())
     }

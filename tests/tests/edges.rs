@@ -7,19 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Every crate with the crates of this workspace that it may depend on.
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("mizar-abi", &[]),
     ("mizar-packet", &["mizar-abi"]),
     ("mizar-domain", &["mizar-abi"]),
     ("mizar-wire", &["mizar-domain"]),
     ("mizar-compile", &["mizar-domain", "mizar-wire"]),
     ("mizar-placement", &["mizar-abi", "mizar-domain"]),
+    ("mizar-metrics", &[]),
     ("mizar-db", &["mizar-compile", "mizar-domain", "mizar-wire"]),
     ("mizar-testkit", &["mizar-db"]),
-    ("mizar-api", &["mizar-compile", "mizar-db", "mizar-domain", "mizar-wire"]),
-    ("mizar-scheduler", &["mizar-compile", "mizar-db", "mizar-domain", "mizar-placement", "mizar-wire"]),
+    ("mizar-api", &["mizar-compile", "mizar-db", "mizar-domain", "mizar-metrics", "mizar-wire"]),
+    (
+        "mizar-scheduler",
+        &["mizar-compile", "mizar-db", "mizar-domain", "mizar-metrics", "mizar-placement", "mizar-wire"],
+    ),
     ("mizar-plan", &["mizar-abi", "mizar-wire"]),
-    ("mizar-agent", &["mizar-abi", "mizar-packet", "mizar-plan", "mizar-wire"]),
+    ("mizar-agent", &["mizar-abi", "mizar-metrics", "mizar-packet", "mizar-plan", "mizar-wire"]),
     ("mizar", &["mizar-abi", "mizar-wire"]),
     ("mizar-tests", &["mizar", "mizar-abi"]),
     ("mizar-bench", &["mizar", "mizar-abi", "mizar-dataplane-tests", "mizar-packet", "mizar-wire"]),

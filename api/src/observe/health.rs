@@ -6,7 +6,8 @@
 
 use crate::app::App;
 use actix_web::{HttpResponse, web};
-use serde_json::{Map, json};
+use mizar_metrics::Check;
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// A database that takes longer to say which schema it has is as good as away.
@@ -14,9 +15,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long an answer counts for everybody.
 const FRESH: Duration = Duration::from_secs(1);
-
-/// A check's name, and why it fails.
-type Check = (&'static str, Option<String>);
 
 /// Everything that serving needs.
 pub async fn checks(app: &App) -> Vec<Check> {
@@ -44,19 +42,10 @@ pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
-fn answer(checks: Vec<Check>, reasons: bool) -> HttpResponse {
-    let ready = checks.iter().all(|(_, failure)| failure.is_none());
-    let shown = checks.into_iter().map(|(name, failure)| {
-        let text = match failure {
-            None => "ok".to_owned(),
-            Some(why) if reasons => why,
-            Some(_) => "failing".to_owned(),
-        };
-        (name.to_owned(), text.into())
-    });
-    let shown: Map<_, _> = shown.collect();
+fn answer(checks: &[Check], reasons: bool) -> HttpResponse {
+    let (ready, body) = mizar_metrics::readiness(checks, reasons);
     let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    response.json(json!({"status": if ready { "ready" } else { "not ready" }, "checks": shown}))
+    response.json(body)
 }
 
 /// What the checks said last. Everybody may ask, so that asking often must not take the
@@ -77,10 +66,10 @@ impl Readiness {
 
 /// GET /readyz, for everybody.
 pub async fn readyz(app: web::Data<App>) -> HttpResponse {
-    answer(app.readiness.of(&app).await, false)
+    answer(&app.readiness.of(&app).await, false)
 }
 
 /// GET /readyz, for operators.
 pub async fn explain(app: web::Data<App>) -> HttpResponse {
-    answer(checks(&app).await, true)
+    answer(&checks(&app).await, true)
 }

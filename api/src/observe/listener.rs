@@ -19,12 +19,9 @@ pub struct Operators {
     running: JoinHandle<std::io::Result<()>>,
 }
 
-/// OpenMetrics' own type.
-const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 async fn metrics(app: web::Data<App>) -> HttpResponse {
     match app.metrics.encode(&app.pool, app.agents.as_ref()) {
-        Ok(text) => HttpResponse::Ok().content_type(TEXT).body(text),
+        Ok(text) => HttpResponse::Ok().content_type(mizar_metrics::TEXT).body(text),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be written");
             HttpResponse::InternalServerError().finish()

@@ -8,6 +8,7 @@ use crate::agent::Probe;
 use crate::identity::password;
 use actix_web::http::Method;
 use mizar_db::DbPool;
+use mizar_metrics::Process;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -116,6 +117,7 @@ type Seconds = Gauge<f64, AtomicU64>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    process: Process,
     /// Of the public listener.
     pub requests: RequestMetrics,
     limited: Family<Limit, Counter>,
@@ -125,17 +127,16 @@ pub struct Metrics {
     feed_age: Seconds,
     polls: Gauge,
     hashing: Gauge,
-    memory: Gauge,
-    files: Gauge,
-    cpu: Counter<f64, AtomicU64>,
 }
 
 impl Metrics {
     /// With everything at zero. `agents`: the other listener of this process.
     pub fn new(agents: Option<&Probe>) -> Self {
         let mut registry = Registry::default();
+        let process = Process::register(&mut registry);
         let mut metrics = Self {
             registry: Registry::default(),
+            process,
             requests: RequestMetrics::default(),
             limited: Family::default(),
             connections: Family::default(),
@@ -144,14 +145,7 @@ impl Metrics {
             feed_age: Seconds::default(),
             polls: Gauge::default(),
             hashing: Gauge::default(),
-            memory: Gauge::default(),
-            files: Gauge::default(),
-            cpu: Counter::default(),
         };
-        let process = registry.sub_registry_with_prefix("process");
-        process.register_with_unit("resident_memory", "Memory in RAM", Unit::Bytes, metrics.memory.clone());
-        process.register("open_fds", "Open file descriptors", metrics.files.clone());
-        process.register_with_unit("cpu", "Time on a CPU, user and system", Unit::Seconds, metrics.cpu.clone());
         let api = registry.sub_registry_with_prefix("mizar_api");
         api.register("build", "The program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         metrics.requests.register(api);
@@ -186,7 +180,7 @@ impl Metrics {
             self.polls.set(gauge(agents.polls()));
         }
         self.hashing.set(gauge(password::waiting()));
-        self.process();
+        self.process.refresh();
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
@@ -201,24 +195,6 @@ impl Metrics {
         set("in_use", now.in_use);
         self.connections_max.get_or_create_owned(&PoolName { pool }).set(gauge(now.max));
         self.waiting.get_or_create_owned(&PoolName { pool }).set(gauge(now.waiting));
-    }
-
-    /// From /proc; elsewhere it stays zero.
-    fn process(&self) {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
-        let kib = read("status")
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse::<i64>().ok());
-        self.memory.set(kib.unwrap_or(0) * 1024);
-        self.files.set(gauge(std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)));
-        // User and system time of all threads, the 14th and 15th field; the 2nd may hold anything.
-        let stat = read("stat");
-        let ticks: u64 = stat
-            .rsplit_once(") ")
-            .map(|(_, rest)| rest.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum())
-            .unwrap_or(0);
-        // Linux tells user space 100 ticks a second on every machine that we run on.
-        self.cpu.inner().store((ticks as f64 / 100.0).to_bits(), std::sync::atomic::Ordering::Relaxed);
     }
 }
 

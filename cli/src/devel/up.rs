@@ -46,6 +46,7 @@ pub fn up(layout: Layout, wanted: Up) -> Result<ExitCode> {
          API          {}\n\
          credentials  {} (clouds mizar-admin, red, blue), {}\n\
          try          ./dev exec red-a1 -- ping -c 3 10.0.2.12\n\
+         metrics      {}\n\
          logs         {}\n\
          end          ./dev down",
         outcomes.len() - failed,
@@ -54,6 +55,7 @@ pub fn up(layout: Layout, wanted: Up) -> Result<ExitCode> {
         sandbox.api_url(),
         layout.clouds().display(),
         layout.openrc().display(),
+        sandbox.metrics_urls().join(", "),
         layout.logs().display(),
     );
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -12,6 +12,8 @@ use uuid::Uuid;
 pub const UNDERLAY_API: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
 /// Port of the agent listener.
 pub const AGENT_PORT: u16 = 9697;
+/// Port on the loopback of a host's namespace where operators ask its agent.
+pub const AGENT_OPERATOR_PORT: u16 = 9698;
 /// Prefix length of the underlay.
 pub const UNDERLAY_PREFIX: u8 = 24;
 /// More hosts than this do not fit the underlay's addresses.

@@ -32,7 +32,7 @@ use nix::sys::signal::Signal;
 use process::Process;
 use progress::Progress;
 use secrets::Secrets;
-use services::{Binaries, Service, Starter, free_port};
+use services::{Binaries, Service, Starter};
 use settings::Settings;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
@@ -58,13 +58,13 @@ impl Sandbox {
         claim(&layout)?;
         let existing = Settings::load(&layout)?;
         if let Some(existing) = &existing
-            && *existing != (Settings { api_port: existing.api_port, ..wanted.clone() })
+            && *existing != wanted.clone().with_ports_of(existing)
         {
             bail!("sandbox {} is up with other settings than these: `./dev down` first", layout.name());
         }
         let settings = match existing {
             Some(existing) => existing,
-            None => Settings { api_port: free_port(&layout, wanted.api_port)?, ..wanted },
+            None => wanted.with_free_ports(&layout)?,
         };
         settings.store(&layout)?;
         let sandbox =
@@ -172,6 +172,17 @@ impl Sandbox {
     /// Base of the API's addresses.
     pub fn api_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.settings.api_port)
+    }
+
+    /// A page of a service's operators' listener: its status and text.
+    pub fn ask_operators(&self, service: &Service, path: &str) -> Result<(u16, String)> {
+        services::ask_operators(&self.layout, &self.settings, service, path)
+    }
+
+    /// Where metrics of the API and of the scheduler are; those of agents are in their hosts' namespaces.
+    pub fn metrics_urls(&self) -> [String; 2] {
+        let Settings { api_operator_port, scheduler_operator_port, .. } = &self.settings;
+        [api_operator_port, scheduler_operator_port].map(|port| format!("http://127.0.0.1:{port}/metrics"))
     }
 
     /// What the services connect to.

@@ -1,6 +1,6 @@
 //! Mizar's own processes in a sandbox: which there are, how each is started, when it is ready.
 
-use super::layout::{AGENT_PORT, HostPlan, Layout, UNDERLAY_API};
+use super::layout::{AGENT_OPERATOR_PORT, AGENT_PORT, HostPlan, Layout, UNDERLAY_API};
 use super::netns::Netns;
 use super::process::Process;
 use super::settings::Settings;
@@ -138,7 +138,7 @@ impl Starter<'_> {
             .context("cannot open the agents' socket in the underlay")?;
         let state = self.state_dir("api")?;
         let server = pki::server(self.layout);
-        let public = SocketAddr::from(([127, 0, 0, 1], self.settings.api_port));
+        let public = loopback(self.settings.api_port);
         let mut command = self.binaries.command(API)?;
         command
             .env("MIZAR_DATABASE_URL", self.database_url())
@@ -160,7 +160,12 @@ impl Starter<'_> {
             .arg("--lease-s")
             .arg(self.settings.lease_s.to_string())
             .arg("--bootstrap-admin-password-file")
-            .arg(self.layout.dir().join("admin-password"));
+            .arg(self.layout.dir().join("admin-password"))
+            .arg("--operator-listen")
+            .arg(loopback(self.settings.api_operator_port).to_string());
+        if !self.settings.limited {
+            command.args(["--requests-per-s", "0"]);
+        }
         hand_over(&mut command, listener.into());
         process.start(command)?;
         process.wait_ready(READY, || answers(public, "/readyz"))
@@ -176,7 +181,9 @@ impl Starter<'_> {
             .arg("--dividers")
             .arg(self.settings.dividers.to_string())
             .arg("--lease-s")
-            .arg(self.settings.lease_s.to_string());
+            .arg(self.settings.lease_s.to_string())
+            .arg("--operator-listen")
+            .arg(loopback(self.settings.scheduler_operator_port).to_string());
         process.start(command)?;
         Ok(())
     }
@@ -205,6 +212,8 @@ impl Starter<'_> {
             .arg(&bpffs)
             .arg("--socket")
             .arg(&socket)
+            .arg("--operator-listen")
+            .arg(loopback(AGENT_OPERATOR_PORT).to_string())
             .args(["--transit-hook", &self.settings.transit_hook])
             .arg("--flow-entries")
             .arg(self.settings.flow_entries.to_string());
@@ -220,6 +229,10 @@ impl Starter<'_> {
         std::fs::create_dir_all(&dir)?;
         Ok(dir)
     }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 fn process_state(host: &str) -> String {
@@ -249,24 +262,43 @@ fn hand_over(command: &mut Command, socket: OwnedFd) {
 
 /// Whether an HTTP server answers 200 there.
 fn answers(server: SocketAddr, path: &str) -> bool {
-    use std::io::{Read, Write};
-    let attempt = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&server, Duration::from_millis(500))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
-        let mut head = [0; 12];
-        stream.read_exact(&mut head)?;
-        Ok(&head[9..] == b"200")
-    };
-    attempt().unwrap_or(false)
+    get(server, path).is_ok_and(|(status, _)| status == 200)
 }
 
-/// A port of the loopback that nobody listens on: `wanted` if it is given and free.
-pub fn free_port(layout: &Layout, wanted: u16) -> Result<u16> {
+/// Status and body of an answer.
+fn get(server: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    use std::io::{Error, Read, Write};
+    let mut stream = TcpStream::connect_timeout(&server, Duration::from_millis(500))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.get(9..12).and_then(|code| code.parse().ok());
+    let (_, body) = answer.split_once("\r\n\r\n").ok_or_else(|| Error::other("no head"))?;
+    Ok((status.ok_or_else(|| Error::other("no status"))?, body.to_owned()))
+}
+
+/// Asks the operators' listener of a service.
+pub fn ask_operators(layout: &Layout, settings: &Settings, service: &Service, path: &str) -> Result<(u16, String)> {
+    let answer = match service {
+        Service::Postgres => bail!("PostgreSQL has no listener for operators"),
+        Service::Api => get(loopback(settings.api_operator_port), path),
+        Service::Scheduler => get(loopback(settings.scheduler_operator_port), path),
+        Service::Agent(host) => {
+            Netns::named(layout.host_netns(host)).enter(|| get(loopback(AGENT_OPERATOR_PORT), path))?
+        }
+    };
+    answer.with_context(|| format!("{} does not answer {path}", service.name()))
+}
+
+/// Ports of the loopback that nobody listens on: `wanted` is the first if it is given and free.
+pub fn free_ports<const N: usize>(layout: &Layout, wanted: u16) -> Result<[u16; N]> {
     let first = layout.first_port();
     let wanted = (wanted != 0).then_some(wanted);
-    let mut candidates = wanted.into_iter().chain(first..first.saturating_add(500));
-    candidates.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("no port of the loopback is free")
+    let candidates = wanted.into_iter().chain(first..first.saturating_add(500));
+    let mut free = candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let ports: Vec<u16> = free.by_ref().take(N).collect();
+    ports.try_into().ok().context("no port of the loopback is free")
 }
 
 /// The eBPF object of a checkout, if it was built there.

@@ -2,6 +2,7 @@
 
 use super::layout::{self, HostPlan, Layout};
 use super::pki::write_private;
+use super::services::free_ports;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -32,6 +33,12 @@ pub struct Settings {
     pub database_url: Option<String>,
     /// Port of the API on the loopback; 0 = any free one.
     pub api_port: u16,
+    /// Where on the loopback operators ask the API.
+    pub api_operator_port: u16,
+    /// The same of the scheduler.
+    pub scheduler_operator_port: u16,
+    /// One client may ask the API only so often, as in production.
+    pub limited: bool,
     /// The eBPF object, where it is not embedded.
     pub bpf_object: Option<PathBuf>,
 }
@@ -50,12 +57,27 @@ impl Default for Settings {
             durable: true,
             database_url: None,
             api_port: 0,
+            api_operator_port: 0,
+            scheduler_operator_port: 0,
+            limited: true,
             bpf_object: None,
         }
     }
 }
 
 impl Settings {
+    /// With ports of the loopback that nobody has.
+    pub fn with_free_ports(self, layout: &Layout) -> Result<Self> {
+        let [api_port, api_operator_port, scheduler_operator_port] = free_ports(layout, self.api_port)?;
+        Ok(Self { api_port, api_operator_port, scheduler_operator_port, ..self })
+    }
+
+    /// With the ports of another sandbox, or of the same at another time.
+    pub fn with_ports_of(self, other: &Self) -> Self {
+        let Self { api_port, api_operator_port, scheduler_operator_port, .. } = *other;
+        Self { api_port, api_operator_port, scheduler_operator_port, ..self }
+    }
+
     /// Those of the sandbox that is up; `None` when there is none.
     pub fn load(layout: &Layout) -> Result<Option<Self>> {
         match std::fs::read(layout.settings()) {

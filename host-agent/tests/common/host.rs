@@ -195,6 +195,7 @@ impl Host {
             socket: self.socket(),
             transit_hook: self.transit_hook,
             flow_entries: 4096,
+            operator_listen: None,
             bpf_object: Some(object()),
         }
     }

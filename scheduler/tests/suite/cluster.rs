@@ -22,6 +22,7 @@ use mizar_domain::port_extras::PortExtras;
 use mizar_domain::subnet::{CreateSubnet, SubnetExtras};
 use mizar_domain::text::{Name, Tags};
 use mizar_scheduler::Settings;
+use mizar_scheduler::metrics::Metrics;
 use mizar_testkit::TestDb;
 use mizar_wire::body::{DividerSet, ShardMap};
 use mizar_wire::{Body, Kind, Scope};
@@ -102,9 +103,14 @@ impl Cloud {
 
     /// Starts a scheduler.
     pub fn schedule(&self, settings: Settings) -> Running {
+        self.schedule_measured(settings, Arc::default())
+    }
+
+    /// The same, with what it says to operators.
+    pub fn schedule_measured(&self, settings: Settings, metrics: Arc<Metrics>) -> Running {
         let url = self.db.url().to_owned();
         Running(tokio::spawn(async move {
-            mizar_scheduler::run(&url, settings).await;
+            mizar_scheduler::run(&url, settings, metrics).await;
         }))
     }
 

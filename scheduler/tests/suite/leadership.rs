@@ -7,13 +7,16 @@ use mizar_db::placement::leader::Candidate;
 use mizar_db::placement::roles::{NetworkChange, apply};
 use mizar_db::placement::state::{Phase, Role, RoleKey};
 use mizar_db::pool::Use;
+use mizar_metrics::Operated as _;
 use mizar_placement::check::check;
 use mizar_placement::{Demand, DemandKey, Host, Rules};
+use mizar_scheduler::metrics::Metrics;
 use mizar_wire::Scope;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_leads_at_a_time_and_each_has_a_higher_number() -> Result<()> {
@@ -192,5 +195,35 @@ fn a_wrong_configuration_ends_with_64() -> Result<()> {
         .output()?;
     assert_eq!(ended.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&ended.stderr).contains("--dividers"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_who_leads_what_is_judged_and_whether_the_database_answers() -> Result<()> {
+    let cloud = Cloud::of_four().await?;
+    let network = cloud.network().await?;
+    cloud.subnet(&network, 1).await?;
+    let (first, second) = (Arc::new(Metrics::default()), Arc::new(Metrics::default()));
+    assert!(first.checks().await[0].1.is_some(), "nothing was asked yet");
+    let leader = cloud.schedule_measured(settings(), Arc::clone(&first));
+    let has = |metrics: &Metrics, line: &str| metrics.encode().is_ok_and(|page| page.lines().any(|have| have == line));
+    for line in [
+        "mizar_scheduler_leading 1",
+        "mizar_scheduler_terms_total 1",
+        r#"mizar_scheduler_hosts{state="live"} 4"#,
+        r#"mizar_scheduler_roles{role="bouncer",phase="active"} 2"#,
+        r#"mizar_scheduler_roles{role="divider",phase="active"} 2"#,
+        r#"mizar_scheduler_condition{state="normal"} 1"#,
+        r#"mizar_scheduler_condition{state="frozen"} 0"#,
+    ] {
+        cloud.until(line, async || Ok(has(&first, line).then_some(()))).await?;
+    }
+    assert_eq!(first.checks().await[0].1, None);
+    let _standby = cloud.schedule_measured(settings(), Arc::clone(&second));
+    cloud.until("the other to stand by", async || Ok(second.checks().await[0].1.is_none().then_some(()))).await?;
+    assert!(has(&second, "mizar_scheduler_leading 0") && !second.encode()?.contains("mizar_scheduler_hosts{"));
+    drop(leader);
+    cloud.until("the other to lead", async || Ok(has(&second, "mizar_scheduler_leading 1").then_some(()))).await?;
+    cloud.until("it is silent", async || Ok(first.checks().await[0].1.is_some().then_some(()))).await?;
     Ok(())
 }
