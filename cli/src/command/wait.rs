@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_with_active_error_or_patience() {
-        let long = Duration::from_secs(600);
+        let long = Duration::from_secs(20);
         assert_eq!(waited(&["DOWN", "BUILD", "ACTIVE"], long).expect("ACTIVE")["status"], "ACTIVE");
         let (code, message) = exit(waited(&["BUILD", "ERROR"], long));
         assert_eq!((code, message.as_str()), (Exit::Error, "port p1 is in ERROR: the host is full"));
