@@ -256,6 +256,20 @@ table! {
 }
 
 table! {
+    // A view of all kinds of rules. Of a view PostgreSQL does not say what may be null: direction
+    // and burst may.
+    qos_rules (id) {
+        qos_policy_id -> Uuid,
+        id -> Uuid,
+        kind -> Text,
+        direction -> Text,
+        amount -> Int4,
+        burst -> Int4,
+        created_at -> Timestamptz,
+    }
+}
+
+table! {
     trunk_ports (port_id) {
         port_id -> Uuid,
         trunk_id -> Uuid,
