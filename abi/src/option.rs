@@ -102,12 +102,16 @@ pub mod code {
     pub const IDENTITY: u8 = 6;
 }
 
-/// The byte by which a verdict names the set whose policy it is: a bouncer may know an older set of
-/// the port than the port's host, or the other way round.
+/// What stands at [`at::EPOCH`] of a verdict: 24 bits of the generation, and above them a byte that
+/// names the set, for a bouncer may know an older set of the port than the port's host, or the other
+/// way round.
 #[inline(always)]
-pub const fn policy_byte(set: u32) -> u8 {
-    (set ^ set >> 8 ^ set >> 16 ^ set >> 24) as u8
+pub const fn verdict_epoch(set: u32, n: u32) -> u32 {
+    (set ^ set >> 8 ^ set >> 16 ^ set >> 24) << 24 | n & GENERATION
 }
+
+/// The bits of a generation in [`verdict_epoch`].
+pub const GENERATION: u32 = 0xff_ffff;
 
 /// Byte offsets in the body.
 pub mod at {
@@ -123,7 +127,7 @@ pub mod at {
     pub const ORIGIN: usize = 4;
     /// u24
     pub const ORIGIN_VNI: usize = 8;
-    /// u8: [`super::code`]; REQ: tries before; ADMITTED, ANSWER: [`super::policy_byte`].
+    /// u8: [`super::code`]; REQ, ADMITTED: tries before.
     pub const REASON: usize = 11;
     /// u32
     pub const COOKIE: usize = 12;
@@ -133,7 +137,7 @@ pub mod at {
     pub const DPORT: usize = 18;
     /// u32: number of the sender's set of groups; 0 = none. RETURN with ID_OK: the destination's.
     pub const IDENTITY: usize = 20;
-    /// u32: generation of the verdict. REQ, ASK: what policy judges as port.
+    /// u32: [`super::verdict_epoch`]. REQ, ASK: what policy judges as port.
     pub const EPOCH: usize = 24;
     /// ADMITTED, ACK: the port's `gen` (u32). RETURN: underlay address of the endpoint's new host, or 0.
     pub const HOST: usize = 28;

@@ -183,7 +183,7 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     }
     let mut peer = origin(body);
     let force = tables::in_force(ep);
-    let current = force.counts(body.epoch(), body.reason());
+    let current = force.counts(body.epoch());
     let admission = Admission {
         ep_id,
         cookie: body.cookie(),
@@ -425,7 +425,7 @@ pub fn answered(walk: &mut Walk, cfg: &Cfg) -> Step {
     }
     count(Counter::AnswerIn);
     let force = tables::in_force(ep);
-    if !force.counts(body.epoch(), body.reason()) {
+    if !force.counts(body.epoch()) {
         // The agent asks again, of the other one.
         count(Counter::Outdated);
         return SHOT;

@@ -494,7 +494,7 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         return REFUSED;
     }
     let force = tables::in_force(peer);
-    let current = force.counts(walk.decision.epoch, walk.signed.body.reason());
+    let current = force.counts(walk.signed.body.epoch());
     let admission = Admission {
         ep_id: peer_id,
         cookie: walk.signed.body.cookie(),

@@ -3,7 +3,7 @@
 use mizar_abi::{
     mapped,
     maps::{Cfg, RouteKind, VniAddress, identity_of},
-    option::{Kind, code, flag, policy_byte},
+    option::{Kind, code, flag, verdict_epoch},
     reason::{Counter, Drop},
 };
 use mizar_packet::{
@@ -100,8 +100,7 @@ fn verdict(body: &mut Body, set: u32, epoch: u32, reply_only: bool) {
         let flags = body.flags() | flag::REPLY_ONLY;
         body.set_flags(flags);
     }
-    body.set_epoch(epoch);
-    body.set_reason(policy_byte(set));
+    body.set_epoch(verdict_epoch(set, epoch));
 }
 
 /// ASK: a host of an endpoint wants to know whether a flow of it is still allowed.
@@ -132,8 +131,7 @@ pub fn asked(walk: &mut Walk, cfg: &Cfg) -> Step {
     body.set_kind(Kind::Answer);
     body.set_flags(if allowed { 0 } else { flag::REPLY_ONLY });
     body.set_origin(cfg.host);
-    body.set_epoch(epoch);
-    body.set_reason(policy_byte(bounce.set));
+    body.set_epoch(verdict_epoch(bounce.set, epoch));
     count(Counter::AskAnswered);
     ANSWER_IN_PLACE
 }
@@ -183,7 +181,6 @@ pub fn not_here(walk: &mut Walk, cfg: &Cfg) -> Step {
     walk.signed.body.set_kind(Kind::Req);
     walk.signed.body.set_flags(flags | flag::SIBLING);
     // A verdict stood there.
-    walk.signed.body.set_reason(0);
     let port = walk.inner.judged_port();
     walk.signed.body.set_epoch(port as u32);
     walk.to = other;

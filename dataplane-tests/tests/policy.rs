@@ -481,7 +481,7 @@ fn a_verdict_cannot_be_written_by_anybody_without_the_key() {
     let body = frame::body(&admitted);
     assert_eq!(body.flags() & mizar_abi::option::flag::REPLY_ONLY, mizar_abi::option::flag::REPLY_ONLY);
     // REPLY_ONLY, generation, the set's byte.
-    for at in [frame::at::BODY + 1, frame::at::BODY + 27, frame::at::BODY + 11] {
+    for at in [frame::at::BODY + 1, frame::at::BODY + 27, frame::at::BODY + 24] {
         let mut forged = admitted.clone();
         forged[at] ^= 1;
         w.counts().unwrap();

@@ -14,7 +14,7 @@ use mizar_abi::{
     maps::{
         ALLOW, ANYBODY, Ep, Epoch, Flow, FlowKey, PolicyAddress, PolicyKey, UNFILTERED, Verdict, epoch_flag, flow_flag,
     },
-    option::policy_byte,
+    option::{GENERATION, verdict_epoch},
 };
 
 /// The tables of rules.
@@ -119,10 +119,11 @@ impl InForce {
             && (flow.flags & flow_flag::R_INIT == 0 || flow.in_epoch == self.stamp)
     }
 
-    /// Is a bouncer's verdict of these rules, or of later ones that this host does not know yet?
+    /// Is a bouncer's verdict, of this [`verdict_epoch`], of these rules, or of later ones that this host does not know yet?
     #[inline(always)]
-    pub const fn counts(&self, epoch: u32, policy: u8) -> bool {
-        policy == policy_byte(self.set) && epoch.wrapping_sub(self.n) < u32::MAX / 2
+    pub const fn counts(&self, epoch: u32) -> bool {
+        let ours = verdict_epoch(self.set, self.n);
+        (epoch ^ ours) & !GENERATION == 0 && epoch.wrapping_sub(ours) & GENERATION <= GENERATION / 2
     }
 
     /// Did these rules come into force so lately that a verdict of others may still be confirmed?

@@ -162,19 +162,21 @@ fn stamps_tell_sets_and_generations_apart_and_are_never_none() {
 #[test]
 fn a_verdict_of_older_rules_or_another_set_does_not_count() {
     let force = in_force(SET, 7, 0);
-    let byte = policy_byte(SET);
-    for (epoch, policy, counts) in [
-        (7, byte, true),
-        (8, byte, true),
-        (6, byte, false),
-        (0, byte, false),
-        (7, byte ^ 1, false),
-        (7, policy_byte(UNFILTERED), false),
+    for (set, n, counts) in [
+        (SET, 7, true),
+        (SET, 8, true),
+        (SET, 6, false),
+        (SET, 0, false),
+        (SET + 1, 7, false),
+        (SET + 256, 7, false),
+        (UNFILTERED, 7, false),
+        (UNFILTERED, 0, false),
     ] {
-        assert_eq!(force.counts(epoch, policy), counts, "{epoch} {policy}");
+        assert_eq!(force.counts(verdict_epoch(set, n)), counts, "{set} {n}");
     }
-    assert!(in_force(SET, u32::MAX, 0).counts(0, byte), "generations wrap");
-    assert!(in_force(UNFILTERED, 0, 0).counts(0, policy_byte(UNFILTERED)));
+    assert!(in_force(SET, 0xff_ffff, 0).counts(verdict_epoch(SET, 0x100_0000)), "generations wrap");
+    assert!(!in_force(SET, 0x100_0000, 0).counts(verdict_epoch(SET, 0xff_ffff)));
+    assert!(in_force(UNFILTERED, 0, 0).counts(verdict_epoch(UNFILTERED, 0)));
 }
 
 #[test]
