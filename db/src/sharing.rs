@@ -108,13 +108,25 @@ pub async fn external_among(conn: &mut AsyncPgConnection, networks: &[Uuid]) -> 
     Ok(found.into_iter().collect())
 }
 
-/// Shared with everybody: what a filter `shared=true` asks for.
-pub fn shared_with_all<T: 'static>(id: &'static str, object_type: &'static str, shared: bool) -> Predicate<T> {
+/// Shared, as a caller of this project is told ([`shared_among`]): what a filter `shared=true` asks for.
+pub fn told_shared<T: 'static>(
+    id: &'static str,
+    object_type: &'static str,
+    project: Option<Uuid>,
+    shared: bool,
+) -> Predicate<T> {
     let not = if shared { "" } else { "NOT " };
-    Box::new(diesel::dsl::sql::<Nullable<Bool>>(&format!(
+    let before = format!(
         "{not}EXISTS (SELECT FROM rbac_policies shares WHERE shares.object_type = '{object_type}' \
-         AND shares.object_id = {id} AND shares.target_project IS NULL AND shares.action = '{SHARED}')"
-    )))
+         AND shares.object_id = {id} AND shares.action = '{SHARED}' AND (shares.target_project IS NULL"
+    );
+    match project {
+        Some(project) => {
+            let before = before + " OR shares.target_project = ";
+            Box::new(OfProject { before, project, after: "))" })
+        }
+        None => Box::new(diesel::dsl::sql::<Nullable<Bool>>(&(before + "))"))),
+    }
 }
 
 /// Which of these objects are shared, as a caller of this project is told.

@@ -3,8 +3,7 @@
 //! writer, and the OpenAPI document, which therefore cannot drift from what is executed.
 
 use super::caller::{Access, Caller};
-use super::resource::Resource;
-use crate::app::Settings;
+use super::resource::{Context, Resource};
 use mizar_db::listing::{Listed, Predicate, SortKey};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -13,9 +12,8 @@ use utoipa::openapi::{RefOr, Schema};
 /// A filter: the values of one query parameter (any of them may match) to a predicate.
 pub type Filter<R> = fn(&[String]) -> Result<Predicate<<<R as Resource>::Row as Listed>::Table>, String>;
 
-/// A filter that depends on the cloud, as on the length of a lease.
-pub type CloudFilter<R> =
-    fn(&Settings, &[String]) -> Result<Predicate<<<R as Resource>::Row as Listed>::Table>, String>;
+/// A filter that depends on who asks, or on the cloud, as on the length of a lease.
+pub type FilterIn<R> = fn(&Context, &[String]) -> Result<Predicate<<<R as Resource>::Row as Listed>::Table>, String>;
 
 /// JSON text in the making. Answers are written attribute by attribute, without a tree of values
 /// in between: a list of ten thousand ports would allocate a third of a million of them.
@@ -60,12 +58,14 @@ pub struct Attribute<R: Resource> {
     pub post: Option<Access>,
     /// Who may send it when updating.
     pub put: Option<Access>,
+    /// A create with `false` says what would be anyway, and asks for no right.
+    pub off: bool,
     /// A create without it is refused.
     pub required: bool,
     /// In list queries.
     pub filter: Option<Filter<R>>,
-    /// In list queries, where the cloud's settings count.
-    pub cloud_filter: Option<CloudFilter<R>>,
+    /// In list queries, where it counts who asks, or the cloud's settings.
+    pub filter_in: Option<FilterIn<R>>,
     /// In list queries.
     pub sort: Option<SortKey<R::Row>>,
 }
@@ -82,9 +82,10 @@ impl<R: Resource> Attribute<R> {
             seen_by: Access::Reader,
             post: None,
             put: None,
+            off: false,
             required: false,
             filter: None,
-            cloud_filter: None,
+            filter_in: None,
             sort: None,
         }
     }
@@ -100,9 +101,10 @@ impl<R: Resource> Attribute<R> {
             seen_by: Access::Reader,
             post: None,
             put: None,
+            off: false,
             required: false,
             filter: None,
-            cloud_filter: None,
+            filter_in: None,
             sort: None,
         }
     }
@@ -160,6 +162,14 @@ impl<R: Resource> Attribute<R> {
         self
     }
 
+    /// Without it the object has `false`: who creates may say so, whoever else may not send it. Clients
+    /// send the defaults of what only an administrator may ask for.
+    #[must_use]
+    pub const fn off_by_default(mut self) -> Self {
+        self.off = true;
+        self
+    }
+
     /// Only these see it.
     #[must_use]
     pub const fn seen_by(mut self, access: Access) -> Self {
@@ -181,16 +191,16 @@ impl<R: Resource> Attribute<R> {
         self
     }
 
-    /// Filters list queries by what the cloud's settings say.
+    /// Filters list queries by who asks, or by what the cloud's settings say.
     #[must_use]
-    pub const fn filter_of_cloud(mut self, filter: CloudFilter<R>) -> Self {
-        self.cloud_filter = Some(filter);
+    pub const fn filter_in(mut self, filter: FilterIn<R>) -> Self {
+        self.filter_in = Some(filter);
         self
     }
 
     /// Whether list queries may name it.
     pub const fn is_filter(&self) -> bool {
-        self.filter.is_some() || self.cloud_filter.is_some()
+        self.filter.is_some() || self.filter_in.is_some()
     }
 
     /// Sorts list queries.

@@ -102,6 +102,10 @@ fn only<R: Resource>(rest: &Map<String, Value>) -> Result<(), Fault> {
     }
 }
 
+fn is_false(value: Option<&Value>) -> bool {
+    value.is_some_and(|value| bool::decode(value) == Ok(false))
+}
+
 /// Whether attributes are for a create or an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -146,6 +150,7 @@ impl<'a> Fields<'a> {
                 None if sent => {
                     return Err(Fault::bad_request(format!("Cannot update read-only attribute {}", attribute.name)));
                 }
+                Some(_) if purpose == Purpose::Create && attribute.off && is_false(fields.get(attribute.name)) => {}
                 Some(access) if sent && !caller.has(access) => {
                     let action = if purpose == Purpose::Create { "create" } else { "update" };
                     return Err(Fault::forbidden(format!("{action}_{}:{}", R::SINGULAR, attribute.name)));

@@ -315,8 +315,8 @@ impl<R: Plain> Resource for Item<R> {
     }
 }
 
-/// `shared=true` in a list query: `Attr::shown("shared", …).filter(shared_filter::<AddressScope>)`.
-pub fn shared_filter<R: Plain>(raw: &[String]) -> Result<Predicate<R::Table>, String>
+/// `shared=true` in a list query: `Attr::shown("shared", …).filter_in(shared_filter::<AddressScope>)`.
+pub fn shared_filter<R: Plain>(context: &Context, raw: &[String]) -> Result<Predicate<R::Table>, String>
 where
     R::Table: 'static,
 {
@@ -324,7 +324,7 @@ where
     let object_type = R::SHARED_AS.unwrap_or_default();
     let none: Predicate<R::Table> = Box::new(false.into_sql::<Nullable<Bool>>());
     let either = |one: Predicate<R::Table>, flag: bool| -> Predicate<R::Table> {
-        Box::new(one.or(sharing::shared_with_all(R::ID, object_type, flag)))
+        Box::new(one.or(sharing::told_shared(R::ID, object_type, context.caller.project(), flag)))
     };
     Ok(wanted.into_iter().fold(none, either))
 }

@@ -4,7 +4,6 @@ use super::attribute::{Attribute, AttributeMap};
 use super::decode::Decode;
 use super::fault::Fault;
 use super::resource::{Context, Resource};
-use crate::app::Settings;
 use actix_web::web;
 use ipnet::IpNet;
 use mizar_db::listing::{Dir, Listed, Predicate, SortKey};
@@ -73,7 +72,7 @@ impl<R: Resource> ListQuery<R> {
         // To ask for rows by what one is not shown would show it.
         let known = |name: &str| map.get(name).filter(|attribute| context.caller.has(attribute.seen_by));
         Ok(Self {
-            filters: filters(known, &context.settings, &pairs)?,
+            filters: filters(known, context, &pairs)?,
             fields: fields(&pairs),
             sorts: sorts(known, &all("sort_key"), &all("sort_dir"))?,
             limit,
@@ -97,7 +96,7 @@ const FILTER_VALUES: usize = 500;
 
 fn filters<'m, R: Resource>(
     known: impl Fn(&str) -> Option<&'m Attribute<R>>,
-    settings: &Settings,
+    context: &Context,
     pairs: &[(String, String)],
 ) -> Result<Vec<Predicate<<R::Row as Listed>::Table>>, Fault> {
     let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -118,8 +117,8 @@ fn filters<'m, R: Resource>(
     }
     let predicate = |(name, values): (&str, Vec<String>)| {
         let attribute = filterable(name)?;
-        let filtered = match attribute.cloud_filter {
-            Some(filter) => filter(settings, &values),
+        let filtered = match attribute.filter_in {
+            Some(filter) => filter(context, &values),
             None => attribute.filter?(&values),
         };
         Some(filtered.map_err(|reason| Fault::invalid_input(format!("'{name}': {reason}"))))

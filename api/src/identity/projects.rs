@@ -84,6 +84,8 @@ pub fn filter(filters: &Filters) -> Result<ProjectFilter, Fault> {
         user: None,
         tags: filters.words("tags"),
         tags_any: filters.words("tags-any"),
+        not_tags: filters.words("not-tags"),
+        not_tags_any: filters.words("not-tags-any"),
     })
 }
 

@@ -50,6 +50,8 @@ const PROJECT_FILTERS: &[Filter] = &[
     ENABLED,
     ("tags", "With all of these tags, separated by commas", false),
     ("tags-any", "With one of these tags, separated by commas", false),
+    ("not-tags", "Without one of these tags at least, separated by commas", false),
+    ("not-tags-any", "Without any of these tags, separated by commas", false),
 ];
 
 fn with_query(mut operation: OperationBuilder, filters: &[Filter]) -> OperationBuilder {

@@ -95,7 +95,7 @@ impl Plain for AddressGroup {
                 .post(),
             Attr::shown("shared", bool::schema, |group, out| out.put(&group.shared))
                 .about("With the caller's project, or with everybody, by RBAC.")
-                .filter(shared_filter::<AddressGroup>),
+                .filter_in(shared_filter::<AddressGroup>),
         ]);
         all.extend(standard!(Item<AddressGroup>, address_groups, AddressGroup: revision times));
         all

@@ -61,7 +61,8 @@ impl Plain for AddressScope {
                 .about("Every project may use it.")
                 .writable()
                 .sent_by(Access::Admin)
-                .filter(shared_filter::<AddressScope>),
+                .off_by_default()
+                .filter_in(shared_filter::<AddressScope>),
         ]);
         all
     }

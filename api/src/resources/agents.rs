@@ -80,9 +80,9 @@ fn attributes() -> Vec<Attr> {
             .filter(|raw| same(flag_values(raw)?.contains(&true))),
         Attr::shown("alive", bool::schema, |a, out| out.put(&a.host.alive))
             .about("It was heard of within the lease.")
-            .filter_of_cloud(|settings, raw| {
+            .filter_in(|context, raw| {
                 let none: Term = Box::new(false.into_sql::<Bool>().nullable());
-                let either = |one: Term, flag| -> Term { Box::new(one.or(host::alive(settings.lease, flag))) };
+                let either = |one: Term, flag| -> Term { Box::new(one.or(host::alive(context.settings.lease, flag))) };
                 Ok(flag_values(raw)?.into_iter().fold(none, either))
             }),
         Attr::shown(

@@ -18,7 +18,7 @@ use mizar_db::listing::{Predicate, Visibility};
 use mizar_db::resources::network::{self, Hold, Network, NetworkRow};
 use mizar_db::resources::qos;
 use mizar_db::schema::networks;
-use mizar_db::sharing::{self, EXTERNAL, SHARED, external, shared_with_all};
+use mizar_db::sharing::{self, EXTERNAL, SHARED, external, told_shared};
 use mizar_db::{one_of, sort_key};
 use mizar_domain::dns::DnsDomain;
 use mizar_domain::id::{NetworkId, ProjectId, QosPolicyId};
@@ -51,10 +51,10 @@ pub(super) fn vni_schema() -> RefOr<Schema> {
 
 type Attr = Attribute<Network>;
 
-fn shared_filter(raw: &[String]) -> Result<Predicate<networks::table>, String> {
+fn shared_filter(context: &Context, raw: &[String]) -> Result<Predicate<networks::table>, String> {
     let none: Predicate<networks::table> = Box::new(false.into_sql::<Nullable<Bool>>());
     let either = |one: Predicate<networks::table>, flag: bool| -> Predicate<networks::table> {
-        Box::new(one.or(shared_with_all("networks.id", network::NETWORK, flag)))
+        Box::new(one.or(told_shared("networks.id", network::NETWORK, context.caller.project(), flag)))
     };
     Ok(flag_values(raw)?.into_iter().fold(none, either))
 }
@@ -91,11 +91,13 @@ fn attributes() -> Vec<Attr> {
             .about("Every project may put ports on it.")
             .writable()
             .sent_by(Access::Admin)
-            .filter(shared_filter),
+            .off_by_default()
+            .filter_in(shared_filter),
         Attr::shown("router:external", bool::schema, |n, out| out.put(&n.external))
-            .about("Routers may have it as their outside. Only administrators make it true.")
-            .post()
-            .put_by(Access::Admin)
+            .about("Routers may have it as their outside.")
+            .writable()
+            .sent_by(Access::Admin)
+            .off_by_default()
             .filter(external_filter),
         Attr::shown("mtu", u32::schema, |n, out| out.put(&n.row.mtu))
             .about("Bytes of an IP packet; 0 asks for the largest possible.")
@@ -124,6 +126,7 @@ fn attributes() -> Vec<Attr> {
             .about("Always false: there are no topologies that are made by themselves.")
             .writable()
             .sent_by(Access::Admin)
+            .off_by_default()
             .filter(|raw| Ok(Box::new(flag_values(raw)?.contains(&false).into_sql::<Bool>().nullable()))),
         Attr::shown("vlan_transparent", bool::schema, |_, out| out.put(&false))
             .about("Always false.")
@@ -144,9 +147,11 @@ fn attributes() -> Vec<Attr> {
                 Ok(Box::new(any.into_sql::<diesel::sql_types::Bool>().nullable()))
             }),
         Attr::shown("provider:physical_network", Option::<Text<64>>::schema, |_, out| out.put(&Value::Null))
+            .about("Always null: no network is a physical one.")
             .post()
             .sent_by(Access::Admin)
-            .seen_by(Access::Privileged),
+            .seen_by(Access::Privileged)
+            .filter(|_| Ok(Box::new(false.into_sql::<Bool>().nullable()))),
         Attr::shown("provider:segmentation_id", vni_schema, |n, out| out.put(&n.row.vni))
             .about("The VNI.")
             .post()
@@ -191,10 +196,6 @@ impl Resource for Network {
         fields.only("vlan_transparent", &[json!(false), Value::Null], "networks do not carry VLAN tags")?;
         fields.only("provider:network_type", &[json!(GENEVE), Value::Null], "only 'geneve' is supported")?;
         fields.only("provider:physical_network", &[Value::Null], "geneve networks have no physical network")?;
-        let external = fields.optional("router:external")?.unwrap_or(false);
-        if external && !fields.caller.has(Access::Admin) {
-            return Err(Fault::forbidden("create_network:router:external"));
-        }
         let vni = fields.optional::<Option<i64>>("provider:segmentation_id")?.flatten().map(Vni::new).transpose();
         Ok(CreateNetwork {
             id: NetworkId::random(),
@@ -204,7 +205,7 @@ impl Resource for Network {
             admin_up: fields.optional("admin_state_up")?.unwrap_or(true),
             mtu: fields.optional("mtu")?,
             shared: fields.optional("shared")?.unwrap_or(false),
-            external,
+            external: fields.optional("router:external")?.unwrap_or(false),
             port_security: fields.optional("port_security_enabled")?.unwrap_or(true),
             vni: vni.map_err(|error| Fault::invalid("provider:segmentation_id", error))?,
             tags: fields.optional("tags")?.unwrap_or_default(),

@@ -86,7 +86,7 @@ impl Plain for QosPolicy {
             Attr::shown("shared", bool::schema, |policy, out| out.put(&policy.shared))
                 .about("Every project may use it.")
                 .writable()
-                .filter(shared_filter::<QosPolicy>),
+                .filter_in(shared_filter::<QosPolicy>),
         ]);
         all.extend(standard!(Item<QosPolicy>, qos_policies, QosPolicy: revision times tags));
         all

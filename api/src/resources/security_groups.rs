@@ -91,7 +91,7 @@ impl Plain for SecurityGroup {
                 .filter(flag!(security_groups::stateful)),
             Attr::shown("shared", bool::schema, |group, out| out.put(&group.shared))
                 .about("With the caller's project, or with everybody, by RBAC.")
-                .filter(shared_filter::<SecurityGroup>),
+                .filter_in(shared_filter::<SecurityGroup>),
             Attr::shown(
                 "security_group_rules",
                 || Array::new(named("SecurityGroupRule")).into(),

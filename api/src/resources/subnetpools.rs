@@ -244,13 +244,15 @@ impl Plain for SubnetPool {
                 .about("Where subnets are made with use_default_subnetpool; one for each ip_version.")
                 .writable()
                 .sent_by(Access::Admin)
+                .off_by_default()
                 .filter(flag!(subnetpools::is_default))
                 .sort(sort_key!(SubnetPool, subnetpools::is_default, |row| row.is_default)),
             Attr::shown("shared", bool::schema, |pool, out| out.put(&pool.shared))
                 .about("Every project may use it.")
                 .post()
                 .sent_by(Access::Admin)
-                .filter(shared_filter::<SubnetPool>),
+                .off_by_default()
+                .filter_in(shared_filter::<SubnetPool>),
         ]);
         all.extend(standard!(Item<SubnetPool>, subnetpools, SubnetPool: revision times tags));
         all

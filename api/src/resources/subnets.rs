@@ -18,7 +18,7 @@ use mizar_db::listing::Predicate;
 use mizar_db::resources::network::{self, NetworkRow};
 use mizar_db::resources::subnet::{self, SubnetRow};
 use mizar_db::schema::subnets;
-use mizar_db::sharing::{external, external_among, shared_among, shared_with_all};
+use mizar_db::sharing::{external, external_among, shared_among, told_shared};
 use mizar_db::{one_of, sort_key};
 use mizar_domain::cidr::Cidr;
 use mizar_domain::id::{NetworkId, ProjectId, SubnetId};
@@ -173,13 +173,16 @@ fn attributes() -> Vec<Attr> {
             .about("Always null: networks have no segments.")
             .writable()
             .filter(|_| Ok(Box::new(false.into_sql::<Nullable<Bool>>()))),
-        Attr::shown("shared", bool::schema, |s, out| out.put(&s.shared)).about("Its network is.").filter(|raw| {
-            let none: Predicate<subnets::table> = Box::new(false.into_sql::<Nullable<Bool>>());
-            let either = |one: Predicate<subnets::table>, flag: bool| -> Predicate<subnets::table> {
-                Box::new(one.or(shared_with_all("subnets.network_id", network::NETWORK, flag)))
-            };
-            Ok(flag_values(raw)?.into_iter().fold(none, either))
-        }),
+        Attr::shown("shared", bool::schema, |s, out| out.put(&s.shared)).about("Its network is.").filter_in(
+            |context, raw| {
+                let project = context.caller.project();
+                let none: Predicate<subnets::table> = Box::new(false.into_sql::<Nullable<Bool>>());
+                let either = |one: Predicate<subnets::table>, flag: bool| -> Predicate<subnets::table> {
+                    Box::new(one.or(told_shared("subnets.network_id", network::NETWORK, project, flag)))
+                };
+                Ok(flag_values(raw)?.into_iter().fold(none, either))
+            },
+        ),
         Attr::shown("router:external", bool::schema, |s, out| out.put(&s.external)).about("Its network is.").filter(
             |raw| {
                 let none: Predicate<subnets::table> = Box::new(false.into_sql::<Nullable<Bool>>());

@@ -22,6 +22,10 @@ pub struct ProjectFilter {
     pub tags: Vec<String>,
     /// With one of these tags, if any are named.
     pub tags_any: Vec<String>,
+    /// Without one of these tags at least, if any are named.
+    pub not_tags: Vec<String>,
+    /// Without any of these tags.
+    pub not_tags_any: Vec<String>,
 }
 
 /// What changes.
@@ -72,6 +76,12 @@ pub async fn list(conn: &mut AsyncPgConnection, filter: &ProjectFilter) -> Query
     }
     if !filter.tags_any.is_empty() {
         all = all.filter(projects::tags.overlaps_with(&filter.tags_any));
+    }
+    if !filter.not_tags.is_empty() {
+        all = all.filter(diesel::dsl::not(projects::tags.contains(&filter.not_tags)));
+    }
+    if !filter.not_tags_any.is_empty() {
+        all = all.filter(diesel::dsl::not(projects::tags.overlaps_with(&filter.not_tags_any)));
     }
     all.load(conn).await
 }
