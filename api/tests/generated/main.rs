@@ -9,11 +9,15 @@
 #[path = "../rest/support.rs"]
 mod support;
 
+#[path = "../rest/tools.rs"]
+mod tools;
+
 use anyhow::{Context as _, ensure};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use support::{Client, Cloud};
 use tokio::process::Command;
+use tools::tool;
 
 /// Compilers on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(400);
@@ -24,20 +28,6 @@ fn checked_in(name: &str) -> PathBuf {
 
 fn document() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../openapi/mizar.json")
-}
-
-/// A program of the virtual environment that `./dev test` makes.
-fn tool(name: &str) -> anyhow::Result<Command> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let bin = std::env::var_os("MIZAR_PYTHON").map_or_else(|| root.join(".dev/venv/bin"), PathBuf::from);
-    let program = bin.join(name);
-    let hint = "python3 -m venv .dev/venv && .dev/venv/bin/pip install -r tests/requirements.txt";
-    ensure!(program.exists(), "{} is missing: `./dev test` makes it, or: {hint}", program.display());
-    let mut command = Command::new(program);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(bin).chain(std::env::split_paths(&path));
-    command.env("PATH", std::env::join_paths(paths)?);
-    Ok(command)
 }
 
 /// Where a client is made: kept between runs, so that what it depends on is compiled once.

@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 /// A Keystone with its database in the cloud's directory; ends when dropped.
 struct Real {
@@ -26,17 +26,15 @@ impl Real {
     async fn start(cloud: &Cloud) -> anyhow::Result<Self> {
         let directory = cloud.state_dir().join("keystone");
         std::fs::create_dir(&directory)?;
-        let python = crate::openstack_client::program()?.with_file_name("python3");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rest/run_keystone.py");
         let log = std::fs::File::create(directory.join("log"))?;
-        let mut process = Command::new(python)
+        let mut process = crate::tools::tool("python3")?
             .arg(script)
             .arg(&directory)
             .arg("secret")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
-            .kill_on_drop(true)
             .spawn()?;
         let mut port = String::new();
         let mut output = BufReader::new(process.stdout.as_mut().context("it is piped")?);

@@ -28,6 +28,7 @@ pub struct Cloud {
     pub url: String,
     pub db: TestDb,
     state: PathBuf,
+    announce_all: bool,
     server: Option<Server>,
     http: reqwest::Client,
 }
@@ -40,13 +41,19 @@ impl Drop for Cloud {
 
 impl Cloud {
     pub async fn start() -> anyhow::Result<Self> {
+        Self::announcing(false).await
+    }
+
+    /// One that says whether it announces what is only stored yet, too.
+    pub async fn announcing(announce_all: bool) -> anyhow::Result<Self> {
         // RUST_LOG=info shows what the server says.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let db = TestDb::create().await?;
         let state = std::env::temp_dir().join(format!("mizar-api-test-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&state)?;
-        let mut cloud = Self { url: String::new(), db, state, server: None, http: reqwest::Client::new() };
+        let http = reqwest::Client::new();
+        let mut cloud = Self { url: String::new(), db, state, announce_all, server: None, http };
         let password = cloud.state.join("password");
         std::fs::write(&password, ADMIN_PASSWORD)?;
         server::bootstrap(&cloud.db.pool(1, Use::Commands)?, &password).await?;
@@ -83,7 +90,7 @@ impl Cloud {
             token_ttl: Duration::from_secs(3600),
             limits,
             quotas: Quotas::default(),
-            announce_all: false,
+            announce_all: self.announce_all,
         };
         // On a machine that does much else the last of many clients waits long, and is to be answered.
         let pool = self.db.pool(16, Use::Commands)?.with_patience(Duration::from_secs(60));

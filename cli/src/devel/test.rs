@@ -72,7 +72,7 @@ pub fn test(root: &Path, name: Option<&str>) -> Result<ExitCode> {
     let programs = progress.step("tests built", || cargo::build_tests(root, &selection))?;
     let (chosen, filter) = choose(&programs, name);
     if chosen.iter().any(|program| uses_clients(program)) {
-        progress.step("Python clients (openstack, scapy)", || clients(root))?;
+        progress.step("Python clients (openstack, ansible, scapy)", || clients(root))?;
     }
     let mut total = Tally::default();
     let mut times = Vec::new();
@@ -196,10 +196,18 @@ fn parse_result(line: &str) -> Option<Tally> {
     Some(Tally { passed: count(" passed")?, failed: count(" failed")? })
 }
 
-/// Real clients, from PyPI, in an environment of their own that outlives `./dev down`.
+/// Environments of Python below `.dev`, and what is installed in them: real clients, from PyPI.
+const ENVIRONMENTS: [(&str, &str); 2] =
+    [("venv", "tests/requirements.txt"), ("venv-ansible", "tests/requirements-ansible.txt")];
+
+/// Makes the environments that are missing or of other requirements. They outlive `./dev down`.
 fn clients(root: &Path) -> Result<()> {
-    let wanted = std::fs::read_to_string(root.join("tests/requirements.txt"))?;
-    let venv = root.join(".dev/venv");
+    ENVIRONMENTS.iter().try_for_each(|(name, requirements)| environment(root, name, requirements))
+}
+
+fn environment(root: &Path, name: &str, requirements: &str) -> Result<()> {
+    let wanted = std::fs::read_to_string(root.join(requirements))?;
+    let venv = root.join(".dev").join(name);
     let stamp = venv.join("mizar-requirements.txt");
     if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
         return Ok(());
@@ -208,12 +216,8 @@ fn clients(root: &Path) -> Result<()> {
     run(cargo::as_owner(root, "python3")?.args(["-m", "venv", "--clear"]).arg(&venv))
         .context("python3-venv is needed: `./dev setup`")?;
     let pip = venv.join("bin/pip");
-    run(cargo::as_owner(root, pip.to_str().context("the checkout's path is not text")?)?.args([
-        "install",
-        "--quiet",
-        "-r",
-        "tests/requirements.txt",
-    ]))?;
+    let pip = pip.to_str().context("the checkout's path is not text")?;
+    run(cargo::as_owner(root, pip)?.args(["install", "--quiet", "-r", requirements]))?;
     std::fs::write(stamp, wanted)?;
     Ok(())
 }
