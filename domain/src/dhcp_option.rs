@@ -163,7 +163,9 @@ fn find(name: &str) -> Result<(u8, Kind), OptionError> {
     if name.starts_with("tag:") {
         return Err(OptionError::Tagged(name.to_owned()));
     }
-    let number = name.parse::<u8>().ok().filter(|number| (1..=254).contains(number));
+    // Only as one writes a number: `+67` and `067` would come back as they are.
+    let written = |number: &u8| (1..=254).contains(number) && number.to_string() == name;
+    let number = name.parse::<u8>().ok().filter(written);
     let is = |known: &str, code: u8| known.eq_ignore_ascii_case(name) || number == Some(code);
     if OWN.iter().any(|(known, code)| is(known, *code)) {
         return Err(OptionError::Own(name.to_owned()));
@@ -272,16 +274,15 @@ fn free(value: &str) -> Option<Vec<u8>> {
 
 /// An option with its value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "Written", try_from = "Written")]
+#[serde(into = "Written", from = "Written")]
 pub struct ExtraOption {
     name: String,
     value: String,
-    bytes: model::DhcpOption,
+    bytes: Option<model::DhcpOption>,
 }
 
 /// An option as it was written.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Written {
     name: String,
     value: String,
@@ -293,11 +294,12 @@ impl From<ExtraOption> for Written {
     }
 }
 
-impl TryFrom<Written> for ExtraOption {
-    type Error = OptionError;
-
-    fn try_from(written: Written) -> Result<Self, OptionError> {
-        Self::new(written.name, written.value)
+/// What another version stored is shown and can be removed, though this one would refuse it: it is
+/// only not sent.
+impl From<Written> for ExtraOption {
+    fn from(Written { name, value }: Written) -> Self {
+        let bytes = Self::new(name.as_str(), value.as_str()).ok().and_then(|option| option.bytes);
+        Self { name, value, bytes }
     }
 }
 
@@ -313,7 +315,7 @@ impl ExtraOption {
             kind.encode(&value).filter(|bytes| code != NEXT_SERVER || bytes.len() == 4)
         };
         match bytes {
-            Some(value_bytes) => Ok(Self { name, value, bytes: model::DhcpOption { code, value: value_bytes } }),
+            Some(value_bytes) => Ok(Self { name, value, bytes: Some(model::DhcpOption { code, value: value_bytes }) }),
             None => Err(OptionError::Value { name, value, takes: kind.takes() }),
         }
     }
@@ -329,8 +331,12 @@ impl ExtraOption {
     }
 
     /// As it is sent.
-    pub const fn sent(&self) -> &model::DhcpOption {
-        &self.bytes
+    pub const fn sent(&self) -> Option<&model::DhcpOption> {
+        self.bytes.as_ref()
+    }
+
+    fn is_code(&self, code: u8) -> bool {
+        self.bytes.as_ref().is_some_and(|bytes| bytes.code == code)
     }
 }
 
@@ -347,12 +353,17 @@ pub struct OptionChange {
 pub fn change(mut options: Vec<ExtraOption>, changes: Vec<OptionChange>) -> Result<Vec<ExtraOption>, OptionError> {
     let mut named = Vec::with_capacity(changes.len());
     for OptionChange { name, value } in changes {
+        if value.is_none() && find(&name).is_err() && options.iter().any(|option| option.name == name) {
+            // Of another version.
+            options.retain(|option| option.name != name);
+            continue;
+        }
         let (code, _) = find(&name)?;
         if named.contains(&code) {
             return Err(OptionError::Twice(name));
         }
         named.push(code);
-        let held = options.iter().position(|option| option.bytes.code == code);
+        let held = options.iter().position(|option| option.is_code(code));
         match (value.map(|value| ExtraOption::new(name, value)).transpose()?, held) {
             (Some(option), Some(place)) => options[place] = option,
             (Some(option), None) => options.push(option),
@@ -369,7 +380,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn bytes(name: &str, value: &str) -> Vec<u8> {
-        ExtraOption::new(name, value).unwrap().bytes.value
+        ExtraOption::new(name, value).unwrap().bytes.unwrap().value
     }
 
     #[test]
@@ -389,6 +400,25 @@ mod tests {
             [&[8, 10, 10, 1, 0, 1][..], &[16, 10, 17, 10, 1, 0, 2], &[24, 10, 27, 129, 10, 1, 0, 3], &[0, 10, 1, 0, 1]];
         assert_eq!(bytes("classless-static-route", routes), sent.concat());
         assert_eq!(bytes("domain-search", "a.example.org,B"), b"\x01a\x07example\x03org\x00\x01b\x00");
+    }
+
+    #[test]
+    fn what_another_version_stored_is_shown_and_removed_but_not_sent() {
+        let stored = r#"[{"name": "mtu", "value": "1400", "added": 1}, {"name": "of-tomorrow", "value": "x"}]"#;
+        let options: Vec<ExtraOption> = serde_json::from_str(stored).unwrap();
+        assert_eq!(options.iter().map(|option| option.sent().is_some()).collect::<Vec<_>>(), [true, false]);
+        let gone = |name: &str| OptionChange { name: name.into(), value: None };
+        assert_eq!(change(options.clone(), vec![gone("of-tomorrow")]).unwrap(), options[..1]);
+        assert_eq!(change(options.clone(), vec![gone("mtu")]).unwrap(), options[1..]);
+        assert!(change(options, vec![gone("never-was")]).is_err());
+    }
+
+    #[test]
+    fn a_number_is_written_in_one_way() {
+        assert!(ExtraOption::new("67", "x").is_ok());
+        for name in ["+67", "067", "0", "255", "256"] {
+            assert_eq!(ExtraOption::new(name, "x"), Err(OptionError::Unknown(name.to_owned())), "{name}");
+        }
     }
 
     #[test]
@@ -477,6 +507,7 @@ mod tests {
         let stored = serde_json::to_string(&option).unwrap();
         assert_eq!(stored, r#"{"name":"mtu","value":"1400"}"#);
         assert_eq!(serde_json::from_str::<ExtraOption>(&stored).unwrap(), option);
-        assert!(serde_json::from_str::<ExtraOption>(r#"{"name":"mtu","value":"x"}"#).is_err());
+        let unfit = serde_json::from_str::<ExtraOption>(r#"{"name":"mtu","value":"x"}"#).unwrap();
+        assert_eq!(unfit.sent(), None);
     }
 }

@@ -60,9 +60,10 @@ impl DataPlaneStatus {
     }
 }
 
-/// The attributes. What has its default is not stored: most ports hold nothing of this.
+/// The attributes. What has its default is not stored: most ports hold nothing of this. What a later
+/// version stores besides must not make the port unreadable for this one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct PortExtras {
     /// `extra_dhcp_opts`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -131,7 +132,7 @@ impl PortExtras {
 
     /// What DHCP tells it: its options, and its name where these do not say it.
     pub fn told(&self) -> Vec<DhcpOption> {
-        let mut told: Vec<DhcpOption> = self.dhcp_options.iter().map(|option| option.sent().clone()).collect();
+        let mut told: Vec<DhcpOption> = self.dhcp_options.iter().filter_map(|option| option.sent().cloned()).collect();
         let domain = self.dns_domain.as_str().trim_end_matches('.');
         for (code, text) in [(HOST_NAME, self.dns_name.host()), (DOMAIN_NAME, domain)] {
             if !text.is_empty() && told.iter().all(|option| option.code != code) {

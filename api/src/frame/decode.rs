@@ -7,6 +7,7 @@ use mizar_domain::cidr::Cidr;
 use mizar_domain::mac::Mac;
 use mizar_domain::text::{Tag, Tags, Text};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use utoipa::openapi::schema::{Array, KnownFormat, Object, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -32,6 +33,12 @@ pub fn shown(value: &Value) -> String {
 
 fn text(value: &Value) -> Result<&str, String> {
     value.as_str().ok_or_else(|| format!("'{}' is not a valid string.", shown(value)))
+}
+
+/// What a list has twice, if anything: the length of lists is the sender's choice.
+pub fn first_repeated<T: Ord>(items: &[T]) -> Option<&T> {
+    let mut seen = BTreeSet::new();
+    items.iter().find(|item| !seen.insert(*item))
 }
 
 /// A schema of a plain type.

@@ -2,6 +2,8 @@
 
 use super::qos_use;
 use crate::frame::attribute::{Attribute, Json};
+use crate::frame::caller::Access;
+use crate::frame::context::Context;
 use crate::frame::decode::{Decode as _, plain};
 use crate::frame::fault::Fault;
 use crate::frame::resource::Tx;
@@ -36,14 +38,14 @@ fn details_schema() -> RefOr<Schema> {
 
 fn put_details(port: &Port, out: &mut Json) {
     let details = match &port.attached.trunk {
-        Some(InTrunk::Parent { trunk, sub_ports }) => {
+        Some(InTrunk::Parent { trunk, sub_ports: Some(sub_ports) }) => {
             let sub_ports = sub_ports.iter().map(|(port, mac)| {
                 json!({"port_id": port.port_id, "segmentation_type": port.segmentation_type,
                     "segmentation_id": port.segmentation_id, "mac_address": mac})
             });
             json!({"trunk_id": trunk, "sub_ports": sub_ports.collect::<Vec<_>>()})
         }
-        Some(InTrunk::SubPort { .. }) | None => Value::Null,
+        Some(InTrunk::Parent { sub_ports: None, .. } | InTrunk::SubPort { .. }) | None => Value::Null,
     };
     out.put(&details);
 }
@@ -60,6 +62,19 @@ pub fn attributes() -> Vec<Attr> {
         .about("Of its network, which counts where it has none of its own."),
         Attr::shown("trunk_details", details_schema, put_details).about("Of the trunk whose port it is."),
     ]
+}
+
+/// The owner of a network sees others' ports there, but not which of their ports on other networks
+/// those carry.
+pub fn hide_foreign(context: &Context, ports: &mut [Port]) {
+    if context.caller.has(Access::Admin) {
+        return;
+    }
+    for port in ports.iter_mut().filter(|port| Some(port.row.project_id) != context.caller.project()) {
+        if let Some(InTrunk::Parent { sub_ports, .. }) = &mut port.attached.trunk {
+            *sub_ports = None;
+        }
+    }
 }
 
 /// Gives a port the policy that a command names.

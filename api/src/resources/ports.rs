@@ -2,7 +2,7 @@
 
 use crate::frame::attribute::{Attribute, AttributeMap};
 use crate::frame::caller::Access;
-use crate::frame::decode::{Decode, Opaque, Strict, plain, shown};
+use crate::frame::decode::{Decode, Opaque, Strict, first_repeated, plain, shown};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
@@ -86,8 +86,8 @@ struct GroupIds(Vec<SecurityGroupId>);
 impl Decode for GroupIds {
     fn decode(value: &Value) -> Result<Self, String> {
         let ids = Vec::<Uuid>::decode(value)?;
-        match ids.iter().enumerate().find(|(place, id)| ids[..*place].contains(id)) {
-            Some((_, twice)) => Err(format!("Duplicate items in the list: '{twice}'")),
+        match first_repeated(&ids) {
+            Some(twice) => Err(format!("Duplicate items in the list: '{twice}'")),
             None => Ok(Self(ids.into_iter().map(Into::into).collect())),
         }
     }
@@ -333,8 +333,10 @@ impl Resource for Port {
         Ok(WithPolicy { port, qos_policy: fields.patch("qos_policy_id")? })
     }
 
-    async fn complete(conn: &mut AsyncPgConnection, _: &Context, rows: Vec<PortRow>) -> QueryResult<Vec<Self>> {
-        port::complete(conn, rows).await
+    async fn complete(conn: &mut AsyncPgConnection, context: &Context, rows: Vec<PortRow>) -> QueryResult<Vec<Self>> {
+        let mut ports = port::complete(conn, rows).await?;
+        port_attached::hide_foreign(context, &mut ports);
+        Ok(ports)
     }
 
     async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<Option<NetworkRow>, Fault> {

@@ -8,7 +8,7 @@ use super::router_actions::{add_interface, add_routes, remove_interface, remove_
 use crate::frame::action::{Action, Answer, Input};
 use crate::frame::attribute::Attribute;
 use crate::frame::caller::Access;
-use crate::frame::decode::{Decode, Strict};
+use crate::frame::decode::{Decode, Strict, first_repeated};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
@@ -84,8 +84,8 @@ pub(super) struct Routes(pub Vec<HostRoute>);
 impl Decode for Routes {
     fn decode(value: &Value) -> Result<Self, String> {
         let routes = Vec::<HostRoute>::decode(value)?;
-        match routes.iter().enumerate().find(|(place, route)| routes[..*place].contains(route)) {
-            Some((_, twice)) => Err(format!("Duplicate hostroute '{} via {}'", twice.destination, twice.nexthop)),
+        match first_repeated(&routes) {
+            Some(twice) => Err(format!("Duplicate hostroute '{} via {}'", twice.destination, twice.nexthop)),
             None => Ok(Self(routes)),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::trunks::{SubPorts, Trunk, candidates};
 use crate::frame::attribute::{Json, write_object};
-use crate::frame::decode::{Decode, Strict};
+use crate::frame::decode::{Decode, Strict, first_repeated};
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
 use crate::frame::handlers::find;
@@ -31,8 +31,8 @@ impl Decode for Leaving {
             fields.required("port_id")
         };
         let ports: Vec<Uuid> = items.iter().map(port).collect::<Result<_, String>>()?;
-        match ports.iter().enumerate().find(|(place, id)| ports[..*place].contains(id)) {
-            Some((_, twice)) => Err(format!("Non unique UUID for subport: '{twice}'")),
+        match first_repeated(&ports) {
+            Some(twice) => Err(format!("Non unique UUID for subport: '{twice}'")),
             None => Ok(Self(ports)),
         }
     }
@@ -62,7 +62,7 @@ pub(super) fn add_subports<'t>(tx: &'t mut Tx<'_>, trunk: Item<Trunk>, body: &'t
         trunk.refuse_disabled()?;
         let mut members = trunk.members()?;
         let ids: Vec<Uuid> = new.iter().map(|member| member.port_id).collect();
-        let ports = candidates(tx, &ids, Some(trunk.port_id)).await?;
+        let ports = candidates(tx, &ids, Some(trunk.port_id), |_| "add_subports:port_id").await?;
         let locked = |id| ports.get(&id).ok_or_else(|| Fault::internal("a port was not locked"));
         let parent = locked(trunk.port_id)?;
         for member in &new {
@@ -90,11 +90,13 @@ pub(super) fn remove_subports<'t>(tx: &'t mut Tx<'_>, trunk: Item<Trunk>, body: 
         let trunk = trunk.row;
         trunk.refuse_disabled()?;
         let mut members = trunk.members()?;
-        if let Some(port) = gone.iter().find(|port| members.iter().all(|member| member.port_id != **port)) {
+        let held: BTreeSet<Uuid> = members.iter().map(|member| member.port_id).collect();
+        if let Some(port) = gone.iter().find(|port| !held.contains(port)) {
             let message = format!("SubPort on trunk {} with parent port {port} could not be found.", trunk.id);
             return Err(Fault::not_found("SubPortNotFound", message));
         }
-        members.retain(|member| !gone.contains(&member.port_id));
+        let leaving: BTreeSet<Uuid> = gone.iter().copied().collect();
+        members.retain(|member| !leaving.contains(&member.port_id));
         trunk::leave(tx.conn, trunk.id, gone).await?;
         stored(tx, trunk, &members).await
     }

@@ -26,7 +26,7 @@ use mizar_db::resources::violated;
 use mizar_db::schema::ports;
 use mizar_domain::text::{Name, Tags};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::openapi::schema::{Array, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
@@ -43,6 +43,10 @@ stored! {
         tags: Vec<String> as Array<Text>,
     }
 }
+
+/// What somebody may not do with another's port.
+const PARENT_RULE: &str = "create_trunk:port_id";
+const MEMBER_RULE: &str = "create_trunk:sub_ports";
 
 /// How the packets of a sub port are told from others. Networks have no VLANs to inherit.
 const VLAN: &str = "vlan";
@@ -187,10 +191,12 @@ impl Plain for Trunk {
             wanted.extend(row.members()?.iter().map(|member| member.port_id));
         }
         // All at once, in one order of locks.
-        let mut free = candidates(tx, &wanted, None).await?;
+        let parents: BTreeSet<Uuid> = rows.iter().map(|row| row.port_id).collect();
+        let rule = |id| if parents.contains(&id) { PARENT_RULE } else { MEMBER_RULE };
+        let mut free = candidates(tx, &wanted, None, rule).await?;
         for row in rows.iter() {
             let parent = take(&mut free, row.port_id, || trunk_port_in_use(row.port_id))?;
-            row.check_owner(tx, &parent, "create_trunk:port_id")?;
+            row.check_owner(tx, &parent, PARENT_RULE)?;
             if let Some(fault) = refusal_as_parent(&parent) {
                 return Err(fault);
             }
@@ -199,7 +205,7 @@ impl Plain for Trunk {
                     return Err(parent_in_use(member.port_id));
                 }
                 let port = take(&mut free, member.port_id, || trunk_port_in_use(member.port_id))?;
-                row.check_owner(tx, &port, "create_trunk:sub_ports")?;
+                row.check_owner(tx, &port, MEMBER_RULE)?;
                 row.check_member(&port, &parent)?;
             }
         }
@@ -234,7 +240,11 @@ impl Plain for Trunk {
     }
 
     fn violation(constraint: &str, row: &Self) -> Option<Fault> {
-        (constraint == "trunks_port_id_fkey").then(|| no_such_port(row.port_id))
+        match constraint {
+            "trunks_port_id_fkey" => Some(no_such_port(row.port_id)),
+            "trunks_port_id_key" => Some(parent_in_use(row.port_id)),
+            _ => None,
+        }
     }
 }
 
@@ -312,15 +322,22 @@ fn take(free: &mut BTreeMap<Uuid, Candidate>, port: Uuid, twice: impl FnOnce() -
 }
 
 /// Locks ports that the caller sees, and `also` one that need not be seen. What he does not see is not
-/// there.
+/// there, and what he sees on his network but is not his is locked for nobody: `rule` refuses it.
 pub(super) async fn candidates(
     tx: &mut Tx<'_>,
     ids: &[Uuid],
     also: Option<Uuid>,
+    rule: impl Fn(Uuid) -> &'static str,
 ) -> Result<BTreeMap<Uuid, Candidate>, Fault> {
     let these: Predicate<ports::table> = Box::new(ports::id.eq_any(ids.to_vec()).nullable());
     let query = FilterDsl::filter(PortRow::visible_to(tx.context.view), these);
     let seen: Vec<PortRow> = query.load(tx.conn).await?;
+    let caller = &tx.context.caller;
+    if let Some(foreign) =
+        seen.iter().find(|port| !caller.has(Access::Admin) && caller.project() != Some(port.project_id))
+    {
+        return Err(Fault::forbidden(rule(foreign.id)));
+    }
     let seen: Vec<Uuid> = seen.into_iter().map(|port| port.id).chain(also).collect();
     let found = trunk::candidates(tx.conn, seen).await?;
     match ids.iter().find(|id| !found.contains_key(id)) {

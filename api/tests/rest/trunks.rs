@@ -169,6 +169,15 @@ async fn ports_that_serve_something_else_are_not_for_a_trunk() -> anyhow::Result
     let guest = blue.make("port", json!({"network_id": network})).await?;
     assert_eq!(red.post("/v2.0/trunks", &trunk(&guest, vec![])).await?.fault(), (403, "PolicyNotAuthorized"));
 
+    let carried = blue.make("port", json!({"network_id": network})).await?;
+    blue.post("/v2.0/trunks", &trunk(&guest, vec![sub(&carried, 7)])).await?.ok(201)?;
+    assert_eq!(blue.show("port", &guest).await?["trunk_details"]["sub_ports"][0]["segmentation_id"], 7);
+    assert_eq!(
+        red.show("port", &guest).await?["trunk_details"],
+        Value::Null,
+        "the network's owner sees the port alone"
+    );
+
     let made = red.post("/v2.0/trunks", &trunk(&held[0], vec![sub(&held[1], 1)])).await?.ok(201)?["trunk"].clone();
     for (body, fault) in [
         (trunk(&held[0], vec![]), "ParentPortInUse"),

@@ -30,8 +30,8 @@ pub enum InTrunk {
     Parent {
         /// The trunk.
         trunk: Uuid,
-        /// Those that it carries, with their MAC addresses.
-        sub_ports: Vec<(SubPort, Mac)>,
+        /// Those that it carries, with their MAC addresses; `None`: not for whom this is loaded.
+        sub_ports: Option<Vec<(SubPort, Mac)>>,
     },
     /// One that is carried.
     SubPort {
@@ -108,7 +108,7 @@ async fn with_macs(
     let role = |trunk, sub_ports: Option<Vec<SubPort>>| match sub_ports {
         Some(sub_ports) => {
             let with_mac = |port: SubPort| macs.get(&port.port_id).map(|mac| (port, Mac(*mac)));
-            InTrunk::Parent { trunk, sub_ports: sub_ports.into_iter().filter_map(with_mac).collect() }
+            InTrunk::Parent { trunk, sub_ports: Some(sub_ports.into_iter().filter_map(with_mac).collect()) }
         }
         None => InTrunk::SubPort { trunk },
     };

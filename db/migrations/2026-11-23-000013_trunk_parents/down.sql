@@ -1,0 +1,1 @@
+ALTER TABLE trunks DROP CONSTRAINT trunks_port_id_key;
