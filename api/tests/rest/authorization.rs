@@ -121,8 +121,12 @@ async fn matrix() -> anyhow::Result<String> {
         write!(matrix, " {name:>7}")?;
     }
     matrix.push('\n');
+    // Found first: what the operations make has nothing below it.
+    let mut targets = Vec::new();
     for (path, item) in document["paths"].as_object().into_iter().flatten() {
-        let target = target(&admin, &owner, path).await?;
+        targets.push((path, item, target(&admin, &owner, path).await?));
+    }
+    for (path, item, target) in targets {
         for (method, operation) in item.as_object().into_iter().flatten() {
             let method = method.to_uppercase();
             write!(matrix, "{method:<7} {path:<58}")?;
