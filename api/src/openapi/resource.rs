@@ -196,6 +196,11 @@ fn about<R: Resource>(attribute: &Attribute<R>, access: Access, schema: RefOr<Sc
             array.description = Some(about);
             RefOr::T(Schema::Array(array))
         }
+        // Not wrapped: generators lose what may be null inside of another schema.
+        RefOr::T(Schema::OneOf(mut one)) => {
+            one.description = Some(about);
+            RefOr::T(Schema::OneOf(one))
+        }
         other => AllOfBuilder::new().item(other).description(Some(about)).into(),
     }
 }

@@ -1,6 +1,7 @@
 //! What is refused, how, and that it changes nothing.
 
 use crate::server::{Agent, Server, expect, registration};
+use mizar_wire::sync::PROTOCOL;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -75,7 +76,7 @@ async fn versions_that_are_not_spoken_are_426_and_say_which_are() -> anyhow::Res
         let mut said = serde_json::to_value(registration("boot", 1))?;
         said[field] = json!(77);
         let answer = expect(agent.put(&said).await?, StatusCode::UPGRADE_REQUIRED).await?;
-        assert_eq!(answer.headers()["upgrade"], "mizar-agent/1");
+        assert_eq!(answer.headers()["upgrade"], format!("mizar-agent/{PROTOCOL}"));
     }
     Ok(())
 }

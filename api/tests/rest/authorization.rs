@@ -69,7 +69,9 @@ async fn target(admin: &Client, owner: &Client, path: &str) -> anyhow::Result<St
                 let body = admin.get(&target).await?.ok(200)?;
                 let list = body.as_object().and_then(|body| body.values().find_map(Value::as_array));
                 let list = list.with_context(|| format!("{target} is no list"))?;
-                let own = list.iter().find(|object| object["project_id"] == owner.project.as_str());
+                // Of ports one on a host: it has a binding below it.
+                let host = |object: &&Value| object["binding:host_id"].as_str().is_some_and(|host| !host.is_empty());
+                let own = list.iter().filter(|object| object["project_id"] == owner.project.as_str()).max_by_key(host);
                 let object = own.or(list.first()).with_context(|| format!("no object below {target}: add one"))?;
                 let id = object["id"].as_str().or(object["network_id"].as_str()).or(object["host"].as_str());
                 id.with_context(|| format!("no id below {target}"))?.to_owned()
