@@ -403,6 +403,15 @@ table! {
     }
 }
 
+table! {
+    quota_stripes (project_id, resource, stripe) {
+        project_id -> Uuid,
+        resource -> Text,
+        stripe -> Int2,
+        used -> Int8,
+    }
+}
+
 joinable!(projects -> domains (domain_id));
 joinable!(users -> domains (domain_id));
 joinable!(role_assignments -> users (user_id));

@@ -56,7 +56,7 @@ pub enum Authority {
     /// Itself.
     Embedded(Tokens),
     /// A Keystone.
-    Keystone(Keystone),
+    Keystone(Box<Keystone>),
     /// An OIDC issuer.
     Oidc(Oidc),
 }

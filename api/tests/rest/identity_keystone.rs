@@ -84,7 +84,7 @@ async fn serve_with(cloud: &Cloud, url: &str, cache_s: u64, limits: Limits) -> a
     std::fs::write(&file, config.to_string())?;
     let setting: Setting = format!("keystone={}", file.display()).parse().map_err(anyhow::Error::msg)?;
     let Setting::Keystone(config) = setting else { anyhow::bail!("{setting:?}") };
-    let authority = Authority::Keystone(Keystone::new(*config).map_err(anyhow::Error::msg)?);
+    let authority = Authority::Keystone(Box::new(Keystone::new(*config).map_err(anyhow::Error::msg)?));
     let (app, listener) = cloud.app_with(limits, authority)?;
     let server = server::start(app, listener, 2).await?;
     let client = Client { base: format!("http://{}", server.address), ..cloud.stranger() };
