@@ -154,8 +154,8 @@ impl Metrics {
 
     /// What can be done at present.
     pub fn condition(&self, now: State) {
-        for (state, name) in [(State::Normal, "normal"), (State::Frozen, "frozen"), (State::Nobody, "nobody")] {
-            self.condition.get_or_create_owned(&InState { state: name }).set((state == now).into());
+        for state in [State::Normal, State::Frozen, State::Nobody] {
+            self.condition.get_or_create_owned(&InState { state: state.name() }).set((state == now).into());
         }
     }
 

@@ -242,7 +242,7 @@ def uncovered(done):
     def is_ahead(name):
         return any(name == entry or (entry.endswith(" *") and name.startswith(entry[:-1])) for entry in ahead)
     yield from (f"no file runs `{name}`" for name in sorted(served - done) if not is_ahead(name))
-    yield from (f"not-served names `{name}`, which is run" for name in sorted(done) if is_ahead(name))
+    yield from (f"not-served names `{name}`, which is run" for name in sorted(done - {None}) if is_ahead(name))
 
 
 def name_of(words, commands):

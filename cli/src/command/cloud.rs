@@ -3,7 +3,7 @@
 use super::failure::{Exit, Problem};
 use super::resource::{Kind, Opt, Resource};
 use super::{render::printable, tables};
-use crate::client::{Api, Refused};
+use crate::client::{Api, refused_status};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -121,7 +121,7 @@ pub fn find(api: &Api, resource: &Resource, name: &str) -> Result<Value> {
 }
 
 fn is_missing(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == 404)
+    refused_status(error) == Some(404)
 }
 
 fn missing(resource: &Resource, name: &str) -> Problem {
@@ -141,8 +141,8 @@ pub fn project(api: &Api, name: &str) -> Result<String> {
         return Ok(name.to_owned());
     }
     let found = api.get(&format!("/v3/projects?{}", query([("name", name)])));
-    let answer = found.map_err(|error| match error.downcast_ref::<Refused>() {
-        Some(refused) if refused.status == 403 => {
+    let answer = found.map_err(|error| match refused_status(&error) {
+        Some(403) => {
             let problem = Problem::new(Exit::Forbidden, "only administrators may look up projects by name");
             problem.hint("give the project's id").into()
         }

@@ -6,7 +6,7 @@ use super::render::Output;
 use super::resource::{Empty, Kind, Opt, Resource};
 use super::tree::{many, many_if_known, words};
 use super::wait;
-use crate::client::{Api, Refused};
+use crate::client::{Api, refused_status};
 use anyhow::{Context, Result};
 use clap::ArgMatches;
 use serde_json::{Map, Value, json};
@@ -230,7 +230,7 @@ impl Call<'_> {
 }
 
 fn changed_meanwhile(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == 412)
+    refused_status(error) == Some(412)
 }
 
 fn one_or_all(opt: &Opt, mut values: Vec<Value>) -> Value {

@@ -68,7 +68,8 @@ pub fn test(root: &Path, name: Option<&str>) -> Result<ExitCode> {
     let start = Instant::now();
     progress.step("eBPF programs built", || cargo::build_bpf(root))?;
     progress.step("programs built", || cargo::build_services(root))?;
-    let selection = selection(&cargo::packages(root)?, name);
+    let packages = if name.is_some() { cargo::packages(root)? } else { Vec::new() };
+    let selection = selection(&packages, name);
     let programs = progress.step("tests built", || cargo::build_tests(root, &selection))?;
     let (chosen, filter) = choose(&programs, name);
     if chosen.iter().any(|program| uses_clients(program)) {

@@ -1,7 +1,7 @@
 //! A deployment: its API, placement, hosts, roles and ports.
 
 use super::Check;
-use crate::client::{Api, Refused};
+use crate::client::{Api, refused_status};
 use crate::command::render::cell;
 use crate::config::{self, Choice, Surroundings};
 use anyhow::Result;
@@ -33,7 +33,7 @@ pub fn checks(choice: &Choice, around: &Surroundings) -> Result<Vec<Check>> {
     checks.push(Check::ok("sign-in", format!("accepted; the network service is at {network}")));
     checks.push(ready(&api, &network));
     let asked = api.get("/v2.0/mizar/hosts");
-    if asked.as_ref().is_err_and(|error| error.downcast_ref::<Refused>().is_some_and(|refused| refused.status == 403)) {
+    if asked.as_ref().err().and_then(refused_status) == Some(403) {
         checks.push(Check::warn(
             "hosts",
             "these credentials do not show them",

@@ -134,8 +134,8 @@ impl Layout {
 
     /// Whether the machine has no sandbox.
     pub fn none_up() -> bool {
-        let entries = std::fs::read_dir(RUNTIMES).into_iter().flatten().flatten();
-        !entries.into_iter().any(|entry| entry.path().is_dir())
+        let mut entries = std::fs::read_dir(RUNTIMES).into_iter().flatten().flatten();
+        !entries.any(|entry| entry.path().is_dir())
     }
 
     /// Removes what was common to the sandboxes, unless one was started meanwhile.

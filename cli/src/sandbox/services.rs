@@ -295,9 +295,10 @@ pub fn ask_operators(layout: &Layout, settings: &Settings, service: &Service, pa
 pub fn free_ports<const N: usize>(layout: &Layout, wanted: u16) -> Result<[u16; N]> {
     let first = layout.first_port();
     let wanted = (wanted != 0).then_some(wanted);
-    let candidates = wanted.into_iter().chain(first..first.saturating_add(500));
-    let mut free = candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    let ports: Vec<u16> = free.by_ref().take(N).collect();
+    // Each once: a port that was tried is free again at once.
+    let others = (first..first.saturating_add(500)).filter(|port| Some(*port) != wanted);
+    let free = wanted.into_iter().chain(others).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let ports: Vec<u16> = free.take(N).collect();
     ports.try_into().ok().context("no port of the loopback is free")
 }
 
