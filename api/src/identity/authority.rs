@@ -81,7 +81,7 @@ impl Authority {
     pub fn asks_about(&self, token: &str) -> bool {
         match self {
             Self::Embedded(_) | Self::Oidc(_) => false,
-            Self::Keystone(keystone) => keystone.remembered(token).is_none(),
+            Self::Keystone(keystone) => !keystone.remembers(token),
         }
     }
 

@@ -121,11 +121,10 @@ impl Keystone {
         })
     }
 
-    /// Who sends this token, if Keystone was asked lately and nobody asks again at this moment.
-    pub fn remembered(&self, token: &str) -> Option<Claims> {
-        let slot = self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(token).map(Arc::clone)?;
-        let answer = slot.try_lock().ok()?;
-        counting(&answer).cloned()
+    /// Whether Keystone was asked about this token lately, and nobody asks again at this moment.
+    pub fn remembers(&self, token: &str) -> bool {
+        let slot = self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(token).map(Arc::clone);
+        slot.is_some_and(|slot| slot.try_lock().is_ok_and(|answer| counting(&answer).is_some()))
     }
 
     /// Who sends this token.

@@ -169,13 +169,10 @@ impl Plain for FloatingIp {
         for row in &mut *rows {
             row.associate(tx).await?;
         }
-        for row in rows {
+        for row in &mut *rows {
             row.take_address(tx).await?;
-            if let Some(policy) = row.qos_policy_id {
-                qos_use::give(tx, policy).await?;
-            }
         }
-        Ok(())
+        qos_use::give_all(tx, rows.iter().filter_map(|row| row.qos_policy_id)).await
     }
 
     async fn before_update(tx: &mut Tx<'_>, old: &Item<Self>, new: &mut Self) -> Result<(), Fault> {

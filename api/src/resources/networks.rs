@@ -26,6 +26,7 @@ use mizar_domain::network::{CreateNetwork, NetworkExtras, UpdateNetwork};
 use mizar_domain::text::{Name, Text};
 use mizar_domain::vni::Vni;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{RefOr, Schema};
@@ -283,14 +284,16 @@ impl Resource for Network {
 /// The commands with the policies that the networks get.
 async fn with_policies(tx: &mut Tx<'_>, commands: &[CreateNetwork]) -> Result<Vec<CreateNetwork>, Fault> {
     let mut all = commands.to_vec();
-    for command in &mut all {
-        match command.extras.qos_policy {
-            Some(policy) => qos_use::give(tx, policy.uuid()).await?,
-            None => {
-                let policy = qos::default_of(tx.conn, command.project.uuid()).await?;
-                command.extras.qos_policy = policy.map(Into::into);
-            }
-        }
+    qos_use::give_all(tx, all.iter().filter_map(|command| Some(command.extras.qos_policy?.uuid()))).await?;
+    let mut defaults = BTreeMap::new();
+    for command in all.iter_mut().filter(|command| command.extras.qos_policy.is_none()) {
+        let project = command.project.uuid();
+        let policy = match defaults.get(&project) {
+            Some(known) => *known,
+            None => qos::default_of(tx.conn, project).await?,
+        };
+        defaults.insert(project, policy);
+        command.extras.qos_policy = policy.map(Into::into);
     }
     Ok(all)
 }

@@ -77,6 +77,26 @@ pub fn hide_foreign(context: &Context, ports: &mut [Port]) {
     }
 }
 
+/// Gives new ports the policies that commands name.
+pub async fn give_policies(
+    tx: &mut Tx<'_>,
+    made: impl Iterator<Item = (&mut Port, Patch<QosPolicyId>)>,
+) -> Result<(), Fault> {
+    let (mut ports, mut policies) = (Vec::new(), Vec::new());
+    for (port, wish) in made {
+        port.attached.qos_policy = wish.over(None).map(QosPolicyId::uuid);
+        if let Some(policy) = port.attached.qos_policy {
+            ports.push(port.row.id);
+            policies.push(policy);
+        }
+    }
+    if ports.is_empty() {
+        return Ok(());
+    }
+    qos_use::give_all(tx, policies.iter().copied()).await?;
+    Ok(qos::give_ports(tx.conn, ports, policies).await?)
+}
+
 /// Gives a port the policy that a command names.
 pub async fn set_policy(tx: &mut Tx<'_>, port: &mut Port, wish: Patch<QosPolicyId>) -> Result<(), Fault> {
     if wish.is_keep() {

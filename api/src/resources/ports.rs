@@ -346,9 +346,8 @@ impl Resource for Port {
     async fn create(tx: &mut Tx<'_>, commands: &[Self::Create]) -> Result<Vec<Self>, Fault> {
         let ports: Vec<CreatePort> = commands.iter().map(|command| command.port.clone()).collect();
         let mut made = port_commands::create(tx.conn, &mut tx.ledger, tx.context.view, &ports).await?;
-        for (port, command) in made.iter_mut().zip(commands) {
-            port_attached::set_policy(tx, port, command.qos_policy).await?;
-        }
+        port_attached::give_policies(tx, made.iter_mut().zip(commands.iter().map(|command| command.qos_policy)))
+            .await?;
         Ok(made)
     }
 

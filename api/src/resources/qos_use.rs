@@ -13,6 +13,7 @@ use mizar_db::listing;
 use mizar_db::resources::qos;
 use mizar_domain::id::QosPolicyId;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
@@ -32,7 +33,7 @@ async fn is_visible(tx: &mut Tx<'_>, policy: Uuid) -> Result<bool, Fault> {
 
 /// Lets a new object have a policy. It stays, and stays visible to the caller, until the end of the
 /// transaction.
-pub async fn give(tx: &mut Tx<'_>, policy: Uuid) -> Result<(), Fault> {
+async fn give(tx: &mut Tx<'_>, policy: Uuid) -> Result<(), Fault> {
     // What the caller does not see is not locked for him; what he sees is read again then.
     if is_visible(tx, policy).await? {
         qos::keep(tx.conn, policy).await?;
@@ -41,6 +42,14 @@ pub async fn give(tx: &mut Tx<'_>, policy: Uuid) -> Result<(), Fault> {
         }
     }
     Err(Fault::not_found(QosPolicy::NOT_FOUND, format!("QoS policy {policy} could not be found.")))
+}
+
+/// The same of several new objects: each policy once, in the order in which all lock them.
+pub async fn give_all(tx: &mut Tx<'_>, policies: impl IntoIterator<Item = Uuid>) -> Result<(), Fault> {
+    for policy in policies.into_iter().collect::<BTreeSet<_>>() {
+        give(tx, policy).await?;
+    }
+    Ok(())
 }
 
 /// Lets an object have another policy than it has.

@@ -88,13 +88,13 @@ pub(super) struct SubPorts(pub Vec<SubPort>);
 impl Decode for SubPorts {
     fn decode(value: &Value) -> Result<Self, String> {
         let all = Vec::<SubPort>::decode(value)?;
-        for (place, one) in all.iter().enumerate() {
-            if all[..place].iter().any(|other| other.port_id == one.port_id) {
-                return Err(format!("Non unique UUID for subport: '{}'", one.port_id));
+        let (mut ports, mut tags) = (BTreeSet::new(), BTreeSet::new());
+        for SubPort { port_id, segmentation_id, .. } in &all {
+            if !ports.insert(port_id) {
+                return Err(format!("Non unique UUID for subport: '{port_id}'"));
             }
-            if all[..place].iter().any(|other| other.segmentation_id == one.segmentation_id) {
-                let (id, port) = (one.segmentation_id, one.port_id);
-                return Err(format!("Segmentation ID '{id}' for '{port}' is not unique"));
+            if !tags.insert(segmentation_id) {
+                return Err(format!("Segmentation ID '{segmentation_id}' for '{port_id}' is not unique"));
             }
         }
         Ok(Self(all))
@@ -271,10 +271,8 @@ impl Trunk {
 
     /// Whether a port can be a sub port of this trunk.
     pub(super) fn check_member(&self, port: &Candidate, parent: &Candidate) -> Result<(), Fault> {
-        match port.trunk {
-            Some(_) if port.is_parent => return Err(parent_in_use(port.id)),
-            Some(_) => return Err(trunk_port_in_use(port.id)),
-            None => {}
+        if let Some(fault) = refusal_if_taken(port) {
+            return Err(fault);
         }
         if port.mtu > parent.mtu {
             let (id, mtu, trunk, most) = (port.id, port.mtu, parent.id, parent.mtu);
@@ -296,11 +294,13 @@ impl Trunk {
 /// Why a port cannot carry others: it is in a trunk, or it is a router's, or a host has it already,
 /// which would have to begin to tag.
 fn refusal_as_parent(port: &Candidate) -> Option<Fault> {
-    match port.trunk {
-        Some(_) if port.is_parent => Some(parent_in_use(port.id)),
-        Some(_) => Some(trunk_port_in_use(port.id)),
-        None => (port.bound || port.owner.starts_with("network:")).then(|| parent_in_use(port.id)),
-    }
+    let serves = port.bound || port.owner.starts_with("network:");
+    refusal_if_taken(port).or_else(|| serves.then(|| parent_in_use(port.id)))
+}
+
+/// A port is in one trunk, in one role.
+fn refusal_if_taken(port: &Candidate) -> Option<Fault> {
+    port.trunk.map(|_| if port.is_parent { parent_in_use(port.id) } else { trunk_port_in_use(port.id) })
 }
 
 fn parent_in_use(port: Uuid) -> Fault {

@@ -5,6 +5,8 @@
 #[expect(dead_code, reason = "the REST tests use more of it")]
 #[path = "../rest/support.rs"]
 mod support;
+#[path = "../rest/tools.rs"]
+mod tools;
 
 use anyhow::{Context as _, ensure};
 use mizar_api::observe::limits::Limits;
@@ -13,19 +15,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use support::{Client, Cloud};
-use tokio::process::Command;
 
 /// Several times what it takes on two busy cores.
 const PATIENCE: Duration = Duration::from_secs(1_000);
-
-fn program() -> anyhow::Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let bin = std::env::var_os("MIZAR_PYTHON").map_or_else(|| root.join(".dev/venv/bin"), PathBuf::from);
-    let program = bin.join("schemathesis");
-    let hint = "python3 -m venv .dev/venv && .dev/venv/bin/pip install -r tests/requirements.txt";
-    ensure!(program.exists(), "{} is missing: `./dev test` makes it, or: {hint}", program.display());
-    Ok(program)
-}
 
 /// A server that lets one caller ask as often as a fuzzer does, and its administrator.
 async fn unlimited(cloud: &Cloud) -> anyhow::Result<(Server, Client)> {
@@ -57,7 +49,7 @@ impl Drop for Directory {
 /// cases each, and sequences along links. At least `expected` cases.
 async fn fuzz(client: &Client, paths: &str, examples: u32, expected: u64) -> anyhow::Result<()> {
     let (here, directory) = (Path::new(env!("CARGO_MANIFEST_DIR")), Directory::new()?);
-    let run = Command::new(program()?)
+    let run = tools::tool("schemathesis")?
         .arg("--config-file")
         .arg(here.join("tests/schemathesis/schemathesis.toml"))
         .arg("run")
@@ -68,7 +60,6 @@ async fn fuzz(client: &Client, paths: &str, examples: u32, expected: u64) -> any
         .args(["--generation-deterministic", "--continue-on-failure", "--no-color", "--warnings", "off"])
         .current_dir(&directory.0)
         .env("HOME", &directory.0)
-        .kill_on_drop(true)
         .output();
     let output = tokio::time::timeout(PATIENCE, run).await.context("schemathesis did not end")??;
     let said = String::from_utf8_lossy(&output.stdout);

@@ -113,6 +113,9 @@ pub async fn narrow(
     groups: &[Uuid],
     goes: impl Fn(&policy::Rule) -> bool,
 ) -> Result<(), Failure> {
+    if groups.is_empty() {
+        return Ok(());
+    }
     let mut writes = Vec::new();
     for old in read(conn, groups).await? {
         let mut new = old.clone();

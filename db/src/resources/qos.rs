@@ -43,16 +43,16 @@ statement! {
 }
 
 statement! {
-    GivePort { port: Uuid as SqlUuid, policy: Uuid as SqlUuid } -> SqlUuid
+    GivePorts { ports: Vec<Uuid> as Array<SqlUuid>, policies: Vec<Uuid> as Array<SqlUuid> } -> SqlUuid
     {
-        "INSERT INTO port_qos_policies (port_id, qos_policy_id) VALUES (" port ", " policy
-        ") ON CONFLICT (port_id) DO UPDATE SET qos_policy_id = excluded.qos_policy_id RETURNING port_id"
+        "INSERT INTO port_qos_policies (port_id, qos_policy_id) SELECT * FROM unnest(" ports "::uuid[], " policies
+        "::uuid[]) ON CONFLICT (port_id) DO UPDATE SET qos_policy_id = excluded.qos_policy_id"
     }
 }
 
 statement! {
     TakeFromPort { port: Uuid as SqlUuid } -> SqlUuid
-    { "DELETE FROM port_qos_policies WHERE port_id = " port " RETURNING port_id" }
+    { "DELETE FROM port_qos_policies WHERE (port_id = " port ")" }
 }
 
 /// The rules of policies, the oldest first.
@@ -69,7 +69,7 @@ pub async fn rules(conn: &mut AsyncPgConnection, policies: Vec<Uuid>) -> QueryRe
 
 /// Keeps a policy as it is to others until the end of the transaction.
 pub async fn keep(conn: &mut AsyncPgConnection, policy: Uuid) -> QueryResult<()> {
-    Keep { policy }.get_result::<Uuid>(conn).await.optional().map(|_| ())
+    Keep { policy }.execute(conn).await.map(drop)
 }
 
 /// The policy that new networks of a project have. It stays until the end of the transaction.
@@ -85,7 +85,12 @@ pub async fn user_of(conn: &mut AsyncPgConnection, policy: Uuid) -> QueryResult<
 /// Gives a port a policy, another one, or takes it away.
 pub async fn set_of_port(conn: &mut AsyncPgConnection, port: Uuid, policy: Option<Uuid>) -> QueryResult<()> {
     match policy {
-        Some(policy) => GivePort { port, policy }.get_result::<Uuid>(conn).await.map(|_| ()),
-        None => TakeFromPort { port }.get_result::<Uuid>(conn).await.optional().map(|_| ()),
+        Some(policy) => give_ports(conn, vec![port], vec![policy]).await,
+        None => TakeFromPort { port }.execute(conn).await.map(drop),
     }
+}
+
+/// Gives each port its policy.
+pub async fn give_ports(conn: &mut AsyncPgConnection, ports: Vec<Uuid>, policies: Vec<Uuid>) -> QueryResult<()> {
+    GivePorts { ports, policies }.execute(conn).await.map(drop)
 }

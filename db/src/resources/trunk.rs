@@ -67,13 +67,13 @@ statement! {
 statement! {
     Join { trunk: Uuid as SqlUuid, ports: Vec<Uuid> as Array<SqlUuid> } -> SqlUuid
     {
-        "INSERT INTO trunk_ports (trunk_id, port_id) SELECT " trunk ", * FROM unnest(" ports ") RETURNING port_id"
+        "INSERT INTO trunk_ports (trunk_id, port_id) SELECT " trunk ", * FROM unnest(" ports ")"
     }
 }
 
 statement! {
     Leave { trunk: Uuid as SqlUuid, ports: Vec<Uuid> as Array<SqlUuid> } -> SqlUuid
-    { "DELETE FROM trunk_ports WHERE trunk_id = " trunk " AND port_id = ANY(" ports ") RETURNING port_id" }
+    { "DELETE FROM trunk_ports WHERE trunk_id = " trunk " AND port_id = ANY(" ports ")" }
 }
 
 statement! {
@@ -81,7 +81,7 @@ statement! {
     SetDevice { device: String as Text, owner: &'static str as Text, ports: Vec<Uuid> as Array<SqlUuid> } -> SqlUuid
     {
         "UPDATE ports SET device_id = " device ", device_owner = " owner
-        ", revision_number = revision_number + 1, updated_at = now() WHERE id = ANY(" ports ") RETURNING id"
+        ", revision_number = revision_number + 1, updated_at = now() WHERE id = ANY(" ports ")"
     }
 }
 
@@ -89,7 +89,7 @@ statement! {
 /// end of the transaction.
 pub async fn candidates(conn: &mut AsyncPgConnection, ports: Vec<Uuid>) -> QueryResult<BTreeMap<Uuid, Candidate>> {
     type Columns = (Uuid, Uuid, Uuid, i32, String, String, bool, Option<Uuid>, bool);
-    let _locked: Vec<Uuid> = LockPorts { ports: ports.clone() }.load(conn).await?;
+    LockPorts { ports: ports.clone() }.execute(conn).await?;
     let rows: Vec<Columns> = Candidates { ports }.load(conn).await?;
     let candidate = |(id, project, network, mtu, device, owner, bound, trunk, is_parent): Columns| {
         (id, Candidate { id, project, network, mtu, device, owner, bound, trunk, is_parent })
@@ -99,7 +99,7 @@ pub async fn candidates(conn: &mut AsyncPgConnection, ports: Vec<Uuid>) -> Query
 
 /// The trunk has a port of its own.
 pub async fn take_parent(conn: &mut AsyncPgConnection, trunk: Uuid, port: Uuid) -> QueryResult<()> {
-    let _joined: Vec<Uuid> = Join { trunk, ports: vec![port] }.load(conn).await?;
+    Join { trunk, ports: vec![port] }.execute(conn).await?;
     Ok(())
 }
 
@@ -108,8 +108,8 @@ pub async fn join(conn: &mut AsyncPgConnection, trunk: Uuid, ports: Vec<Uuid>) -
     if ports.is_empty() {
         return Ok(());
     }
-    let _joined: Vec<Uuid> = Join { trunk, ports: ports.clone() }.load(conn).await?;
-    let _said: Vec<Uuid> = SetDevice { device: trunk.to_string(), owner: SUBPORT, ports }.load(conn).await?;
+    Join { trunk, ports: ports.clone() }.execute(conn).await?;
+    SetDevice { device: trunk.to_string(), owner: SUBPORT, ports }.execute(conn).await?;
     Ok(())
 }
 
@@ -118,8 +118,8 @@ pub async fn leave(conn: &mut AsyncPgConnection, trunk: Uuid, ports: Vec<Uuid>) 
     if ports.is_empty() {
         return Ok(());
     }
-    let _locked: Vec<Uuid> = LockPorts { ports: ports.clone() }.load(conn).await?;
-    let _left: Vec<Uuid> = Leave { trunk, ports: ports.clone() }.load(conn).await?;
-    let _said: Vec<Uuid> = SetDevice { device: String::new(), owner: "", ports }.load(conn).await?;
+    LockPorts { ports: ports.clone() }.execute(conn).await?;
+    Leave { trunk, ports: ports.clone() }.execute(conn).await?;
+    SetDevice { device: String::new(), owner: "", ports }.execute(conn).await?;
     Ok(())
 }
