@@ -224,8 +224,7 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         walk.peer_key = walk.inner.tuple.sent(peer.vni);
         if let Some(theirs) = tables::find(&walk.peer_key, &walk.now) {
             walk.peer_flow = *theirs;
-            let us =
-                Peer { host: cfg.host, vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
+            let us = Peer { host: cfg.host, vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
             if theirs.ep_id == peer.ep
                 && flow::acknowledged(&mut walk.peer_flow, admission.cookie, &us, reply_only, &walk.now)
             {

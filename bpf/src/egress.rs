@@ -504,8 +504,7 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     };
     walk.peer_key = walk.inner.tuple.received(peer_vni);
     walk.peer_flow = tables::find(&walk.peer_key, &walk.now).map_or(Flow::default(), |f| *f);
-    let us =
-        Peer { host: cfg.host, vni: ep.vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
+    let us = Peer { host: cfg.host, vni: ep.vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
     let reply_only = walk.signed.body.flags() & flag::REPLY_ONLY != 0;
     if !reply_only {
         flow::admitted(&mut walk.peer_flow, &admission, &us, &walk.now);

@@ -6,7 +6,7 @@
 
 use mizar_abi::{
     mapped,
-    maps::{Ep, Flow, FlowKey, State, UNFILTERED, VniAddress, flow_flag},
+    maps::{ANYBODY, Ep, Flow, FlowKey, State, UNFILTERED, VniAddress, flow_flag},
 };
 use mizar_packet::{
     flow,
@@ -155,7 +155,7 @@ pub fn opening(walk: &Walk, ep: &Ep, identity: u32) -> u32 {
     }
     let question = Question {
         policy: mizar_abi::maps::egress(ep.set),
-        identity,
+        identity: if identity == UNKNOWN { ANYBODY } else { identity },
         remote: mapped(inner.dst),
         proto: inner.proto,
         port: inner.judged_port(),
@@ -170,5 +170,6 @@ pub fn opening(walk: &Walk, ep: &Ep, identity: u32) -> u32 {
     if may_reply(inner) { 0 } else { NO }
 }
 
-/// No identity at all: [`opening`] then says whether it is needed. No set has this number.
+/// No identity at all: [`opening`] then says whether it is needed. No set has this number, but a class
+/// of addresses may: nothing is looked up under it.
 pub const UNKNOWN: u32 = UNFILTERED;

@@ -102,7 +102,7 @@ pub(crate) fn port(port: &model::BoundPort) -> Compiled {
     } = port;
     let (number, generation, vni) = (*number, *generation, *vni);
     let set = set.as_ref().map(crate::policy::set_body);
-    let groups = set.as_ref().map(|set| set.groups.clone()).unwrap_or_default();
+    let groups: &[u32] = set.as_ref().map_or(&[], |set| &set.groups);
     let mut out = Compiled::default();
     if let Some(host) = *host {
         let body = body::Port {
@@ -127,7 +127,7 @@ pub(crate) fn port(port: &model::BoundPort) -> Compiled {
         };
         out.put(Scope::Host(host), 0, id_key(*id), Body::Port(body));
         out.include(Scope::Host(host), Scope::Network(vni));
-        for group in &groups {
+        for group in groups {
             out.include(Scope::Host(host), Scope::Member(*group));
         }
         for &model::FixedIp { subnet, address } in fixed_ips {
@@ -135,7 +135,7 @@ pub(crate) fn port(port: &model::BoundPort) -> Compiled {
             let body = body::Bounce { vni, address, subnet, host, port: number, generation, set: set.clone() };
             out.put(Scope::Subnet(subnet), slot, address_key(*id, address), Body::Bounce(body));
             out.include(Scope::Host(host), Scope::Senders(subnet));
-            for group in &groups {
+            for group in groups {
                 out.include_at(Scope::Subnet(subnet), slot, Scope::Group(*group));
             }
         }
