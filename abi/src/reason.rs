@@ -2,16 +2,18 @@
 //! in metrics, in the API and in the operator's manual, so they are never reused.
 
 macro_rules! numbered {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $number:literal $text:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $about:literal])* $variant:ident = $number:literal $text:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(u32)]
-        pub enum $name { $($(#[$vdoc])* $variant = $number,)* }
+        pub enum $name { $($(#[doc = $about])* $variant = $number,)* }
         impl $name {
             /// Every one of them, in the order of their numbers.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
             /// The name that users see.
             pub const fn name(self) -> &'static str { match self { $(Self::$variant => $text,)* } }
+            /// What it means: its documentation.
+            pub const fn about(self) -> &'static str { match self { $(Self::$variant => concat!($($about),*).trim_ascii(),)* } }
             /// The one with this number.
             pub const fn from_number(number: u32) -> Option<Self> { match number { $($number => Some(Self::$variant),)* _ => None } }
         }
@@ -84,6 +86,8 @@ numbered! {
         /// A frame for the agent that it was not told of: the port raises events faster than its
         /// token bucket, or the ring is full.
         EventLost = 31 "event_lost",
+        /// The port's ingress policy does not let the packet in: a bouncer of its address, or its host, refused it.
+        Refused = 32 "refused",
     }
 }
 

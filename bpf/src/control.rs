@@ -24,7 +24,7 @@ use crate::{
     tables::{self, Maps},
     transit,
     uplink::{ANSWER_IN_PLACE, BACK, DELIVER, DENIED, IN_PLACE, NOT_HERE, REFUSED, REQUEST, TURN},
-    walk::{Step, Walk, count, drop},
+    walk::{Step, Walk, count, drop, tally},
 };
 
 /// Milliseconds between events about one flow that is never answered.
@@ -214,6 +214,8 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
             // The other side opened it, and may not any more.
             tables::deny(&walk.key, &walk.flow, &walk.now);
         }
+        let bytes = skb.len().saturating_sub(walk.outer);
+        tally(bytes, ep_id, vni, Drop::Refused as u32, Some(&walk.inner.tuple));
         walk.signed.body.set_kind(Kind::Denied);
         walk.signed.body.set_reason(code::POLICY);
         return BACK;

@@ -23,7 +23,7 @@ use crate::{
     skb::Skb,
     tables::{self, Maps},
     transit,
-    walk::{Step, Walk, begin, count, drop, drop_number, finish, go, icmp},
+    walk::{Step, Walk, begin, count, drop, drop_number, finish, go, icmp, tally},
 };
 
 /// An ARP message.
@@ -52,7 +52,7 @@ const SIGNED: Step = go(11);
 /// The program.
 #[inline(always)]
 pub fn run(skb: Skb) -> i32 {
-    let Some((walk, cfg)) = begin() else { return crate::walk::tally(skb, 0, Drop::NoPort as u32) };
+    let Some((walk, cfg)) = begin() else { return tally(skb.len(), 0, 0, Drop::NoPort as u32, None) };
     let mut step = fast(skb, walk, cfg);
     if step >= ARP {
         step = slow(skb, walk, cfg, step);
@@ -422,6 +422,7 @@ fn inline(walk: &mut Walk, cfg: &Cfg) -> Step {
         }
         Action::Deny(why) => {
             walk.signed.body.set_reason(why);
+            transit::refused(walk, walk.inner.total_len as u32 + ETH_LEN as u32);
             return REFUSED;
         }
     }
@@ -512,6 +513,7 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         if walk.peer_flow.flags & flow_flag::R_INIT != 0 {
             tables::deny(&walk.peer_key, &walk.peer_flow, &walk.now);
         }
+        tally(skb.len(), peer_id, peer_vni, Drop::Refused as u32, Some(&walk.inner.tuple));
         walk.signed.body.set_reason(code::POLICY);
         return REFUSED;
     }

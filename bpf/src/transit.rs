@@ -7,6 +7,8 @@ use mizar_abi::{
     reason::{Counter, Drop},
 };
 use mizar_packet::{
+    geneve::SIGNED_OUTER_LEN,
+    ipv4::Tuple,
     option::Body,
     transit::{Action, Request, Tables, admits, generation, shard_on},
 };
@@ -16,7 +18,7 @@ use crate::{
     maps::MOVED,
     tables::{self, Maps},
     uplink::{ANSWER_IN_PLACE, BACK, IN_PLACE, PARSE},
-    walk::{Step, Walk, count, drop, drop_number},
+    walk::{Step, Walk, count, drop, drop_number, tally},
 };
 
 /// REQ: to the endpoint's host, to a bouncer, to the other replica, or back.
@@ -79,8 +81,22 @@ pub fn apply(walk: &mut Walk) {
         Action::Deny(why) => {
             body.set_kind(Kind::Denied);
             body.set_reason(why);
+            refused(walk, (walk.seen.total_len as u32).saturating_sub(SIGNED_OUTER_LEN as u32));
         }
     }
+}
+
+/// Counts what the decision refused for the policy of an endpoint, for that endpoint: its sender's host
+/// counts it too, for the sender.
+#[inline(always)]
+pub fn refused(walk: &mut Walk, bytes: u32) {
+    if walk.decision.ep_id == 0 {
+        return;
+    }
+    let (sport, dport) = (walk.signed.body.sport(), walk.signed.body.dport());
+    let inner = &mut walk.inner;
+    inner.tuple = Tuple { src: inner.src, dst: inner.dst, sport, dport, proto: inner.proto };
+    tally(bytes, walk.decision.ep_id, walk.decision.vni, Drop::Refused as u32, Some(&walk.inner.tuple));
 }
 
 /// Writes an admission into the option: to whom, and the verdict.

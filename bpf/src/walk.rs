@@ -1,6 +1,8 @@
 //! What is known of the packet under way. Kept in per-CPU memory, handed down to every step.
 
+use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use mizar_abi::{
+    mapped,
     maps::{Cfg, DropCount, DropKey, Flow, FlowKey},
     reason::{Counter, Drop},
 };
@@ -8,7 +10,7 @@ use mizar_packet::{
     flow::Now,
     geneve::{Seen, Signed},
     icmp::QUOTE_MAX,
-    ipv4::Inner,
+    ipv4::{Inner, Tuple},
     option::Midstate,
     transit::Decision,
 };
@@ -58,7 +60,7 @@ pub fn finish(skb: Skb, walk: &mut Walk, step: Step) -> i32 {
     if step < DROP {
         return step;
     }
-    tally(skb, walk.ep_id, step as u32 & 0xff);
+    tally(skb.len(), walk.ep_id, walk.vni(), step as u32 & 0xff, walk.read());
     if step & ICMP != 0 { crate::reply::icmp(skb, walk, step as u32 >> 8 & 0xff) } else { SHOT }
 }
 
@@ -108,6 +110,20 @@ pub struct Walk {
     pub why: u32,
 }
 
+impl Walk {
+    /// The endpoint's packet, if its headers have been read: `inner` may be that of an earlier one.
+    #[inline(always)]
+    fn read(&self) -> Option<&Tuple> {
+        if self.inner.total_len != 0 { Some(&self.inner.tuple) } else { None }
+    }
+
+    /// The network of its endpoint, once a flow was looked for.
+    #[inline(always)]
+    fn vni(&self) -> u32 {
+        self.key.vni_proto >> 8
+    }
+}
+
 /// This CPU's working memory and this host's configuration; `None` before the agent wrote it.
 #[inline(always)]
 pub fn begin() -> Option<(&'static mut Walk, &'static Cfg)> {
@@ -116,6 +132,8 @@ pub fn begin() -> Option<(&'static mut Walk, &'static Cfg)> {
     // SAFETY: a per-CPU value, zeros at first, which is a valid `Walk`; nothing else on this CPU runs until the program ends (see SCRATCH).
     let walk = unsafe { &mut *walk };
     walk.ep_id = 0;
+    walk.inner.total_len = 0;
+    walk.key.vni_proto = 0;
     Some((walk, cfg))
 }
 
@@ -128,20 +146,27 @@ pub fn count(counter: Counter) {
     }
 }
 
-/// Counts a packet under the reason for which it is not passed on.
+/// Counts a packet of so many bytes under the reason for which it is not passed on, and remembers it.
 #[inline(never)]
-pub fn tally(skb: Skb, ep_id: u32, reason: u32) -> i32 {
+pub fn tally(bytes: u32, ep_id: u32, vni: u32, reason: u32, seen: Option<&Tuple>) -> i32 {
     let key = DropKey { ep_id, reason };
-    let bytes = skb.len() as u64;
-    if let Some(value) = DROPS.get_ptr_mut(&key) {
-        // SAFETY: per CPU.
-        unsafe {
-            (*value).packets += 1;
-            (*value).bytes += bytes;
-        }
-    } else {
+    let Some(count) = DROPS.get_ptr_mut(&key).or_else(|| {
         // A full table loses the count, never the packet's verdict.
-        let _ = DROPS.insert(&key, &DropCount { packets: 1, bytes }, 0);
+        let _ = DROPS.insert(&key, &DropCount::default(), 0);
+        DROPS.get_ptr_mut(&key)
+    }) else {
+        return SHOT;
+    };
+    // SAFETY: per CPU.
+    let count = unsafe { &mut *count };
+    count.packets += 1;
+    count.bytes += bytes as u64;
+    // SAFETY: a plain helper call.
+    count.last_ns = unsafe { bpf_ktime_get_coarse_ns() };
+    if let Some(seen) = seen {
+        count.vni_proto = vni << 8 | seen.proto as u32;
+        (count.sport, count.dport) = (seen.sport, seen.dport);
+        (count.src, count.dst) = (mapped(seen.src), mapped(seen.dst));
     }
     SHOT
 }

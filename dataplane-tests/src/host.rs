@@ -214,6 +214,18 @@ impl Host {
             .collect()
     }
 
+    /// The last packet that was dropped for a reason, of those that each processor saw.
+    pub fn last_drop(&self, ep_id: u32, reason: Drop) -> Result<Option<DropCount>> {
+        let map: PerCpuHashMap<_, Plain<DropKey>, Plain<DropCount>> =
+            self.ebpf.map("DROPS").context("DROPS")?.try_into()?;
+        let counts = match map.get(&Plain(DropKey { ep_id, reason: reason as u32 }), 0) {
+            Ok(counts) => counts,
+            Err(aya::maps::MapError::KeyNotFound) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(counts.iter().map(|count| count.0).filter(|count| count.packets > 0).max_by_key(|count| count.last_ns))
+    }
+
     /// Sets all counts to 0.
     pub fn forget_counts(&mut self) -> Result<()> {
         let keys: Vec<Plain<DropKey>> = {

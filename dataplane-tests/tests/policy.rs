@@ -71,6 +71,7 @@ fn members_of_the_default_group_reach_each_other_and_nobody_else_does() {
             ("h3 denied_out", 1),
             ("h1 denied_in", 1),
             ("h1 p13 dropped policy", 1),
+            ("h3 p12 dropped refused", 1),
         ]);
     }
     let events = w.host(1).events().unwrap();
@@ -120,6 +121,7 @@ fn a_refused_datagram_goes_to_the_endpoints_host_and_no_further() {
         ("h2 denied_out", 1),
         ("h1 denied_in", 1),
         ("h1 p11 dropped policy", 1),
+        ("h2 p12 dropped refused", 1),
     ]);
     assert!(w.host(2).flow(b.flow(17, 6, a.address, 5)).is_none(), "nothing is remembered of it");
 }

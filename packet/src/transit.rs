@@ -55,7 +55,7 @@ pub struct Decision {
     pub number: u32,
     /// Outer VNI from here on.
     pub vni: u32,
-    /// The endpoint (Admit).
+    /// The endpoint (Admit, and Deny for its policy).
     pub ep_id: u32,
     /// The endpoint's set (Admit, Identify).
     pub set: u32,
@@ -169,7 +169,7 @@ pub fn decide<T: Tables + ?Sized>(tables: &T, me: u32, request: &Request) -> Res
         }
         let allowed = admits(tables, set, request);
         if !allowed && request.flags & flag::OPENS != 0 {
-            return Ok(Decision { action: Action::Deny(code::POLICY), ..deny });
+            return Ok(Decision { action: Action::Deny(code::POLICY), vni, ep_id: bounce.ep_id, ..deny });
         }
         let host = tables.address(bounce.host).ok_or(Drop::NoHost)?;
         return Ok(Decision {

@@ -198,18 +198,18 @@ impl Runtime {
         all.map_err(|source| PlaneError::Map { map: name::COUNTERS, source })
     }
 
-    /// Packets dropped, by port and reason.
-    pub fn drops(&self) -> BTreeMap<(u32, u32), u64> {
+    /// Packets dropped, by port and reason, as each processor counted them.
+    pub fn drop_counts(&self) -> BTreeMap<maps::DropKey, Vec<maps::DropCount>> {
         let entries = self.drops.iter().filter_map(Result::ok);
-        entries.map(|(Raw(key), values)| ((key.ep_id, key.reason), values.iter().map(|v| v.0.packets).sum())).collect()
+        entries.map(|(Raw(key), values)| (key, values.iter().map(|value| value.0).collect())).collect()
     }
 
     /// Packets dropped, by the reason's name, all ports together.
     pub fn drops_by_reason(&self) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
-        for ((_, reason), packets) in self.drops() {
+        for (maps::DropKey { reason, .. }, counts) in self.drop_counts() {
             let name = Drop::from_number(reason).map_or_else(|| format!("reason_{reason}"), |r| r.name().to_owned());
-            *sums.entry(name).or_insert(0) += packets;
+            *sums.entry(name).or_insert(0) += counts.iter().map(|count| count.packets).sum::<u64>();
         }
         sums
     }
