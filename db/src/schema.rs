@@ -194,7 +194,7 @@ table! {
         vif_type -> Text,
         vif_details -> Jsonb,
         profile -> Jsonb,
-        group_set -> Int4,
+        group_set -> Nullable<Int4>,
         extras -> Jsonb,
         tags -> Array<Text>,
         revision_number -> Int8,
@@ -298,6 +298,7 @@ table! {
         number -> Int4,
         groups -> Array<Int4>,
         created_at -> Timestamptz,
+        unused_since -> Nullable<Timestamptz>,
     }
 }
 

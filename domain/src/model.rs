@@ -167,6 +167,11 @@ pub struct GroupSet {
     pub groups: Vec<u32>,
 }
 
+impl GroupSet {
+    /// Of a port whose groups are not known: nothing may pass. Its number is never drawn.
+    pub const UNKNOWN: Self = Self { number: i32::MAX as u32, groups: Vec::new() };
+}
+
 /// A security group with its rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecurityGroup {

@@ -49,6 +49,8 @@ pub struct Settings {
     pub moved: Duration,
     /// How long an include is unused before it goes.
     pub unused: Duration,
+    /// How long no port has had a combination of security groups before its number is forgotten.
+    pub sets: Duration,
     /// How long a tombstone is kept.
     pub tombstones: Duration,
     /// How often tombstones are collected.
@@ -71,6 +73,8 @@ impl Default for Settings {
             key_rotation: Duration::from_secs(24 * 3600),
             moved: Duration::from_secs(5 * 60),
             unused: Duration::from_secs(3600),
+            // Longer than any flow stands still (RFC 5382: 2 h 4 min): a flow knows its other side by that number.
+            sets: Duration::from_secs(3 * 3600),
             tombstones: Duration::from_secs(24 * 3600),
             collection: Duration::from_secs(3600),
             audit: Duration::from_secs(600),

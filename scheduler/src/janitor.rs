@@ -69,7 +69,7 @@ impl Janitor {
             let started = Instant::now();
             self.clear_includes(started).await?;
             self.clear_rules(started).await?;
-            while forget_sets(&self.pool, self.fence, self.settings.unused).await? > 0 {}
+            while forget_sets(&self.pool, self.fence, self.settings.sets).await? > 0 {}
             self.includes.done(started);
         }
         if self.tombstones.is_due() {

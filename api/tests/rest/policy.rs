@@ -75,7 +75,7 @@ async fn assert_sets_are_right(cloud: &Cloud) -> anyhow::Result<()> {
               JOIN security_groups g ON g.id = m.security_group_id WHERE m.port_id = p.id) w \
              LEFT JOIN group_sets s ON s.number = p.group_set \
              WHERE CASE WHEN p.port_security_enabled AND NOT starts_with(p.device_owner, 'network:') \
-             THEN s.groups IS DISTINCT FROM w.groups ELSE p.group_set <> 0 END",
+             THEN s.groups IS DISTINCT FROM w.groups ELSE p.group_set IS NOT NULL END",
         )
         .await?;
     anyhow::ensure!(wrong.is_empty(), "{wrong:?}");
@@ -143,7 +143,7 @@ async fn a_rule_becomes_a_row_at_the_bouncers_of_the_group_and_at_nobody_else() 
     };
     for host in [bouncer, host] {
         let planner = plan(&mut conn, host).await?;
-        assert_eq!((http(&planner), generation(&planner)), (false, Some(1)), "asked about again");
+        assert_eq!((http(&planner), generation(&planner)), (false, Some(2)), "asked about again");
     }
     Ok(())
 }
@@ -220,7 +220,8 @@ async fn ports_with_the_same_groups_share_a_number_that_peers_are_told() -> anyh
         admin.make("port", attributes).await
     };
     let set = async |port: &Value| -> anyhow::Result<u32> {
-        let found = numbers(&cloud, &format!("SELECT group_set FROM ports WHERE id = '{}'", id(port))).await?;
+        let found =
+            numbers(&cloud, &format!("SELECT coalesce(group_set, 0) FROM ports WHERE id = '{}'", id(port))).await?;
         Ok(found[0])
     };
     let a = make(json!({"security_groups": [one["id"], two["id"]]})).await?;
@@ -255,6 +256,41 @@ async fn ports_with_the_same_groups_share_a_number_that_peers_are_told() -> anyh
     assert!(!entries(&cloud, Kind::GroupSet).await?.contains_key(&Scope::Peers(n1).to_i64()));
     assert_sets_are_right(&cloud).await?;
     cloud.assert_entries_are_right().await
+}
+
+#[tokio::test]
+async fn a_port_whose_combination_is_not_known_lets_nothing_pass() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let admin = cloud.admin().await?;
+    let (network, _) = admin.network("10.0.0.0/24").await?;
+    let host = cloud.host("h1", 1500, 1).await?;
+    let wish = json!({"network_id": network["id"], "binding:host_id": "h1"});
+    let port = admin.make("port", wish).await?;
+    let other = group(&admin, json!({"name": "other"})).await?;
+    cloud.sql("INSERT INTO group_sets (groups) SELECT ARRAY[number] FROM security_groups WHERE name = 'other'").await?;
+    let mut conn = cloud.db.connect().await?;
+    let told = async || -> anyhow::Result<Value> {
+        let all = entries(&cloud, Kind::Port).await?;
+        Ok(all.into_values().flatten().next().map(|body| body["set"].clone()).unwrap_or_default())
+    };
+    let right = told().await?;
+    let others = "(SELECT s.number FROM group_sets s JOIN security_groups g ON s.groups = ARRAY[g.number] \
+                  WHERE g.name = 'other')";
+    for wrong in ["NULL", others] {
+        cloud.sql(&format!("UPDATE ports SET group_set = {wrong}")).await?;
+        let findings = mizar_db::audit::audit(&mut conn).await?;
+        mizar_db::audit::repair(&mut conn, &findings).await?;
+        assert_eq!(told().await?, json!({"number": i32::MAX, "groups": []}), "{wrong}");
+        let set = i32::MAX.cast_unsigned();
+        let planner = plan(&mut conn, host).await?;
+        assert!(!allows(&planner, egress(set), 0, PolicyKey::ANY_BITS, 0, 0));
+        // The next change of the port computes it.
+        admin.update("port", &port, json!({"name": wrong})).await?.ok(200)?;
+        assert_eq!(told().await?, right);
+        cloud.assert_entries_are_right().await?;
+    }
+    admin.delete(&at(&other)).await?.ok(204)?;
+    Ok(())
 }
 
 /// A tenant who does one thing after another, whatever comes of it.

@@ -244,7 +244,8 @@ pub(super) async fn compile_all(
     }
     let rows: Vec<PortRow> =
         ports::table.filter(ports::id.eq_any(port_ids)).select(PortRow::as_select()).load(conn).await?;
-    let ports = port::complete(conn, rows).await?;
+    let mut ports = port::complete(conn, rows).await?;
+    doubt_sets(conn, &mut ports).await?;
     let addressed = ports.iter().flat_map(|port| port.fixed_ips.iter().map(|ip| ip.subnet_id));
     let of_ports: BTreeSet<Uuid> = addressed.chain(subnet_ids).collect();
     let rows: Vec<SubnetRow> =
@@ -270,6 +271,19 @@ pub(super) async fn compile_all(
         all.insert(Owner::Port(port.row.id), compile(Object::Port(&port.model(network.vni, &spaces)?)));
     }
     Ok(all)
+}
+
+/// A number that stands for other groups than the port has is none: rather nothing passes than what
+/// other rules allow.
+async fn doubt_sets(conn: &mut AsyncPgConnection, ports: &mut [port::Port]) -> QueryResult<()> {
+    let named: BTreeSet<i32> = ports.iter().filter_map(|port| port.row.group_set).collect();
+    let rows =
+        group_sets::table.filter(group_sets::number.eq_any(named)).select((group_sets::number, group_sets::groups));
+    let known: HashMap<i32, Vec<i32>> = rows.load::<(i32, Vec<i32>)>(conn).await?.into_iter().collect();
+    for port in ports {
+        port.row.group_set = port.row.group_set.filter(|number| known.get(number) == Some(&port.group_numbers));
+    }
+    Ok(())
 }
 
 async fn compile_policy(

@@ -41,7 +41,7 @@ statement! {
            JOIN security_groups g ON f.number IS NULL OR g.number = f.number), \
          members AS (SELECT p.id, p.host, g.number FROM groups g \
            JOIN port_security_groups m ON m.security_group_id = g.id \
-           JOIN ports p ON p.id = m.port_id WHERE p.host IS NOT NULL AND p.group_set <> 0), \
+           JOIN ports p ON p.id = m.port_id WHERE p.host IS NOT NULL AND p.group_set IS NOT NULL), \
          named AS (SELECT CASE r.direction WHEN 'ingress' THEN 7 ELSE 8 END::bigint << 32 | g.number AS scope, r.* \
            FROM groups g JOIN security_group_rules r ON r.security_group_id = g.id), \
          needed AS (SELECT 5::bigint << 32 | s.number AS scope, a.slot, 7::bigint << 32 | m.number AS target \
@@ -94,12 +94,21 @@ pub async fn remove(pool: &DbPool, fence: i64, group: i32, includes: Vec<UnusedR
 }
 
 statement! {
-    /// Whoever gives a set to a port at this moment holds its row; it is used, then.
-    LockUnusedSets { older: i64 as BigInt, most: i64 as BigInt } -> Integer
+    /// Takes note of which sets ports have.
+    LookAtSets {} -> Integer
     {
-        "SELECT s.number FROM group_sets s WHERE s.created_at < now() - " older
-        " * interval '1 microsecond' AND NOT EXISTS (SELECT FROM ports p WHERE p.group_set = s.number \
-         AND p.group_set <> 0) ORDER BY s.number LIMIT " most " FOR UPDATE SKIP LOCKED"
+        "UPDATE group_sets s SET unused_since = CASE WHEN u.used THEN NULL ELSE now() END FROM \
+         (SELECT number, EXISTS (SELECT FROM ports p WHERE p.group_set = s.number) AS used FROM group_sets s) u \
+         WHERE u.number = s.number AND u.used = (s.unused_since IS NOT NULL) RETURNING s.number"
+    }
+}
+
+statement! {
+    /// Whoever gives a set to a port at this moment holds its row; it is used, then.
+    LockUnusedSets { longer: i64 as BigInt, most: i64 as BigInt } -> Integer
+    {
+        "SELECT number FROM group_sets WHERE unused_since < now() - " longer
+        " * interval '1 microsecond' ORDER BY number LIMIT " most " FOR UPDATE SKIP LOCKED"
     }
 }
 
@@ -107,18 +116,19 @@ statement! {
     DeleteUnusedSets { numbers: Vec<i32> as Array<Integer> } -> (Integer, Array<Integer>)
     {
         "DELETE FROM group_sets s WHERE s.number = ANY(" numbers
-        ") AND NOT EXISTS (SELECT FROM ports p WHERE p.group_set = s.number AND p.group_set <> 0) \
+        ") AND s.unused_since IS NOT NULL AND NOT EXISTS (SELECT FROM ports p WHERE p.group_set = s.number) \
          RETURNING s.number, s.groups"
     }
 }
 
-/// Forgets combinations of groups that were made longer ago than `older` and that no port has.
-/// Returns how many there were, at most a batch.
-pub async fn forget_sets(pool: &DbPool, fence: i64, older: Duration) -> Result<usize, Error> {
-    let older = i64::try_from(older.as_micros()).unwrap_or(i64::MAX);
+/// Forgets combinations of groups that no port has had for `longer`, as far as was looked. Returns
+/// how many there were, at most a batch.
+pub async fn forget_sets(pool: &DbPool, fence: i64, longer: Duration) -> Result<usize, Error> {
+    let longer = i64::try_from(longer.as_micros()).unwrap_or(i64::MAX);
     fenced(pool, fence, move |conn| {
         async move {
-            let numbers: Vec<i32> = LockUnusedSets { older, most: BATCH }.load(conn).await?;
+            LookAtSets {}.execute(conn).await?;
+            let numbers: Vec<i32> = LockUnusedSets { longer, most: BATCH }.load(conn).await?;
             if numbers.is_empty() {
                 return Ok(0);
             }

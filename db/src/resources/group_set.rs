@@ -10,7 +10,7 @@ use super::Failure;
 use crate::entries;
 use crate::statement::statement;
 use diesel::QueryResult;
-use diesel::sql_types::{Array, Integer, Text};
+use diesel::sql_types::{Array, Bool, Integer, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_compile::Object;
 use mizar_domain::model::GroupSet;
@@ -18,9 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 statement! {
     /// Keeps them from being forgotten. Arrays of different lengths travel as texts.
-    SelectSets { wanted: Vec<String> as Array<Text> } -> (Integer, Array<Integer>)
+    SelectSets { wanted: Vec<String> as Array<Text> } -> (Integer, Array<Integer>, Bool)
     {
-        "SELECT s.number, s.groups FROM unnest(" wanted
+        "SELECT s.number, s.groups, s.unused_since IS NOT NULL FROM unnest(" wanted
         ") w (groups) JOIN group_sets s ON s.groups = w.groups::integer[] ORDER BY s.number FOR KEY SHARE OF s"
     }
 }
@@ -32,6 +32,13 @@ statement! {
         "INSERT INTO group_sets (groups) SELECT w.groups::integer[] FROM unnest(" wanted
         ") w (groups) ORDER BY w.groups ON CONFLICT DO NOTHING RETURNING number, groups"
     }
+}
+
+statement! {
+    /// They are used again. Those that somebody uses already are not written, for many ports are made
+    /// with them at once.
+    Revive { numbers: Vec<i32> as Array<Integer> } -> Integer
+    { "UPDATE group_sets SET unused_since = NULL WHERE number = ANY(" numbers ") RETURNING number" }
 }
 
 /// As an array is written in SQL.
@@ -60,7 +67,15 @@ pub(super) async fn numbers(
             open.iter().map(|groups| text(groups)).collect::<Vec<_>>()
         };
         let wanted = take(Vec::new());
-        let wanted = if wanted.is_empty() { wanted } else { take(SelectSets { wanted }.load(conn).await?) };
+        if wanted.is_empty() {
+            return Ok(known);
+        }
+        let found: Vec<(i32, Vec<i32>, bool)> = SelectSets { wanted }.load(conn).await?;
+        let unused: Vec<i32> = found.iter().filter(|(.., unused)| *unused).map(|(number, ..)| *number).collect();
+        if !unused.is_empty() {
+            Revive { numbers: unused }.execute(conn).await?;
+        }
+        let wanted = take(found.into_iter().map(|(number, groups, _)| (number, groups)).collect());
         if wanted.is_empty() {
             return Ok(known);
         }

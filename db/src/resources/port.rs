@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use mizar_domain::ipam::{Lease, Space};
 use mizar_domain::mac::Mac;
 use mizar_domain::model::{self, AddressPair};
+use mizar_domain::port::is_filtered;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +54,7 @@ pub struct PortRow {
     pub vif_type: String,
     pub vif_details: Value,
     pub profile: Value,
-    pub group_set: i32,
+    pub group_set: Option<i32>,
     pub extras: Extras,
     pub tags: Vec<String>,
     pub revision_number: i64,
@@ -273,6 +274,12 @@ impl Port {
         self.fixed_ips.iter().filter_map(lease).collect()
     }
 
+    /// The combination of its groups; where none was computed, one that lets nothing pass.
+    fn set(&self) -> model::GroupSet {
+        let known = self.row.group_set.map(|number| group_set::model(number, &self.group_numbers));
+        known.unwrap_or(model::GroupSet::UNKNOWN)
+    }
+
     /// What its entries are compiled from. `spaces` are its network's subnets.
     pub fn model(&self, vni: i32, spaces: &[Space]) -> Result<model::BoundPort, Failure> {
         let row = &self.row;
@@ -293,7 +300,7 @@ impl Port {
             pairs: row.pairs()?,
             port_security: row.port_security_enabled,
             admin_up: row.admin_state_up,
-            set: (row.group_set != 0).then(|| group_set::model(row.group_set, &self.group_numbers)),
+            set: is_filtered(row.port_security_enabled, &row.device_owner).then(|| self.set()),
             dhcp_options: row.extras.0.told(),
             host: row.host.map(i32::cast_unsigned),
             moved_from: row.moved_from.map(i32::cast_unsigned),

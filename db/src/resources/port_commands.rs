@@ -51,7 +51,7 @@ struct NewPort {
     vif_details: Value,
     profile: Value,
     extras: Extras,
-    group_set: i32,
+    group_set: Option<i32>,
     tags: Vec<String>,
 }
 
@@ -263,7 +263,7 @@ fn new_port(
         vif_details: vif_details(&binding),
         profile: command.profile.clone(),
         extras: Extras(command.extras.clone()),
-        group_set: 0,
+        group_set: None,
         tags: command.tags.clone().into_vec(),
     })
 }

@@ -148,8 +148,8 @@ pub(super) struct Joining<'a> {
 pub(super) struct Chosen {
     /// Ids and numbers.
     pub groups: BTreeMap<Uuid, i32>,
-    /// The number of the combination; 0 = packets are not filtered.
-    pub set: i32,
+    /// The number of the combination; none where packets are not filtered.
+    pub set: Option<i32>,
 }
 
 impl Chosen {
@@ -185,7 +185,7 @@ pub(super) async fn choose(
             Some(named) => named.iter().filter_map(|group| number(&group.uuid())).collect(),
             None => defaults.get(&joining.project).copied().into_iter().collect(),
         };
-        chosen.push(Chosen { groups, set: 0 });
+        chosen.push(Chosen { groups, set: None });
     }
     let filtered: Vec<&mut Chosen> =
         chosen.iter_mut().zip(joining).filter(|(_, joining)| joining.filtered).map(|(chosen, _)| chosen).collect();
@@ -197,7 +197,7 @@ async fn number_sets(conn: &mut AsyncPgConnection, chosen: Vec<&mut Chosen>) -> 
     let wanted = chosen.iter().map(|chosen| chosen.numbers()).collect();
     let sets = group_set::numbers(conn, wanted).await?;
     for chosen in chosen {
-        chosen.set = sets.get(&chosen.numbers()).copied().ok_or(Failure::Contended)?;
+        chosen.set = Some(sets.get(&chosen.numbers()).copied().ok_or(Failure::Contended)?);
     }
     Ok(())
 }
@@ -293,7 +293,7 @@ pub(super) async fn exchange(
     }
     let new: Vec<_> = new.iter().map(|group| (held.row.id, group.uuid(), 0)).collect();
     join(conn, &new).await?;
-    let mut chosen = Chosen { groups: numbers, set: 0 };
+    let mut chosen = Chosen { groups: numbers, set: None };
     if filtered {
         number_sets(conn, vec![&mut chosen]).await?;
     }

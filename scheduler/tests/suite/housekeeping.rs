@@ -113,7 +113,8 @@ async fn rules_and_combinations_of_groups_go_with_their_last_port() -> Result<()
     );
     let sets = "SELECT count(*) FROM group_sets";
     assert_eq!(cloud.number(sets).await?, 2);
-    let _scheduler = cloud.schedule(Settings { unused: Duration::from_millis(100), ..settings() });
+    let soon = Duration::from_millis(100);
+    let _scheduler = cloud.schedule(Settings { unused: soon, sets: soon, ..settings() });
     cloud.until_number(&hosts, 1).await?;
     cloud.until_number(sets, 1).await?;
     assert_eq!((cloud.number(&slots).await?, cloud.number(&peers).await?), (1, 1), "still needed");
@@ -126,6 +127,31 @@ async fn rules_and_combinations_of_groups_go_with_their_last_port() -> Result<()
     cloud.until_number(sets, 0).await?;
     cloud.until_number(told, 0).await?;
     assert_eq!(cloud.number(&peers).await?, 1, "the rule is there");
+    Ok(())
+}
+
+/// Flows know their other side by the number, and may stand still for hours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_combination_is_forgotten_by_when_a_port_had_it_last() -> Result<()> {
+    let cloud = Cloud::of_four().await?;
+    let network = cloud.network().await?;
+    cloud.subnet(&network, 1).await?;
+    let port = cloud.ports(&network, 1, 1).await?.remove(0);
+    cloud.execute("UPDATE group_sets SET created_at = now() - interval '1 day'").await?;
+    let settings = Settings { unused: Duration::from_millis(100), sets: Duration::from_secs(3600), ..settings() };
+    let _scheduler = cloud.schedule(settings);
+    let unused = "SELECT count(*) FROM group_sets WHERE unused_since IS NOT NULL";
+    cloud.execute(&format!("DELETE FROM ports WHERE id = '{}'", port.row.id)).await?;
+    cloud.until_number(unused, 1).await?;
+
+    // A port that gets it begins the time anew, before anybody looks.
+    cloud.execute("UPDATE group_sets SET unused_since = now() - interval '59 minutes'").await?;
+    let port = cloud.ports(&network, 1, 1).await?.remove(0);
+    assert_eq!(cloud.number(unused).await?, 0);
+    cloud.execute(&format!("DELETE FROM ports WHERE id = '{}'", port.row.id)).await?;
+    cloud.until_number(unused, 1).await?;
+    cloud.execute("UPDATE group_sets SET unused_since = now() - interval '61 minutes'").await?;
+    cloud.until_number("SELECT count(*) FROM group_sets", 0).await?;
     Ok(())
 }
 
