@@ -29,25 +29,31 @@ pub(crate) struct Filters {
     /// writes, and must not make the result depend on what came first.
     uses: BTreeMap<(u32, Vec<u32>), Uses>,
     by_group: BTreeMap<u32, BTreeSet<u32>>,
+    /// Entries by set and VNI.
+    networks: BTreeMap<u32, BTreeMap<u32, usize>>,
 }
 
-fn used(body: &Body) -> Option<(&GroupSet, Uses)> {
+/// The set of an entry, what for, and in which network.
+fn used(body: &Body) -> Option<(&GroupSet, Uses, u32)> {
     match body {
-        Body::Bounce(bounce) => Some((bounce.set.as_ref()?, Uses { bounces: 1, ports: 0 })),
-        Body::Port(port) => Some((port.set.as_ref()?, Uses { bounces: 0, ports: 1 })),
+        Body::Bounce(bounce) => Some((bounce.set.as_ref()?, Uses { bounces: 1, ports: 0 }, bounce.vni)),
+        Body::Port(port) => Some((port.set.as_ref()?, Uses { bounces: 0, ports: 1 }, port.vni)),
         _ => None,
     }
 }
 
 /// The set that an entry has.
 pub(crate) fn set_of(body: &Body) -> Option<&GroupSet> {
-    used(body).map(|(set, _)| set)
+    used(body).map(|(set, ..)| set)
 }
 
 impl Filters {
-    /// An entry is there. Returns the set of which more may be needed now.
+    /// An entry is there. Returns the set of which more may be needed now, or in one network more.
     pub fn add(&mut self, body: &Body) -> Option<u32> {
-        let (set, more) = used(body)?;
+        let (set, more, vni) = used(body)?;
+        let entries = self.networks.entry(set.number).or_default().entry(vni).or_default();
+        *entries += 1;
+        let new_network = *entries == 1;
         let uses = self.uses.entry((set.number, set.groups.clone())).or_default();
         let before = *uses;
         uses.bounces += more.bounces;
@@ -58,14 +64,24 @@ impl Filters {
             }
         }
         let first = (before.bounces == 0 && more.bounces > 0) || (before.ports == 0 && more.ports > 0);
-        first.then_some(set.number)
+        (first || new_network).then_some(set.number)
     }
 
-    /// An entry is gone. Returns the set of which less may be needed now.
+    /// An entry is gone. Returns the set of which less may be needed now, or in one network less.
     pub fn remove(&mut self, body: &Body) -> Option<u32> {
-        let (set, less) = used(body)?;
+        let (set, less, vni) = used(body)?;
         let key = (set.number, set.groups.clone());
         let uses = self.uses.get_mut(&key)?;
+        let networks = self.networks.get_mut(&set.number)?;
+        let entries = networks.get_mut(&vni)?;
+        *entries -= 1;
+        let left_network = *entries == 0;
+        if left_network {
+            networks.remove(&vni);
+            if networks.is_empty() {
+                self.networks.remove(&set.number);
+            }
+        }
         uses.bounces -= less.bounces;
         uses.ports -= less.ports;
         let last = (uses.bounces == 0 && less.bounces > 0) || (uses.ports == 0 && less.ports > 0);
@@ -81,7 +97,12 @@ impl Filters {
                 }
             }
         }
-        last.then_some(set.number)
+        (last || left_network).then_some(set.number)
+    }
+
+    /// The VNIs of the networks in which a set is used.
+    pub fn networks(&self, set: u32) -> impl Iterator<Item = u32> + '_ {
+        self.networks.get(&set).into_iter().flat_map(BTreeMap::keys).copied()
     }
 
     fn meanings(&self, set: u32) -> impl Iterator<Item = (&[u32], Uses)> {

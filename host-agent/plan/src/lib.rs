@@ -13,7 +13,8 @@
 //! desires the same as one that got the last state at once. A property test holds it to that.
 //!
 //! The rules of security groups belong to no entry alone: they are rendered for each *set* of
-//! groups that a port here or an address bounced here has ([`filters`], [`policy`]).
+//! groups that a port here or an address bounced here has ([`filters`], [`policy`]), as far as its
+//! network has room for them ([`budget`]).
 //!
 //! # Order
 //!
@@ -27,6 +28,7 @@
 //! only once the desired state is known to be complete.
 
 mod allowed;
+mod budget;
 mod endpoint;
 mod filters;
 mod planner;

@@ -1,8 +1,9 @@
 //! Keeps the desired state and what follows from it, incrementally.
 
+use crate::budget::{self, Budget};
 use crate::endpoint::Endpoint;
 use crate::filters::{self, Filters};
-use crate::policy;
+use crate::policy::{self, Draft};
 use crate::render::{Claim, Facts, Wiring, configuration, render};
 use crate::state::{Held, Reference, State};
 use crate::table::{Key, Op, Value, in_safe_order};
@@ -38,7 +39,8 @@ pub struct Planner {
     dirty: BTreeSet<Source>,
     /// What sets of groups claim.
     policies: BTreeMap<u32, Vec<Key>>,
-    /// Sets whose rules are not in force, and why.
+    budget: Budget,
+    /// Sets whose rules are not all in force, and why.
     unruly: BTreeMap<u32, String>,
     /// Keys of entries that went since the last flush.
     orphans: BTreeMap<EntryKey, Vec<Key>>,
@@ -57,6 +59,11 @@ impl Default for Planner {
 impl Planner {
     /// Desires nothing.
     pub fn new() -> Self {
+        Self::with_budget(budget::DEFAULT)
+    }
+
+    /// The same; every network may have so many rows of policy.
+    pub fn with_budget(rows: usize) -> Self {
         Self {
             state: State {
                 entries: BTreeMap::new(),
@@ -69,6 +76,7 @@ impl Planner {
             desired: BTreeMap::new(),
             dirty: BTreeSet::new(),
             policies: BTreeMap::new(),
+            budget: Budget::new(rows),
             unruly: BTreeMap::new(),
             orphans: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -198,10 +206,11 @@ impl Planner {
     /// desired now. Operations that failed before are among them again.
     pub fn flush(&mut self) -> Vec<Op> {
         let mut before: BTreeMap<Key, Option<Value>> = BTreeMap::new();
+        let mut drafts = self.draft_policies();
         for source in std::mem::take(&mut self.dirty) {
             let (old, claims) = match &source {
                 Source::Configuration => (vec![Key::Cfg], self.render_configuration()),
-                Source::Policy(set) => self.render_policy(*set),
+                Source::Policy(set) => self.render_policy(*set, drafts.remove(set)),
                 Source::Entry(key) => self.render_entry(key),
             };
             for key in old.iter().chain(claims.iter().map(|c| &c.key)) {
@@ -261,18 +270,38 @@ impl Planner {
         (old.unwrap_or_default(), claims)
     }
 
-    fn render_policy(&mut self, set: u32) -> (Vec<Key>, Vec<Claim>) {
-        let need = self.state.filters.need(set);
-        let rendered = need.map_or(Ok(Vec::new()), |need| policy::render(set, &need, &self.state));
-        let claims = match rendered {
-            Ok(claims) => {
-                self.unruly.remove(&set);
-                claims
-            }
-            Err(reason) => {
-                self.unruly.insert(set, reason);
-                Vec::new()
-            }
+    fn draft(&self, set: u32) -> Option<Draft> {
+        let need = self.state.filters.need(set)?;
+        Some(policy::draft(set, &need, &self.state))
+    }
+
+    /// Drafts the rows of sets that changed; what they need may leave others room, or take it.
+    fn draft_policies(&mut self) -> BTreeMap<u32, Draft> {
+        let changed = self.dirty.iter().filter_map(|source| match source {
+            Source::Policy(set) => Some((*set, self.draft(*set))),
+            Source::Configuration | Source::Entry(_) => None,
+        });
+        let changed: Vec<(u32, Option<Draft>)> = changed.collect();
+        if changed.is_empty() {
+            return BTreeMap::new();
+        }
+        for (set, draft) in &changed {
+            self.budget.need(*set, draft.as_ref().map_or(0, Draft::cost));
+        }
+        let decided = self.budget.decide(|set| self.state.filters.networks(set));
+        self.touch_policies(decided);
+        changed.into_iter().filter_map(|(set, draft)| Some((set, draft?))).collect()
+    }
+
+    fn render_policy(&mut self, set: u32, draft: Option<Draft>) -> (Vec<Key>, Vec<Claim>) {
+        let (claims, problem) = match (self.budget.refusal(set), draft.or_else(|| self.draft(set))) {
+            (_, None) => (Vec::new(), None),
+            (Some(refusal), Some(_)) => (Vec::new(), Some(refusal)),
+            (None, Some(draft)) => draft.into_claims(set),
+        };
+        match problem {
+            Some(reason) => self.unruly.insert(set, reason),
+            None => self.unruly.remove(&set),
         };
         let keys: Vec<Key> = claims.iter().map(|c| c.key).collect();
         let old = match keys.is_empty() {

@@ -16,6 +16,7 @@
 //! would let IPv4 packets through.
 
 use crate::allowed::{Allowed, Cover};
+use crate::budget;
 use crate::filters::Need;
 use crate::render::Claim;
 use crate::table::{Cidr, Key, Rule, Value};
@@ -56,6 +57,11 @@ impl Rows {
         self.allowed.keys().any(|identity| *identity != ANYBODY && *identity < SETS)
     }
 
+    fn cost(&self) -> usize {
+        let rows: usize = self.allowed.values().map(|allowed| allowed.covering().count()).sum();
+        rows + self.classes.len() * budget::CLASS
+    }
+
     fn claims(&self, policy: u32) -> impl Iterator<Item = Claim> + '_ {
         let rules = self
             .allowed
@@ -78,44 +84,86 @@ fn rule(policy: u32, identity: u32, cover: Cover) -> Claim {
     Claim::new(Key::Policy(Rule { bits, at }), Value::Policy(ALLOW))
 }
 
-/// The map entries of a set. `Err` says what it waits for, or what is wrong: then there are none,
-/// and nothing passes.
-pub(crate) fn render(set: u32, need: &Need<'_>, context: &(impl Peers + Rules)) -> Result<Vec<Claim>, String> {
-    if set == 0 || set >= SETS {
-        return Err(format!("number {set} of a set of security groups is not in 1 to 2^31 - 1"));
+/// The rows of a set in both directions, as far as this host needs them.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    egress: Rows,
+    ingress: Rows,
+    /// None until all rules are there: without a generation a denial is not the last word.
+    epoch: Option<Epoch>,
+    /// What it waits for, or what is wrong with it. The other rules are in force.
+    problem: Option<String>,
+}
+
+impl Draft {
+    /// What it takes of its network's budget.
+    pub fn cost(&self) -> usize {
+        self.egress.cost() + self.ingress.cost()
     }
-    let (mut claims, mut epoch) = (Vec::new(), Epoch::default());
+
+    /// The map entries, and why they are not all.
+    pub fn into_claims(self, set: u32) -> (Vec<Claim>, Option<String>) {
+        let rows = self.egress.claims(egress(set)).chain(self.ingress.claims(set));
+        let epoch = self.epoch.map(|epoch| Claim::new(Key::Epoch(set), Value::Epoch(epoch)));
+        (rows.chain(epoch).collect(), self.problem)
+    }
+}
+
+/// Drafts the rows of a set. A group that is not there takes no other group's rules with it.
+pub(crate) fn draft(set: u32, need: &Need<'_>, context: &(impl Peers + Rules)) -> Draft {
+    if set == 0 || set >= SETS {
+        let problem = Some(format!("number {set} of a set of security groups is not in 1 to 2^31 - 1"));
+        return Draft { problem, ..Draft::default() };
+    }
+    let (mut draft, mut epoch) = (Draft::default(), Epoch::default());
     if need.egress {
-        let groups = known(need.groups, |group| context.egress(group))?;
-        let rows = rows(groups.iter().flat_map(|group| &group.rules), context)?;
-        claims.extend(rows.claims(egress(set)));
+        let groups = known(need.groups, |group| context.egress(group), &mut draft.problem);
+        draft.egress = rows(groups.iter().flat_map(|group| &group.rules), context, &mut draft.problem);
         epoch.n = generation(&groups);
-        epoch.flags = if rows.ask_identity() { epoch_flag::NEED_ID } else { 0 };
+        epoch.flags = if draft.egress.ask_identity() { epoch_flag::NEED_ID } else { 0 };
     }
     if need.ingress {
-        let groups = known(need.groups, |group| context.ingress(group))?;
-        claims.extend(rows(groups.iter().flat_map(|group| &group.rules), context)?.claims(set));
+        let groups = known(need.groups, |group| context.ingress(group), &mut draft.problem);
+        draft.ingress = rows(groups.iter().flat_map(|group| &group.rules), context, &mut draft.problem);
         epoch.n = generation(&groups);
     }
-    claims.push(Claim::new(Key::Epoch(set), Value::Epoch(epoch)));
-    Ok(claims)
+    draft.epoch = draft.problem.is_none().then_some(epoch);
+    draft
 }
 
-fn known<'g>(groups: &[u32], find: impl Fn(u32) -> Option<&'g body::Group>) -> Result<Vec<&'g body::Group>, String> {
-    let missing = |group: &u32| format!("waits for the rules of security group number {group}");
-    groups.iter().map(|group| find(*group).ok_or_else(|| missing(group))).collect()
+/// Those groups that are there; takes note of the first that is not.
+fn known<'g>(
+    groups: &[u32],
+    find: impl Fn(u32) -> Option<&'g body::Group>,
+    problem: &mut Option<String>,
+) -> Vec<&'g body::Group> {
+    let mut there = Vec::with_capacity(groups.len());
+    for group in groups {
+        match find(*group) {
+            Some(group) => there.push(group),
+            None => note(problem, || format!("waits for the rules of security group number {group}")),
+        }
+    }
+    there
 }
 
-/// Rises whenever that of any group rises.
+fn note(problem: &mut Option<String>, what: impl FnOnce() -> String) {
+    if problem.is_none() {
+        *problem = Some(what());
+    }
+}
+
+/// Rises whenever that of any group rises. 0 is what a host has that knows none.
 fn generation(groups: &[&body::Group]) -> u32 {
-    groups.iter().fold(0, |sum, group| sum.wrapping_add(group.generation))
+    groups.iter().fold(1, |sum: u32, group| sum.wrapping_add(group.generation)).max(1)
 }
 
 /// Numbers of sets are above 0 and below this, numbers of classes are not.
 const SETS: u32 = cidr_identity(0);
 
-/// The rows for rules of any number of groups. `Err` says what they wait for, or what is wrong.
-pub(crate) fn rows<'r>(rules: impl IntoIterator<Item = &'r body::Rule>, peers: &impl Peers) -> Result<Rows, String> {
+/// The rows for rules of any number of groups; leaves out, and takes note of, what waits for
+/// something or is wrong.
+fn rows<'r>(rules: impl IntoIterator<Item = &'r body::Rule>, peers: &impl Peers, problem: &mut Option<String>) -> Rows {
     let mut everybody = Allowed::default();
     let mut sets: BTreeMap<u32, Allowed> = BTreeMap::new();
     let mut prefixes: BTreeMap<Ipv4Net, Allowed> = BTreeMap::new();
@@ -123,27 +171,29 @@ pub(crate) fn rows<'r>(rules: impl IntoIterator<Item = &'r body::Rule>, peers: &
         let body::Rule { id, ipv6: _, protocol, ports: [first, last], remote } = rule;
         let add = |to: &mut Allowed| to.add(*protocol, *first, *last);
         if first > last || (protocol.is_none() && (*first, *last) != (0, u16::MAX)) {
-            return Err(format!("rule {id} is about no interval of ports"));
+            note(problem, || format!("rule {id} is about no interval of ports"));
+            continue;
         }
-        match remote {
-            body::Remote::Any => add(&mut everybody),
+        let nets: &[IpNet] = match remote {
+            body::Remote::Any => {
+                add(&mut everybody);
+                &[]
+            }
             body::Remote::Group(group) => {
                 for set in peers.sets_with(*group) {
                     add(sets.entry(set).or_default());
                 }
+                &[]
             }
-            body::Remote::Prefix(net) => {
-                if let IpNet::V4(net) = net {
-                    add(prefixes.entry(net.trunc()).or_default());
-                }
-            }
-            body::Remote::AddressGroup(group) => {
-                let nets = peers.addresses(*group).ok_or_else(|| format!("waits for address group number {group}"))?;
-                for net in nets {
-                    if let IpNet::V4(net) = net {
-                        add(prefixes.entry(net.trunc()).or_default());
-                    }
-                }
+            body::Remote::Prefix(net) => std::slice::from_ref(net),
+            body::Remote::AddressGroup(group) => peers.addresses(*group).unwrap_or_else(|| {
+                note(problem, || format!("waits for address group number {group}"));
+                &[]
+            }),
+        };
+        for net in nets {
+            if let IpNet::V4(net) = net {
+                add(prefixes.entry(net.trunc()).or_default());
             }
         }
     }
@@ -155,7 +205,7 @@ pub(crate) fn rows<'r>(rules: impl IntoIterator<Item = &'r body::Rule>, peers: &
     if !everybody.is_empty() {
         allowed.insert(ANYBODY, everybody);
     }
-    Ok(Rows { allowed, classes })
+    Rows { allowed, classes }
 }
 
 /// What the addresses of each prefix may do, with the rules of the prefixes around it. Prefixes
@@ -189,7 +239,8 @@ fn numbers(classes: BTreeSet<Allowed>) -> BTreeMap<Allowed, u32> {
     let mut taken = BTreeSet::new();
     let number = |class: Allowed| {
         let mut number = cidr_identity(hash(&class));
-        while !taken.insert(number) {
+        // The last number stands for no class.
+        while number == u32::MAX || !taken.insert(number) {
             number = cidr_identity(number.wrapping_add(1));
         }
         (class, number)
@@ -224,6 +275,14 @@ mod tests {
         }
     }
 
+    /// The rows of rules with which nothing is wrong.
+    fn right(rules: &[body::Rule]) -> Rows {
+        let mut problem = None;
+        let rows = rows(rules, &world(), &mut problem);
+        assert_eq!(problem, None);
+        rows
+    }
+
     fn world() -> World {
         World(
             BTreeMap::from([(1, vec![10, 11])]),
@@ -247,8 +306,7 @@ mod tests {
 
     #[test]
     fn a_rule_about_a_group_stands_under_every_set_that_the_group_is_in() {
-        let got = rows(&[tcp([22, 22], body::Remote::Group(1)), tcp([22, 22], body::Remote::Group(7))], &world());
-        let got = got.unwrap();
+        let got = right(&[tcp([22, 22], body::Remote::Group(1)), tcp([22, 22], body::Remote::Group(7))]);
         assert_eq!(got.allowed, BTreeMap::from([(10, allowed(&[(22, 22)])), (11, allowed(&[(22, 22)]))]));
         assert!(got.ask_identity());
     }
@@ -261,7 +319,7 @@ mod tests {
             tcp([3, 3], body::Remote::Prefix(net("11.0.0.0/8"))),
             tcp([1, 1], body::Remote::Prefix(net("10.9.0.0/16"))),
         ];
-        let got = rows(&rules, &world()).unwrap();
+        let got = right(&rules);
         let under = |prefix: &str| {
             let number = got.classes.get(&prefix.parse().unwrap())?;
             got.allowed.get(number).cloned()
@@ -280,7 +338,7 @@ mod tests {
             tcp([5, 6], body::Remote::Group(1)),
             tcp([7, 7], body::Remote::Prefix(net("10.0.0.0/8"))),
         ];
-        let got = rows(&rules, &world()).unwrap();
+        let got = right(&rules);
         assert_eq!((got.allowed, got.classes), (BTreeMap::from([(0, allowed(&[(0, 100)]))]), BTreeMap::new()));
     }
 
@@ -288,7 +346,7 @@ mod tests {
     fn the_rows_of_a_class_never_change_their_meaning() {
         let one = [tcp([1, 1], body::Remote::Prefix(net("10.0.0.0/8")))];
         let more = [one[0].clone(), tcp([2, 2], body::Remote::Prefix(net("10.1.0.0/16")))];
-        let (before, after) = (rows(&one, &world()).unwrap(), rows(&more, &world()).unwrap());
+        let (before, after) = (right(&one), right(&more));
         for (number, allowed) in &before.allowed {
             assert_eq!(after.allowed.get(number), Some(allowed));
         }
@@ -303,11 +361,20 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_are_about_nothing_known_are_held() {
-        assert!(rows(&[tcp([1, 1], body::Remote::AddressGroup(9))], &world()).is_err());
-        assert!(rows(&[tcp([2, 1], body::Remote::Any)], &world()).is_err());
-        assert!(rows(&[body::Rule { protocol: None, ..tcp([2, 3], body::Remote::Any) }], &world()).is_err());
+    fn a_rule_that_is_about_nothing_known_is_left_out_and_named() {
+        let fine = tcp([1, 1], body::Remote::Any);
+        let wrong = [
+            tcp([1, 1], body::Remote::AddressGroup(9)),
+            tcp([2, 1], body::Remote::Any),
+            body::Rule { protocol: None, ..tcp([2, 3], body::Remote::Any) },
+        ];
+        for wrong in wrong {
+            let mut problem = None;
+            let rows = rows(&[wrong, fine.clone()], &world(), &mut problem);
+            assert_eq!(rows.allowed, BTreeMap::from([(0, allowed(&[(1, 1)]))]));
+            assert!(problem.is_some());
+        }
         let v6 = [body::Rule { ipv6: true, ..tcp([1, 1], body::Remote::Any) }];
-        assert_eq!(rows(&v6, &world()), Ok(Rows::default()), "IPv6 rules let no IPv4 packet pass");
+        assert_eq!(right(&v6), Rows::default(), "IPv6 rules let no IPv4 packet pass");
     }
 }

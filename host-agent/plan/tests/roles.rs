@@ -281,3 +281,73 @@ fn an_endpoint_never_sends_more_than_the_uplink_takes() {
     planner.set_facts(facts(networks.0 + 101));
     assert_eq!(mtu(&mut planner), (networks.0 - 1, networks.0 - 1));
 }
+
+/// An address bounced here for a port of this set.
+fn bounced(planner: &mut Planner, number: u32, vni: u32, groups: &[u32]) -> EntryKey {
+    let set = Some(body::GroupSet { number, groups: groups.to_vec() });
+    let address = ip("10.0.1.5");
+    let body = body::Bounce { vni, address, subnet: 1, host: 8, port: number, generation: 1, set };
+    put(planner, Scope::Subnet(1), Body::Bounce(body), number)
+}
+
+/// A group that lets TCP in at these ports, from everybody.
+fn group(planner: &mut Planner, number: u32, ports: impl Iterator<Item = u16>) -> EntryKey {
+    let remote = || body::Remote::Any;
+    let rule =
+        |port| body::Rule { id: Uuid::nil(), ipv6: false, protocol: Some(6), ports: [port, port], remote: remote() };
+    let body = body::Group { number, generation: 4, rules: ports.map(rule).collect() };
+    put(planner, Scope::Group(number), Body::Group(body), number)
+}
+
+/// What a host lets in to a set: ports, and the generation.
+fn lets_in(planner: &mut Planner, set: u32) -> (Vec<u16>, Option<u32>) {
+    planner.flush();
+    let of_set = planner.desired().filter_map(|(key, _)| match key {
+        Key::Policy(rule) => Some(rule.at).filter(|at| at.policy == set.to_be_bytes()),
+        _ => None,
+    });
+    let ports = of_set.map(|at| u16::from_be_bytes(at.port)).collect();
+    let epoch = planner.value(&Key::Epoch(set)).and_then(|value| match value {
+        Value::Epoch(epoch) => Some(epoch.n),
+        _ => None,
+    });
+    (ports, epoch)
+}
+
+#[test]
+fn a_missing_group_takes_no_other_groups_rules_with_it() {
+    let mut planner = Planner::new();
+    let port = bounced(&mut planner, 7, VNI, &[1, 2]);
+    group(&mut planner, 1, [80].into_iter());
+    assert_eq!(lets_in(&mut planner, 7), (vec![80], None), "without a generation no denial is the last word");
+    assert_eq!(planner.problems()[0].entry, port);
+    assert!(planner.problems()[0].reason.contains("security group number 2"));
+    let second = group(&mut planner, 2, [443].into_iter());
+    assert_eq!(lets_in(&mut planner, 7), (vec![80, 443], Some(9)), "generations are above 0");
+    assert!(planner.problems().is_empty());
+    planner.remove(&second);
+    assert_eq!(lets_in(&mut planner, 7), (vec![80], None));
+    let none = bounced(&mut planner, 8, VNI, &[]);
+    assert_eq!(lets_in(&mut planner, 8), (vec![], Some(1)));
+    planner.remove(&none);
+}
+
+#[test]
+fn a_network_whose_rules_are_too_many_loses_its_largest_set_and_no_other_network_any() {
+    let mut planner = Planner::with_budget(10);
+    // No two of them are neighbours, so that each is a row.
+    group(&mut planner, 1, (1..=7).map(|port| port * 2));
+    group(&mut planner, 2, (1..=4).map(|port| port * 2));
+    bounced(&mut planner, 21, VNI, &[1]);
+    bounced(&mut planner, 22, VNI, &[2]);
+    bounced(&mut planner, 23, VNI + 1, &[1]);
+    assert_eq!(lets_in(&mut planner, 22).0.len(), 4);
+    assert_eq!(lets_in(&mut planner, 23).0.len(), 7);
+    assert_eq!(lets_in(&mut planner, 21), (vec![], None));
+    let problem = planner.problems().remove(0);
+    assert!(problem.reason.contains("needs 7 rows of policy"), "{}", problem.reason);
+    // It has them as soon as there is room.
+    group(&mut planner, 2, (1..=3).map(|port| port * 2));
+    assert_eq!(lets_in(&mut planner, 21).0.len(), 7);
+    assert!(planner.problems().is_empty());
+}
