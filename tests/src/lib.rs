@@ -8,6 +8,7 @@
 pub mod bed;
 pub mod exchange;
 pub mod flows;
+pub mod groups;
 pub mod guest;
 pub mod harness;
 pub mod scenarios;

@@ -67,6 +67,14 @@ impl<'a> Tenant<'a> {
                 Netns::named(self.bed.sandbox.layout().port_netns(port.id)).delete()?;
             }
         }
+        // The default group is the project's for as long as there is one.
+        for (path, collection) in [("security-groups", "security_groups"), ("address-groups", "address_groups")] {
+            let all = self.api.get(&format!("/v2.0/{path}?fields=id&fields=name"))?;
+            for one in all[collection].as_array().into_iter().flatten().filter(|one| one["name"] != "default") {
+                let id = one["id"].as_str().context("no id in the answer")?;
+                self.api.delete(&format!("/v2.0/{path}/{id}"))?;
+            }
+        }
         self.bed.admin.delete_tenant(&self.name)
     }
 
