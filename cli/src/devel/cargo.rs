@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 /// Programs of a deployment.
-const SERVICES: [&str; 3] = ["mizar-api", "mizar-scheduler", "mizar-agent"];
+const SERVICES: [&str; 4] = ["mizar-api", "mizar-scheduler", "mizar-agent", "mizar-web"];
 
 /// A command in the checkout that runs as its owner.
 pub fn as_owner(root: &Path, program: &str) -> Result<Command> {

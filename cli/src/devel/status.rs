@@ -15,6 +15,9 @@ pub fn status(layout: &Layout) -> Result<ExitCode> {
     let sandbox = Sandbox::open(layout.clone())?;
     let (processes, all_run) = processes(&sandbox);
     println!("{processes}\n");
+    if sandbox.settings().web {
+        println!("dashboard: {}\n", sandbox.web_url());
+    }
     println!("{}", hosts(&sandbox));
     match sandbox.admin().and_then(|admin| admin.roles()) {
         Ok(roles) => {

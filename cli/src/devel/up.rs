@@ -21,7 +21,7 @@ pub fn up(layout: Layout, wanted: Up) -> Result<ExitCode> {
     let progress = Progress::Shown;
     progress.say(&format!("Sandbox {}", layout.name()));
     progress.step("eBPF programs built", || cargo::build_bpf(&root()))?;
-    progress.step("mizar-api, mizar-scheduler and mizar-agent built", || cargo::build_services(&root()))?;
+    progress.step("mizar-api, mizar-scheduler, mizar-agent and mizar-web built", || cargo::build_services(&root()))?;
     let settings = Settings {
         hosts: wanted.hosts,
         transit_hook: wanted.transit_hook,
@@ -30,11 +30,13 @@ pub fn up(layout: Layout, wanted: Up) -> Result<ExitCode> {
         database_url: std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty()),
         api_port: if layout.name() == DEFAULT_NAME { NEUTRON_PORT } else { 0 },
         bpf_object: built_bpf_object(&root()),
+        web: true,
         ..Settings::default()
     };
     let sandbox = Sandbox::up(layout, settings, progress)?;
     if wanted.no_demo {
-        progress.say(&format!("Up after {}: {}", seconds(start.elapsed()), sandbox.api_url()));
+        let (api, web) = (sandbox.api_url(), sandbox.web_url());
+        progress.say(&format!("Up after {}: API {api}, dashboard {web}", seconds(start.elapsed())));
         return Ok(ExitCode::SUCCESS);
     }
     let outcomes = demo::run(&sandbox, progress)?;
@@ -43,6 +45,7 @@ pub fn up(layout: Layout, wanted: Up) -> Result<ExitCode> {
     let layout = sandbox.layout();
     println!(
         "{} of {} exchanges as expected; up after {}.\n\
+         dashboard    {} (sign in as admin, red or blue; passwords in {})\n\
          API          {}\n\
          credentials  {} (clouds mizar-admin, red, blue), {}\n\
          try          ./dev exec red-a1 -- ping -c 3 10.0.2.12\n\
@@ -52,6 +55,8 @@ pub fn up(layout: Layout, wanted: Up) -> Result<ExitCode> {
         outcomes.len() - failed,
         outcomes.len(),
         seconds(start.elapsed()),
+        sandbox.web_url(),
+        layout.clouds().display(),
         sandbox.api_url(),
         layout.clouds().display(),
         layout.openrc().display(),

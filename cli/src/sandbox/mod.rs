@@ -105,6 +105,9 @@ impl Sandbox {
                 starts.into_iter().try_for_each(|s| s.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
             })
         })?;
+        if self.settings.web {
+            progress.step("mizar-web", || self.start(&Service::Web))?;
+        }
         progress.step("hosts registered", || {
             let admin = self.admin()?;
             admin.wait_hosts(&self.hosts.iter().map(|h| h.name.as_str()).collect::<Vec<_>>())?;
@@ -174,6 +177,11 @@ impl Sandbox {
         format!("http://127.0.0.1:{}", self.settings.api_port)
     }
 
+    /// Base of the dashboard's addresses.
+    pub fn web_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.settings.web_port)
+    }
+
     /// A page of a service's operators' listener: its status and text.
     pub fn ask_operators(&self, service: &Service, path: &str) -> Result<(u16, String)> {
         services::ask_operators(&self.layout, &self.settings, service, path)
@@ -233,6 +241,7 @@ impl Sandbox {
             .into_iter()
             .chain([Service::Api, Service::Scheduler])
             .chain(self.hosts.iter().map(|h| Service::Agent(h.name.clone())))
+            .chain(self.settings.web.then_some(Service::Web))
             .collect()
     }
 }

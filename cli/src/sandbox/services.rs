@@ -21,6 +21,7 @@ const READY: Duration = Duration::from_secs(120);
 const API: &str = "mizar-api";
 const SCHEDULER: &str = "mizar-scheduler";
 const AGENT: &str = "mizar-agent";
+const WEB: &str = "mizar-web";
 
 /// One process of a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Service {
     Scheduler,
     /// `mizar-agent` of a host.
     Agent(String),
+    /// `mizar-web`.
+    Web,
 }
 
 impl Service {
@@ -43,6 +46,7 @@ impl Service {
             Self::Api => "api".into(),
             Self::Scheduler => "scheduler".into(),
             Self::Agent(host) => format!("agent-{host}"),
+            Self::Web => "web".into(),
         }
     }
 
@@ -102,6 +106,7 @@ impl Starter<'_> {
             Service::Postgres => postgres::up(self.layout, self.settings.durable),
             Service::Api => self.api(),
             Service::Scheduler => self.scheduler(),
+            Service::Web => self.web(),
             Service::Agent(name) => {
                 let hosts = self.settings.host_plans()?;
                 let host = hosts.iter().find(|h| h.name == *name);
@@ -118,6 +123,7 @@ impl Starter<'_> {
             Service::Api => API,
             Service::Scheduler => SCHEDULER,
             Service::Agent(_) => AGENT,
+            Service::Web => WEB,
         };
         let object = matches!(service, Service::Agent(_)).then_some(self.settings.bpf_object.as_ref()).flatten();
         let old_object = object.is_some_and(|object| process.runs_since_before(object));
@@ -186,6 +192,19 @@ impl Starter<'_> {
             .arg(loopback(self.settings.scheduler_operator_port).to_string());
         process.start(command)?;
         Ok(())
+    }
+
+    fn web(&self) -> Result<()> {
+        let process = Service::Web.process(self.layout);
+        let listen = loopback(self.settings.web_port);
+        let mut command = self.binaries.command(WEB)?;
+        command
+            .arg("--listen")
+            .arg(listen.to_string())
+            .arg("--api")
+            .arg(format!("http://{}", loopback(self.settings.api_port)));
+        process.start(command)?;
+        process.wait_ready(READY, || answers(listen, "/healthz"))
     }
 
     fn agent(&self, host: &HostPlan) -> Result<()> {
@@ -282,6 +301,7 @@ fn get(server: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
 pub fn ask_operators(layout: &Layout, settings: &Settings, service: &Service, path: &str) -> Result<(u16, String)> {
     let answer = match service {
         Service::Postgres => bail!("PostgreSQL has no listener for operators"),
+        Service::Web => bail!("the dashboard has no listener for operators"),
         Service::Api => get(loopback(settings.api_operator_port), path),
         Service::Scheduler => get(loopback(settings.scheduler_operator_port), path),
         Service::Agent(host) => {

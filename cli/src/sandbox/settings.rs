@@ -33,6 +33,10 @@ pub struct Settings {
     pub database_url: Option<String>,
     /// Port of the API on the loopback; 0 = any free one.
     pub api_port: u16,
+    /// There is a dashboard.
+    pub web: bool,
+    /// Port of the dashboard on the loopback.
+    pub web_port: u16,
     /// Where on the loopback operators ask the API.
     pub api_operator_port: u16,
     /// The same of the scheduler.
@@ -57,6 +61,8 @@ impl Default for Settings {
             durable: true,
             database_url: None,
             api_port: 0,
+            web: false,
+            web_port: 0,
             api_operator_port: 0,
             scheduler_operator_port: 0,
             limited: true,
@@ -68,14 +74,14 @@ impl Default for Settings {
 impl Settings {
     /// With ports of the loopback that nobody has.
     pub fn with_free_ports(self, layout: &Layout) -> Result<Self> {
-        let [api_port, api_operator_port, scheduler_operator_port] = free_ports(layout, self.api_port)?;
-        Ok(Self { api_port, api_operator_port, scheduler_operator_port, ..self })
+        let [api_port, web_port, api_operator_port, scheduler_operator_port] = free_ports(layout, self.api_port)?;
+        Ok(Self { api_port, web_port, api_operator_port, scheduler_operator_port, ..self })
     }
 
     /// With the ports of another sandbox, or of the same at another time.
     pub fn with_ports_of(self, other: &Self) -> Self {
-        let Self { api_port, api_operator_port, scheduler_operator_port, .. } = *other;
-        Self { api_port, api_operator_port, scheduler_operator_port, ..self }
+        let Self { api_port, web_port, api_operator_port, scheduler_operator_port, .. } = *other;
+        Self { api_port, web_port, api_operator_port, scheduler_operator_port, ..self }
     }
 
     /// Those of the sandbox that is up; `None` when there is none.

@@ -1,0 +1,252 @@
+//! Values of objects as they stand in tables, and the names of the objects that they mention.
+
+use crate::api::{CallError, Calls, Query, objects};
+use crate::resource::text::{plain, short};
+use crate::resource::{self, Column, Resource, Shape};
+use askama::Template;
+use futures::future::try_join_all;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// So many ids are asked for at once: an address must not get too long.
+const AT_ONCE: usize = 100;
+
+/// A link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Where to.
+    pub href: String,
+    /// What is read.
+    pub text: String,
+}
+
+/// A value in a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// Nothing.
+    Empty,
+    /// As it is.
+    Text(String),
+    /// Letter by letter.
+    Code(String),
+    /// Links, one after the other.
+    Links(Vec<Link>),
+    /// A state: its word, what class of states it is of, and why.
+    Status {
+        /// The word.
+        word: String,
+        /// `good`, `wait`, `off` or `bad`.
+        tone: &'static str,
+        /// Why, if the object says it.
+        why: String,
+    },
+    /// A time.
+    Time {
+        /// For machines.
+        iso: String,
+        /// For people.
+        words: String,
+    },
+}
+
+#[derive(Template)]
+#[template(path = "cell.html")]
+struct Shown<'a> {
+    cell: &'a Cell,
+}
+
+impl Cell {
+    /// As HTML; what it holds is escaped.
+    pub fn html(&self) -> Result<String, askama::Error> {
+        Shown { cell: self }.render()
+    }
+
+    /// What a column shows of an object.
+    pub fn of(resource: &'static Resource, column: &Column, object: &Value, names: &Names) -> Self {
+        let value = &object[column.of];
+        let text = |text: String, make: fn(String) -> Self| if text.is_empty() { Self::Empty } else { make(text) };
+        match column.shape {
+            Shape::Title => {
+                let id = object["id"].as_str().unwrap_or_default();
+                Self::Links(vec![Link { href: resource.page_of(id), text: (resource.title)(object) }])
+            }
+            Shape::Text => text(plain(value), Self::Text),
+            Shape::Code => text(plain(value), Self::Code),
+            Shape::Status => status(value, object),
+            Shape::Time => time(value),
+            Shape::Flag(yes, no) => {
+                let word = if value.as_bool().unwrap_or_default() { yes } else { no };
+                text(word.to_owned(), Self::Text)
+            }
+            Shape::Reference(to) => links(to, value.as_str().into_iter(), names),
+            Shape::References(to) => links(to, value.as_array().into_iter().flatten().filter_map(Value::as_str), names),
+            Shape::List => {
+                let items: Vec<String> = value.as_array().into_iter().flatten().map(plain).collect();
+                text(items.join(", "), Self::Text)
+            }
+            Shape::By(show) => text(show(value), Self::Text),
+            Shape::Whole(show) => text(show(object), Self::Text),
+        }
+    }
+}
+
+fn links<'a>(to: &'static str, ids: impl Iterator<Item = &'a str>, names: &Names) -> Cell {
+    let resource = resource::declared(to);
+    let links: Vec<Link> = ids
+        .filter(|id| !id.is_empty())
+        .map(|id| Link { href: resource.page_of(id), text: names.of(to, id).to_owned() })
+        .collect();
+    if links.is_empty() { Cell::Empty } else { Cell::Links(links) }
+}
+
+fn status(value: &Value, object: &Value) -> Cell {
+    let (word, tone) = match value {
+        Value::Bool(true) => ("alive".to_owned(), "good"),
+        Value::Bool(false) => ("silent".to_owned(), "bad"),
+        other => {
+            let word = plain(other);
+            let tone = match word.as_str() {
+                "ACTIVE" => "good",
+                "BUILD" => "wait",
+                "ERROR" => "bad",
+                _ => "off",
+            };
+            (word, tone)
+        }
+    };
+    if word.is_empty() {
+        return Cell::Empty;
+    }
+    Cell::Status { word, tone, why: plain(&object["mizar:status_reason"]) }
+}
+
+/// A time of the API, which gives UTC.
+pub fn time(value: &Value) -> Cell {
+    match value.as_str() {
+        Some(iso) if iso.len() >= 19 && iso.is_ascii() => {
+            Cell::Time { iso: iso.to_owned(), words: format!("{} {} UTC", &iso[..10], &iso[11..19]) }
+        }
+        _ => Cell::Empty,
+    }
+}
+
+/// What the objects are called that others mention.
+#[derive(Debug, Default)]
+pub struct Names(HashMap<(&'static str, String), String>);
+
+impl Names {
+    /// Asks for the names of all that these columns of these objects mention, one question for each kind.
+    pub async fn of_columns(calls: &Calls, columns: &[&Column], objects: &[Value]) -> Result<Self, CallError> {
+        let mut wanted: BTreeMap<&'static str, BTreeSet<&str>> = BTreeMap::new();
+        for object in objects {
+            for column in columns {
+                let value = &object[column.of];
+                match column.shape {
+                    Shape::Reference(to) => wanted.entry(to).or_default().extend(value.as_str()),
+                    Shape::References(to) => {
+                        let ids = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+                        wanted.entry(to).or_default().extend(ids);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let mut questions = Vec::new();
+        for (to, ids) in wanted {
+            let ids: Vec<&str> = ids.into_iter().filter(|id| !id.is_empty()).collect();
+            for some in ids.chunks(AT_ONCE) {
+                questions.push((to, Query::new().with_each("id", some.iter().copied())));
+            }
+        }
+        let answers = questions.iter().map(|(to, query)| async move {
+            let resource = resource::declared(to);
+            let found = objects_of(calls, resource, query).await?;
+            Ok::<_, CallError>((*to, found))
+        });
+        let mut names = Self::default();
+        for (to, found) in try_join_all(answers).await? {
+            names.learn(to, &found);
+        }
+        Ok(names)
+    }
+
+    /// Takes the names of objects that are known already.
+    pub fn learn(&mut self, path: &'static str, objects: &[Value]) {
+        let resource = resource::declared(path);
+        for object in objects {
+            if let Some(id) = object["id"].as_str() {
+                self.0.insert((path, id.to_owned()), (resource.title)(object));
+            }
+        }
+    }
+
+    /// What it is called; the beginning of its id where that is not known.
+    pub fn of<'a>(&'a self, path: &'static str, id: &'a str) -> &'a str {
+        let known = self.0.get(&(path, id.to_owned())).map(String::as_str);
+        known.unwrap_or_else(|| id.get(..8).unwrap_or(id))
+    }
+}
+
+async fn objects_of(calls: &Calls, resource: &Resource, query: &Query) -> Result<Vec<Value>, CallError> {
+    objects(&mut calls.get(resource.api, query).await?, resource.plural)
+}
+
+/// A link to an object.
+pub fn link_to(resource: &Resource, object: &Value) -> Link {
+    let id = object["id"].as_str().unwrap_or_default();
+    let title = (resource.title)(object);
+    Link { href: resource.page_of(id), text: if title.is_empty() { short(id) } else { title } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn cell(shape: Shape, object: &Value) -> Cell {
+        Cell::of(resource::declared("networks"), &Column::new("", "x", shape), object, &Names::default())
+    }
+
+    #[test]
+    fn whatever_stands_in_a_value_is_text() -> Result<(), askama::Error> {
+        let evil = json!({"id": "\"><script>", "name": "<img src=x onerror=alert(1)>", "x": "<script>&\"'"});
+        for shape in [Shape::Text, Shape::Code, Shape::Status, Shape::Title] {
+            let html = cell(shape, &evil).html()?;
+            assert!(!html.contains("<script") && !html.contains("<img") && !html.contains("\">\""), "{html}");
+        }
+        assert!(cell(Shape::Text, &evil).html()?.contains("script"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_state_says_why() -> Result<(), askama::Error> {
+        let html = cell(Shape::Status, &json!({"x": "ERROR", "mizar:status_reason": "no <host>"})).html()?;
+        assert!(html.contains("ERROR") && html.contains("bad") && html.contains("no &#60;host&#62;"), "{html}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_empty_is_said_to_be() {
+        for shape in [Shape::Text, Shape::Code, Shape::Status, Shape::Time, Shape::Reference("ports"), Shape::List] {
+            assert_eq!(cell(shape, &json!({"x": null})), Cell::Empty, "{shape:?}");
+        }
+        assert_eq!(cell(Shape::Flag("yes", "no"), &json!({})), Cell::Text("no".into()));
+        assert_eq!(cell(Shape::Flag("yes", ""), &json!({})), Cell::Empty);
+    }
+
+    #[test]
+    fn an_unknown_object_is_called_by_its_id() {
+        let mut names = Names::default();
+        names.learn("ports", &[json!({"id": "aaaaaaaabbbb", "name": "web"}), json!({"id": "cccccccc1", "name": " "})]);
+        assert_eq!(names.of("ports", "aaaaaaaabbbb"), "web");
+        assert_eq!(names.of("ports", "cccccccc1"), "cccccccc");
+        assert_eq!(names.of("ports", "x"), "x");
+    }
+
+    #[test]
+    fn times_are_said_in_utc() {
+        let Cell::Time { words, .. } = time(&json!("2026-11-23T06:41:53Z")) else { panic!("a time") };
+        assert_eq!(words, "2026-11-23 06:41:53 UTC");
+        assert_eq!(time(&json!("soon")), Cell::Empty);
+    }
+}

@@ -1,0 +1,96 @@
+//! What holds for every request and every answer, whichever page it is.
+//!
+//! - A page may load nothing but this server's own files, run no script and no style that stands in it,
+//!   be in no frame, and send forms nowhere else.
+//! - A request that changes something must come from a page of this server: browsers say so by `Origin` and
+//!   `Sec-Fetch-Site`. (The form's secret says so too; this holds before anything is read.)
+//! - Who must sign in is led there, and back afterwards.
+
+use crate::api::Query;
+use crate::fault::Fault;
+use crate::signed::site;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, header};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpRequest, HttpResponse};
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+const HEADERS: [(&str, &str); 6] = [
+    ("content-security-policy", POLICY),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+];
+
+/// Stands around every request.
+pub async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let mut response = if is_foreign(request.request()) {
+        request.error_response(Fault::Forged)
+    } else {
+        next.call(request).await?.map_into_boxed_body()
+    };
+    let signs_in =
+        matches!(response.response().error().and_then(|error| error.as_error::<Fault>()), Some(Fault::SignIn));
+    if signs_in {
+        let (request, _) = response.into_parts();
+        let answer = sign_in(&request);
+        response = ServiceResponse::new(request, answer);
+    }
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(header::HeaderName::from_static(name), header::HeaderValue::from_static(value));
+    }
+    // What a page shows is its user's: no cache between may keep it.
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    }
+    Ok(response)
+}
+
+/// Whether another site sent it. Where the browser says nothing, the form's secret decides.
+fn is_foreign(request: &HttpRequest) -> bool {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return false;
+    }
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let crossed = text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let host = text("host").unwrap_or_default();
+    let elsewhere = text("origin").is_some_and(|origin| {
+        let named = origin.split_once("://").map(|(_, host)| host);
+        named != Some(host) && origin != site(request).public
+    });
+    crossed || elsewhere
+}
+
+/// To the page where one signs in, from where one goes on to the page that was asked for; after a form,
+/// to the page that sent it.
+fn sign_in(request: &HttpRequest) -> HttpResponse {
+    let referer = || {
+        let referer = request.headers().get(header::REFERER)?.to_str().ok()?;
+        let (_, rest) = referer.split_once("://")?;
+        Some(rest[rest.find('/')?..].to_owned())
+    };
+    let asked = if *request.method() == Method::GET { Some(request.uri().to_string()) } else { referer() };
+    let had_one = request.cookie(site(request).cookie()).is_some();
+    let mut query = Query::new();
+    if let Some(asked) = asked.filter(|asked| asked != "/") {
+        query = query.with("next", asked);
+    }
+    if had_one {
+        query = query.with("ended", if *request.method() == Method::GET { "page" } else { "form" });
+    }
+    let to = query.after("/login");
+    // A part of a page cannot become the page for signing in: the whole window goes there.
+    if request.headers().contains_key("hx-request") {
+        return HttpResponse::NoContent().insert_header(("hx-redirect", to)).finish();
+    }
+    crate::page::go(&to)
+}

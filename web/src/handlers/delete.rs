@@ -1,0 +1,179 @@
+//! Deleting one object or many: first a page that says what goes along and what forbids it.
+
+use crate::advice;
+use crate::api::{CallError, Query};
+use crate::cell::{Link, link_to};
+use crate::fault::Fault;
+use crate::form::Sent;
+use crate::page::{self, Frame};
+use crate::resource::{Dependent, Resource, declared};
+use crate::signed::{Posted, Signed};
+use actix_web::http::StatusCode;
+use actix_web::web::Path;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use futures::future::try_join_all;
+use futures::{StreamExt as _, stream};
+use serde_json::Value;
+
+/// So many at once.
+const AT_ONCE: usize = 200;
+
+/// Requests that wait for the API at the same time.
+const PARALLEL: usize = 4;
+
+/// Dependents that are named; others are only counted.
+const NAMED: usize = 8;
+
+struct Found {
+    blocks: bool,
+    links: Vec<Link>,
+    more: bool,
+    what: String,
+}
+
+struct Failure {
+    link: Link,
+    message: String,
+    help: Option<&'static str>,
+}
+
+#[derive(Template)]
+#[template(path = "delete.html")]
+struct Delete {
+    frame: Frame,
+    title: String,
+    list: Link,
+    action: String,
+    ids: Vec<String>,
+    links: Vec<Link>,
+    found: Vec<Found>,
+    failures: Vec<Failure>,
+    done: usize,
+}
+
+fn deleting(signed: &Signed, kind: &str) -> Result<&'static Resource, Fault> {
+    let resource = super::kind(signed, kind)?;
+    if !resource.verbs.delete {
+        return Err(Fault::NotFound);
+    }
+    super::may_write(signed)?;
+    Ok(resource)
+}
+
+fn ids(sent: &mut Sent) -> Result<Vec<String>, Fault> {
+    let mut ids = sent.take_all("id").iter().map(|id| super::id(id)).collect::<Result<Vec<_>, _>>()?;
+    ids.sort();
+    ids.dedup();
+    if ids.len() > AT_ONCE {
+        return Err(Fault::Bad(format!("at most {AT_ONCE} can be deleted at once")));
+    }
+    Ok(ids)
+}
+
+/// Asks whether they shall be deleted.
+pub async fn ask(signed: Signed, path: Path<String>, request: HttpRequest) -> Result<HttpResponse, Fault> {
+    let resource = deleting(&signed, &path)?;
+    let mut sent = Sent::parse(request.query_string().as_bytes())?;
+    let ids = ids(&mut sent)?;
+    sent.end()?;
+    if ids.is_empty() {
+        return Ok(super::done(
+            &signed,
+            format!("Choose the {} to delete first.", resource.plural_words()),
+            &resource.list(),
+        ));
+    }
+    show(&signed, resource, &ids, Vec::new(), 0).await
+}
+
+async fn show(
+    signed: &Signed,
+    resource: &'static Resource,
+    ids: &[String],
+    failures: Vec<Failure>,
+    done: usize,
+) -> Result<HttpResponse, Fault> {
+    let objects = signed.calls.list(resource.api, resource.plural, &Query::new().with_each("id", ids)).await?;
+    if objects.is_empty() {
+        return Err(Fault::NotFound);
+    }
+    let ids: Vec<String> = objects.iter().filter_map(|object| object["id"].as_str().map(str::to_owned)).collect();
+    let found = try_join_all(resource.dependents.iter().map(|dependent| dependents(signed, dependent, &ids))).await?;
+    let title = match objects.as_slice() {
+        [one] => format!("Delete {} {}", resource.one, (resource.title)(one)),
+        many => format!("Delete {} {}", many.len(), resource.plural_words()),
+    };
+    let delete = Delete {
+        frame: Frame::new(signed, title.clone(), &resource.list()),
+        title,
+        list: Link { href: resource.list(), text: resource.many.into() },
+        action: format!("{}/delete", resource.list()),
+        links: objects.iter().map(|object| link_to(resource, object)).collect(),
+        found: found.into_iter().filter(|found| !found.links.is_empty()).collect(),
+        ids,
+        done,
+        failures,
+    };
+    page::answer(if delete.failures.is_empty() { StatusCode::OK } else { StatusCode::CONFLICT }, &delete)
+}
+
+async fn dependents(signed: &Signed, dependent: &'static Dependent, ids: &[String]) -> Result<Found, Fault> {
+    let of = declared(dependent.of);
+    let query = Query::new().with_each(dependent.by, ids).with("limit", NAMED + 1);
+    let objects = signed.calls.list(of.api, of.plural, &query).await?;
+    Ok(Found {
+        blocks: dependent.blocks,
+        more: objects.len() > NAMED,
+        links: objects.iter().take(NAMED).map(|object| link_to(of, object)).collect(),
+        what: of.plural_words(),
+    })
+}
+
+/// Deletes them. What is gone already is as wanted; what is refused is shown with the reason.
+pub async fn delete(posted: Posted<Signed>, path: Path<String>) -> Result<HttpResponse, Fault> {
+    let Posted { signed, mut sent } = posted;
+    let resource = deleting(&signed, &path)?;
+    let ids = ids(&mut sent)?;
+    sent.end()?;
+    let names = signed.calls.list(resource.api, resource.plural, &Query::new().with_each("id", &ids)).await?;
+    let calls = &signed.calls;
+    let outcomes: Vec<(&String, Result<(), CallError>)> = stream::iter(&ids)
+        .map(|id| async move { (id, calls.delete(&resource.api_of(id)).await) })
+        .buffer_unordered(PARALLEL)
+        .collect()
+        .await;
+    let (mut done, mut failures) = (0, Vec::new());
+    for (id, outcome) in outcomes {
+        match outcome {
+            Ok(()) => done += 1,
+            Err(CallError::Refused(refused)) if refused.status == 404 => {}
+            Err(CallError::Refused(refused)) if refused.status != 401 => {
+                let object = names.iter().find(|object| object["id"] == **id).cloned().unwrap_or(Value::Null);
+                failures.push(Failure {
+                    link: link_to(resource, &object),
+                    help: advice::what_to_do(&refused),
+                    message: refused.message,
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if !failures.is_empty() {
+        return show(&signed, resource, &ids, failures, done).await;
+    }
+    let sentence = match (names.as_slice(), done) {
+        (_, 0) => "There was nothing left to delete.".to_owned(),
+        ([one], _) => format!("Deleted {} {}.", resource.one, (resource.title)(one)),
+        _ => format!("Deleted {done} {}.", resource.plural_words()),
+    };
+    Ok(super::done(&signed, sentence, &back(resource, &names)))
+}
+
+/// After a rule, the page of its group; after anything else, the list.
+fn back(resource: &Resource, objects: &[Value]) -> String {
+    match objects.first().and_then(|object| object["security_group_id"].as_str()) {
+        Some(group) if resource.path == "security-group-rules" => declared("security-groups").page_of(group),
+        _ => resource.list(),
+    }
+}

@@ -1,0 +1,185 @@
+//! Transit roles, for operators: who holds which, and whether roles can be placed at present.
+
+use crate::api::{Query, object, objects};
+use crate::cell::{Cell, Link, Names, time};
+use crate::fault::Fault;
+use crate::page::{self, Fragment, Frame};
+use crate::resource::declared;
+use crate::resource::text::plain;
+use crate::signed::Signed;
+use actix_web::HttpResponse;
+use askama::Template;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+const ROLES: &str = "/v2.0/mizar/roles";
+
+/// Columns of the matrix: a role in a state.
+const KINDS: [(&str, &str); 6] = [
+    ("bouncer", "active"),
+    ("bouncer", "pending"),
+    ("bouncer", "draining"),
+    ("divider", "active"),
+    ("divider", "pending"),
+    ("divider", "draining"),
+];
+
+struct HostRow {
+    host: Link,
+    lease: Cell,
+    transit: String,
+    counts: Vec<usize>,
+}
+
+#[derive(Template)]
+#[template(path = "matrix.html")]
+struct Matrix {
+    state: String,
+    tone: &'static str,
+    reason: String,
+    kinds: [(&'static str, &'static str); 6],
+    rows: Vec<HostRow>,
+}
+
+#[derive(Template)]
+#[template(path = "roles.html")]
+struct Roles {
+    frame: Frame,
+    matrix: Fragment,
+}
+
+struct Holding {
+    host: String,
+    role: String,
+    state: String,
+    slots: String,
+    of: Option<Link>,
+    since: Cell,
+}
+
+#[derive(Template)]
+#[template(path = "holdings.html")]
+struct Holdings {
+    title: &'static str,
+    none: &'static str,
+    by_host: bool,
+    holdings: Vec<Holding>,
+}
+
+/// Which host has how many roles of each kind.
+pub async fn matrix(signed: &Signed) -> Result<Fragment, Fault> {
+    if !signed.session.is_admin() {
+        return Err(Fault::NotFound);
+    }
+    let (none, of) = (Query::new(), declared("hosts"));
+    let (mut roles, mut hosts, placement) = futures::try_join!(
+        signed.calls.get(ROLES, &none),
+        signed.calls.get(of.api, &none),
+        signed.calls.get("/v2.0/mizar/placement", &none),
+    )?;
+    let (roles, mut hosts) = (objects(&mut roles, "roles")?, objects(&mut hosts, of.plural)?);
+    let placement = object(placement, "placement")?;
+    hosts.sort_by_key(|host| plain(&host["name"]));
+    let rows = hosts.iter().map(|host| HostRow {
+        host: crate::cell::link_to(of, host),
+        lease: Cell::of(
+            of,
+            &crate::resource::Column::new("", "alive", crate::resource::Shape::Status),
+            host,
+            &Names::default(),
+        ),
+        transit: plain(&host["transit"]),
+        counts: counts(&roles, &plain(&host["name"])),
+    });
+    let state = plain(&placement["state"]);
+    let matrix = Matrix {
+        tone: if state == "normal" { "good" } else { "bad" },
+        reason: plain(&placement["reason"]),
+        state,
+        kinds: KINDS,
+        rows: rows.collect(),
+    };
+    Fragment::of("matrix", &matrix)
+}
+
+fn counts(roles: &[Value], host: &str) -> Vec<usize> {
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for role in roles.iter().filter(|role| role["host"] == host) {
+        if let (Some(kind), Some(state)) = (role["role"].as_str(), role["state"].as_str()) {
+            *counts.entry((kind, state)).or_default() += 1;
+        }
+    }
+    KINDS.iter().map(|kind| counts.get(kind).copied().unwrap_or_default()).collect()
+}
+
+/// The page of the matrix.
+pub async fn roles(signed: Signed) -> Result<HttpResponse, Fault> {
+    let matrix = matrix(&signed).await?;
+    page::ok(&Roles { frame: Frame::new(&signed, "Transit roles", "/roles").following("/roles"), matrix })
+}
+
+/// Who holds the roles of a network.
+pub async fn holders(signed: &Signed, network: &str) -> Result<Fragment, Fault> {
+    let roles = signed.calls.list(ROLES, "roles", &Query::new().with("network_id", network)).await?;
+    let subnets: Vec<&str> = roles.iter().filter_map(|role| role["subnet_id"].as_str()).collect();
+    let mut names = Names::default();
+    let of = declared("subnets");
+    if !subnets.is_empty() {
+        names.learn("subnets", &signed.calls.list(of.api, of.plural, &Query::new().with("network_id", network)).await?);
+    }
+    let none = "Nobody yet: roles are placed once hosts with transit are there.";
+    let title = "Who bounces and divides";
+    Fragment::of("holders", &Holdings { title, none, by_host: true, holdings: holdings(&roles, &names) })
+}
+
+/// The roles of a host.
+pub async fn roles_of(signed: &Signed, host: &str) -> Result<Fragment, Fault> {
+    let roles = signed.calls.list(ROLES, "roles", &Query::new().with("host", host)).await?;
+    let holdings = holdings(&roles, &Names::default());
+    Fragment::of("holders", &Holdings { title: "Transit roles", none: "None.", by_host: false, holdings })
+}
+
+fn holdings(roles: &[Value], names: &Names) -> Vec<Holding> {
+    let mut all: Vec<Holding> = roles.iter().map(|role| holding(role, names)).collect();
+    all.sort_by(|a, b| (&a.role, &a.slots, &a.host).cmp(&(&b.role, &b.slots, &b.host)));
+    all
+}
+
+fn holding(role: &Value, names: &Names) -> Holding {
+    let slots = match (role["first_slot"].as_i64(), role["last_slot"].as_i64()) {
+        (Some(first), Some(last)) => format!("{first}-{last}"),
+        _ => String::new(),
+    };
+    let of = match (role["subnet_id"].as_str(), role["network_id"].as_str()) {
+        (Some(id), _) => Some(("subnets", id)),
+        (None, Some(id)) => Some(("networks", id)),
+        _ => None,
+    };
+    Holding {
+        host: plain(&role["host"]),
+        role: plain(&role["role"]),
+        state: plain(&role["state"]),
+        slots,
+        of: of.map(|(path, id)| Link { href: declared(path).page_of(id), text: names.of(path, id).to_owned() }),
+        since: time(&role["since"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn roles_are_counted_by_host_and_state() {
+        let role = |host: &str, role: &str, state: &str| json!({"host": host, "role": role, "state": state});
+        let roles = [
+            role("h1", "bouncer", "active"),
+            role("h1", "bouncer", "active"),
+            role("h1", "divider", "draining"),
+            role("h2", "bouncer", "active"),
+        ];
+        assert_eq!(counts(&roles, "h1"), [2, 0, 0, 0, 0, 1]);
+        assert_eq!(counts(&roles, "h3"), [0; 6]);
+    }
+}

@@ -1,0 +1,46 @@
+//! Tables of objects.
+
+use crate::api::{CallError, Calls};
+use crate::cell::{Cell, Names};
+use crate::resource::{Column, Resource};
+use crate::signed::Signed;
+use serde_json::Value;
+
+/// A row.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Id of the object.
+    pub id: String,
+    /// What it is called.
+    pub title: String,
+    /// Its cells, by column.
+    pub cells: Vec<Cell>,
+}
+
+impl Row {
+    /// The headline of a row, and the other cells, as HTML.
+    pub fn html(&self) -> Result<Vec<String>, askama::Error> {
+        self.cells.iter().map(Cell::html).collect()
+    }
+}
+
+/// The columns that this user sees.
+pub fn columns(signed: &Signed, columns: &'static [Column]) -> Vec<&'static Column> {
+    columns.iter().filter(|column| !column.operator || signed.session.is_admin()).collect()
+}
+
+/// The rows of these objects.
+pub async fn rows(
+    calls: &Calls,
+    resource: &'static Resource,
+    columns: &[&'static Column],
+    objects: &[Value],
+) -> Result<Vec<Row>, CallError> {
+    let names = Names::of_columns(calls, columns, objects).await?;
+    let row = |object: &Value| Row {
+        id: object["id"].as_str().unwrap_or_default().to_owned(),
+        title: (resource.title)(object),
+        cells: columns.iter().map(|column| Cell::of(resource, column, object, &names)).collect(),
+    };
+    Ok(objects.iter().map(row).collect())
+}

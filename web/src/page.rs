@@ -1,0 +1,125 @@
+//! What every page has around it: who is signed in, the menu, the notice.
+
+use crate::api::Named;
+use crate::fault::Fault;
+use crate::resource;
+use crate::signed::Signed;
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use askama::Template;
+
+/// A page without a session: an error, or a sentence.
+#[derive(Debug, Template)]
+#[template(path = "plain.html")]
+pub struct Plain {
+    /// Headline.
+    pub title: String,
+    /// What happened.
+    pub sentence: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// An entry of the menu.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Where to.
+    pub href: String,
+    /// What is read.
+    pub label: &'static str,
+    /// The present page is there.
+    pub here: bool,
+    /// It is for administrators.
+    pub operator: bool,
+}
+
+/// What is around a page.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Of the browser's window.
+    pub title: String,
+    /// Who.
+    pub user: String,
+    /// In which project.
+    pub project: Named,
+    /// Which others there are.
+    pub projects: Vec<Named>,
+    /// For forms.
+    pub csrf: String,
+    /// The menu.
+    pub menu: Vec<Entry>,
+    /// The user may change things.
+    pub may_write: bool,
+    /// What has just been done.
+    pub notice: Option<String>,
+    /// Where the page's changes come from, if it follows them.
+    pub live: Option<String>,
+}
+
+impl Frame {
+    /// Around a page at `path` of the menu.
+    pub fn new(signed: &Signed, title: impl Into<String>, path: &str) -> Self {
+        let session = &signed.session;
+        let entry = |href: String, label, operator| Entry {
+            here: href == path || (href.len() > 1 && path.starts_with(&format!("{href}/"))),
+            href,
+            label,
+            operator,
+        };
+        let mut menu = vec![entry("/".into(), "Overview", false)];
+        // Rules are reached by their groups.
+        let listed = resource::all().filter(|resource| resource.path != "security-group-rules");
+        menu.extend(listed.map(|resource| entry(resource.list(), resource.many, resource.verbs.operator)));
+        menu.push(entry("/roles".into(), "Transit roles", true));
+        menu.retain(|entry| !entry.operator || session.is_admin());
+        Self {
+            title: title.into(),
+            user: session.grant.user.name.clone(),
+            project: signed.project.clone(),
+            projects: session.projects.clone(),
+            csrf: session.csrf.masked(),
+            menu,
+            may_write: session.may_write(),
+            notice: session.take_notice(),
+            live: None,
+        }
+    }
+
+    /// Around a page that follows the changes of `path`, an address of this dashboard.
+    #[must_use]
+    pub fn following(self, path: &str) -> Self {
+        Self { live: Some(crate::api::Query::new().with("of", path).after("/live")), ..self }
+    }
+}
+
+/// A part of a page that is replaced when what it shows changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Id of its element.
+    pub id: String,
+    /// The element.
+    pub html: String,
+}
+
+impl Fragment {
+    /// An element with this id, whose inside a template makes.
+    pub fn of(id: impl Into<String>, inside: &impl Template) -> Result<Self, Fault> {
+        let id = id.into();
+        Ok(Self { html: format!("<div id=\"{id}\">{}</div>", inside.render()?), id })
+    }
+}
+
+/// Answers with a page.
+pub fn answer(status: StatusCode, page: &impl Template) -> Result<HttpResponse, Fault> {
+    Ok(HttpResponse::build(status).content_type("text/html; charset=utf-8").body(page.render()?))
+}
+
+/// Answers with a page that was asked for.
+pub fn ok(page: &impl Template) -> Result<HttpResponse, Fault> {
+    answer(StatusCode::OK, page)
+}
+
+/// Sends the browser to another page, by GET.
+pub fn go(to: &str) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((actix_web::http::header::LOCATION, to)).finish()
+}

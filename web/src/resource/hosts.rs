@@ -1,0 +1,81 @@
+//! Hosts, for operators.
+
+use super::text::{name_or_id, plain};
+use super::{Column, Extra, Field, Filter, Kind, Part, Resource, Shape, Verbs};
+use serde_json::Value;
+
+const TRANSIT: &[(&str, &str)] = &[
+    ("yes", "yes: it bounces and divides for others"),
+    ("no", "no: only its own ports"),
+    ("prefer", "prefer: before the others"),
+];
+
+/// How long it has been silent.
+fn heard(host: &Value) -> String {
+    match host["silent_s"].as_i64() {
+        Some(seconds) => format!("{seconds} s ago"),
+        None => "never".into(),
+    }
+}
+
+fn failures(failures: &Value) -> String {
+    match failures.as_array().map_or(0, Vec::len) {
+        0 => "none".into(),
+        count => format!("{count} entries not applied"),
+    }
+}
+
+/// Hosts.
+pub static HOSTS: Resource = Resource {
+    path: "hosts",
+    api: "/v2.0/mizar/hosts",
+    singular: "host",
+    plural: "hosts",
+    one: "host",
+    many: "Hosts",
+    about: "A host carries ports, and transit roles for others. It appears when its agent registers.",
+    title: name_or_id,
+    columns: &[
+        Column::new("Name", "name", Shape::Title),
+        Column::new("Lease", "alive", Shape::Status),
+        Column::new("Heard of", "silent_s", Shape::Whole(heard)),
+        Column::new("Zone", "az", Shape::Text),
+        Column::new("Rack", "rack", Shape::Text),
+        Column::new("Transit", "transit", Shape::Text),
+        Column::new("Ports", "ports", Shape::Text),
+        Column::new("Failures", "failures", Shape::By(failures)),
+        Column::new("Version", "version", Shape::Code),
+    ],
+    facts: &[
+        Column::new("Id", "id", Shape::Code),
+        Column::new("Lease", "alive", Shape::Status),
+        Column::new("Heard of", "silent_s", Shape::Whole(heard)),
+        Column::new("Lost since", "lost_since", Shape::Time),
+        Column::new("Zone", "az", Shape::Text),
+        Column::new("Rack", "rack", Shape::Text),
+        Column::new("Underlay address", "underlay", Shape::Code),
+        Column::new("MTU", "mtu", Shape::Text),
+        Column::new("Transit", "transit", Shape::Text),
+        Column::new("Weight", "weight", Shape::Text),
+        Column::new("Where transit runs", "transit_hook", Shape::Code),
+        Column::new("Ports", "ports", Shape::Text),
+        Column::new("Failures", "failures", Shape::By(failures)),
+        Column::new("Version", "version", Shape::Code),
+        Column::new("ABI", "abi", Shape::By(plain)),
+        Column::new("Registered", "created_at", Shape::Time),
+    ],
+    filters: &[
+        Filter::text("name", "Name"),
+        Filter::text("az", "Zone"),
+        Filter::text("rack", "Rack"),
+        Filter::choice("transit", "Transit", &["yes", "no", "prefer"]),
+    ],
+    fields: &[
+        Field::new("transit", "Transit", Kind::Choice(TRANSIT)).later(),
+        Field::new("weight", "Weight", Kind::Number(1, 1_000)).hint("Its share of roles beside the others'.").later(),
+    ],
+    parts: &[Part { of: "ports", by: "binding:host_id", with: "name" }],
+    extra: Extra::Roles,
+    dependents: &[],
+    verbs: Verbs { edit: true, ..Verbs::SHOWN },
+};

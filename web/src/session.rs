@@ -1,0 +1,243 @@
+//! Who is signed in. Sessions live in this process only: the browser holds a random name for one, and
+//! neither the token nor the password. A restart ends them all, and the next page says so.
+//!
+//! A session is for one project. Choosing another makes a new session, with a new name: a form of the
+//! old one, left open in another window, is refused instead of acting in the wrong project.
+
+use crate::api::{Grant, Named};
+use chrono::Utc;
+use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::Semaphore;
+
+/// So many may be signed in at once; who comes after that takes the place of whose session ends first.
+const SESSIONS: usize = 10_000;
+
+/// So many pages of a session follow changes at once.
+const STREAMS: usize = 16;
+
+/// Bytes of a secret.
+const SECRET: usize = 32;
+
+/// What a session's name and its forms are guarded by.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret([u8; SECRET]);
+
+impl Secret {
+    /// A new one.
+    pub fn draw() -> Self {
+        Self(rand::random())
+    }
+
+    /// As text.
+    pub fn text(&self) -> String {
+        hex(&self.0)
+    }
+
+    /// As text that is another each time, so that compressed pages do not give it away bit by bit
+    /// (BREACH): a random pad, and the secret under it.
+    pub fn masked(&self) -> String {
+        let pad: [u8; SECRET] = rand::random();
+        let mut under = self.0;
+        under.iter_mut().zip(pad).for_each(|(byte, pad)| *byte ^= pad);
+        hex(&pad) + &hex(&under)
+    }
+
+    /// Whether `text` is this secret, masked. Takes the same time whatever it is.
+    pub fn is_masked_as(&self, text: &str) -> bool {
+        let Some(bytes) = unhex::<{ SECRET * 2 }>(text) else { return false };
+        let (pad, under) = bytes.split_at(SECRET);
+        let differences =
+            pad.iter().zip(under).zip(self.0).fold(0, |all, ((pad, under), own)| all | (pad ^ under ^ own));
+        differences == 0
+    }
+
+    /// Reads one.
+    pub fn parse(text: &str) -> Option<Self> {
+        unhex(text).map(Self)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != N * 2 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// Somebody who is signed in.
+pub struct Session {
+    /// The token, and what it is for.
+    pub grant: Grant,
+    /// The projects that the user may choose from.
+    pub projects: Vec<Named>,
+    /// What a form must bring.
+    pub csrf: Secret,
+    /// Pages that may follow changes now.
+    pub streams: Arc<Semaphore>,
+    notice: Mutex<Option<String>>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("grant", &self.grant).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A session by a grant.
+    pub fn new(grant: Grant, projects: Vec<Named>) -> Self {
+        let streams = Arc::new(Semaphore::new(STREAMS));
+        Self { grant, projects, csrf: Secret::draw(), streams, notice: Mutex::default() }
+    }
+
+    /// Whether its token still counts, by the clock.
+    pub fn is_live(&self) -> bool {
+        Utc::now() < self.grant.expires_at
+    }
+
+    /// Whether the user is an administrator here.
+    pub fn is_admin(&self) -> bool {
+        self.grant.roles.iter().any(|role| role == "admin")
+    }
+
+    /// Whether the user may change anything here.
+    pub fn may_write(&self) -> bool {
+        self.grant.roles.iter().any(|role| matches!(role.as_str(), "admin" | "member" | "service"))
+    }
+
+    /// Leaves a sentence for the next page.
+    pub fn notify(&self, sentence: String) {
+        *lock(&self.notice) = Some(sentence);
+    }
+
+    /// The sentence that was left, once.
+    pub fn take_notice(&self) -> Option<String> {
+        lock(&self.notice).take()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Everybody who is signed in. Names are kept as digests: a copy of this memory opens no session.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    by_name: Mutex<HashMap<[u8; 32], Arc<Session>>>,
+}
+
+fn digest(name: &Secret) -> [u8; 32] {
+    Sha256::digest(name.0).into()
+}
+
+impl Sessions {
+    /// Keeps a session; its name is for the browser alone.
+    pub fn open(&self, session: Session) -> Secret {
+        let name = Secret::draw();
+        let mut sessions = lock(&self.by_name);
+        sessions.retain(|_, session| session.is_live());
+        if sessions.len() >= SESSIONS
+            && let Some(first) =
+                sessions.iter().min_by_key(|(_, session)| session.grant.expires_at).map(|(name, _)| *name)
+        {
+            sessions.remove(&first);
+        }
+        sessions.insert(digest(&name), Arc::new(session));
+        name
+    }
+
+    /// The session of that name, if it lives.
+    pub fn find(&self, name: &str) -> Option<Arc<Session>> {
+        let session = lock(&self.by_name).get(&digest(&Secret::parse(name)?)).cloned()?;
+        session.is_live().then_some(session)
+    }
+
+    /// Forgets a session.
+    pub fn close(&self, name: &str) {
+        if let Some(name) = Secret::parse(name) {
+            lock(&self.by_name).remove(&digest(&name));
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+
+    pub(crate) fn grant(roles: &[&str], seconds: i64) -> Grant {
+        let named = |name: &str| Named { id: format!("{name}-id"), name: name.to_owned() };
+        Grant {
+            token: "token".into(),
+            user: named("ann"),
+            project: Some(named("red")),
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+            expires_at: Utc::now() + TimeDelta::seconds(seconds),
+        }
+    }
+
+    #[test]
+    fn a_session_is_found_by_its_name_until_it_is_closed() {
+        let sessions = Sessions::default();
+        let name = sessions.open(Session::new(grant(&["member"], 60), Vec::new())).text();
+        assert_eq!(sessions.find(&name).expect("it is open").grant.user.name, "ann");
+        for other in ["", "x", &name[1..], &Secret::draw().text(), &name.replace(&name[..2], "zz")] {
+            assert!(sessions.find(other).is_none(), "{other}");
+        }
+        sessions.close(&name);
+        assert!(sessions.find(&name).is_none());
+    }
+
+    #[test]
+    fn a_session_ends_with_its_token() {
+        let sessions = Sessions::default();
+        let name = sessions.open(Session::new(grant(&["member"], 0), Vec::new())).text();
+        assert!(sessions.find(&name).is_none());
+        sessions.open(Session::new(grant(&["member"], 60), Vec::new()));
+        assert_eq!(lock(&sessions.by_name).len(), 1, "what has ended is not kept");
+    }
+
+    #[test]
+    fn a_masked_secret_is_another_text_each_time_and_is_known_again() {
+        let secret = Secret::draw();
+        let (first, second) = (secret.masked(), secret.masked());
+        assert_ne!(first, second);
+        assert!(secret.is_masked_as(&first) && secret.is_masked_as(&second));
+        let wrong = [Secret::draw().masked(), secret.text(), String::new(), first[2..].to_owned(), first + "00"];
+        assert!(wrong.iter().all(|text| !secret.is_masked_as(text)));
+    }
+
+    #[test]
+    fn roles_say_what_is_offered() {
+        let of = |roles| {
+            let session = Session::new(grant(roles, 60), Vec::new());
+            (session.is_admin(), session.may_write())
+        };
+        assert_eq!(of(&["admin"]), (true, true));
+        assert_eq!(of(&["member", "reader"]), (false, true));
+        assert_eq!(of(&["reader"]), (false, false));
+        assert_eq!(of(&[]), (false, false));
+    }
+
+    #[test]
+    fn a_notice_is_shown_once() {
+        let session = Session::new(grant(&[], 60), Vec::new());
+        session.notify("done".into());
+        assert_eq!((session.take_notice().as_deref(), session.take_notice()), (Some("done"), None));
+    }
+
+    #[test]
+    fn nothing_that_is_logged_holds_a_token() {
+        assert!(!format!("{:?}", Session::new(grant(&[], 60), Vec::new())).contains("token\""));
+    }
+}
