@@ -311,7 +311,7 @@ pub fn inputs(
             Kind::Number(..) => Look::Digits(text),
             Kind::Flag(_) => Look::Check(text == "on"),
             Kind::Choice(of) => {
-                let open = (creates && !field.needed).then(|| ("", "As usual"));
+                let open = (creates && !field.needed).then_some(("", "As usual"));
                 let all = open.into_iter().chain(of.iter().copied());
                 let choice = |(value, label): (&str, &str)| Choice {
                     value: value.into(),

@@ -75,6 +75,9 @@ pub fn test(root: &Path, name: Option<&str>) -> Result<ExitCode> {
     if chosen.iter().any(|program| uses_clients(program)) {
         progress.step("Python clients (openstack, ansible, scapy)", || clients(root))?;
     }
+    if chosen.iter().any(|program| program.package == END_TO_END && program.target == BROWSER) {
+        progress.step("what drives the browser (playwright, axe)", || browser(root))?;
+    }
     let mut total = Tally::default();
     let mut times = Vec::new();
     let mut broken = Vec::new();
@@ -105,6 +108,24 @@ pub fn test(root: &Path, name: Option<&str>) -> Result<ExitCode> {
     }
     println!("{} passed, {} failed", total.passed, total.failed);
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The program of tests with a browser.
+const BROWSER: &str = "dashboard";
+
+/// Installs what drives the browser, as the lock file beside it says.
+fn browser(root: &Path) -> Result<()> {
+    let folder = root.join("web/e2e");
+    let wanted = std::fs::read_to_string(folder.join("package-lock.json"))?;
+    let stamp = folder.join("node_modules/.mizar-lock.json");
+    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
+        return Ok(());
+    }
+    let mut npm = cargo::as_owner(root, "npm")?;
+    npm.current_dir(&folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    crate::sandbox::netns::run(&mut npm).context("npm is needed: `./dev setup`")?;
+    std::fs::write(stamp, wanted)?;
+    Ok(())
 }
 
 /// Whether tests of the program run the Python clients.

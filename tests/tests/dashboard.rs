@@ -1,0 +1,113 @@
+//! The dashboard in a real browser: Chromium does what people do, against the whole system.
+//!
+//! Each story is a file in `web/e2e/stories`. What a story wants done outside the browser (a container
+//! attached to a port, a ping from it, a service restarted) it asks for here, by a line of JSON.
+
+use anyhow::{Context, Result, bail, ensure};
+use mizar::sandbox::endpoint::Kind;
+use mizar::sandbox::secrets::Secrets;
+use mizar::sandbox::services::Service;
+use mizar::sandbox::settings::Settings;
+use mizar::sandbox::traffic::{PingOptions, ping};
+use mizar_tests::bed::{Bed, PATIENCE};
+use mizar_tests::harness::Scenario;
+use mizar_tests::{bed, harness};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use uuid::Uuid;
+
+const SCENARIOS: &[Scenario] = &[("a_tenant_gets_from_nothing_to_two_ports_that_ping", |bed| story(bed, "journey", 1))];
+
+/// Debian's browser, or what MIZAR_CHROMIUM names.
+fn chromium() -> Result<String> {
+    let named = std::env::var("MIZAR_CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".into());
+    ensure!(PathBuf::from(&named).exists(), "{named} is missing: `./dev setup` installs it");
+    Ok(named)
+}
+
+/// Tells a story to a browser, with so many tenants.
+fn story(bed: &Bed, name: &str, tenants: usize) -> Result<()> {
+    let mut secrets = Secrets::load(bed.sandbox.layout())?;
+    let mut passwords = serde_json::Map::from_iter([("admin".to_owned(), json!(secrets.of("admin")?))]);
+    for index in 0..tenants {
+        bed.tenant()?;
+        let user = format!("tenant{index}");
+        passwords.insert(user.clone(), json!(Secrets::load(bed.sandbox.layout())?.of(&user)?));
+    }
+    let folder = mizar::devel::root().join("web/e2e");
+    ensure!(folder.join("node_modules").exists(), "{}: `./dev test` installs what is needed", folder.display());
+    let hosts: Vec<&str> = bed.sandbox.hosts().iter().map(|host| host.name.as_str()).collect();
+    let told = json!({
+        "base": bed.sandbox.web_url(), "passwords": passwords, "hosts": hosts,
+        "out": bed.sandbox.layout().logs(), "chromium": chromium()?,
+    });
+    let mut child = Command::new("node")
+        .args(["run.mjs", name])
+        .current_dir(&folder)
+        .env("MIZAR_E2E", told.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run node: `./dev setup` installs it")?;
+    let questions = BufReader::new(child.stdout.take().context("piped above")?);
+    let mut answers = child.stdin.take().context("piped above")?;
+    for question in questions.lines() {
+        let question: Value = serde_json::from_str(&question?).context("a question of the story")?;
+        let answer = match answer(bed, &question) {
+            Ok(answer) => json!({"ok": answer}),
+            Err(error) => json!({"error": format!("{error:#}")}),
+        };
+        writeln!(answers, "{answer}")?;
+    }
+    ensure!(child.wait()?.success(), "the story failed; it says above where, its pictures are beside the logs");
+    Ok(())
+}
+
+fn id(value: &Value) -> Result<Uuid> {
+    Ok(value.as_str().context("an id")?.parse()?)
+}
+
+fn answer(bed: &Bed, question: &Value) -> Result<Value> {
+    let (what, about) = question.as_object().and_then(|q| q.iter().next()).context("a question has one member")?;
+    match what.as_str() {
+        "attach" => {
+            let host = bed.host(usize::try_from(about["host"].as_u64().context("a host")?)?);
+            let port = bed.admin.port(id(&about["port"])?)?;
+            bed.sandbox.attach(&bed.admin, &port, host, Kind::Container)?;
+            Ok(Value::Null)
+        }
+        "ping" => {
+            let (from, to) = (bed.admin.port(id(&about["from"])?)?, bed.admin.port(id(&about["to"])?)?);
+            bed.settle()?;
+            let options = PingOptions { count: 3, patience: PATIENCE, ..PingOptions::default() };
+            Ok(json!(ping(&bed.sandbox.container(&from)?, to.address()?, &options)?.all_answered()))
+        }
+        "restart" => {
+            let service = match about.as_str() {
+                Some("web") => Service::Web,
+                Some("api") => Service::Api,
+                other => bail!("restart of {other:?}"),
+            };
+            bed.sandbox.stop(&service)?;
+            bed.sandbox.start(&service)?;
+            Ok(Value::Null)
+        }
+        "stop_agent" => {
+            bed.sandbox.stop(&Service::Agent(about.as_str().context("a host")?.into()))?;
+            Ok(Value::Null)
+        }
+        "start_agent" => {
+            bed.sandbox.start(&Service::Agent(about.as_str().context("a host")?.into()))?;
+            Ok(Value::Null)
+        }
+        "post" => bed.admin.post(about["path"].as_str().context("a path")?, &about["body"]),
+        other => bail!("a story cannot ask for `{other}`"),
+    }
+}
+
+fn main() -> ExitCode {
+    let settings = Settings { web: true, lease_s: 10, ..bed::settings() };
+    harness::run("tdash", settings, &[SCENARIOS])
+}
