@@ -194,11 +194,10 @@ pub mod flow_flag {
     pub const CONFIRMED: u8 = 4;
     /// Rewritten (services, gateways).
     pub const NAT: u8 = 8;
-    /// The peer's identity was checked.
-    pub const ID_OK: u8 = 16;
     /// Between subnets: every packet loses one TTL.
     pub const ROUTED: u8 = 32;
-    /// Egress policy depends on the destination's groups, which are not known yet.
+    /// Egress policy depends on the destination's groups, which are not known yet. Without I_INIT nothing
+    /// may be sent but the question; with it the flow was opened under other rules.
     pub const NEED_ID: u8 = 64;
     /// The peer's host asked for a reply and does not know the way: the next packet tells it.
     pub const OWES_ACK: u8 = 128;

@@ -76,8 +76,6 @@ pub mod flag {
     pub const SVC_DONE: u8 = 4;
     /// Already tried at the other replica.
     pub const SIBLING: u8 = 8;
-    /// The identity in the body is the destination's.
-    pub const ID_OK: u8 = 16;
     /// The packet was routed between subnets: one TTL less at delivery of every later packet.
     pub const ROUTED: u8 = 32;
     /// REQ: the packet certainly opens a conversation, so a denial is final.
@@ -135,7 +133,7 @@ pub mod at {
     pub const SPORT: usize = 16;
     /// u16
     pub const DPORT: usize = 18;
-    /// u32: number of the sender's set of groups; 0 = none. RETURN with ID_OK: the destination's.
+    /// u32: number of the sender's set of groups; 0 = none. RETURN for [`super::code::IDENTITY`]: the destination's.
     pub const IDENTITY: usize = 20;
     /// u32: [`super::verdict_epoch`]. REQ, ASK: what policy judges as port.
     pub const EPOCH: usize = 24;

@@ -274,7 +274,7 @@ pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
                 event::flow(skb, walk, EventKind::Unconfirmed as u32, 0);
             }
             count(Counter::AckIn);
-            if waited {
+            if waited && flow::knows_peer(&walk.flow) {
                 tables::answered(&asked, &walk.now);
             }
         }

@@ -233,6 +233,8 @@ fn unknown(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if !tables::take_token(ep_id) {
         return drop(Drop::FlowRate);
     }
+    // Before they are read: what older rules allow must not bear the stamp of later ones.
+    walk.stamp = tables::in_force(ep).stamp;
     walk.opening = policy::opening(walk, ep, policy::UNKNOWN);
     if walk.opening == policy::NO { drop(Drop::Policy) } else { REQUEST }
 }
@@ -263,10 +265,12 @@ pub fn body(walk: &mut Walk, cfg: &Cfg, ep: &Ep, kind: Kind, cookie: u32, flags:
     body.set_generation(ep.generation);
 }
 
+/// One side may open the flow.
+const OPENED: u8 = flow_flag::I_INIT | flow_flag::R_INIT;
+
 /// The request of `walk.flow`, for the packet in `walk.inner`.
 #[inline(always)]
 pub fn request_body(walk: &mut Walk, cfg: &Cfg, ep: &Ep) {
-    const OPENED: u8 = flow_flag::I_INIT | flow_flag::R_INIT;
     let (flow, mut flags) = (walk.flow, 0);
     if flow.flags & flow_flag::ROUTED != 0 {
         flags |= flag::ROUTED;
@@ -274,7 +278,7 @@ pub fn request_body(walk: &mut Walk, cfg: &Cfg, ep: &Ep) {
     if flow.flags & flow_flag::NEED_ID != 0 {
         flags |= flag::NEED_ID;
     }
-    if flow.flags & OPENED == 0 {
+    if flow.flags & (OPENED | flow_flag::NEED_ID) == 0 {
         flags |= flag::REPLY_ONLY;
     }
     if walk.inner.opens() {
@@ -359,8 +363,7 @@ fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         // 0 stands for a packet that shows no cookie.
         _ => {
             let flags = walk.opening as u8 | if routed { flow_flag::ROUTED } else { 0 };
-            let stamp = tables::in_force(ep).stamp;
-            walk.flow = flow::request(ep_id, tables::random() | 1, flags, stamp, &walk.now);
+            walk.flow = flow::request(ep_id, tables::random() | 1, flags, walk.stamp, &walk.now);
         }
     }
     walk.hash = path::hash(&walk.inner);
@@ -448,21 +451,27 @@ fn identify_here(walk: &mut Walk) -> Step {
         return drop(Drop::Helper);
     }
     let flags = walk.signed.body.flags() & !flag::NEED_ID;
-    let reply = if walk.flow.flags & flow_flag::I_INIT == 0 { flag::REPLY_ONLY } else { 0 };
+    let reply = if walk.flow.flags & OPENED == 0 { flag::REPLY_ONLY } else { 0 };
     walk.signed.body.set_flags(flags | reply);
     INLINE
 }
 
-/// The destination of `walk.flow` has this identity: does egress policy allow it?
+/// The destination of `walk.flow` has this identity: does egress policy allow it, or has the other side
+/// opened the flow?
 #[inline(always)]
 pub fn identified(walk: &mut Walk, ep: &Ep, identity: u32) -> bool {
     const ASKED: u8 = flow_flag::I_INIT | flow_flag::NEED_ID;
+    let stamp = tables::in_force(ep).stamp;
     let opening = policy::opening(walk, ep, identity);
-    if opening == policy::NO {
-        return false;
-    }
-    walk.flow.flags = walk.flow.flags & !ASKED | flow_flag::ID_OK | opening as u8;
-    walk.flow.peer_identity = identity;
+    let flow = &mut walk.flow;
+    let opening = match opening {
+        policy::NO if flow.flags & flow_flag::R_INIT == 0 => return false,
+        policy::NO => 0,
+        opening => opening as u8,
+    };
+    flow.flags = flow.flags & !ASKED | opening;
+    flow.out_epoch = stamp;
+    flow.peer_identity = identity;
     true
 }
 

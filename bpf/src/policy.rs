@@ -11,7 +11,7 @@ use mizar_abi::{
 use mizar_packet::{
     flow,
     ipv4::{Inner, proto},
-    policy::{self, InForce, Question},
+    policy::{self, Question},
     transit::Tables,
 };
 
@@ -82,22 +82,24 @@ fn renew_egress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, how: u32) -> u32 {
                 // Its own next packet asks.
                 return GOES_ON;
             }
-            return ask_again(walk, flow, &force, 0);
+            return ask_again(walk, flow, 0, force.stamp);
         }
+        flow.flags &= !flow_flag::NEED_ID;
         flow.out_epoch = force.stamp;
         return GOES_ON;
     }
     if force.needs_identity() {
-        // The identity that is known of the other side may be outdated, or none.
-        if asks && flow.flags & flow_flag::NEED_ID != 0 {
-            flow.out_epoch = force.stamp;
-            return GOES_ON;
-        }
+        // The identity that is known of the other side may be outdated, or none. Until it has come, the
+        // flow bears no stamp: whatever becomes of it meanwhile is looked at again.
+        let waits = asks && flow.flags & flow_flag::NEED_ID != 0;
         if how == SENT {
-            return ask_again(walk, flow, &force, flow_flag::NEED_ID);
+            return if waits { GOES_ON } else { ask_again(walk, flow, flow_flag::NEED_ID, 0) };
         }
         if force.tolerates(flow, &walk.now) {
             return GOES_ON;
+        }
+        if waits {
+            return OVERDUE;
         }
     }
     if flow::closes(flow, flow_flag::I_INIT) {
@@ -109,10 +111,10 @@ fn renew_egress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, how: u32) -> u32 {
 
 /// Only for flows of `walk.key`.
 #[inline(always)]
-fn ask_again(walk: &mut Walk, flow: &mut Flow, force: &InForce, flags: u8) -> u32 {
+fn ask_again(walk: &mut Walk, flow: &mut Flow, flags: u8, stamp: u32) -> u32 {
     walk.flow = *flow;
     walk.flow.flags |= flags;
-    walk.flow.out_epoch = force.stamp;
+    walk.flow.out_epoch = stamp;
     flow::ask_again(&mut walk.flow, &walk.now);
     tables::keep(&walk.key, &walk.flow);
     ASKS
@@ -164,7 +166,7 @@ pub fn opening(walk: &Walk, ep: &Ep, identity: u32) -> u32 {
         return flow_flag::I_INIT as u32;
     }
     if identity == UNKNOWN && tables::in_force(ep).needs_identity() {
-        return (flow_flag::I_INIT | flow_flag::NEED_ID) as u32;
+        return flow_flag::NEED_ID as u32;
     }
     // A reply whose flow this host forgot: the other side's host may remember.
     if may_reply(inner) { 0 } else { NO }

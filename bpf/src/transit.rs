@@ -65,9 +65,7 @@ pub fn apply(walk: &mut Walk) {
         }
         Action::Identify => {
             count(Counter::Identified);
-            let flags = body.flags() | flag::ID_OK;
             body.set_kind(Kind::Return);
-            body.set_flags(flags);
             body.set_reason(code::IDENTITY);
             body.set_identity(identity_of(walk.decision.set));
             body.set_new_host([0; 4]);

@@ -106,6 +106,8 @@ pub struct Walk {
     /// Flags of the flow that the packet may open ([`crate::policy::opening`]); none unless policy
     /// said so.
     pub opening: u32,
+    /// [`mizar_packet::policy::stamp`] of the rules that said so.
+    pub stamp: u32,
     /// Why a direct packet is turned around: [`mizar_abi::option::code`].
     pub why: u32,
 }

@@ -204,7 +204,7 @@ fn egress_by_group_asks_for_the_destinations_identity_once() {
         w.xdp = xdp;
         assert_eq!(w.deliver(&a, &b, syn(&a, &b, 1000, 80)), [1, 3, 1, 3, 2]);
         let flow = state(&mut w, &a, (6, 1000, b.address, 80));
-        assert_eq!(flow.flags & (flow_flag::ID_OK | flow_flag::NEED_ID), flow_flag::ID_OK);
+        assert_eq!(flow.flags & (flow_flag::I_INIT | flow_flag::NEED_ID), flow_flag::I_INIT);
         assert_eq!(flow.peer_identity, WEB);
         assert_eq!(w.deliver(&a, &b, syn(&a, &b, 1000, 80)), [1, 3, 2], "known by now");
         w.deliver(&b, &a, Ip::tcp(b.address, a.address, 80, 1000, 0x12));
@@ -230,6 +230,23 @@ fn egress_by_group_is_denied_by_the_senders_host() {
     // Who has no groups is in none.
     let (mut w, a, b) = to_web([3, 0], 2, mizar_abi::maps::UNFILTERED);
     assert_refused(&mut w, &a, syn(&a, &b, 1000, 80));
+}
+
+/// Lets a frame leave its host, and catches it on the wire.
+fn catch(w: &mut World, from: &Port, ip: Ip) -> Vec<u8> {
+    w.host(from.host).run("endpoint_egress", &from.frame(ip), from.ifindex, 0).unwrap().frame
+}
+
+#[test]
+fn a_peer_that_speaks_before_its_identity_has_come_opens_nothing_that_egress_by_group_forbids() {
+    let (mut w, a, b) = to_web([3, 0], 2, DEFAULT);
+    let there = || Ip::udp(a.address, b.address, 5, 6, b"secret");
+    let question = catch(&mut w, &a, there());
+    // b is not in the group, and has sent on the same ports meanwhile. Nobody here waits for a reply yet.
+    assert_eq!(assert_refused(&mut w, &b, Ip::udp(b.address, a.address, 6, 5, b"come")), [2, 3, 1, 2]);
+    assert_eq!(frame::split(&catch(&mut w, &a, there())).0, underlay(3), "it still asks");
+    assert_eq!(w.arrive(3, &question).unwrap().end, End::Dropped(1));
+    assert_eq!(assert_refused(&mut w, &a, there()), [1]);
 }
 
 #[test]

@@ -252,6 +252,25 @@ fn egress_by_group_looks_at_the_identity_again() {
 }
 
 #[test]
+fn a_flow_whose_peers_groups_are_asked_for_is_not_let_go_on_by_a_reply() {
+    let (mut w, a, b) = connected([3, 0], 2);
+    w.rules(CLIENT, 2, &[Rule { egress: true, ..Rule::all_in(Remote::Set(OTHER)) }]).unwrap();
+    let leave = |w: &mut World| {
+        w.host(1).run("endpoint_egress", &a.frame(there(&a, &b)), a.ifindex, 0).unwrap().frame
+    };
+    let question = leave(&mut w);
+    // b's host has forgotten the flow, so what b says goes by a bouncer. It is heard while the answer is
+    // on its way.
+    w.host(2).evict().unwrap();
+    w.deliver(&b, &a, back(&a, &b));
+    assert_eq!(frame::split(&leave(&mut w)).0, underlay(3), "a's host still asks");
+    assert_eq!(w.host(1).flow(at_client(&a, &b)).unwrap().out_epoch, 0, "no verdict, no stamp");
+    let journey = w.arrive(3, &question).unwrap();
+    assert!(matches!(journey.end, End::Dropped(_)), "{journey:?}");
+    assert_refused(&mut w, &a, there(&a, &b));
+}
+
+#[test]
 fn a_verdict_of_a_replica_that_is_behind_counts_for_a_second() {
     let mut w = World::new(4).unwrap();
     w.subnet(VNI, 7, [10, 0, 0, 0], &[[3, 4]]).unwrap();

@@ -134,13 +134,14 @@ pub const fn reopens(flow: &Flow, opens: bool) -> bool {
 }
 
 /// The local endpoint asks: a new entry, or an old one whose path is unknown. It opens the flow if
-/// `flags` say so; else its packet can only be a reply. `stamp`: the egress policy that allowed it.
+/// `flags` say so; with NEED_ID nobody knows yet whether it may; else its packet can only be a reply.
+/// `stamp`: the egress policy that allowed it.
 #[inline(always)]
 pub fn request(ep_id: u32, cookie: u32, flags: u8, stamp: u32, now: &Now) -> Flow {
     Flow {
         state: NEW_OUT,
         flags,
-        out_epoch: stamp,
+        out_epoch: if flags & flow_flag::I_INIT != 0 { stamp } else { 0 },
         cookie,
         ep_id,
         last_seen: now.s,
@@ -173,6 +174,13 @@ pub struct Peer {
     pub generation: u32,
     /// Its port, if it is on this host.
     pub ep: u32,
+}
+
+/// Does egress policy wait for the destination's identity? Until it is known, nothing of the other side
+/// makes the flow one that goes on: that alone would let the local endpoint send what it may not.
+#[inline(always)]
+const fn is_unidentified(flow: &Flow) -> bool {
+    flow.flags & flow_flag::NEED_ID != 0
 }
 
 /// An older binding than the one known, seen so soon after that it is a straggler. Later, the
@@ -223,6 +231,10 @@ pub fn admitted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) 
     if flow.state == NEW_OUT {
         flow.state = EST;
     }
+    if is_unidentified(flow) {
+        // Who opened it is the other side, until egress policy has said that both did.
+        flow.flags &= !(flow_flag::I_INIT | flow_flag::NEED_ID);
+    }
     flow.flags = (flow.flags & !(flow_flag::CONFIRMED | flow_flag::ROUTED))
         | flow_flag::R_INIT
         | if admission.routed { flow_flag::ROUTED } else { 0 };
@@ -240,7 +252,7 @@ pub fn replied(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -
     if flow.flags & flow_flag::I_INIT == 0 || !matches!(flow.state, NEW_OUT | EST | CLOSING) {
         return false;
     }
-    if is_straggler(flow, peer, now) {
+    if is_straggler(flow, peer, now) || is_unidentified(flow) {
         return true;
     }
     if flow.state == NEW_OUT {
@@ -264,6 +276,9 @@ pub fn acknowledged(flow: &mut Flow, cookie: u32, peer: &Peer, as_reply: bool, n
     if flow.cookie != cookie || !matches!(flow.state, NEW_OUT | EST | CLOSING) {
         return false;
     }
+    if is_unidentified(flow) {
+        return flow.flags & (flow_flag::I_INIT | flow_flag::R_INIT) != 0;
+    }
     if is_straggler(flow, peer, now) {
         return true;
     }
@@ -272,7 +287,7 @@ pub fn acknowledged(flow: &mut Flow, cookie: u32, peer: &Peer, as_reply: bool, n
     }
     flow.peer_identity = peer.identity;
     if as_reply && flow.flags & flow_flag::R_INIT == 0 {
-        flow.flags = flow.flags & !(flow_flag::I_INIT | flow_flag::NEED_ID) | flow_flag::R_INIT | flow_flag::CONFIRMED;
+        flow.flags = flow.flags & !flow_flag::I_INIT | flow_flag::R_INIT | flow_flag::CONFIRMED;
         flow.in_epoch = 0;
     }
     learn(flow, peer, now);
@@ -298,7 +313,8 @@ pub const fn closes(flow: &mut Flow, init: u8) -> bool {
     if flow.flags & other == 0 {
         return false;
     }
-    flow.flags &= !init;
+    // Whether the local side may has been answered, then.
+    flow.flags &= !if init == flow_flag::I_INIT { init | flow_flag::NEED_ID } else { init };
     true
 }
 

@@ -221,6 +221,34 @@ fn a_flow_that_both_sides_opened_survives_the_loss_of_one_right() {
 
 #[test]
 fn a_request_opens_only_what_it_may() {
-    let flow = request(4, 77, 0, 12, &AT);
-    assert_eq!((flow.state, flow.flags, flow.out_epoch, flow.cookie), (State::NewOut as u8, 0, 12, 77));
+    for (flags, stamp) in [(flow_flag::I_INIT, 12), (flow_flag::NEED_ID, 0), (0, 0)] {
+        let flow = request(4, 77, flags, 12, &AT);
+        assert_eq!((flow.state, flow.flags, flow.out_epoch, flow.cookie), (State::NewOut as u8, flags, stamp, 77));
+    }
+}
+
+/// What the peer's host and bouncers say before egress policy knows the peer's groups.
+#[test]
+fn while_an_identity_is_asked_for_nothing_makes_the_flow_one_that_goes_on() {
+    // An old flow that is judged again is spoken to; one that nobody has allowed yet is not.
+    for (flags, heard) in [(flow_flag::NEED_ID, false), (flow_flag::NEED_ID | flow_flag::I_INIT, true)] {
+        let before = Flow { flags, ..in_state(State::NewOut) };
+        let mut flow = before;
+        assert_eq!(replied(&mut flow, &admission(), &US, &AT), heard);
+        assert_eq!(acknowledged(&mut flow, 77, &US, false, &AT), heard);
+        assert_eq!(acknowledged(&mut flow, 77, &US, true, &AT), heard);
+        assert_eq!(flow, before, "nothing is learned");
+        // The other side may open it: then it alone did.
+        admitted(&mut flow, &admission(), &US, &AT);
+        let opened = flow_flag::I_INIT | flow_flag::R_INIT | flow_flag::NEED_ID;
+        assert_eq!((flow.state, flow.flags & opened), (State::Est as u8, flow_flag::R_INIT));
+    }
+}
+
+#[test]
+fn a_side_that_loses_its_right_is_not_asked_about_any_more() {
+    let opened = flow_flag::I_INIT | flow_flag::R_INIT;
+    let mut flow = Flow { flags: opened | flow_flag::NEED_ID, ..in_state(State::NewOut) };
+    assert!(closes(&mut flow, flow_flag::I_INIT));
+    assert_eq!(flow.flags, flow_flag::R_INIT);
 }
