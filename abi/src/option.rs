@@ -80,6 +80,9 @@ pub mod flag {
     pub const ROUTED: u8 = 32;
     /// REQ: the packet certainly opens a conversation, so a denial is final.
     pub const OPENS: u8 = 64;
+    /// With REPLY_ONLY, from the sender's host: its egress policy lets the endpoint open nothing with this
+    /// packet, so the receiver's own question is no proof that it is a reply.
+    pub const NO_EGRESS: u8 = 128;
 }
 
 /// Why a packet came back or was denied: the byte at offset 11.

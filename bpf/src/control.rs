@@ -190,6 +190,7 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         stamp: if current { force.stamp } else { 0 },
         routed: body.flags() & flag::ROUTED != 0,
         opens: walk.inner.opens(),
+        no_egress: body.flags() & flag::NO_EGRESS != 0,
     };
     let reply_only = body.flags() & flag::REPLY_ONLY != 0;
     walk.key = walk.inner.tuple.received(vni);

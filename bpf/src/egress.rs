@@ -265,8 +265,10 @@ pub fn body(walk: &mut Walk, cfg: &Cfg, ep: &Ep, kind: Kind, cookie: u32, flags:
     body.set_generation(ep.generation);
 }
 
-/// One side may open the flow.
+/// Flags of a flow that somebody has opened.
 const OPENED: u8 = flow_flag::I_INIT | flow_flag::R_INIT;
+/// Flags of the request of one that nobody has.
+const UNOPENED: u8 = flag::REPLY_ONLY | flag::NO_EGRESS;
 
 /// The request of `walk.flow`, for the packet in `walk.inner`.
 #[inline(always)]
@@ -279,7 +281,7 @@ pub fn request_body(walk: &mut Walk, cfg: &Cfg, ep: &Ep) {
         flags |= flag::NEED_ID;
     }
     if flow.flags & (OPENED | flow_flag::NEED_ID) == 0 {
-        flags |= flag::REPLY_ONLY;
+        flags |= UNOPENED;
     }
     if walk.inner.opens() {
         flags |= flag::OPENS;
@@ -451,7 +453,7 @@ fn identify_here(walk: &mut Walk) -> Step {
         return drop(Drop::Helper);
     }
     let flags = walk.signed.body.flags() & !flag::NEED_ID;
-    let reply = if walk.flow.flags & OPENED == 0 { flag::REPLY_ONLY } else { 0 };
+    let reply = if walk.flow.flags & OPENED == 0 { UNOPENED } else { 0 };
     walk.signed.body.set_flags(flags | reply);
     INLINE
 }
@@ -511,6 +513,7 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         stamp: if current { force.stamp } else { 0 },
         routed: walk.signed.body.flags() & flag::ROUTED != 0,
         opens: walk.inner.opens(),
+        no_egress: walk.signed.body.flags() & flag::NO_EGRESS != 0,
     };
     walk.peer_key = walk.inner.tuple.received(peer_vni);
     walk.peer_flow = tables::find(&walk.peer_key, &walk.now).map_or(Flow::default(), |f| *f);

@@ -407,6 +407,22 @@ fn a_server_without_egress_whose_host_forgot_the_flow_still_answers() {
 }
 
 #[test]
+fn a_port_that_may_send_nothing_cannot_answer_a_question_that_was_never_let_in() {
+    for destination_host in [2, 1] {
+        // Nothing into a and nothing out of it; b would like to hear of it, and asks for it. b's
+        // questions look as what it expects would reply to.
+        let mut w = world([3, 0]);
+        let a = w.port_of(CLOSED, 1, 11, 7, 5).unwrap();
+        let b = w.port_of(DEFAULT, destination_host, 12, 7, 6).unwrap();
+        catch(&mut w, &b, Ip::tcp(b.address, a.address, 1000, 80, 0x10));
+        catch(&mut w, &b, Ip::echo(b.address, a.address, 8, 7));
+        let segment = Ip::tcp(a.address, b.address, 80, 1000, 0x18);
+        assert_refused(&mut w, &a, segment);
+        assert_refused(&mut w, &a, Ip::echo(a.address, b.address, 0, 7));
+    }
+}
+
+#[test]
 fn both_sides_may_open_at_once_though_neither_lets_anybody_in() {
     let mut w = world([3, 0]);
     w.rules(CLOSED, 7, &[Rule::ALL_OUT]).unwrap();

@@ -216,6 +216,8 @@ pub struct Admission {
     pub routed: bool,
     /// [`crate::ipv4::Inner::opens`]
     pub opens: bool,
+    /// [`mizar_abi::option::flag::NO_EGRESS`]
+    pub no_egress: bool,
 }
 
 /// A request of the other side was admitted. `flow` is the entry there was, or `Flow::default()`.
@@ -245,11 +247,24 @@ pub fn admitted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) 
     learn(flow, peer, now);
 }
 
+/// Can a packet of the other side be a reply to the local endpoint? Who may send nothing but replies must
+/// have been reached before: to have asked is not enough, for the other side never let this one in, and
+/// two who agree would have a way past egress policy.
+#[inline(always)]
+const fn waits_for_reply(flow: &Flow, no_egress: bool) -> bool {
+    flow.flags & flow_flag::I_INIT != 0
+        && match flow.state {
+            EST | CLOSING => true,
+            NEW_OUT => !no_egress || flow.flags & flow_flag::CONFIRMED != 0,
+            _ => false,
+        }
+}
+
 /// A packet of the other side came that policy does not let open a flow. False unless it belongs to
 /// one that the local endpoint opened; then the way to the sender is learned from it.
 #[inline(always)]
 pub fn replied(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -> bool {
-    if flow.flags & flow_flag::I_INIT == 0 || !matches!(flow.state, NEW_OUT | EST | CLOSING) {
+    if !waits_for_reply(flow, admission.no_egress) {
         return false;
     }
     if is_straggler(flow, peer, now) || is_unidentified(flow) {

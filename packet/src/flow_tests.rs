@@ -13,7 +13,7 @@ fn in_state(state: State) -> Flow {
 }
 
 fn admission() -> Admission {
-    Admission { ep_id: 4, cookie: 88, stamp: 12, routed: true, opens: false }
+    Admission { ep_id: 4, cookie: 88, stamp: 12, routed: true, opens: false, no_egress: false }
 }
 
 #[test]
@@ -187,6 +187,20 @@ fn a_reply_is_taken_only_by_who_opened_the_flow() {
         assert!(is_established(&flow) && owes_ack(&flow), "the sender's host is told the way");
         confirm(&mut flow);
         assert!(!owes_ack(&flow));
+    }
+}
+
+#[test]
+fn who_may_send_nothing_is_taken_to_reply_only_once_it_was_reached() {
+    let sender = Admission { no_egress: true, ..admission() };
+    for (state, flags, taken) in [
+        (State::NewOut, 0, false),
+        (State::NewOut, flow_flag::CONFIRMED, true),
+        (State::Est, 0, true),
+        (State::Closing, 0, true),
+    ] {
+        let mut flow = Flow { flags: flags | flow_flag::I_INIT, ..in_state(state) };
+        assert_eq!(replied(&mut flow, &sender, &US, &AT), taken, "{state:?} {flags}");
     }
 }
 
