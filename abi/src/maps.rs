@@ -473,7 +473,8 @@ impl PolicyAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Epoch {
-    /// The set's generation: the sum of its groups' generations.
+    /// The set's generation, which rises with those of its groups, from 1. 0, or no entry: it is not known
+    /// here, and by the set's rules nothing is judged.
     pub n: u32,
     /// Milliseconds since boot, wrapping, when `n` became what it is: the data plane writes it.
     pub since_ms: u32,

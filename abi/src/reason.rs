@@ -73,7 +73,7 @@ numbered! {
         UnknownKind = 24 "unknown_kind",
         /// Denied by policy.
         Policy = 25 "policy",
-        /// A policy verdict stayed unconfirmed for over a second.
+        /// A policy verdict stayed unconfirmed for over a second, or nobody knew the rules to judge by.
         PolicyUnconfirmed = 26 "policy_unconfirmed",
         /// A host number without a known underlay address.
         NoHost = 27 "no_host",

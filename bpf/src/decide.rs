@@ -7,8 +7,8 @@ use crate::{tables::Maps, walk::Walk};
 
 /// Decides about the request in `walk.signed.body` (outer VNI and source port in `walk.seen`,
 /// inner destination in `walk.inner`), takes a hop, and writes `walk.decision`. Returns 0, or the
-/// number of the reason to drop it.
-#[inline(always)]
+/// number of the reason to drop it. With a stack of its own: what calls it calls others that need much too.
+#[inline(never)]
 pub fn decide(walk: &mut Walk, cfg: &Cfg) -> u32 {
     let body = &mut walk.signed.body;
     let hops = body.hops();

@@ -234,7 +234,7 @@ fn unknown(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         return drop(Drop::FlowRate);
     }
     // Before they are read: what older rules allow must not bear the stamp of later ones.
-    walk.stamp = tables::in_force(ep).stamp;
+    walk.stamp = tables::in_force(ep).remembered();
     walk.opening = policy::opening(walk, ep, policy::UNKNOWN);
     if walk.opening == policy::NO { drop(Drop::Policy) } else { REQUEST }
 }
@@ -419,6 +419,8 @@ fn inline(walk: &mut Walk, cfg: &Cfg) -> Step {
         }
         // It was told what this host knows, and the entry is gone since.
         Action::Identify => return drop(Drop::Unreachable),
+        // Its next packet asks again.
+        Action::Unready => return drop(Drop::PolicyUnconfirmed),
         Action::Divide => count(Counter::Divided),
         Action::Sibling => {
             count(Counter::Sibling);
@@ -463,7 +465,7 @@ fn identify_here(walk: &mut Walk) -> Step {
 #[inline(always)]
 pub fn identified(walk: &mut Walk, ep: &Ep, identity: u32) -> bool {
     const ASKED: u8 = flow_flag::I_INIT | flow_flag::NEED_ID;
-    let stamp = tables::in_force(ep).stamp;
+    let stamp = tables::in_force(ep).remembered();
     let opening = policy::opening(walk, ep, identity);
     let flow = &mut walk.flow;
     let opening = match opening {

@@ -137,7 +137,7 @@ fn bounce(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg) -> u32 {
         return PASS;
     }
     let denied = matches!(walk.decision.action, Action::Deny(_));
-    let back = denied || matches!(walk.decision.action, Action::Identify);
+    let back = denied || matches!(walk.decision.action, Action::Identify | Action::Unready);
     let hops = walk.signed.body.hops();
     let origin = walk.signed.body.origin();
     let to = if back { origin } else { walk.decision.host };

@@ -56,8 +56,8 @@ pub fn renew(walk: &mut Walk, flow: &mut Flow, ep: &Ep, me: u32, how: u32) -> u3
     }
     if flow.flags & flow_flag::R_INIT != 0 && flow.in_epoch != force.stamp {
         let key = if how == NEXT_DOOR { &walk.peer_key } else { &walk.key };
-        match judge_here(key, flow, ep, me) {
-            YES => flow.in_epoch = force.stamp,
+        match if force.is_known() { judge_here(key, flow, ep, me) } else { 0 } {
+            YES => flow.in_epoch = force.remembered(),
             NO => {
                 if !flow::closes(flow, flow_flag::R_INIT) {
                     tables::deny(key, flow, &walk.now);
@@ -77,15 +77,15 @@ fn renew_egress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, how: u32) -> u32 {
     let key = if how == NEXT_DOOR { &walk.peer_key } else { &walk.key };
     let asks = flow.state == State::NewOut as u8;
     if ep.set == UNFILTERED || maps(walk).allows(&policy::sent(key, ep.set, flow.peer_identity)) {
-        if !asks && force.is_other_set(flow.out_epoch) {
+        if !asks && flow.out_epoch != 0 && force.is_other_set(flow.out_epoch) {
             if how == NEXT_DOOR {
                 // Its own next packet asks.
                 return GOES_ON;
             }
-            return ask_again(walk, flow, 0, force.stamp);
+            return ask_again(walk, flow, 0, force.remembered());
         }
         flow.flags &= !flow_flag::NEED_ID;
-        flow.out_epoch = force.stamp;
+        flow.out_epoch = force.remembered();
         return GOES_ON;
     }
     if force.needs_identity() {

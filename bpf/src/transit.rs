@@ -37,7 +37,7 @@ pub fn request(walk: &mut Walk, cfg: &Cfg) -> Step {
                 return PARSE;
             }
         }
-        Action::Identify => return BACK,
+        Action::Identify | Action::Unready => return BACK,
         Action::Deny(_) => {
             if walk.signed.body.origin() == cfg.host {
                 walk.seen.vni = walk.signed.body.origin_vni();
@@ -68,6 +68,12 @@ pub fn apply(walk: &mut Walk) {
             body.set_kind(Kind::Return);
             body.set_reason(code::IDENTITY);
             body.set_identity(identity_of(walk.decision.set));
+            body.set_new_host([0; 4]);
+        }
+        Action::Unready => {
+            count(Counter::Outdated);
+            body.set_kind(Kind::Return);
+            body.set_reason(code::EPOCH);
             body.set_new_host([0; 4]);
         }
         Action::Divide => count(Counter::Divided),
@@ -125,6 +131,7 @@ pub fn asked(walk: &mut Walk, cfg: &Cfg) -> Step {
         // The host asks the other replica next.
         return drop(Drop::Unreachable);
     };
+    let Some(epoch) = generation(&maps, bounce.set) else { return drop(Drop::PolicyUnconfirmed) };
     let body = &walk.signed.body;
     let request = Request {
         vni,
@@ -138,7 +145,6 @@ pub fn asked(walk: &mut Walk, cfg: &Cfg) -> Step {
         source_port: 0,
     };
     let allowed = admits(&maps, bounce.set, &request);
-    let epoch = generation(&maps, bounce.set);
     let body = &mut walk.signed.body;
     walk.to = body.origin();
     walk.to_vni = vni;

@@ -310,12 +310,35 @@ fn a_port_without_port_security_is_neither_filtered_nor_a_member() {
 }
 
 #[test]
-fn a_port_whose_rules_are_not_there_yet_gets_nothing() {
-    let mut w = world([3, 0]);
-    let a = w.port_of(DEFAULT, 1, 11, 7, 5).unwrap();
-    let b = w.port_of(77, 2, 12, 7, 6).unwrap();
-    assert_refused(&mut w, &a, syn(&a, &b, 1000, 80));
-    assert_refused(&mut w, &b, syn(&b, &a, 1000, 80));
+fn a_port_whose_rules_are_not_there_yet_gets_nothing_and_is_denied_nothing_for_good() {
+    for xdp in [false, true] {
+        let mut w = world([3, 0]);
+        w.xdp = xdp;
+        let a = w.port_of(DEFAULT, 1, 11, 7, 5).unwrap();
+        let b = w.port_of(77, 2, 12, 7, 6).unwrap();
+        assert_refused(&mut w, &b, syn(&b, &a, 1000, 80));
+        w.counts().unwrap();
+        assert_eq!(assert_refused(&mut w, &a, syn(&a, &b, 1000, 80)), [1, 3, 1, 3, 1, 3]);
+        let counts = w.counts().unwrap();
+        assert_eq!((counts["h3 outdated"], counts["h3 p0 dropped loop"]), (2, 1), "{counts:?}");
+        w.rules(77, 1, &[Rule::ingress(6, (80, 80))]).unwrap();
+        w.connect(&a, &b, 1000);
+    }
+}
+
+#[test]
+fn a_bouncer_that_has_no_rules_yet_leaves_the_verdict_to_the_other() {
+    for inline in [false, true] {
+        let mut w = world(if inline { [1, 4] } else { [3, 4] });
+        let a = w.port_of(DEFAULT, 1, 11, 7, 5).unwrap();
+        let b = w.port_of(77, 2, 12, 7, 6).unwrap();
+        for host in [2, 4] {
+            w.rules_at(host, 77, 1, &[Rule::ingress(6, (80, 80))]).unwrap();
+        }
+        for sport in 1000..1010 {
+            w.deliver(&a, &b, syn(&a, &b, sport, 80));
+        }
+    }
 }
 
 /// a opened the connection, and nobody may open one to it.

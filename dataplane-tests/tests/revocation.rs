@@ -1,7 +1,7 @@
 //! Rules change: what is not allowed any more ends within a second, and nothing else loses a packet.
 
 use mizar_abi::{
-    maps::{EventKind, Flow, FlowKey, State, UNFILTERED, flow_flag},
+    maps::{Epoch, EventKind, Flow, FlowKey, State, UNFILTERED, flow_flag},
     option::{Kind, code},
 };
 use mizar_dataplane_tests::{
@@ -434,6 +434,32 @@ fn a_denial_of_a_flow_that_has_its_way_is_its_peers_to_give() {
         (w, a, b)
     };
     w.assert_direct(&a, &b, 1000);
+}
+
+#[test]
+fn a_bouncer_that_lost_the_rules_ends_no_flow() {
+    let (mut w, a, b) = connected([3, 4], 2);
+    w.rules(SERVER, 2, &[Rule::ALL_OUT, OPEN]).unwrap();
+    w.host(3).remove::<u32, Epoch>("EPOCHS", SERVER).unwrap();
+    w.counts().unwrap();
+    assert_eq!(w.ask(3, &b, at_server(&a, &b)).unwrap().end, End::Dropped(3));
+    w.assert_counts(&[("h3 p0 dropped policy_unconfirmed", 1)]);
+    w.ask(4, &b, at_server(&a, &b)).unwrap();
+    long_ago(&mut w);
+    w.assert_direct(&a, &b, 1000);
+}
+
+#[test]
+fn a_host_that_does_not_know_the_generation_takes_no_verdict() {
+    let (mut w, a, b) = connected([3, 0], 2);
+    w.host(2).remove::<u32, Epoch>("EPOCHS", SERVER).unwrap();
+    assert_refused(&mut w, &b, back(&a, &b));
+    let syn = Ip::tcp(a.address, b.address, 1001, 80, 2);
+    assert_eq!(assert_refused(&mut w, &a, syn), [1, 3, 2, 1, 3, 2, 1, 3]);
+    let counts = w.counts().unwrap();
+    assert_eq!(counts["h2 outdated"], 2, "{counts:?}");
+    // What its endpoint sends, it judges by what it has, each packet anew.
+    assert!(matches!(w.send(&b, &b.frame(Ip::tcp(b.address, a.address, 5, 6, 2))).unwrap().hosts[..], [2, 3, ..]));
 }
 
 #[test]

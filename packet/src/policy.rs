@@ -78,9 +78,9 @@ pub const CONFIRM_MS: u32 = 1_000;
 pub struct InForce {
     /// [`Ep::set`].
     pub set: u32,
-    /// Its generation.
+    /// Its generation; 0 if this host does not know it.
     pub n: u32,
-    /// [`stamp`] of both.
+    /// [`stamp`] of both, or [`NO_STAMP`]: what a flow is compared with.
     pub stamp: u32,
     /// [`epoch_flag`].
     pub flags: u32,
@@ -90,6 +90,10 @@ pub struct InForce {
     pub set_since_ms: u32,
 }
 
+/// In [`InForce::stamp`]: the generation is not known. No flow bears it, so each packet is looked at, and
+/// none that is allowed gets a stamp.
+pub const NO_STAMP: u32 = 1;
+
 /// A set and its generation as flows remember them: 16 bits each. 0 is no stamp.
 #[inline(always)]
 pub const fn stamp(set: u32, n: u32) -> u32 {
@@ -98,7 +102,7 @@ pub const fn stamp(set: u32, n: u32) -> u32 {
     }
     let mixed = (set ^ set >> 16) << 16 | n & 0xffff;
     // As far away as a generation can be.
-    if mixed == 0 { 0xffff } else { mixed }
+    if mixed == 0 || mixed == NO_STAMP { mixed ^ 0x8000 } else { mixed }
 }
 
 impl InForce {
@@ -109,7 +113,20 @@ impl InForce {
             Some(epoch) => epoch,
             None => Epoch { n: 0, since_ms: ep.set_since_ms, flags: 0 },
         };
-        Self { set: ep.set, n, stamp: stamp(ep.set, n), flags, rules_since_ms: since_ms, set_since_ms: ep.set_since_ms }
+        let stamp = if is_known(ep.set, n) { stamp(ep.set, n) } else { NO_STAMP };
+        Self { set: ep.set, n, stamp, flags, rules_since_ms: since_ms, set_since_ms: ep.set_since_ms }
+    }
+
+    /// Does this host know the set's generation?
+    #[inline(always)]
+    pub const fn is_known(&self) -> bool {
+        is_known(self.set, self.n)
+    }
+
+    /// What a flow that these rules allow remembers.
+    #[inline(always)]
+    pub const fn remembered(&self) -> u32 {
+        if self.is_known() { self.stamp } else { 0 }
     }
 
     /// Are all that opened the flow allowed to by these very rules?
@@ -123,7 +140,9 @@ impl InForce {
     #[inline(always)]
     pub const fn counts(&self, epoch: u32) -> bool {
         let ours = verdict_epoch(self.set, self.n);
-        (epoch ^ ours) & !GENERATION == 0 && epoch.wrapping_sub(ours) & GENERATION <= GENERATION / 2
+        self.is_known()
+            && (epoch ^ ours) & !GENERATION == 0
+            && epoch.wrapping_sub(ours) & GENERATION <= GENERATION / 2
     }
 
     /// Did these rules come into force so lately that a verdict of others may still be confirmed?
@@ -150,6 +169,13 @@ impl InForce {
     pub const fn is_other_set(&self, stamp: u32) -> bool {
         (stamp ^ self.stamp) >> 16 != 0
     }
+}
+
+/// Has the set rules that are in force here? Generations begin at 1: without one the rules are not written
+/// yet, or not all of them, and to deny by them would be as wrong as to allow.
+#[inline(always)]
+pub const fn is_known(set: u32, n: u32) -> bool {
+    set == UNFILTERED || n != 0
 }
 
 /// Less than a second ago? User space reads a finer clock than the programs, so a moment may lie a

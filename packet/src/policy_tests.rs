@@ -180,6 +180,24 @@ fn a_verdict_of_older_rules_or_another_set_does_not_count() {
 }
 
 #[test]
+fn without_a_generation_nothing_is_known_and_no_verdict_counts() {
+    let ep = Ep { set: SET, ..Ep::default() };
+    for force in [InForce::of(&ep, None), in_force(SET, 0, 0)] {
+        assert!(!force.is_known());
+        assert_eq!(force.remembered(), 0);
+        for n in [0, 1, 7] {
+            assert!(!force.counts(verdict_epoch(SET, n)), "{n}");
+        }
+        for epoch in [0, stamp(SET, 0), stamp(SET, 1)] {
+            let flow = Flow { flags: flow_flag::R_INIT, in_epoch: epoch, ..Flow::default() };
+            assert!(!force.covers(&flow), "{epoch:x}");
+        }
+    }
+    assert!(in_force(UNFILTERED, 0, 0).is_known(), "there are no rules to know");
+    assert_eq!(in_force(SET, 7, 0).remembered(), stamp(SET, 7));
+}
+
+#[test]
 fn a_second_is_given_to_confirm_a_flow_and_no_more() {
     // The set itself is older.
     let at = |since_ms: u32, ms: u32| {

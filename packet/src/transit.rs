@@ -2,7 +2,10 @@
 //! a bouncer (divider), to the other replica, or refuse it. The same function serves a packet from
 //! the underlay in XDP and tcx, and one of an endpoint of the transit host itself.
 
-use crate::{path, policy::Question};
+use crate::{
+    path,
+    policy::{Question, is_known},
+};
 use mizar_abi::{
     hash::{shard_of, slot},
     mapped,
@@ -23,7 +26,7 @@ pub trait Tables {
     fn address(&self, host: u32) -> Option<[u8; 4]>;
     /// DEAD
     fn is_dead(&self, host: u32) -> bool;
-    /// EPOCHS: the generation of a set's rules; 0 if none is known.
+    /// EPOCHS: the generation of a set's rules, from 1; 0 if none is known.
     fn generation(&self, set: u32) -> u32;
     /// POLICY and CIDR: [`crate::policy::allows`].
     fn allows(&self, question: &Question) -> bool;
@@ -40,6 +43,8 @@ pub enum Action {
     Sibling,
     /// Back to its origin, which wants to know the destination's identity first.
     Identify,
+    /// Back to its origin: the destination is known here, its rules are not, and nobody else is to be asked.
+    Unready,
     /// Back to its origin, with this code.
     Deny(u8),
 }
@@ -127,16 +132,17 @@ pub fn admits<T: Tables + ?Sized>(tables: &T, set: u32, request: &Request) -> bo
     set == UNFILTERED || tables.allows(&Question { policy: set, identity, remote: mapped(request.src), proto, port })
 }
 
-/// Generation of a set's rules.
+/// Generation of a set's rules; `None` if they are not in force here, and nothing can be judged by them.
 #[inline(always)]
-pub fn generation<T: Tables + ?Sized>(tables: &T, set: u32) -> u32 {
-    if set == UNFILTERED { 0 } else { tables.generation(set) }
+pub fn generation<T: Tables + ?Sized>(tables: &T, set: u32) -> Option<u32> {
+    let n = if set == UNFILTERED { 0 } else { tables.generation(set) };
+    is_known(set, n).then_some(n)
 }
 
 /// Decides. `me` is this host's number.
 #[inline(always)]
 pub fn decide<T: Tables + ?Sized>(tables: &T, me: u32, request: &Request) -> Result<Decision, Drop> {
-    let deny = Decision {
+    let mut deny = Decision {
         action: Action::Deny(code::UNREACHABLE),
         host: [0; 4],
         number: 0,
@@ -167,26 +173,32 @@ pub fn decide<T: Tables + ?Sized>(tables: &T, me: u32, request: &Request) -> Res
         if request.flags & flag::NEED_ID != 0 {
             return Ok(Decision { action: Action::Identify, set, ..deny });
         }
-        let allowed = admits(tables, set, request);
-        if !allowed && request.flags & flag::OPENS != 0 {
-            return Ok(Decision { action: Action::Deny(code::POLICY), vni, ep_id: bounce.ep_id, ..deny });
+        if let Some(epoch) = generation(tables, set) {
+            let allowed = admits(tables, set, request);
+            if !allowed && request.flags & flag::OPENS != 0 {
+                return Ok(Decision { action: Action::Deny(code::POLICY), vni, ep_id: bounce.ep_id, ..deny });
+            }
+            let host = tables.address(bounce.host).ok_or(Drop::NoHost)?;
+            return Ok(Decision {
+                action: Action::Admit,
+                host,
+                number: bounce.host,
+                vni,
+                ep_id: bounce.ep_id,
+                set,
+                epoch,
+                reply_only: !allowed,
+            });
         }
-        let host = tables.address(bounce.host).ok_or(Drop::NoHost)?;
-        return Ok(Decision {
-            action: Action::Admit,
-            host,
-            number: bounce.host,
-            vni,
-            ep_id: bounce.ep_id,
-            set,
-            epoch: generation(tables, set),
-            reply_only: !allowed,
-        });
+        deny.action = Action::Unready;
+        if route.is_none() {
+            route = tables.route(&key);
+        }
     }
     let Some(route) = route else { return Ok(deny) };
     let Some(shard) = shard_on(tables, &route, request.dst, request.source_port as u32) else { return Ok(deny) };
     if shard.hosts[0] == me || shard.hosts[1] == me {
-        // It is ours to know, and we do not: perhaps the other replica was told sooner.
+        // It is ours to know or to judge, and we cannot: perhaps the other replica was told sooner.
         if request.flags & flag::SIBLING != 0 || route.kind != RouteKind::Bouncers as u32 {
             return Ok(deny);
         }

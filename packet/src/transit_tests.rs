@@ -117,10 +117,23 @@ fn only_what_certainly_opens_a_conversation_is_finally_denied() {
 }
 
 #[test]
-fn a_set_without_rules_admits_nobody() {
+fn a_bouncer_without_the_destinations_rules_leaves_it_to_the_other_and_denies_nothing() {
     let mut t = guarded();
+    // Memory knows no generation of it.
     t.bounce.values_mut().for_each(|b| b.set = 0);
-    assert!(decide(&t, 1, &request()).unwrap().reply_only);
+    for flags in [0, flag::OPENS] {
+        let asked = Request { flags, ..request() };
+        assert_eq!(action(&t, 1, asked), Ok((Action::Sibling, 2)));
+        assert_eq!(action(&t, 2, asked), Ok((Action::Sibling, 1)));
+        let again = Request { flags: flags | flag::SIBLING, ..request() };
+        assert_eq!(action(&t, 2, again), Ok((Action::Unready, 0)));
+        // A former holder.
+        assert!(matches!(action(&t, 3, asked), Ok((Action::Divide, 1 | 2))));
+    }
+    t.shards.clear();
+    assert_eq!(action(&t, 1, request()), Ok((Action::Unready, 0)));
+    t.routes.clear();
+    assert_eq!(action(&t, 1, request()), Ok((Action::Unready, 0)));
 }
 
 #[test]

@@ -59,9 +59,10 @@ fn prune<K: Plain, V: Plain>(
     Ok(keys.len())
 }
 
-/// Is the flow of rules that are no longer in force?
+/// Is the flow of rules that are no longer in force? While those that are have no generation yet, no
+/// answer would count.
 fn is_doubtful(flow: &maps::Flow, force: &InForce) -> bool {
-    flow.flags & flow_flag::R_INIT != 0 && flow.state != State::Denied as u8 && flow.in_epoch != force.stamp
+    force.is_known() && flow.flags & flow_flag::R_INIT != 0 && flow.state != State::Denied as u8 && flow.in_epoch != force.stamp
 }
 
 fn count<K: Plain, V: Plain>(table: &Hash<K, V>) -> usize {
