@@ -427,13 +427,17 @@ pub fn answered(walk: &mut Walk, cfg: &Cfg) -> Step {
     }
     count(Counter::AnswerIn);
     let force = tables::in_force(ep);
+    if !force.doubts(flow) || body.identity() != flow.peer_identity {
+        // It has its verdict, or was admitted anew since, perhaps of another identity.
+        return SHOT;
+    }
     if !force.counts(body.epoch()) {
         // The agent asks again, of the other one.
         count(Counter::Outdated);
         return SHOT;
     }
     if body.flags() & flag::REPLY_ONLY == 0 {
-        flow.in_epoch = force.stamp;
+        flow.in_epoch = force.remembered();
         return SHOT;
     }
     if flow::closes(flow, flow_flag::R_INIT) {

@@ -410,6 +410,39 @@ fn an_answer_counts_with_the_cookie_and_the_key_alone() {
     assert_eq!(w.arrive(2, &answer).unwrap().end, End::Dropped(1), "the genuine one counts");
 }
 
+/// What a bouncer answers about the server's flow now.
+fn answer(w: &mut World, bouncer: u32, b: &Port, key: FlowKey) -> Vec<u8> {
+    let flow = w.host(b.host).flow(key).unwrap();
+    let question = w.question(bouncer, b, key, &flow);
+    w.host(bouncer).run("uplink_tcx", &question, mizar_dataplane_tests::host::UPLINK, 0).unwrap().frame
+}
+
+#[test]
+fn an_answer_counts_for_the_identity_that_was_asked_about_and_only_while_it_is_waited_for() {
+    // The client's new groups may; those that it had when the question was sent may not any more.
+    let (mut w, a, b) = connected([3, 0], 2);
+    let key = at_server(&a, &b);
+    w.rules(SERVER, 2, &[Rule::ALL_OUT, OPEN.from(Remote::Set(OTHER))]).unwrap();
+    let no = answer(&mut w, 3, &b, key);
+    let a = w.regroup(&a, OTHER).unwrap();
+    w.age(1, 1_000).unwrap();
+    assert_eq!(w.deliver(&a, &b, there(&a, &b)), [1, 3, 2]);
+    assert_eq!(w.arrive(2, &no).unwrap().end, End::Dropped(2));
+    w.deliver(&a, &b, there(&a, &b));
+    // The other way round: what was allowed does not speak for another identity, nor twice.
+    let (mut w, a, b) = connected([3, 0], 2);
+    w.rules(SERVER, 2, &[Rule::ALL_OUT, OPEN.from(Remote::Set(CLIENT))]).unwrap();
+    let yes = answer(&mut w, 3, &b, key);
+    let flow = w.host(2).flow(key).unwrap();
+    w.host(2).put("FLOW_EST", key, Flow { peer_identity: OTHER, ..flow }).unwrap();
+    w.arrive(2, &yes).unwrap();
+    assert_eq!(w.host(2).flow(key).unwrap().in_epoch, flow.in_epoch, "still in doubt");
+    w.ask(3, &b, key).unwrap();
+    assert_refused(&mut w, &a, there(&a, &b));
+    w.arrive(2, &yes).unwrap();
+    assert_eq!(w.host(2).flow(key).unwrap().state, State::Denied as u8);
+}
+
 #[test]
 fn a_denial_of_a_flow_that_has_its_way_is_its_peers_to_give() {
     let (mut w, a, b) = connected([3, 0], 2);

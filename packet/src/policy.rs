@@ -136,6 +136,13 @@ impl InForce {
             && (flow.flags & flow_flag::R_INIT == 0 || flow.in_epoch == self.stamp)
     }
 
+    /// Did the other side open the flow under other rules, so that bouncers are to be asked? While these have
+    /// no generation yet, no answer would count.
+    #[inline(always)]
+    pub const fn doubts(&self, flow: &Flow) -> bool {
+        self.is_known() && flow.flags & flow_flag::R_INIT != 0 && flow.in_epoch != self.stamp
+    }
+
     /// Is a bouncer's verdict, of this [`verdict_epoch`], of these rules, or of later ones that this host does not know yet?
     #[inline(always)]
     pub const fn counts(&self, epoch: u32) -> bool {

@@ -141,6 +141,15 @@ fn a_verdict_covers_the_openings_it_is_about() {
 }
 
 #[test]
+fn what_the_other_side_opened_under_other_rules_is_in_doubt() {
+    let force = in_force(SET, 7, 0);
+    let flow = |flags, in_epoch| Flow { flags, in_epoch, ..Flow::default() };
+    assert!(force.doubts(&flow(flow_flag::R_INIT, 0)) && force.doubts(&flow(flow_flag::R_INIT, stamp(SET, 6))));
+    assert!(!force.doubts(&flow(flow_flag::R_INIT, force.stamp)) && !force.doubts(&flow(flow_flag::I_INIT, 0)));
+    assert!(!in_force(SET, 0, 0).doubts(&flow(flow_flag::R_INIT, 0)), "no answer would count");
+}
+
+#[test]
 fn stamps_tell_sets_and_generations_apart_and_are_never_none() {
     let mut seen = BTreeMap::new();
     for set in (1..300).chain([65_535, 65_536, 65_537, UNFILTERED]) {

@@ -6,7 +6,7 @@ use super::{Pins, PlaneError};
 use crate::core::Forget;
 use aya::maps::{HashMap, LpmTrie, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie};
 use mizar_abi::hash::{shard_of, slot};
-use mizar_abi::maps::{self, RouteKind, ShardKey, State, VniAddress, flow_flag, name};
+use mizar_abi::maps::{self, RouteKind, ShardKey, State, VniAddress, name};
 use mizar_abi::reason::{Counter, Drop};
 use mizar_packet::flow::{Now, is_live};
 use mizar_packet::policy::InForce;
@@ -59,10 +59,9 @@ fn prune<K: Plain, V: Plain>(
     Ok(keys.len())
 }
 
-/// Is the flow of rules that are no longer in force? While those that are have no generation yet, no
-/// answer would count.
+/// Is the flow of rules that are no longer in force?
 fn is_doubtful(flow: &maps::Flow, force: &InForce) -> bool {
-    force.is_known() && flow.flags & flow_flag::R_INIT != 0 && flow.state != State::Denied as u8 && flow.in_epoch != force.stamp
+    flow.state != State::Denied as u8 && force.doubts(flow)
 }
 
 fn count<K: Plain, V: Plain>(table: &Hash<K, V>) -> usize {
