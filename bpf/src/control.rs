@@ -95,6 +95,21 @@ fn origin(body: &Body) -> Peer {
     }
 }
 
+/// What a bouncer says of the packet with this option.
+#[inline(always)]
+pub fn admission(body: &Body, ep_id: u32, stamp: u32, opens: bool) -> Admission {
+    let flags = body.flags();
+    Admission {
+        ep_id,
+        cookie: body.cookie(),
+        stamp,
+        routed: flags & flag::ROUTED != 0,
+        opens,
+        reply_only: flags & flag::REPLY_ONLY != 0,
+        no_egress: flags & flag::NO_EGRESS != 0,
+    }
+}
+
 /// RETURN of a direct packet, or DENIED: the same packet, room made for the option.
 #[inline(never)]
 pub fn turn_around(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
@@ -184,15 +199,8 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     let mut peer = origin(body);
     let force = tables::in_force(ep);
     let current = force.counts(body.epoch());
-    let admission = Admission {
-        ep_id,
-        cookie: body.cookie(),
-        stamp: if current { force.stamp } else { 0 },
-        routed: body.flags() & flag::ROUTED != 0,
-        opens: walk.inner.opens(),
-        no_egress: body.flags() & flag::NO_EGRESS != 0,
-    };
-    let reply_only = body.flags() & flag::REPLY_ONLY != 0;
+    let stamp = if current { force.stamp } else { 0 };
+    let admission = admission(body, ep_id, stamp, walk.inner.opens());
     walk.key = walk.inner.tuple.received(vni);
     walk.flow = tables::find(&walk.key, &walk.now).map_or(Flow::default(), |f| *f);
     if !current && !force.is_young(&walk.now) {
@@ -208,9 +216,7 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         peer.ep = tables::owner(peer.vni, walk.inner.src).map_or(0, |o| o.ep_id);
     }
     let (owed, since) = (flow::owes_ack(&walk.flow), walk.flow.since_ms);
-    if !reply_only {
-        flow::admitted(&mut walk.flow, &admission, &peer, &walk.now);
-    } else if !flow::replied(&mut walk.flow, &admission, &peer, &walk.now) {
+    if !flow::enters(&mut walk.flow, &admission, &peer, &walk.now) {
         if walk.flow.flags & flow_flag::R_INIT != 0 {
             // The other side opened it, and may not any more.
             tables::deny(&walk.key, &walk.flow, &walk.now);
@@ -229,7 +235,7 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
             walk.peer_flow = *theirs;
             let us = Peer { host: cfg.host, vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
             if theirs.ep_id == peer.ep
-                && flow::acknowledged(&mut walk.peer_flow, admission.cookie, &us, reply_only, &walk.now)
+                && flow::acknowledged(&mut walk.peer_flow, admission.cookie, &us, flow::was_reply(&walk.flow), &walk.now)
             {
                 tables::keep(&walk.peer_key, &walk.peer_flow);
                 flow::confirm(&mut walk.flow);

@@ -11,7 +11,7 @@ use mizar_abi::{
 };
 use mizar_packet::{
     ETH_ARP, ETH_IPV4, ETH_LEN, Packet, Words,
-    flow::{self, Admission, Peer},
+    flow::{self, Peer},
     ipv4::{self, proto},
     option::Body,
     path,
@@ -19,7 +19,7 @@ use mizar_packet::{
 };
 
 use crate::{
-    decide, event, frag, policy, reply, send,
+    control, decide, event, frag, policy, reply, send,
     skb::Skb,
     tables::{self, Maps},
     transit,
@@ -173,7 +173,7 @@ fn known(skb: Skb, walk: &mut Walk, cfg: &Cfg, ep: &Ep, flow: &mut Flow, eth: &W
     walk.to_vni = flow.peer_vni;
     if flow::owes_ack(flow) {
         // A reply to a side whose host has not seen a direct packet: it learns the way to us.
-        let as_reply = if flow.flags & flow_flag::OWES_ACK != 0 { flag::REPLY_ONLY } else { 0 };
+        let as_reply = if flow::was_reply(flow) { flag::REPLY_ONLY } else { 0 };
         let routed = if flow.flags & flow_flag::ROUTED != 0 { flag::ROUTED } else { 0 };
         body(walk, cfg, ep, Kind::Ack, flow.cookie, routed | as_reply);
         walk.hash = path::hash(&walk.inner);
@@ -509,21 +509,12 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     }
     let force = tables::in_force(peer);
     let current = force.counts(walk.signed.body.epoch());
-    let admission = Admission {
-        ep_id: peer_id,
-        cookie: walk.signed.body.cookie(),
-        stamp: if current { force.stamp } else { 0 },
-        routed: walk.signed.body.flags() & flag::ROUTED != 0,
-        opens: walk.inner.opens(),
-        no_egress: walk.signed.body.flags() & flag::NO_EGRESS != 0,
-    };
+    let stamp = if current { force.stamp } else { 0 };
+    let admission = control::admission(&walk.signed.body, peer_id, stamp, walk.inner.opens());
     walk.peer_key = walk.inner.tuple.received(peer_vni);
     walk.peer_flow = tables::find(&walk.peer_key, &walk.now).map_or(Flow::default(), |f| *f);
     let us = Peer { host: cfg.host, vni: ep.vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
-    let reply_only = walk.signed.body.flags() & flag::REPLY_ONLY != 0;
-    if !reply_only {
-        flow::admitted(&mut walk.peer_flow, &admission, &us, &walk.now);
-    } else if !flow::replied(&mut walk.peer_flow, &admission, &us, &walk.now) {
+    if !flow::enters(&mut walk.peer_flow, &admission, &us, &walk.now) {
         if walk.peer_flow.flags & flow_flag::R_INIT != 0 {
             tables::deny(&walk.peer_key, &walk.peer_flow, &walk.now);
         }
@@ -531,6 +522,7 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         walk.signed.body.set_reason(code::POLICY);
         return REFUSED;
     }
+    let as_reply = flow::was_reply(&walk.peer_flow);
     flow::confirm(&mut walk.peer_flow);
     flow::touch(&mut walk.peer_flow, walk.inner.tcp_flags, false, &walk.now);
     // `walk.flow` is the sender's entry, as `request` made it.
@@ -541,7 +533,7 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         generation: peer.generation,
         ep: peer_id,
     };
-    flow::acknowledged(&mut walk.flow, admission.cookie, &them, reply_only, &walk.now);
+    flow::acknowledged(&mut walk.flow, admission.cookie, &them, as_reply, &walk.now);
     flow::touch(&mut walk.flow, walk.inner.tcp_flags, true, &walk.now);
     if !tables::keep(&walk.peer_key, &walk.peer_flow) || !tables::keep(&walk.key, &walk.flow) {
         return drop(Drop::Helper);

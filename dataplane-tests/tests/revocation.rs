@@ -410,6 +410,26 @@ fn an_answer_counts_with_the_cookie_and_the_key_alone() {
     assert_eq!(w.arrive(2, &answer).unwrap().end, End::Dropped(1), "the genuine one counts");
 }
 
+#[test]
+fn a_denial_by_rules_that_have_changed_ends_no_flow() {
+    for server_host in [2, 1] {
+        let (mut w, a, b) = connected([3, 0], server_host);
+        // A rule went and came back, of which the bouncer has not heard yet; and the client's host has
+        // forgotten the flow, so that it asks.
+        w.rules(SERVER, 2, &[Rule::ALL_OUT]).unwrap();
+        w.rules_at(server_host, SERVER, 3, &[Rule::ALL_OUT, OPEN]).unwrap();
+        w.host(1).remove::<FlowKey, Flow>("FLOW_EST", at_client(&a, &b)).unwrap();
+        w.deliver(&a, &b, there(&a, &b));
+        assert_eq!(unconfirmed(&mut w, server_host), 1, "the agent asks");
+        w.deliver(&b, &a, back(&a, &b));
+        w.deliver(&a, &b, there(&a, &b));
+        w.rules_at(3, SERVER, 3, &[Rule::ALL_OUT, OPEN]).unwrap();
+        w.ask(3, &b, at_server(&a, &b)).unwrap();
+        long_ago(&mut w);
+        w.assert_direct(&a, &b, 1000);
+    }
+}
+
 /// What a bouncer answers about the server's flow now.
 fn answer(w: &mut World, bouncer: u32, b: &Port, key: FlowKey) -> Vec<u8> {
     let flow = w.host(b.host).flow(key).unwrap();

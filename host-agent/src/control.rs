@@ -8,6 +8,7 @@
 use mizar_abi::maps::{Cfg, Ep, Flow, FlowKey, flow_flag, identity_of};
 use mizar_abi::option::{HOPS, Kind, OPTION_LEN, flag};
 use mizar_abi::unmapped;
+use mizar_packet::flow;
 use mizar_packet::geneve::{OUTER_LEN, Outer, SIGNED_OPTION};
 use mizar_packet::option::{Body, Bound};
 use mizar_packet::policy;
@@ -56,7 +57,7 @@ pub fn acknowledge(cfg: &Cfg, key: &FlowKey, flow: &Flow, ep: &Ep) -> Option<Vec
     let mut body = Body::default();
     body.set_kind(Kind::Ack);
     let routed = if flow.flags & flow_flag::ROUTED != 0 { flag::ROUTED } else { 0 };
-    let as_reply = if flow.flags & flow_flag::OWES_ACK != 0 { flag::REPLY_ONLY } else { 0 };
+    let as_reply = if flow::was_reply(flow) { flag::REPLY_ONLY } else { 0 };
     body.set_flags(routed | as_reply);
     body.set_hops(HOPS);
     body.set_origin(cfg.host);

@@ -216,14 +216,38 @@ pub struct Admission {
     pub routed: bool,
     /// [`crate::ipv4::Inner::opens`]
     pub opens: bool,
+    /// Policy lets it open nothing.
+    pub reply_only: bool,
     /// [`mizar_abi::option::flag::NO_EGRESS`]
     pub no_egress: bool,
 }
 
-/// A request of the other side was admitted. `flow` is the entry there was, or `Flow::default()`.
-/// Afterwards it is NEW_IN, or EST if this side had asked or known the other before.
+/// A packet came by a bouncer: may it be delivered? `flow` is the entry there was, or `Flow::default()`.
 #[inline(always)]
-pub fn admitted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) {
+pub fn enters(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -> bool {
+    if !admission.reply_only {
+        admitted(flow, admission, peer, now);
+        return true;
+    }
+    replied(flow, admission, peer, now) || (admission.stamp == 0 && doubted(flow, admission, peer, now))
+}
+
+/// Rules that are not in force any more deny what the other side sends. If it had opened the flow, that is
+/// no reason to end it, but one to ask; else false. What was said of it by the rules in force holds as long as it
+/// is who it was.
+#[inline(always)]
+fn doubted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -> bool {
+    if flow.flags & flow_flag::R_INIT == 0 || !matches!(flow.state, NEW_OUT | NEW_IN | EST | CLOSING) {
+        return false;
+    }
+    let stamp = if flow.peer_identity == peer.identity { flow.in_epoch } else { 0 };
+    admitted(flow, &Admission { stamp, ..*admission }, peer, now);
+    true
+}
+
+/// A request of the other side was admitted. Afterwards it is NEW_IN, or EST if this side had asked or known the other before.
+#[inline(always)]
+fn admitted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) {
     let fresh = !matches!(flow.state, NEW_OUT | NEW_IN | EST | CLOSING) || reopens(flow, admission.opens);
     if fresh {
         *flow = Flow { state: NEW_IN, ..Flow::default() };
@@ -237,7 +261,7 @@ pub fn admitted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) 
         // Who opened it is the other side, until egress policy has said that both did.
         flow.flags &= !(flow_flag::I_INIT | flow_flag::NEED_ID);
     }
-    flow.flags = (flow.flags & !(flow_flag::CONFIRMED | flow_flag::ROUTED))
+    flow.flags = (flow.flags & !(flow_flag::CONFIRMED | flow_flag::ROUTED | flow_flag::OWES_ACK))
         | flow_flag::R_INIT
         | if admission.routed { flow_flag::ROUTED } else { 0 };
     flow.ep_id = admission.ep_id;
@@ -263,7 +287,7 @@ const fn waits_for_reply(flow: &Flow, no_egress: bool) -> bool {
 /// A packet of the other side came that policy does not let open a flow. False unless it belongs to
 /// one that the local endpoint opened; then the way to the sender is learned from it.
 #[inline(always)]
-pub fn replied(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -> bool {
+fn replied(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -> bool {
     if !waits_for_reply(flow, admission.no_egress) {
         return false;
     }
@@ -280,6 +304,12 @@ pub fn replied(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -
     flow.peer_identity = peer.identity;
     learn(flow, peer, now);
     true
+}
+
+/// Was the last packet of the other side taken as a reply?
+#[inline(always)]
+pub const fn was_reply(flow: &Flow) -> bool {
+    flow.flags & flow_flag::OWES_ACK != 0
 }
 
 /// The other side's host acknowledges: from now on direct. False if the cookie is not the flow's.

@@ -13,7 +13,7 @@ fn in_state(state: State) -> Flow {
 }
 
 fn admission() -> Admission {
-    Admission { ep_id: 4, cookie: 88, stamp: 12, routed: true, opens: false, no_egress: false }
+    Admission { ep_id: 4, cookie: 88, stamp: 12, routed: true, opens: false, reply_only: false, no_egress: false }
 }
 
 #[test]
@@ -187,6 +187,34 @@ fn a_reply_is_taken_only_by_who_opened_the_flow() {
         assert!(is_established(&flow) && owes_ack(&flow), "the sender's host is told the way");
         confirm(&mut flow);
         assert!(!owes_ack(&flow));
+    }
+}
+
+#[test]
+fn a_denial_by_outdated_rules_ends_nothing_that_the_other_side_had_opened() {
+    let denial = Admission { reply_only: true, stamp: 0, ..admission() };
+    for (state, flags, enters_) in [
+        (State::NewIn, flow_flag::R_INIT, true),
+        (State::Est, flow_flag::R_INIT, true),
+        (State::Closing, flow_flag::R_INIT, true),
+        (State::NewOut, flow_flag::R_INIT, true),
+        (State::Denied, flow_flag::R_INIT, false),
+        (State::Est, 0, false),
+        (State::NewOut, 0, false),
+    ] {
+        let before = Flow { flags, in_epoch: 9, peer_identity: US.identity, ..in_state(state) };
+        let mut flow = before;
+        assert_eq!(enters(&mut flow, &denial, &US, &AT), enters_, "{state:?} {flags}");
+        if enters_ {
+            assert_eq!((flow.in_epoch, flow.flags & flow_flag::R_INIT), (9, flow_flag::R_INIT), "it stays what it was");
+            let other = Peer { identity: 6, ..US };
+            assert!(enters(&mut flow, &denial, &other, &AT));
+            assert_eq!((flow.in_epoch, flow.peer_identity), (0, 6), "nobody has said so of this one");
+        }
+        let mut flow = before;
+        let current = Admission { stamp: 12, ..denial };
+        assert!(!enters(&mut flow, &current, &US, &AT), "{state:?} {flags}: by the rules in force");
+        assert_eq!(flow, before);
     }
 }
 
