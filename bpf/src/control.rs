@@ -235,7 +235,13 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
             walk.peer_flow = *theirs;
             let us = Peer { host: cfg.host, vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
             if theirs.ep_id == peer.ep
-                && flow::acknowledged(&mut walk.peer_flow, admission.cookie, &us, flow::was_reply(&walk.flow), &walk.now)
+                && flow::acknowledged(
+                    &mut walk.peer_flow,
+                    admission.cookie,
+                    &us,
+                    flow::was_reply(&walk.flow),
+                    &walk.now,
+                )
             {
                 tables::keep(&walk.peer_key, &walk.peer_flow);
                 flow::confirm(&mut walk.flow);

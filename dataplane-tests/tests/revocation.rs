@@ -255,9 +255,7 @@ fn egress_by_group_looks_at_the_identity_again() {
 fn a_flow_whose_peers_groups_are_asked_for_is_not_let_go_on_by_a_reply() {
     let (mut w, a, b) = connected([3, 0], 2);
     w.rules(CLIENT, 2, &[Rule { egress: true, ..Rule::all_in(Remote::Set(OTHER)) }]).unwrap();
-    let leave = |w: &mut World| {
-        w.host(1).run("endpoint_egress", &a.frame(there(&a, &b)), a.ifindex, 0).unwrap().frame
-    };
+    let leave = |w: &mut World| w.host(1).run("endpoint_egress", &a.frame(there(&a, &b)), a.ifindex, 0).unwrap().frame;
     let question = leave(&mut w);
     // b's host has forgotten the flow, so what b says goes by a bouncer. It is heard while the answer is
     // on its way.

@@ -13,7 +13,7 @@ use mizar_agent::keeper;
 use mizar_agent::ledger::{Found, Ledger};
 use mizar_agent::sync::follow::{Description, Follower};
 use mizar_agent::sync::source::SourceError;
-use mizar_plan::{Key, Table};
+use mizar_plan::{Key, Table, Value};
 use mizar_wire::local::AttachKind;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -63,6 +63,14 @@ impl Agent {
 
     fn keys(&self, table: Table) -> Vec<Key> {
         self.plane.content().maps.keys().filter(|k| k.table() == table).copied().collect()
+    }
+
+    /// Generation of the only set.
+    fn generation(&self) -> Option<u32> {
+        match self.plane.content().maps.get(&Key::Epoch(world::SET)) {
+            Some(Value::Epoch(epoch)) => Some(epoch.n),
+            _ => None,
+        }
     }
 }
 
@@ -259,9 +267,9 @@ async fn from_a_stale_ledger_nothing_is_removed_until_the_api_answers() {
     api.state().outage = Some(|| SourceError::Unreachable("the cable is cut".into()));
     // Something is missing, and something is there that nobody wants.
     let host = Key::Host(77);
-    agent.plane.content().maps.insert(host, mizar_plan::Value::Host([192, 0, 2, 77]));
+    agent.plane.content().maps.insert(host, Value::Host([192, 0, 2, 77]));
     agent.plane.content().maps.remove(&Key::Host(world::HOST));
-    foreign.insert(host, mizar_plan::Value::Host([192, 0, 2, 77]));
+    foreign.insert(host, Value::Host([192, 0, 2, 77]));
     let agent = agent.restart(&api);
     tokio::time::sleep(Duration::from_secs(60)).await;
     agent.core.lock().audit().unwrap();
@@ -270,6 +278,50 @@ async fn from_a_stale_ledger_nothing_is_removed_until_the_api_answers() {
     api.state().outage = None;
     until("what is not wanted goes", || !agent.plane.content().maps.contains_key(&host)).await;
     assert_eq!(agent.keys(Table::Bounce).len(), 1);
+}
+
+/// An agent with a port in a group that lets these ports in.
+async fn with_group(api: &Api, ports: &[u16]) -> Agent {
+    api.put(world::group(1, ports));
+    let revision = api.put(world::member(world::HOST, 5));
+    let agent = Agent::new(api);
+    until("the rules are in force", || api.state().acked == revision).await;
+    agent
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_generation_rises_once_all_rules_of_it_are_in_force() {
+    let api = Api::with_ports(&[]);
+    let agent = with_group(&api, &[7]).await;
+    let before = agent.generation().unwrap();
+    agent.plane.content().full.insert(Table::Policy);
+    let revision = api.put(world::group(2, &[9]));
+    until("the failure is told", || api.state().acked == revision && !api.state().failures.is_empty()).await;
+    assert_eq!(agent.generation(), Some(before), "its flows are not judged by half of the rules");
+    agent.plane.content().full.clear();
+    until("it is tried again", || api.state().failures.is_empty()).await;
+    assert_eq!(agent.generation(), Some(before + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_rules_may_not_go_yet_their_set_keeps_its_generation() {
+    let api = Api::with_ports(&[]);
+    let agent = with_group(&api, &[7, 9]).await;
+    let (before, rules) = (agent.generation().unwrap(), agent.keys(Table::Policy));
+    let maps = agent.plane.content().maps.clone();
+    let revision = api.put(world::group(2, &[7]));
+    until("a rule goes", || api.state().acked == revision).await;
+    assert_eq!(agent.generation(), Some(before + 1));
+    // It died after the ledger and before the maps, and nobody tells its successor whether that is all.
+    api.state().outage = Some(|| SourceError::Unreachable("the cable is cut".into()));
+    agent.plane.content().maps = maps;
+    let agent = agent.restart(&api);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    agent.core.lock().audit().unwrap();
+    assert_eq!((agent.generation(), agent.keys(Table::Policy)), (Some(before), rules));
+    api.state().outage = None;
+    until("the generation follows the rule", || agent.generation() == Some(before + 1)).await;
+    assert_eq!(agent.keys(Table::Policy).len(), 2, "port 7 in, everything out");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,43 +6,11 @@ use common::api::Api;
 use common::host::{Host, Namespace};
 use common::traffic::{Traffic, client, echo, ping};
 use common::{until, world};
-use mizar_wire::body::{self, Body, GroupSet};
-use mizar_wire::{EntryKey, Scope};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
 const FAR: u32 = 8;
-/// One group, of both ports.
-const GROUP: u32 = 4;
-
-fn rule(protocol: u8, ports: [u16; 2]) -> body::Rule {
-    body::Rule { id: Uuid::nil(), ipv6: false, protocol: Some(protocol), ports, remote: body::Remote::Any }
-}
-
-/// The group's rules: out everything, in UDP to these ports.
-fn group(generation: u32, ports: &[u16]) -> Vec<(EntryKey, Body)> {
-    let of = |rules| body::Group { number: GROUP, generation, rules };
-    let ingress = of(ports.iter().map(|port| rule(17, [*port, *port])).collect());
-    let everything = body::Rule { protocol: None, ..rule(0, [0, u16::MAX]) };
-    let bodies =
-        [(Scope::Group(GROUP), Body::Group(ingress)), (Scope::Member(GROUP), Body::Member(of(vec![everything])))];
-    bodies
-        .map(|(scope, body)| (EntryKey { scope, slot: 0, kind: body.kind(), key: GROUP.to_be_bytes().to_vec() }, body))
-        .to_vec()
-}
-
-/// A port's entries, in the group.
-fn port(host: u32, number: u32) -> Vec<(EntryKey, Body)> {
-    let set = || Some(GroupSet { number: 1, groups: vec![GROUP] });
-    let member = |(key, body)| match body {
-        Body::Port(port) => (key, Body::Port(body::Port { set: set(), ..port })),
-        Body::Bounce(bounce) => (key, Body::Bounce(body::Bounce { set: set(), ..bounce })),
-        other => (key, other),
-    };
-    world::port_on(host, number, 1).into_iter().map(member).collect()
-}
 
 /// The client, port 5, is on the host that bounces for both; the server, port 6, which echoes, on the
 /// other, which thus has to ask.
@@ -59,11 +27,11 @@ impl Cloud {
         for api in [&near_api, &far_api] {
             api.put(world::cloud());
             api.put(world::bouncers([FAR, 0]));
-            api.put(group(1, ports));
+            api.put(world::group(1, ports));
         }
-        far_api.put(port(FAR, 5));
-        far_api.put(port(world::HOST, 6).split_off(1));
-        near_api.put(port(world::HOST, 6).drain(..1));
+        far_api.put(world::member(FAR, 5));
+        far_api.put(world::member(world::HOST, 6).split_off(1));
+        near_api.put(world::member(world::HOST, 6).drain(..1));
         let mut near = Host::new(near_api);
         let mut far = near.opposite(far_api, [192, 0, 2, 8].into());
         near.start();
@@ -77,8 +45,8 @@ impl Cloud {
 
     /// Both hosts hear of other rules, the endpoint's first.
     fn change(&self, generation: u32, ports: &[u16]) {
-        self.near.api.put(group(generation, ports));
-        self.far.api.put(group(generation, ports));
+        self.near.api.put(world::group(generation, ports));
+        self.far.api.put(world::group(generation, ports));
     }
 
     fn counter(&self, host: &Host, name: &str) -> u64 {

@@ -147,9 +147,7 @@ impl InForce {
     #[inline(always)]
     pub const fn counts(&self, epoch: u32) -> bool {
         let ours = verdict_epoch(self.set, self.n);
-        self.is_known()
-            && (epoch ^ ours) & !GENERATION == 0
-            && epoch.wrapping_sub(ours) & GENERATION <= GENERATION / 2
+        self.is_known() && (epoch ^ ours) & !GENERATION == 0 && epoch.wrapping_sub(ours) & GENERATION <= GENERATION / 2
     }
 
     /// Did these rules come into force so lately that a verdict of others may still be confirmed?

@@ -12,6 +12,7 @@
 //! and map entries that it does not know go once the API has answered this process.
 
 mod doubt;
+mod execute;
 mod holders;
 mod policies;
 mod ports;
@@ -108,6 +109,8 @@ pub struct Core {
     doubt: bool,
     /// The policies in force.
     policies: Policies,
+    /// Sets of groups of which the maps hold rules that nobody wants and that may not go yet.
+    withheld: BTreeSet<u32>,
     rules_changed: Arc<Notify>,
     /// Keys whose last write failed, to log each failure once.
     failing: BTreeSet<Key>,
@@ -163,6 +166,7 @@ impl Core {
             settled: false,
             doubt: false,
             policies: Policies::default(),
+            withheld: BTreeSet::new(),
             rules_changed: Arc::new(Notify::new()),
             failing: BTreeSet::new(),
             chores,
@@ -217,7 +221,10 @@ impl Core {
             self.policies.put(key, value);
         }
         let mut ops = self.store.planner.adopt(&observed);
+        self.withheld.clear();
         if !self.may_remove() {
+            let stay = ops.iter().filter(|op| matches!(op, Op::Remove(_)));
+            self.withheld = stay.filter_map(|op| policies::set_of(op.key())).collect();
             ops.retain(|op| matches!(op, Op::Put(..)));
         }
         Ok(ops)
@@ -417,46 +424,6 @@ impl Core {
         if self.adopted {
             let ops = self.store.planner.flush();
             self.execute(ops);
-        }
-    }
-
-    fn execute(&mut self, ops: Vec<Op>) {
-        let mut forget = Forget::default();
-        let mut failing = BTreeSet::new();
-        let mut rules_changed = false;
-        for op in ops {
-            let done = match &op {
-                Op::Put(key, value) => self.plane.put(key, value),
-                Op::Remove(key) => self.plane.remove(key),
-            };
-            match (done, op) {
-                (Ok(()), op) => {
-                    forget.moved.extend(self.holders.done(&op));
-                    rules_changed |= self.policies.done(&op);
-                    if let Op::Remove(Key::Ep(number)) = op {
-                        forget.ports.insert(number);
-                    }
-                }
-                (Err(error), op) => {
-                    let reason = chain(&error);
-                    if !self.failing.contains(op.key()) {
-                        tracing::error!(key = ?op.key(), error = reason, "a map could not be written; it is tried again with every sync");
-                    }
-                    failing.insert(*op.key());
-                    self.store.planner.failed(*op.key(), reason);
-                }
-            }
-        }
-        self.failing = failing;
-        if rules_changed {
-            self.rules_changed.notify_one();
-        }
-        forget.moved.retain(|port| !forget.ports.contains(port));
-        if !forget.is_empty() {
-            if !forget.moved.is_empty() {
-                forget.holders = self.holders.clone();
-            }
-            self.chore(Chore::Forget(forget));
         }
     }
 

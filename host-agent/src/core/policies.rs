@@ -1,8 +1,19 @@
 //! Which policies are in force, as it was written to the maps, and when a change of them puts flows in
 //! doubt.
 
+use mizar_abi::maps::egress;
 use mizar_plan::{Key, Op, Value};
 use std::collections::BTreeMap;
+
+/// The set whose rules a key is of.
+pub fn set_of(key: &Key) -> Option<u32> {
+    let policy = match key {
+        Key::Policy(rule) => rule.at.policy,
+        Key::Cidr(cidr) => cidr.at.policy,
+        _ => return None,
+    };
+    Some(u32::from_be_bytes(policy) & !egress(0))
+}
 
 /// Sets of ports, and generations of sets.
 #[derive(Debug, Default)]
@@ -52,6 +63,17 @@ mod tests {
 
     fn epoch(set: u32, n: u32, flags: u32) -> Op {
         Op::Put(Key::Epoch(set), Value::Epoch(Epoch { n, since_ms: 0, flags }))
+    }
+
+    #[test]
+    fn rules_of_both_directions_are_their_sets() {
+        use mizar_abi::maps::{PolicyAddress, PolicyKey};
+        use mizar_plan::{Cidr, Rule};
+        for policy in [5, egress(5)] {
+            assert_eq!(set_of(&Key::Policy(Rule { bits: 64, at: PolicyKey::new(policy, 9, 0, 0) })), Some(5));
+            assert_eq!(set_of(&Key::Cidr(Cidr { bits: 32, at: PolicyAddress::new(policy, [0; 16]) })), Some(5));
+        }
+        assert_eq!(set_of(&Key::Epoch(5)), None);
     }
 
     #[test]

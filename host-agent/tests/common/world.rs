@@ -148,3 +148,35 @@ pub fn keys(entries: Vec<(EntryKey, Body)>) -> Vec<EntryKey> {
 pub fn port_key(number: u32) -> EntryKey {
     EntryKey { scope: Scope::Host(HOST), slot: 0, kind: Kind::Port, key: port_id(number).as_bytes().to_vec() }
 }
+
+/// A security group.
+pub const GROUP: u32 = 4;
+/// The number of the set of it alone.
+pub const SET: u32 = 1;
+
+fn rule(protocol: u8, ports: [u16; 2]) -> body::Rule {
+    body::Rule { id: Uuid::nil(), ipv6: false, protocol: Some(protocol), ports, remote: body::Remote::Any }
+}
+
+/// The group's rules: out everything, in UDP to these ports.
+pub fn group(generation: u32, ports: &[u16]) -> Vec<(EntryKey, Body)> {
+    let of = |rules| body::Group { number: GROUP, generation, rules };
+    let ingress = of(ports.iter().map(|port| rule(17, [*port, *port])).collect());
+    let everything = body::Rule { protocol: None, ..rule(0, [0, u16::MAX]) };
+    let bodies =
+        [(Scope::Group(GROUP), Body::Group(ingress)), (Scope::Member(GROUP), Body::Member(of(vec![everything])))];
+    bodies
+        .map(|(scope, body)| (EntryKey { scope, slot: 0, kind: body.kind(), key: GROUP.to_be_bytes().to_vec() }, body))
+        .to_vec()
+}
+
+/// A port's entries, in the group.
+pub fn member(host: u32, number: u32) -> Vec<(EntryKey, Body)> {
+    let set = || Some(body::GroupSet { number: SET, groups: vec![GROUP] });
+    let in_group = |(key, body)| match body {
+        Body::Port(port) => (key, Body::Port(body::Port { set: set(), ..port })),
+        Body::Bounce(bounce) => (key, Body::Bounce(body::Bounce { set: set(), ..bounce })),
+        other => (key, other),
+    };
+    port_on(host, number, 1).into_iter().map(in_group).collect()
+}
