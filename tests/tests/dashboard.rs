@@ -18,7 +18,17 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use uuid::Uuid;
 
-const SCENARIOS: &[Scenario] = &[("a_tenant_gets_from_nothing_to_two_ports_that_ping", |bed| story(bed, "journey", 1))];
+const SCENARIOS: &[Scenario] = &[
+    ("a_tenant_gets_from_nothing_to_two_ports_that_ping", |bed| story(bed, "journey", 1)),
+    ("everything_is_done_without_javascript_too", |bed| story(bed, "plain", 1)),
+    ("markup_forms_of_others_and_addresses_of_other_projects_do_no_harm", |bed| story(bed, "safety", 2)),
+    ("who_signs_in_again_is_back_where_the_session_ended", |bed| story(bed, "session", 1)),
+    ("two_people_see_each_others_changes", |bed| story(bed, "live", 1)),
+    ("what_groups_let_through_together_is_shown_and_a_full_quota_explained", |bed| story(bed, "rules", 1)),
+    ("lists_are_narrowed_sorted_paged_and_searched", |bed| story(bed, "lists", 1)),
+    ("an_operator_sees_a_host_stop_and_come_back", |bed| story(bed, "operator", 1)),
+    ("every_page_can_be_used_by_everybody_in_light_and_dark", |bed| story(bed, "pages", 1)),
+];
 
 /// Debian's browser, or what MIZAR_CHROMIUM names.
 fn chromium() -> Result<String> {
@@ -102,7 +112,11 @@ fn answer(bed: &Bed, question: &Value) -> Result<Value> {
             bed.sandbox.start(&Service::Agent(about.as_str().context("a host")?.into()))?;
             Ok(Value::Null)
         }
-        "post" => bed.admin.post(about["path"].as_str().context("a path")?, &about["body"]),
+        "put" => bed.admin.put(about["path"].as_str().context("a path")?, Some(&about["body"])),
+        "project" => {
+            let found = bed.admin.get(&format!("/v3/projects?name={}", about.as_str().context("a name")?))?;
+            Ok(found["projects"][0]["id"].clone())
+        }
         other => bail!("a story cannot ask for `{other}`"),
     }
 }

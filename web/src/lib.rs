@@ -21,6 +21,7 @@ pub mod form;
 pub mod guard;
 pub mod handlers;
 pub mod link;
+pub mod map;
 pub mod page;
 pub mod resource;
 pub mod server;

@@ -66,7 +66,7 @@ impl Frame {
             label,
             operator,
         };
-        let mut menu = vec![entry("/".into(), "Overview", false)];
+        let mut menu = vec![entry("/".into(), "Overview", false), entry("/map".into(), "Map", false)];
         // Rules are reached by their groups.
         let listed = resource::all().filter(|resource| resource.path != "security-group-rules");
         menu.extend(listed.map(|resource| entry(resource.list(), resource.many, resource.verbs.operator)));

@@ -20,6 +20,23 @@
     }
   });
 
+  // On the map, what belongs to what is pointed at lights up.
+  const light = (event) => {
+    const node = event.target.closest?.("[data-node]");
+    const map = document.querySelector("svg.map");
+    if (!map) return;
+    map.querySelectorAll(".lit").forEach((lit) => lit.classList.remove("lit"));
+    map.classList.toggle("lights", Boolean(node));
+    if (!node) return;
+    const lit = new Set([node.dataset.node, ...node.dataset.with.split(" ")]);
+    map.querySelectorAll("[data-node]").forEach((other) => other.classList.toggle("lit", lit.has(other.dataset.node)));
+    map.querySelectorAll(".edge").forEach((edge) => {
+      edge.classList.toggle("lit", lit.has(edge.dataset.from) && lit.has(edge.dataset.to));
+    });
+  };
+  document.addEventListener("mouseover", light);
+  document.addEventListener("focusin", light);
+
   // Where streams do not get through, pages are renewed by asking every few seconds.
   const POLL_MS = 5000;
   const live = document.querySelector("[data-live]");

@@ -5,17 +5,17 @@
 //! other client, it shows. With every message comes the time of the data, so that a page that stopped
 //! following is not taken for a quiet one.
 
-use super::{list, operator, overview, show};
+use super::{list, map, operator, overview, show};
 use crate::api::Query;
 use crate::fault::Fault;
 use crate::page::Fragment;
-use crate::server::Site;
 use crate::signed::Signed;
 use actix_web::http::header::{CONTENT_ENCODING, ContentEncoding};
-use actix_web::web::{Bytes, Data};
+use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use chrono::Utc;
+use futures::Stream;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ async fn fragments(signed: &Signed, of: &str) -> Result<Vec<Fragment>, Fault> {
     let segments: Vec<&str> = path.strip_prefix('/').ok_or(Fault::NotFound)?.split('/').collect();
     match segments.as_slice() {
         [""] => overview::fragments(signed).await,
+        ["map"] => Ok(vec![map::fragment(signed).await?]),
         ["roles"] => Ok(vec![operator::matrix(signed).await?]),
         [kind] => {
             let resource = super::kind(signed, kind)?;
@@ -54,6 +55,15 @@ struct Age {
 }
 
 impl Age {
+    /// Nobody is signed in any more.
+    fn ended(of: &str) -> Self {
+        Self {
+            time: String::new(),
+            problem: Some("Your session has ended: this page is not renewed any more.".into()),
+            sign_in: Some(Query::new().with("next", of).after("/login")),
+        }
+    }
+
     fn now() -> Self {
         Self { time: Utc::now().format("%H:%M:%S UTC").to_string(), problem: None, sign_in: None }
     }
@@ -86,8 +96,7 @@ impl Follower {
             }
             Err(Fault::SignIn | Fault::ChooseProject) => {
                 self.ended = true;
-                age.problem = Some("Your session has ended: this page is not renewed any more.".into());
-                age.sign_in = Some(Query::new().with("next", &self.of).after("/login"));
+                age = Age { time: std::mem::take(&mut self.seen), ..Age::ended(&self.of) };
             }
             Err(Fault::NotFound) => {
                 self.ended = true;
@@ -121,10 +130,31 @@ fn event(name: Option<&str>, data: &str) -> Bytes {
     text.into()
 }
 
+fn answer_events(events: impl Stream<Item = Result<Bytes, Infallible>> + 'static) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/event-stream")
+        // Compression would hold messages back until a block is full.
+        .insert_header((CONTENT_ENCODING, ContentEncoding::Identity.as_str()))
+        .streaming(events)
+}
+
 /// Follows a page; with `once`, as it is now, for browsers that cannot.
-pub async fn stream(signed: Signed, request: HttpRequest, _site: Data<Site>) -> Result<HttpResponse, Fault> {
+pub async fn stream(signed: Result<Signed, Fault>, request: HttpRequest) -> Result<HttpResponse, Fault> {
     let query = Query::parse(request.query_string());
     let of = query.get("of").ok_or_else(|| Fault::Bad("`of` is missing in the address".into()))?.to_owned();
+    let signed = match signed {
+        Ok(signed) => signed,
+        // Who looks at the page is told there, and is not taken away from it.
+        Err(Fault::SignIn) => {
+            let told = partial("age", &Age::ended(&of).render()?);
+            if query.get("once").is_some() {
+                return Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(told));
+            }
+            let events = [event(None, &told), event(Some("end"), "end")];
+            return Ok(answer_events(futures::stream::iter(events.map(Ok))));
+        }
+        Err(fault) => return Err(fault),
+    };
     let permit = Arc::clone(&signed.session.streams).try_acquire_owned().map_err(|_| Fault::Crowded);
     if query.get("once").is_some() {
         let parts = fragments(&signed, &of).await?;
@@ -150,11 +180,7 @@ pub async fn stream(signed: Signed, request: HttpRequest, _site: Data<Site>) -> 
             }
         }
     });
-    Ok(HttpResponse::Ok()
-        .content_type("text/event-stream")
-        // Compression would hold messages back until a block is full.
-        .insert_header((CONTENT_ENCODING, ContentEncoding::Identity.as_str()))
-        .streaming(events))
+    Ok(answer_events(events))
 }
 
 #[cfg(test)]

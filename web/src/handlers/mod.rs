@@ -6,6 +6,7 @@ pub mod edit;
 pub mod extra;
 pub mod list;
 pub mod live;
+pub mod map;
 pub mod operator;
 pub mod overview;
 pub mod routers;
@@ -39,6 +40,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/wizard", get().to(wizard::form))
         .route("/wizard/ranges", get().to(wizard::ranges))
         .route("/wizard", post().to(wizard::make))
+        .route("/map", get().to(map::page))
         .route("/roles", get().to(operator::roles))
         .route("/routers/{id}/interfaces", post().to(routers::change))
         .route("/{kind}", get().to(list::page))

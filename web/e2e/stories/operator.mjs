@@ -1,0 +1,52 @@
+// An operator sees hosts, roles and every port; a host stops, and it shows; it comes back.
+import assert from "node:assert/strict";
+import { id } from "../story.mjs";
+
+export default async function (story) {
+  const tenant = await story.open();
+  await story.signIn(tenant, "tenant0", "/wizard");
+  await tenant.getByLabel("Name of the network").fill("theirs");
+  await tenant.getByRole("button", { name: "Create" }).click();
+  await story.notice(tenant, "Created network theirs");
+  const network = id(tenant);
+  await tenant.getByRole("link", { name: "theirs-1" }).click();
+  await tenant.getByRole("heading", { level: 1, name: "theirs-1" }).waitFor();
+  const port = id(tenant);
+  const mac = await tenant.locator("#facts code").filter({ hasText: /^fa:/ }).innerText();
+  assert.equal(await tenant.getByRole("link", { name: "Hosts" }).count(), 0, "tenants are not shown what they may not see");
+
+  const page = await story.open();
+  await story.signIn(page, "admin");
+  await story.menu(page, "Hosts");
+  for (const host of story.hosts) await page.getByRole("row", { name: host }).getByText("alive").waitFor();
+  const [host] = story.hosts;
+  await story.ask({ attach: { port, host: 0 } });
+  await page.goto(`${story.base}/search?q=${mac}`);
+  await page.getByRole("heading", { level: 1, name: "theirs-1" }).waitFor();
+  assert.equal(id(page), port, "any project's port is found by its MAC");
+  await page.locator("#facts").getByText(host).waitFor();
+  await page.goto(`${story.base}/networks/${network}`);
+  await page.locator("#holders").getByText("bouncer").first().waitFor();
+  await page.locator("#holders").getByText("divider").first().waitFor();
+  await page.goto(`${story.base}/roles`);
+  await page.getByRole("rowheader", { name: host }).waitFor();
+  await page.getByText("normal").waitFor();
+  await story.menu(page, "Audit log");
+  await page.getByText("create port").first().waitFor();
+
+  await page.goto(`${story.base}/hosts`);
+  await story.ask({ stop_agent: host });
+  await page.getByRole("row", { name: host }).getByText("silent").waitFor();
+  await page.getByRole("row", { name: host }).getByRole("link", { name: host }).click();
+  await page.locator("#part-ports").getByText("theirs-1").waitFor();
+  await story.ask({ start_agent: host });
+  await page.locator("#facts").getByText("alive").waitFor();
+  await page.getByRole("link", { name: "Change" }).click();
+  await page.getByLabel("Weight").fill("50");
+  await page.getByRole("button", { name: "Save" }).click();
+  await story.notice(page, `Changed host ${host}.`);
+  await page.getByRole("link", { name: "Change" }).click();
+  await page.getByLabel("Weight").fill("100");
+  await page.getByRole("button", { name: "Save" }).click();
+  await story.notice(page, `Changed host ${host}.`);
+}

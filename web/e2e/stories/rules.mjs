@@ -1,0 +1,86 @@
+// Security groups, and what they let through together; a quota that is used up.
+import { id } from "../story.mjs";
+
+export default async function (story) {
+  const page = await story.open();
+  await story.signIn(page, "tenant0");
+  await page.goto(`${story.base}/security-groups/new`);
+  await page.getByLabel("Name", { exact: true }).fill("web");
+  await page.getByRole("button", { name: "Create" }).click();
+  await story.notice(page, "Created security group web.");
+  const group = id(page);
+  await page.getByRole("link", { name: "New rule" }).click();
+  await page.getByLabel("Direction").selectOption("ingress");
+  await page.getByLabel("Protocol").fill("tcp");
+  await page.getByLabel("First port").fill("443");
+  await page.getByLabel("Last port").fill("80");
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.locator("#port_range_min-error").waitFor();
+  await page.getByLabel("Last port").fill("443");
+  await page.getByLabel("Other side: range").fill("203.0.113.0/24");
+  await page.getByRole("button", { name: "Create" }).click();
+  await story.notice(page, "Created rule TCP 443 in, from 203.0.113.0/24.");
+  await page.getByRole("heading", { level: 1, name: "web" }).waitFor();
+
+  await page.goto(`${story.base}/wizard`);
+  await page.getByLabel("Name of the network").fill("shop");
+  await page.getByLabel("Number of ports").fill("1");
+  await page.getByRole("button", { name: "Create" }).click();
+  await story.notice(page, "Created network shop");
+  await page.getByRole("link", { name: "shop-1" }).click();
+  await page.getByRole("link", { name: "Change" }).click();
+  await page.getByLabel("web", { exact: true }).check();
+  await page.getByRole("button", { name: "Save" }).click();
+  const effective = page.locator("#effective");
+  await effective.getByText("TCP 443").waitFor();
+  await effective.getByText("203.0.113.0/24").waitFor();
+  await effective.getByRole("link", { name: "default" }).first().waitFor();
+
+  // The group is in use: the page says by whom, and the API's refusal what to do.
+  await page.goto(`${story.base}/security-groups/delete?id=${group}`);
+  await story.see(page, "This is in the way");
+  await page.getByRole("link", { name: "shop-1" }).waitFor();
+
+  // A router joins the subnet, and leaves it.
+  await page.goto(`${story.base}/routers/new`);
+  await page.getByLabel("Name", { exact: true }).fill("edge");
+  await page.getByRole("button", { name: "Create" }).click();
+  await story.notice(page, "Created router edge.");
+  await page.getByRole("button", { name: "Join" }).click();
+  await story.notice(page, "Joined the subnet to the router.");
+  await page.getByRole("button", { name: "Remove shop-subnet" }).click();
+  await story.notice(page, "Took the subnet off the router.");
+  await page.getByRole("link", { name: "Delete…" }).click();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await story.notice(page, "Deleted router edge.");
+
+  // Pools give ranges.
+  await page.goto(`${story.base}/subnet-pools/new`);
+  await page.locator("#f-name").fill("pool");
+  await page.locator("#f-prefixes").fill("10.64.0.0/16");
+  await page.getByRole("button", { name: "Create" }).click();
+  await story.notice(page, "Created subnet pool pool.");
+  await page.goto(`${story.base}/subnet-pools/delete?id=${id(page)}`);
+  await page.getByRole("button", { name: "Delete" }).click();
+  await story.notice(page, "Deleted subnet pool pool.");
+
+  // The quota is used up: the refusal says so and what to do.
+  const project = await story.ask({ project: "tenant0" });
+  await story.ask({ put: { path: `/v2.0/quotas/${project}`, body: { quota: { network: 1 } } } });
+  await page.goto(`${story.base}/networks/new`);
+  await page.getByLabel("Name", { exact: true }).fill("one too many");
+  await page.getByRole("button", { name: "Create" }).click();
+  await story.see(page, "Quota exceeded");
+  await story.see(page, "ask an administrator for a larger quota");
+  await page.goto(story.base);
+  await page.getByText("1 of 1 full").waitFor();
+
+  await page.goto(`${story.base}/ports`);
+  await page.getByLabel("Choose shop-1").check();
+  await page.getByRole("button", { name: "Delete the chosen…" }).click();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await story.notice(page, "Deleted port shop-1.");
+  await page.goto(`${story.base}/security-groups/delete?id=${group}`);
+  await page.getByRole("button", { name: "Delete" }).click();
+  await story.notice(page, "Deleted security group web.");
+}
