@@ -5,6 +5,7 @@ use crate::frame::fault::Fault;
 use crate::frame::handlers;
 use crate::frame::quota::Quotas;
 use crate::identity::authority::Authority;
+use crate::identity::password::Passwords;
 use crate::identity::token::Tokens;
 use crate::observe::health::Readiness;
 use crate::observe::limits::{Limiter, Limits};
@@ -46,6 +47,8 @@ pub struct App {
     pub pool: DbPool,
     /// Says who somebody is.
     pub authority: Authority,
+    /// Checks passwords, in turn.
+    pub passwords: Passwords,
     /// Properties of the cloud.
     pub settings: Arc<Settings>,
     /// The agents' side of this process, if it has one.
@@ -65,6 +68,7 @@ impl App {
         Self {
             pool,
             authority: authority.into(),
+            passwords: Passwords::default(),
             settings: Arc::new(settings),
             agents,
             limiter,

@@ -111,7 +111,7 @@ fn authority(config: &Config) -> anyhow::Result<Authority> {
             let keys = Keys::open(&config.state_dir).context("cannot open the keys that sign tokens")?;
             Authority::Embedded(Tokens::new(keys))
         }
-        Setting::Keystone(setting) => Authority::Keystone(Box::new(Keystone::new(*setting).map_err(unusable)?)),
+        Setting::Keystone(setting) => Authority::Keystone(Keystone::new(*setting).map_err(unusable)?),
         Setting::Oidc(setting) => Authority::Oidc(Oidc::new(*setting).map_err(unusable)?),
     })
 }

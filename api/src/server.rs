@@ -1,8 +1,9 @@
 //! The public server.
 
 use crate::app::{App, routes};
-use crate::identity;
+use crate::identity::password::Passwords;
 use crate::identity::token::Tokens;
+use crate::identity::turns::Party;
 use actix_web::dev::ServerHandle;
 use actix_web::{App as ActixApp, HttpServer, web};
 use anyhow::Context as _;
@@ -40,7 +41,7 @@ pub async fn bootstrap(pool: &DbPool, password_file: &Path) -> anyhow::Result<()
     let password = std::fs::read_to_string(password_file).with_context(named)?;
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
     anyhow::ensure!(!password.is_empty(), "{} is empty", password_file.display());
-    let hash = identity::password::hash(identity::turns::Party::default(), password).await?;
+    let hash = Passwords::default().hash(Party::default(), password).await?;
     let made = pool.transaction(move |conn| {
         let hash = hash.clone();
         async move { accounts::bootstrap(conn, &hash).await }.boxed()

@@ -8,6 +8,8 @@
 mod listener;
 mod process;
 
+use std::time::Duration;
+
 pub use listener::{Check, Operated, serve};
 pub use process::Process;
 
@@ -27,4 +29,18 @@ pub fn readiness(checks: &[Check], reasons: bool) -> (bool, serde_json::Value) {
     });
     let shown: serde_json::Map<_, _> = shown.collect();
     (ready, serde_json::json!({"status": if ready { "ready" } else { "not ready" }, "checks": shown}))
+}
+
+/// A number of things, as gauges hold it.
+pub fn gauge(things: usize) -> i64 {
+    i64::try_from(things).unwrap_or(i64::MAX)
+}
+
+/// What is wrong with somebody who was last heard of so long ago (`None`: never) and may be silent for so long.
+pub fn silent(since: Option<Duration>, allowed: Duration) -> Option<String> {
+    match since {
+        Some(since) if since <= allowed => None,
+        Some(since) => Some(format!("not heard of for {:.1} s", since.as_secs_f64())),
+        None => Some("not reached yet".to_owned()),
+    }
 }

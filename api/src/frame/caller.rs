@@ -145,21 +145,13 @@ pub(super) async fn authenticate(request: &HttpRequest) -> Result<Caller, Fault>
     let app = request.app_data::<web::Data<App>>().ok_or_else(|| Fault::internal("the application has no state"))?;
     let token = request.headers().get("X-Auth-Token").ok_or_else(refused)?;
     let token = token.to_str().map_err(|_| refused())?;
-    let stranger = app.authority.asks_about(token).then(|| app.limiter.address(request)).flatten();
-    if let Some(from) = stranger {
-        app.limiter.unknown_token(from).map_err(|wait| {
-            app.metrics.refused("unknown_tokens");
-            Fault::too_many(wait).of_identity()
-        })?;
-    }
-    let verified = app.authority.verify(token).await;
-    if let Some(from) = stranger
-        && !matches!(verified, Err(TokenError::Unknown))
-    {
-        app.limiter.token_known(from);
-    }
+    let verified = app.authority.verify(token, || app.limiter.toll(request)).await;
     let claims = verified.map_err(|error| match error {
         TokenError::Unavailable(cause) => Fault::unavailable(cause).of_identity(),
+        TokenError::Flood(wait) => {
+            app.metrics.refused("unknown_tokens");
+            Fault::too_many(wait).of_identity()
+        }
         _ => refused(),
     })?;
     let caller = Caller::new(claims);

@@ -166,8 +166,8 @@ async fn create(
     let (secret, hash) = match secret {
         None => password::generate(),
         Some(chosen) => {
-            let party = Party { address: app.limiter.address(&request), account: Some(user) };
-            let hash = password::hash(party, chosen.clone()).await?;
+            let party = Party::naming(app.limiter.address(&request), &caller.claims.sub);
+            let hash = app.passwords.hash(party, chosen.clone()).await?;
             (chosen, hash)
         }
     };

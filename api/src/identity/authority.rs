@@ -9,6 +9,7 @@
 use super::keystone::{self, Keystone};
 use super::oidc::{self, Oidc};
 use super::token::{Claims, TokenError, Tokens};
+use crate::observe::limits::Toll;
 use std::path::Path;
 
 /// What the setting says. Files are read when it is parsed, so that a mistake in one ends the
@@ -56,7 +57,7 @@ pub enum Authority {
     /// Itself.
     Embedded(Tokens),
     /// A Keystone.
-    Keystone(Box<Keystone>),
+    Keystone(Keystone),
     /// An OIDC issuer.
     Oidc(Oidc),
 }
@@ -68,20 +69,12 @@ impl From<Tokens> for Authority {
 }
 
 impl Authority {
-    /// Who sends this token.
-    pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+    /// Who sends this token. If somebody else has to be asked about it, that has its toll.
+    pub async fn verify(&self, token: &str, toll: impl FnOnce() -> Toll) -> Result<Claims, TokenError> {
         match self {
             Self::Embedded(tokens) => tokens.verify(token),
-            Self::Keystone(keystone) => keystone.verify(token).await,
+            Self::Keystone(keystone) => keystone.verify(token, toll()).await,
             Self::Oidc(oidc) => oidc.verify(token).await,
-        }
-    }
-
-    /// Whether somebody else must be asked about a token: none is about most, whose answers are remembered.
-    pub fn asks_about(&self, token: &str) -> bool {
-        match self {
-            Self::Embedded(_) | Self::Oidc(_) => false,
-            Self::Keystone(keystone) => !keystone.remembers(token),
         }
     }
 

@@ -4,22 +4,24 @@
 //! token that Keystone has revoked may still work here. Many requests with one token ask once: who
 //! comes while somebody asks waits for the same answer. What Keystone does not know is not
 //! remembered. Questions at once are bounded, and so are those about tokens that turn out to be
-//! nobody's, by address ([`Limiter::unknown_token`]): a flood of nonsense holds up its sender, and
-//! nobody else.
+//! nobody's, by address ([`Toll`]): a flood of nonsense holds up its sender, and nobody else.
 //!
-//! [`Limiter::unknown_token`]: crate::observe::limits::Limiter::unknown_token
+//! A question goes on when its client goes away: else nonsense would cost nothing to who does not wait
+//! for the answer, and what is somebody's token would be asked about again.
 
 use super::remote::{check_url, client, unavailable};
 use super::token::{Claims, NamedRef, ProjectRef, TokenError};
+use crate::observe::limits::{Paid, Toll};
 use chrono::{DateTime, Utc};
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 /// The file that `keystone=FILE` names.
 #[derive(Clone, Debug, Deserialize)]
@@ -89,22 +91,28 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Longer ones are of nobody: Fernet tokens have some 250 characters, JWS 600.
 const TOKEN_MAX: usize = 8192;
 
+/// What a token is remembered by: whoever reads our memory finds no token there.
+type Digest = [u8; 32];
+
 /// The answer about one token, and until when it counts. Whoever asks holds the lock.
 type Answer = Arc<tokio::sync::Mutex<Option<(Claims, Instant)>>>;
 
 /// A Keystone.
-pub struct Keystone {
+pub struct Keystone(Arc<Service>);
+
+/// The service, and what it answered.
+struct Service {
     config: Config,
     http: Client,
     /// Our own token.
     own: tokio::sync::Mutex<Option<String>>,
-    answers: Mutex<HashMap<String, Answer>>,
-    questions: Semaphore,
+    answers: Mutex<HashMap<Digest, Answer>>,
+    questions: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Keystone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keystone").field("url", &self.config.url).finish_non_exhaustive()
+        f.debug_struct("Keystone").field("url", &self.0.config.url).finish_non_exhaustive()
     }
 }
 
@@ -112,49 +120,65 @@ impl Keystone {
     /// Asks nobody yet.
     pub fn new(mut config: Config) -> Result<Self, String> {
         config.url.truncate(config.url.trim_end_matches('/').len());
-        Ok(Self {
+        Ok(Self(Arc::new(Service {
             http: client(config.ca_file.as_deref())?,
             config,
             own: tokio::sync::Mutex::default(),
             answers: Mutex::default(),
-            questions: Semaphore::new(QUESTIONS),
-        })
-    }
-
-    /// Whether Keystone was asked about this token lately, and nobody asks again at this moment.
-    pub fn remembers(&self, token: &str) -> bool {
-        let slot = self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(token).map(Arc::clone);
-        slot.is_some_and(|slot| slot.try_lock().is_ok_and(|answer| counting(&answer).is_some()))
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+        })))
     }
 
     /// Who sends this token.
-    pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+    pub async fn verify(&self, token: &str, toll: Toll) -> Result<Claims, TokenError> {
         if token.is_empty() || token.len() > TOKEN_MAX {
             return Err(TokenError::Unknown);
         }
-        let slot = self.slot(token);
-        let mut answer = slot.lock().await;
+        let (service, digest) = (&self.0, Digest::from(Sha256::digest(token)));
+        let answer = service.slot(digest).lock_owned().await;
         if let Some(claims) = counting(&answer) {
             return Ok(claims.clone());
         }
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&service.questions).acquire_owned()).await;
+        let turn = turn.map_err(|_| unavailable("too many ask Keystone"))?.map_err(unavailable)?;
+        // Only now: of those who wait for their turn nobody knows yet whose tokens they bring.
+        let paid = toll.pay().map_err(TokenError::Flood)?;
+        let (service, token) = (Arc::clone(service), token.to_owned());
+        let question = async move {
+            let _turn = turn;
+            service.learn(&token, digest, answer, paid).await
+        };
+        tokio::spawn(question).await.map_err(unavailable)?
+    }
+}
+
+impl Service {
+    /// Asks, and remembers the answer if it is one.
+    async fn learn(
+        &self,
+        token: &str,
+        digest: Digest,
+        mut answer: OwnedMutexGuard<Option<(Claims, Instant)>>,
+        paid: Paid,
+    ) -> Result<Claims, TokenError> {
         *answer = None;
         let asked_at = Instant::now();
         let asked = self.ask(token).await;
-        match asked {
-            Ok(claims) => {
-                *answer = Some((claims.clone(), asked_at + Duration::from_secs(self.config.cache_s)));
-                Ok(claims)
-            }
+        match &asked {
+            Ok(claims) => *answer = Some((claims.clone(), asked_at + Duration::from_secs(self.config.cache_s))),
             Err(error) => {
-                self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(token);
-                Err(error)
+                self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(&digest);
+                if matches!(error, TokenError::Unknown) {
+                    paid.keep();
+                }
             }
         }
+        asked
     }
 
-    fn slot(&self, token: &str) -> Answer {
+    fn slot(&self, digest: Digest) -> Answer {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = answers.get(token) {
+        if let Some(slot) = answers.get(&digest) {
             return Arc::clone(slot);
         }
         if answers.len() >= ANSWERS {
@@ -168,12 +192,10 @@ impl Keystone {
                 return Answer::default();
             }
         }
-        Arc::clone(answers.entry(token.to_owned()).or_default())
+        Arc::clone(answers.entry(digest).or_default())
     }
 
     async fn ask(&self, token: &str) -> Result<Claims, TokenError> {
-        let turn = tokio::time::timeout(PATIENCE, self.questions.acquire()).await;
-        let _turn = turn.map_err(|_| unavailable("too many ask Keystone"))?.map_err(unavailable)?;
         let mut own = self.own_token(None).await?;
         for last in [false, true] {
             let url = format!("{}/auth/tokens?nocatalog", self.config.url);

@@ -134,13 +134,14 @@ async fn by_password(app: &App, address: Option<IpAddr>, request: UserPassword) 
     if password.len() > password::PASSWORD_MAX {
         return Err(refused());
     }
-    let found = match named(id, name, domain)? {
+    let sent = UserReference { id, name, domain };
+    let party = Party::naming(address, &sent);
+    let found = match named(sent.id, sent.name, sent.domain)? {
         Some(named) => users::find(&mut *connection(app).await?, &named).await.map_err(fault)?,
         None => None,
     };
     let stored = found.as_ref().and_then(|(user, _)| user.password_hash.clone());
-    let party = Party { address, account: found.as_ref().map(|(user, _)| user.id) };
-    let fits = password::verify(party, password, stored.clone()).await?;
+    let fits = app.passwords.verify(party, password, stored.clone()).await?;
     match (found, stored) {
         (Some((user, _)), Some(hash)) if fits => Ok(Proven {
             user: user.id,
@@ -184,6 +185,10 @@ async fn by_credential(app: &App, address: Option<IpAddr>, request: CredentialMe
         return Err(refused());
     }
     let by_id = id.is_some();
+    let party = match (&id, &user) {
+        (Some(id), _) => Party::naming(address, &UserReference::of_id(id)),
+        (None, user) => Party::naming(address, user),
+    };
     let found = match (id, name, user) {
         (Some(id), ..) => match Uuid::parse_str(&id) {
             Ok(id) => find(app, &CredentialRef::Id(id)).await?,
@@ -213,8 +218,8 @@ async fn by_credential(app: &App, address: Option<IpAddr>, request: CredentialMe
         None if by_id => false,
         Some(hash) if by_id && password::is_generated(hash) => false,
         _ => {
-            let party = Party { address, account: found.as_ref().map(|row| row.user_id) };
-            password::verify(party, secret, stored.filter(|hash| !password::is_generated(hash))).await?
+            let stored = stored.filter(|hash| !password::is_generated(hash));
+            app.passwords.verify(party, secret, stored).await?
         }
     };
     let found = found.filter(|row| fits && row.expires_at.is_none_or(|ends| ends > Utc::now())).ok_or_else(refused)?;

@@ -9,8 +9,9 @@
 //! the issuer withdraws are forgotten; by one task at a time, and no oftener than
 //! [`Config::refetch_s`] says, whatever strangers send: a name that the issuer has just not had is refused
 //! without asking. Only who brings an unknown name waits for the task; a key that is known is used,
-//! however silent the issuer is. When it is away the keys stay as they are. Revocation cannot be
-//! seen: tokens of the issuer should be short.
+//! however silent the issuer is. When it is away the keys stay as they are, but not for ever: those that it has
+//! not confirmed for [`Config::keys_expire_s`] are forgotten, since it may have withdrawn them. Revocation cannot
+//! be seen: tokens of the issuer should be short.
 
 use super::remote::{check_url, client, unavailable};
 use super::token::{Claims, NamedRef, ProjectRef, TokenError};
@@ -51,6 +52,9 @@ pub struct Config {
     /// Seconds after which keys are fetched again though they are known, at least `refetch_s`.
     #[serde(default = "keys_max_age_s")]
     pub keys_max_age_s: u64,
+    /// Seconds after which keys count no more if they could not be fetched again, more than `keys_max_age_s`.
+    #[serde(default = "keys_expire_s")]
+    pub keys_expire_s: u64,
     /// Certificates that sign the issuer's, beside the system's (PEM).
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -105,6 +109,10 @@ const fn keys_max_age_s() -> u64 {
     3600
 }
 
+const fn keys_expire_s() -> u64 {
+    86_400
+}
+
 impl Config {
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), String> {
@@ -131,6 +139,9 @@ impl Config {
         }
         if self.keys_max_age_s < self.refetch_s {
             return Err("keys_max_age_s: at least refetch_s".into());
+        }
+        if self.keys_expire_s <= self.keys_max_age_s {
+            return Err("keys_expire_s: more than keys_max_age_s".into());
         }
         if let Some(role) = self.roles.values().find(|role| Role::named(role).is_none()) {
             return Err(format!("roles: there is no role {role} here"));
@@ -227,8 +238,10 @@ impl Issuer {
         }
     }
 
+    /// The keys, unless they are too old to count.
     fn known(&self) -> Option<Keys> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let known = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
+        known.filter(|known| known.at.elapsed() < Duration::from_secs(self.config.keys_expire_s))
     }
 
     /// The task that fetches the keys: one that is at work, or a new one, unless the last ended not
@@ -249,7 +262,7 @@ impl Issuer {
             if let Err(error) = issuer.fetch_now().await {
                 tracing::warn!(
                     error = mizar_db::chain(&error),
-                    "cannot fetch the issuer's keys; those that are known stay"
+                    "cannot fetch the issuer's keys; those that are known stay until they expire"
                 );
             }
             issuer.fetching.lock().unwrap_or_else(PoisonError::into_inner).ended = Some(Instant::now());

@@ -3,7 +3,7 @@
 //! Secrets that are made here have 256 random bits. Nobody guesses these, however fast he may try, so they
 //! need no slow hash: SHA-256 does, and programs that log in with one wait for nobody.
 
-use super::turns::{Crowded, Party, Turns};
+use super::turns::{Crowded, Party, Turn, Turns};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -38,31 +38,76 @@ impl From<Crowded> for PasswordError {
     }
 }
 
-/// Hashes at once: each takes a core and 19 MiB, so that a flood of logins must not take all.
-static TURNS: LazyLock<Arc<Turns>> =
-    LazyLock::new(|| Turns::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get)));
-
 /// How long a login waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many wait for a turn.
-pub fn waiting() -> usize {
-    TURNS.waiting()
+/// Hashes and checks passwords, in turn: each takes a core and 19 MiB, so that a flood of logins must not
+/// take all. A process has one.
+pub struct Passwords(Arc<Turns>);
+
+impl std::fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Passwords").field("waiting", &self.waiting()).finish()
+    }
 }
 
-/// Runs one hash off the async threads, in turn.
-async fn in_turn<T: Send + 'static>(
-    party: Party,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, PasswordError> {
-    let turn = tokio::time::timeout(PATIENCE, TURNS.take(party)?).await.map_err(|_| PasswordError::Busy)?;
-    let turn = turn.map_err(|_| PasswordError::Interrupted)?;
-    // The turn ends with the work: a client that goes away does not end its hash.
-    let work = move || {
-        let _turn = turn;
-        work()
-    };
-    tokio::task::spawn_blocking(work).await.map_err(|_| PasswordError::Interrupted)
+impl Default for Passwords {
+    fn default() -> Self {
+        Self(Turns::new(Self::at_once()))
+    }
+}
+
+impl Passwords {
+    /// How many are hashed at once: as many as there are cores.
+    pub fn at_once() -> usize {
+        std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+    }
+
+    /// How many wait for a turn.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting()
+    }
+
+    /// A turn for a party, which lasts as long as the value.
+    pub async fn turn(&self, party: Party) -> Result<Turn, PasswordError> {
+        let turn = tokio::time::timeout(PATIENCE, self.0.take(party)?).await.map_err(|_| PasswordError::Busy)?;
+        // Its place was given to somebody who takes less.
+        turn.map_err(|_| PasswordError::Crowded)
+    }
+
+    /// Runs one hash off the async threads, in turn.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        party: Party,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PasswordError> {
+        let turn = self.turn(party).await?;
+        // The turn ends with the work: a client that goes away does not end its hash.
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| PasswordError::Interrupted)
+    }
+
+    /// Hashes, as a PHC string.
+    pub async fn hash(&self, party: Party, password: String) -> Result<String, PasswordError> {
+        self.in_turn(party, move || hash_now(&password)).await?
+    }
+
+    /// Whether a password fits a hash. Without a hash (no such user) the same work is done in vain, so
+    /// that the time of the answer does not tell who exists.
+    pub async fn verify(&self, party: Party, password: String, stored: Option<String>) -> Result<bool, PasswordError> {
+        static NOBODY: LazyLock<Option<String>> = LazyLock::new(|| hash_now("nobody has this password").ok());
+        let check = move || {
+            let exists = stored.is_some();
+            let Some(hash) = stored.or_else(|| NOBODY.clone()) else { return false };
+            let fits = PasswordHash::new(&hash)
+                .is_ok_and(|parsed| argon2().verify_password(password.as_bytes(), &parsed).is_ok());
+            fits && exists
+        };
+        self.in_turn(party, check).await
+    }
 }
 
 /// OWASP's least for argon2id: 19 MiB, two passes, one lane.
@@ -72,11 +117,6 @@ fn argon2() -> Argon2<'static> {
 
 fn hash_now(password: &str) -> Result<String, PasswordError> {
     argon2().hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(PasswordError::Hash)
-}
-
-/// Hashes, as a PHC string.
-pub async fn hash(party: Party, password: String) -> Result<String, PasswordError> {
-    in_turn(party, move || hash_now(&password)).await?
 }
 
 /// What the hash of a secret that was made here begins with.
@@ -106,28 +146,15 @@ pub fn verify_generated(secret: &str, stored: &str) -> bool {
     generated_hash(secret) == stored
 }
 
-/// Whether a password fits a hash. Without a hash (no such user) the same work is done in vain, so
-/// that the time of the answer does not tell who exists.
-pub async fn verify(party: Party, password: String, stored: Option<String>) -> Result<bool, PasswordError> {
-    static NOBODY: LazyLock<Option<String>> = LazyLock::new(|| hash_now("nobody has this password").ok());
-    let check = move || {
-        let exists = stored.is_some();
-        let Some(hash) = stored.or_else(|| NOBODY.clone()) else { return false };
-        let fits =
-            PasswordHash::new(&hash).is_ok_and(|parsed| argon2().verify_password(password.as_bytes(), &parsed).is_ok());
-        fits && exists
-    };
-    in_turn(party, check).await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
     async fn a_password_fits_its_own_hash_only() {
-        let verify = |password: &str, stored| verify(Party::default(), password.into(), stored);
-        let stored = hash(Party::default(), "secret".into()).await.unwrap();
+        let passwords = Passwords::default();
+        let verify = |password: &str, stored| passwords.verify(Party::default(), password.into(), stored);
+        let stored = passwords.hash(Party::default(), "secret".into()).await.unwrap();
         assert!(stored.starts_with("$argon2id$") && !is_generated(&stored));
         assert!(verify("secret", Some(stored.clone())).await.unwrap());
         assert!(!verify("Secret", Some(stored.clone())).await.unwrap());
@@ -144,6 +171,6 @@ mod tests {
         assert!(verify_generated(&secret, &hash));
         assert!(!verify_generated(&other, &hash) && !verify_generated("", &hash));
         // Nor does its hash fit as a password's, whatever is sent.
-        assert!(!verify(Party::default(), secret, Some(hash)).await.unwrap());
+        assert!(!Passwords::default().verify(Party::default(), secret, Some(hash)).await.unwrap());
     }
 }

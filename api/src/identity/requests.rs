@@ -65,8 +65,8 @@ pub(super) struct UserPassword {
     pub password: String,
 }
 
-/// By id, or by name and domain.
-#[derive(Deserialize, ToSchema)]
+/// By id, or by name and domain. Who waits for a turn to hash is told apart by it, as it was sent.
+#[derive(Default, Hash, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserReference {
     #[serde(default)]
@@ -75,6 +75,13 @@ pub(super) struct UserReference {
     pub name: Option<String>,
     #[serde(default)]
     pub domain: Option<DomainReference>,
+}
+
+impl UserReference {
+    /// By its id alone, or what is sent for one.
+    pub fn of_id(id: impl Into<String>) -> Self {
+        Self { id: Some(id.into()), ..Self::default() }
+    }
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -97,7 +104,7 @@ pub(super) struct CredentialMethod {
 }
 
 /// Keystone takes a name or an id; clients send either, sometimes both.
-#[derive(Deserialize, ToSchema)]
+#[derive(Hash, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DomainReference {
     #[serde(default)]

@@ -1,14 +1,18 @@
 //! Tokens: JWTs signed with ES256 that carry the account, its scope and its roles, so that
 //! checking one asks nobody. Only revocation is remembered; every replica reads the list each
 //! second, and its own revocations count at once.
+//!
+//! What a token says cannot change, so a signature that was checked is not checked again: who was let in is
+//! known by the token's digest until it expires. Whether it is revoked is asked each time.
 
 use super::keys::{ALGORITHM, Keys};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Header, TokenData, Validation};
 use mizar_db::identity::revocations::{Issued, Of, RevocationRow};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::sync::RwLock;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{PoisonError, RwLock};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -121,6 +125,11 @@ impl Claims {
         }
     }
 
+    /// Whether it has not ended yet: at its last second it has not.
+    fn is_current(&self) -> bool {
+        Utc::now().timestamp() <= self.exp
+    }
+
     /// When it ends.
     pub fn expires_at(&self) -> DateTime<Utc> {
         DateTime::from_timestamp(self.exp, 0).unwrap_or_default()
@@ -145,6 +154,9 @@ pub enum TokenError {
     /// Taken back.
     #[error("the token is revoked")]
     Revoked,
+    /// Whoever issues tokens is not asked: too many of this sender's are nobody's.
+    #[error("too many tokens of one sender are not known")]
+    Flood(std::time::Duration),
 }
 
 /// Tokens issued before (`None`: whenever) do not count; of no use after `expires_at`.
@@ -159,12 +171,17 @@ struct Revocation {
 pub struct Tokens {
     keys: Keys,
     revoked: RwLock<BTreeMap<String, Revocation>>,
+    /// What tokens say whose signatures were checked, by their digests.
+    checked: RwLock<HashMap<[u8; 32], Claims>>,
 }
+
+/// Checked tokens that are remembered, of about a kilobyte each.
+const CHECKED: usize = 4_096;
 
 impl Tokens {
     /// With these keys, and nothing revoked.
     pub fn new(keys: Keys) -> Self {
-        Self { keys, revoked: RwLock::new(BTreeMap::new()) }
+        Self { keys, revoked: RwLock::default(), checked: RwLock::default() }
     }
 
     /// A new audit id: 16 random bytes, as Keystone writes them.
@@ -182,13 +199,33 @@ impl Tokens {
 
     /// Checks algorithm, key, signature, times and revocation.
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        let digest = <[u8; 32]>::from(Sha256::digest(token));
+        let known = self.checked.read().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
+        let claims = match known.filter(Claims::is_current) {
+            Some(claims) => claims,
+            None => self.check(token, digest)?,
+        };
+        if self.is_revoked(&claims) { Err(TokenError::Revoked) } else { Ok(claims) }
+    }
+
+    /// Checks what does not change, and the times.
+    fn check(&self, token: &str, digest: [u8; 32]) -> Result<Claims, TokenError> {
         let header = jsonwebtoken::decode_header(token)?;
         let key = header.kid.as_deref().and_then(|kid| self.keys.verifiers.get(kid)).ok_or(TokenError::UnknownKey)?;
         let mut validation = Validation::new(ALGORITHM);
         validation.set_required_spec_claims(&["exp", "sub"]);
         validation.leeway = 0;
         let TokenData { claims, .. } = jsonwebtoken::decode::<Claims>(token, key, &validation)?;
-        if self.is_revoked(&claims) { Err(TokenError::Revoked) } else { Ok(claims) }
+        let mut checked = self.checked.write().unwrap_or_else(PoisonError::into_inner);
+        if checked.len() >= CHECKED {
+            checked.retain(|_, claims| claims.is_current());
+        }
+        if checked.len() >= CHECKED {
+            // They are checked again when they are used again.
+            checked.clear();
+        }
+        checked.insert(digest, claims.clone());
+        Ok(claims)
     }
 
     /// Whether what is signed here is taken here: the signing key is among those that verify.
@@ -221,10 +258,10 @@ impl Tokens {
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Revocation>> {
-        self.revoked.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Revocation>> {
-        self.revoked.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.revoked.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

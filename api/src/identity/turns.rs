@@ -3,26 +3,39 @@
 //! A hash takes a core for tens of milliseconds on purpose, so few run at once and the others
 //! wait. In one queue whoever sends most would have almost all of the turns. Here addresses take
 //! turns, and within an address the accounts that it logs in to: a flood from one address, or of
-//! guesses for one account, holds up nobody but itself. How many may wait is bounded for each, and
-//! who is one too many is told so at once.
+//! guesses for one account, holds up nobody but itself. How many may wait is bounded for each. Where
+//! the room for all is taken, or that of an address, whoever has most of it gives a place up, and is told so.
+//!
+//! An account is what the request calls it, whether or not there is such a one. If accounts that are
+//! not there had a queue in common, filling it would tell who exists.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 /// Whose turn it is to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Party {
     /// Where the request comes from; `None`: from this process itself.
-    pub address: Option<IpAddr>,
-    /// The account; `None`: all that are not there.
-    pub account: Option<Uuid>,
+    address: Option<IpAddr>,
+    /// A digest of what the request calls the account, under a key of this process: nobody outside finds two
+    /// names with one.
+    account: u64,
+}
+
+impl Party {
+    /// Who comes from an address and names an account. `sent` is what was sent, and nothing that was
+    /// looked up by it.
+    pub fn naming(address: Option<IpAddr>, sent: &impl Hash) -> Self {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self { address, account: KEY.hash_one(sent) }
+    }
 }
 
 /// So many of one account and address may wait: services start with dozens of workers.
-const OF_ACCOUNT: usize = 64;
+pub const OF_ACCOUNT: usize = 64;
 
 /// So many of one address.
 const OF_ADDRESS: usize = 512;
@@ -34,7 +47,7 @@ type Waiter = oneshot::Sender<Turn>;
 
 /// Those of one account at one address, first come first served.
 struct Account {
-    account: Option<Uuid>,
+    account: u64,
     waiters: VecDeque<Waiter>,
 }
 
@@ -47,6 +60,10 @@ struct Address {
 impl Address {
     fn waiting(&self) -> usize {
         self.accounts.iter().map(|account| account.waiters.len()).sum()
+    }
+
+    fn greediest(&mut self) -> Option<&mut Account> {
+        self.accounts.iter_mut().max_by_key(|account| account.waiters.len())
     }
 }
 
@@ -73,13 +90,35 @@ impl Queue {
         self.addresses.retain(|address| !address.accounts.is_empty());
     }
 
-    fn has_room(&self, party: Party) -> bool {
+    /// Whether one more of a party might be too many; some who wait may have given up.
+    fn is_crowded(&self, party: Party) -> bool {
         let address = self.addresses.iter().find(|address| address.address == party.address);
-        let accounts = address.into_iter().flat_map(|address| &address.accounts);
-        let account = accounts.into_iter().find(|account| account.account == party.account);
-        self.waiting() < OF_ALL
-            && address.is_none_or(|address| address.waiting() < OF_ADDRESS)
-            && account.is_none_or(|account| account.waiters.len() < OF_ACCOUNT)
+        self.waiting() >= OF_ALL || address.is_some_and(|address| address.waiting() >= OF_ACCOUNT)
+    }
+
+    /// Makes room for one more of a party, if need be at the expense of who has more than it would have then.
+    fn make_room(&mut self, party: Party) -> Result<(), Crowded> {
+        let all = self.waiting();
+        let mut address = self.addresses.iter_mut().find(|address| address.address == party.address);
+        let of_address = address.as_ref().map_or(0, |address| address.waiting());
+        let account = address.as_ref().and_then(|it| it.accounts.iter().find(|known| known.account == party.account));
+        let of_account = account.map_or(0, |account| account.waiters.len());
+        if of_account >= OF_ACCOUNT {
+            return Err(Crowded);
+        }
+        let greedy = if of_address >= OF_ADDRESS {
+            let account = address.as_mut().and_then(|address| address.greediest());
+            account.filter(|account| account.waiters.len() > of_account + 1)
+        } else if all >= OF_ALL {
+            let address = self.addresses.iter_mut().max_by_key(|address| address.waiting());
+            address.filter(|address| address.waiting() > of_address + 1).and_then(Address::greediest)
+        } else {
+            return Ok(());
+        };
+        // Its last to come. Without its sender a waiter knows.
+        drop(greedy.ok_or(Crowded)?.waiters.pop_back());
+        self.tidy();
+        Ok(())
     }
 
     fn push(&mut self, party: Party, waiter: Waiter) {
@@ -146,7 +185,7 @@ impl Turns {
     }
 
     /// A turn as soon as it is the party's; who stops waiting is passed over. Stands in the queue when
-    /// this returns.
+    /// this returns; a place that it has to give up to others is an error of the receiver.
     pub fn take(self: &Arc<Self>, party: Party) -> Result<oneshot::Receiver<Turn>, Crowded> {
         let (waiter, turn) = oneshot::channel();
         let mut queue = self.queue();
@@ -157,11 +196,9 @@ impl Turns {
             let _ = waiter.send(Turn(Arc::clone(self)));
             return Ok(turn);
         }
-        if !queue.has_room(party) {
+        if queue.is_crowded(party) {
             queue.tidy();
-        }
-        if !queue.has_room(party) {
-            return Err(Crowded);
+            queue.make_room(party)?;
         }
         queue.push(party, waiter);
         Ok(turn)
@@ -192,7 +229,18 @@ mod tests {
     use super::*;
 
     fn party(address: u8, account: u128) -> Party {
-        Party { address: Some([192, 0, 2, address].into()), account: Some(Uuid::from_u128(account)) }
+        Party::naming(Some([192, 0, 2, address].into()), &account)
+    }
+
+    /// The only turn, taken.
+    fn busy() -> (Arc<Turns>, Turn) {
+        let turns = Turns::new(1);
+        let first = turns.take(Party::default()).expect("nobody waits").try_recv().expect("it is free");
+        (turns, first)
+    }
+
+    fn is_told_off(waiter: &mut oneshot::Receiver<Turn>) -> bool {
+        waiter.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed)
     }
 
     /// Lets each turn end as soon as it is had; who had them, in order.
@@ -212,8 +260,7 @@ mod tests {
 
     #[test]
     fn addresses_take_turns_and_within_them_accounts() {
-        let turns = Turns::new(1);
-        let first = turns.take(Party::default()).expect("nobody waits").try_recv().expect("it is free");
+        let (turns, first) = busy();
         let mut waiting = Vec::new();
         for (name, party) in [
             ("flood a", party(1, 1)),
@@ -231,8 +278,7 @@ mod tests {
 
     #[test]
     fn who_gives_up_is_passed_over_and_takes_no_room() {
-        let turns = Turns::new(1);
-        let first = turns.take(Party::default()).expect("nobody waits").try_recv().expect("it is free");
+        let (turns, first) = busy();
         for _ in 0..OF_ACCOUNT * 2 {
             drop(turns.take(party(1, 1)).expect("those before have gone"));
         }
@@ -245,29 +291,56 @@ mod tests {
         assert!(waits.is_ok_and(|mut turn| turn.try_recv().is_ok()));
     }
 
+    /// Fills the room of an address, with so many of each account.
+    fn fill(turns: &Arc<Turns>, address: u8, of_account: usize) -> Vec<oneshot::Receiver<Turn>> {
+        let account = |n: usize| party(address, (n / of_account) as u128);
+        (0..OF_ADDRESS).map(|n| turns.take(account(n)).expect("there is room")).collect()
+    }
+
     #[test]
-    fn one_account_one_address_and_all_together_are_bounded() {
-        let turns = Turns::new(1);
-        let _first = turns.take(Party::default()).expect("nobody waits").try_recv().expect("it is free");
-        let mut waiting = Vec::new();
-        for _ in 0..OF_ACCOUNT {
-            waiting.push(turns.take(party(1, 1)).expect("there is room"));
-        }
+    fn an_account_that_has_its_share_gets_no_more_of_it() {
+        let (turns, _first) = busy();
+        let waiting: Vec<_> = (0..OF_ACCOUNT).map(|_| turns.take(party(1, 1)).expect("there is room")).collect();
         assert!(turns.take(party(1, 1)).is_err());
-        for account in 2.. {
-            match turns.take(party(1, account)) {
-                Ok(turn) => waiting.push(turn),
-                Err(Crowded) => break,
-            }
-        }
-        assert_eq!(waiting.len(), OF_ADDRESS);
-        for n in 0u128.. {
-            match turns.take(party(2 + (n % 200) as u8, n)) {
-                Ok(turn) => waiting.push(turn),
-                Err(Crowded) => break,
-            }
-        }
-        assert_eq!(waiting.len(), OF_ALL);
+        assert!(turns.take(party(1, 2)).is_ok() && turns.take(party(2, 1)).is_ok());
+        drop(waiting);
+    }
+
+    #[test]
+    fn in_a_full_address_the_greediest_account_gives_up_its_last_place() {
+        let (turns, _first) = busy();
+        let mut waiting = fill(&turns, 1, OF_ACCOUNT);
+        let modest = turns.take(party(1, 1_000)).expect("others have more");
+        assert_eq!(turns.waiting(), OF_ADDRESS);
+        let told_off: Vec<usize> = (0..OF_ADDRESS).filter(|n| is_told_off(&mut waiting[*n])).collect();
+        assert_eq!(told_off.len(), 1);
+        assert_eq!(told_off[0] % OF_ACCOUNT, OF_ACCOUNT - 1, "the last that came of its account");
+        assert!(turns.take(party(2, 1)).is_ok(), "other addresses have room");
+        drop(modest);
+        // Where all have as little, nobody gives way.
+        let (turns, _first) = busy();
+        let mut waiting = fill(&turns, 1, 1);
+        assert!(turns.take(party(1, 1_000)).is_err());
+        assert!(!waiting.iter_mut().any(is_told_off));
+    }
+
+    #[test]
+    fn where_all_room_is_taken_the_greediest_address_gives_way_to_the_modest() {
+        let (turns, _first) = busy();
+        let mut waiting: Vec<_> = (1u8..).take(OF_ALL / OF_ADDRESS).flat_map(|n| fill(&turns, n, 1)).collect();
         assert_eq!(turns.waiting(), OF_ALL);
+        let modest: Vec<_> = (0..10).map(|n| turns.take(party(200, n)).expect("others have more")).collect();
+        assert_eq!(turns.waiting(), OF_ALL);
+        assert_eq!(waiting.iter_mut().filter_map(|waiter| is_told_off(waiter).then_some(())).count(), 10);
+        // Of those that have most, none gets in at the expense of another.
+        assert!(turns.take(party(1, 5_000)).is_err());
+        drop(modest);
+    }
+
+    #[test]
+    fn a_party_is_what_was_sent_and_where_from() {
+        assert_eq!(party(1, 1), party(1, 1));
+        assert_ne!(party(1, 1), party(1, 2));
+        assert_ne!(party(1, 1), party(2, 1));
     }
 }

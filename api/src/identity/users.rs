@@ -4,6 +4,7 @@ use super::common::{
     Admin, Body, Filters, at, bad_field, bearer_of_proof, connection, event, fault, listed, made, missing, name,
     nothing, own_or_admin, parse, record, refused, shown, text,
 };
+use super::requests::UserReference;
 use super::turns::Party;
 use super::{password, projects, views};
 use crate::app::App;
@@ -109,11 +110,11 @@ struct Passwords {
 }
 
 /// Checks and hashes a new password.
-async fn hashed(party: Party, password: String) -> Result<String, Fault> {
+async fn hashed(app: &App, party: Party, password: String) -> Result<String, Fault> {
     if password.is_empty() || password.len() > password::PASSWORD_MAX {
         return Err(bad_field("password", format_args!("1 to {} bytes", password::PASSWORD_MAX)));
     }
-    Ok(password::hash(party, password).await?)
+    Ok(app.passwords.hash(party, password).await?)
 }
 
 fn project_id(id: &str) -> Result<Uuid, Fault> {
@@ -170,8 +171,8 @@ async fn create(
         description: text::<1024>("description", description.unwrap_or_default())?,
     };
     if let Some(password) = password {
-        let party = Party { address: app.limiter.address(&request), account: Some(row.id) };
-        row.password_hash = Some(hashed(party, password).await?);
+        let party = Party::naming(app.limiter.address(&request), &actor.user_id);
+        row.password_hash = Some(hashed(&app, party, password).await?);
     }
     let event = event("create", "user", row.id, body.1);
     let stored = row.clone();
@@ -206,8 +207,8 @@ async fn update(
         description: description.map(|wanted| text::<1024>("description", wanted)).transpose()?,
     };
     if let Some(password) = password {
-        let party = Party { address: app.limiter.address(&request), account: Some(id) };
-        wanted.password_hash = Some(hashed(party, password).await?);
+        let party = Party::naming(app.limiter.address(&request), &actor.user_id);
+        wanted.password_hash = Some(hashed(&app, party, password).await?);
     }
     let event = event("update", "user", id, body.1);
     let (row, revoked) = record(&app, actor, event, move |conn| {
@@ -243,13 +244,13 @@ async fn change_password(
     let enabled = found.filter(|(user, domain)| user.enabled && domain.enabled);
     let stored = enabled.as_ref().and_then(|(user, _)| user.password_hash.clone());
     let proven = stored.clone();
-    let account = enabled.as_ref().map(|(user, _)| user.id);
-    let party = Party { address: app.limiter.address(&request), account };
-    if original_password.len() > password::PASSWORD_MAX || !password::verify(party, original_password, stored).await? {
+    let party = Party::naming(app.limiter.address(&request), &UserReference::of_id(id.as_str()));
+    let too_long = original_password.len() > password::PASSWORD_MAX;
+    if too_long || !app.passwords.verify(party, original_password, stored).await? {
         return Err(refused());
     }
     let (Some((user, _)), Some(proven)) = (enabled, proven) else { return Err(refused()) };
-    let new = hashed(party, password).await?;
+    let new = hashed(&app, party, password).await?;
     let actor = bearer_of_proof(&app, &request, user.id, user.name);
     let event = event("update", "user", user.id, body.1);
     // One that was changed meanwhile is a refusal, and nothing happened that the log could say.

@@ -8,7 +8,8 @@
 //! counter that others share.
 //!
 //! Logins that succeed, and tokens that are known, give their share back: a cloud's services all log in from one address,
-//! while whoever guesses passwords mostly fails. IPv6 addresses count by /64, which is what one
+//! while whoever guesses passwords mostly fails. For a token who makes us ask pays ([`Toll`]), and not who waits for
+//! the same answer. IPv6 addresses count by /64, which is what one
 //! customer of a provider has.
 //!
 //! Buckets that are full again are forgotten when the table is full; if none is, its newcomers
@@ -18,7 +19,7 @@ use actix_web::HttpRequest;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -110,11 +111,49 @@ impl<K: Hash + Eq> Buckets<K> {
     }
 }
 
+/// What it costs somebody to make us ask another service about a token.
+#[derive(Clone)]
+pub struct Toll {
+    buckets: Arc<Buckets<IpAddr>>,
+    from: Option<IpAddr>,
+}
+
+impl Toll {
+    /// Pays ahead, or says when to come again.
+    pub fn pay(&self) -> Result<Paid, Duration> {
+        if let Some(from) = self.from {
+            self.buckets.take(from, Instant::now())?;
+        }
+        Ok(Paid { toll: self.clone(), kept: false })
+    }
+}
+
+/// What was paid for a question; given back with this value, whatever becomes of the question.
+pub struct Paid {
+    toll: Toll,
+    kept: bool,
+}
+
+impl Paid {
+    /// The token is nobody's.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Paid {
+    fn drop(&mut self) {
+        if let Some(from) = self.toll.from.filter(|_| !self.kept) {
+            self.toll.buckets.give_back(from);
+        }
+    }
+}
+
 /// The tables of a server.
 pub struct Limiter {
     projects: Buckets<Uuid>,
     logins: Buckets<IpAddr>,
-    unknown: Buckets<IpAddr>,
+    unknown: Arc<Buckets<IpAddr>>,
     tokens: Buckets<Uuid>,
     trusted_proxies: Vec<IpAddr>,
 }
@@ -133,7 +172,7 @@ impl Limiter {
         Self {
             projects: Buckets::new(per_s, Duration::from_secs(1), per_s.saturating_mul(PROJECT_BURST_S), KEYS),
             logins: Buckets::new(failures, Duration::from_secs(60), failures, KEYS),
-            unknown: Buckets::new(unknown, Duration::from_secs(60), unknown, KEYS),
+            unknown: Arc::new(Buckets::new(unknown, Duration::from_secs(60), unknown, KEYS)),
             tokens: Buckets::new(limits.tokens_per_min, Duration::from_secs(60), limits.tokens_per_min, KEYS),
             trusted_proxies: limits.trusted_proxies.clone(),
         }
@@ -159,14 +198,9 @@ impl Limiter {
         self.logins.give_back(from);
     }
 
-    /// A token that nobody may know, or when to come again.
-    pub fn unknown_token(&self, from: IpAddr) -> Result<(), Duration> {
-        self.unknown.take(from, Instant::now())
-    }
-
-    /// It is somebody's, or nobody could be asked.
-    pub fn token_known(&self, from: IpAddr) {
-        self.unknown.give_back(from);
+    /// What it costs to send a token that nobody may know.
+    pub fn toll(&self, request: &HttpRequest) -> Toll {
+        Toll { buckets: Arc::clone(&self.unknown), from: self.address(request) }
     }
 
     /// Whose address counts: the peer's, or, if that is a proxy of ours, what the proxy says.
@@ -236,6 +270,19 @@ mod tests {
             assert_eq!(buckets.take("a", now), Ok(()));
             buckets.give_back("a");
         }
+    }
+
+    #[test]
+    fn what_was_paid_for_a_question_is_kept_only_if_the_token_is_nobodys() {
+        let limiter = Limiter::new(&Limits { unknown_tokens_per_min: 2, ..Limits::default() });
+        let request = TestRequest::default().peer_addr("192.0.2.9:1".parse().expect("an address")).to_http_request();
+        let toll = limiter.toll(&request);
+        for _ in 0..20 {
+            drop(toll.pay().expect("given back"));
+        }
+        toll.pay().expect("the first").keep();
+        toll.pay().expect("the second").keep();
+        assert!(toll.pay().is_err());
     }
 
     #[test]

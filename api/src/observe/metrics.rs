@@ -5,10 +5,9 @@
 //! are bounded by the program: a route is a pattern of the router, a method one that HTTP defines.
 
 use crate::agent::Probe;
-use crate::identity::password;
 use actix_web::http::Method;
 use mizar_db::DbPool;
-use mizar_metrics::Process;
+use mizar_metrics::{Process, gauge};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -169,8 +168,8 @@ impl Metrics {
         self.limited.get_or_create_owned(&Limit { limit }).inc();
     }
 
-    /// The text.
-    pub fn encode(&self, commands: &DbPool, agents: Option<&Probe>) -> Result<String, std::fmt::Error> {
+    /// The text. `hashing`: how many logins wait for their turn.
+    pub fn encode(&self, commands: &DbPool, hashing: usize, agents: Option<&Probe>) -> Result<String, std::fmt::Error> {
         self.pool("commands", commands);
         if let Some(agents) = agents {
             for (name, pool) in agents.pools() {
@@ -179,7 +178,7 @@ impl Metrics {
             self.feed_age.set(agents.feed_age().as_secs_f64());
             self.polls.set(gauge(agents.polls()));
         }
-        self.hashing.set(gauge(password::waiting()));
+        self.hashing.set(gauge(hashing));
         self.process.refresh();
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
@@ -196,8 +195,4 @@ impl Metrics {
         self.connections_max.get_or_create_owned(&PoolName { pool }).set(gauge(now.max));
         self.waiting.get_or_create_owned(&PoolName { pool }).set(gauge(now.waiting));
     }
-}
-
-fn gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,9 @@
 //! Application credentials.
 
-use crate::support::{Answer, Client, Cloud, id, role_id};
+use crate::support::{Answer, Client, Cloud, every_turn, id, role_id, until};
+use mizar_api::observe::limits::Limits;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 fn path(of: &Client) -> String {
     format!("/v3/users/{}/application_credentials", of.user)
@@ -175,17 +177,37 @@ async fn a_generated_secret_waits_for_no_turn_and_a_guessed_name_tells_nothing()
     let stored = cloud.rows("SELECT secret_hash FROM application_credentials").await?.concat();
     assert!(stored.starts_with("$sha256$"), "{stored}");
     // Its own secret and no other, by id and by name.
-    let named = |secret: &Value| {
-        let named = json!({"name": "ci", "user": {"id": red.user}, "secret": secret});
+    let named = |name: &str, secret: &Value| {
+        let named = json!({"name": name, "user": {"id": red.user}, "secret": secret});
         json!({"auth": {"identity": {"methods": ["application_credential"], "application_credential": named}}})
     };
     for (secret, status) in [(made["secret"].clone(), 201), (json!("wrong"), 401), (json!(stored), 401)] {
-        for body in [login(id(made), &secret), named(&secret)] {
+        for body in [login(id(made), &secret), named("ci", &secret)] {
             assert_eq!(cloud.stranger().post("/v3/auth/tokens", &body).await?.status, status, "{body}");
         }
     }
-    let nobody = login(&uuid::Uuid::new_v4().to_string(), &json!("wrong"));
-    assert_eq!(cloud.stranger().post("/v3/auth/tokens", &nobody).await?.status, 401);
+    // While all turns are somebody's: who has the secret needs none, nor does an id that nobody guesses.
+    let (app, listener) = cloud.app(Limits::default())?;
+    let held = every_turn(&app).await?;
+    let server = mizar_api::server::start(Arc::clone(&app), listener, 2).await?;
+    let stranger = cloud.stranger().stranger_at(&format!("http://{}", server.address));
+    for body in [login(id(made), &made["secret"]), named("ci", &made["secret"])] {
+        stranger.post("/v3/auth/tokens", &body).await?.ok(201)?;
+    }
+    for id in [id(made), &uuid::Uuid::new_v4().to_string()] {
+        assert_eq!(stranger.post("/v3/auth/tokens", &login(id, &json!("wrong"))).await?.status, 401);
+    }
+    // A name that is there and one that is not wait alike.
+    let guesses = ["ci", "not there"].map(|name| {
+        let (stranger, body) = (stranger.clone(), named(name, &json!("wrong")));
+        tokio::spawn(async move { stranger.post("/v3/auth/tokens", &body).await })
+    });
+    until("both wait", async || Ok(app.passwords.waiting() == guesses.len())).await?;
+    drop(held);
+    for guess in guesses {
+        assert_eq!(guess.await??.status, 401);
+    }
+    server.stop().await;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
+use tokio::sync::Semaphore;
 
 /// A Keystone with its database in the cloud's directory; ends when dropped.
 struct Real {
@@ -84,7 +85,7 @@ async fn serve_with(cloud: &Cloud, url: &str, cache_s: u64, limits: Limits) -> a
     std::fs::write(&file, config.to_string())?;
     let setting: Setting = format!("keystone={}", file.display()).parse().map_err(anyhow::Error::msg)?;
     let Setting::Keystone(config) = setting else { anyhow::bail!("{setting:?}") };
-    let authority = Authority::Keystone(Box::new(Keystone::new(*config).map_err(anyhow::Error::msg)?));
+    let authority = Authority::Keystone(Keystone::new(*config).map_err(anyhow::Error::msg)?);
     let (app, listener) = cloud.app_with(limits, authority)?;
     let server = server::start(app, listener, 2).await?;
     let client = Client { base: format!("http://{}", server.address), ..cloud.stranger() };
@@ -170,6 +171,8 @@ async fn a_real_keystone_decides_who_may_what_and_its_revocations_count_within_t
 struct Small {
     url: String,
     asked: web::Data<AtomicUsize>,
+    /// Answers that it may give; [`Self::start`] gives it enough of them.
+    answers: web::Data<Semaphore>,
     handle: actix_web::dev::ServerHandle,
 }
 
@@ -178,23 +181,38 @@ impl Small {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}/v3", listener.local_addr()?);
         let asked = web::Data::new(AtomicUsize::new(0));
-        let counter = asked.clone();
+        let answers = web::Data::new(Semaphore::new(10_000));
+        let (counter, allowed) = (asked.clone(), answers.clone());
         let server = HttpServer::new(move || {
             let tokens = web::resource("/v3/auth/tokens").get(Self::validate).post(Self::log_in);
-            ActixApp::new().app_data(counter.clone()).service(tokens)
+            ActixApp::new().app_data(counter.clone()).app_data(allowed.clone()).service(tokens)
         });
         let server = server.workers(1).disable_signals().listen(listener)?.run();
         let handle = server.handle();
         tokio::spawn(server);
-        Ok(Self { url, asked, handle })
+        Ok(Self { url, asked, answers, handle })
+    }
+
+    /// From now on it answers only what [`Semaphore::add_permits`] allows.
+    fn hold_back(&self) {
+        self.answers.forget_permits(self.answers.available_permits());
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 
     async fn log_in() -> HttpResponse {
         HttpResponse::Created().insert_header(("X-Subject-Token", "own")).finish()
     }
 
-    async fn validate(request: HttpRequest, asked: web::Data<AtomicUsize>) -> HttpResponse {
+    async fn validate(
+        request: HttpRequest,
+        asked: web::Data<AtomicUsize>,
+        answers: web::Data<Semaphore>,
+    ) -> HttpResponse {
         asked.fetch_add(1, Ordering::Relaxed);
+        answers.acquire().await.expect("never closed").forget();
         let token = request.headers().get("X-Subject-Token").and_then(|token| token.to_str().ok());
         if !token.is_some_and(|token| token.starts_with("good")) {
             return HttpResponse::NotFound().finish();
@@ -229,7 +247,7 @@ async fn who_brings_tokens_that_nobody_knows_is_stopped_before_keystone_is_asked
         }
     }
     assert!(refused > 0, "{allowed} and 40 more were let through");
-    assert_eq!(keystone.asked.load(Ordering::Relaxed), 1 + allowed + 40 - refused, "each that was let through, once");
+    assert_eq!(keystone.asked(), 1 + allowed + 40 - refused, "each that was let through, once");
     // What was told before counts on, also from this address.
     assert_eq!(status("good").await?, 200);
     assert_eq!(status("good too").await?, 429);
@@ -239,6 +257,73 @@ async fn who_brings_tokens_that_nobody_knows_is_stopped_before_keystone_is_asked
     for n in 0..allowed + 40 {
         anybody.with_token(&format!("good{n}")).get("/v2.0/networks").await?.ok(200)?;
     }
+    server.stop().await;
+    keystone.handle.stop(false).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_at_once_with_a_token_that_is_somebodys_make_one_question_and_none_is_refused() -> anyhow::Result<()> {
+    let (cloud, keystone) = (Cloud::start().await?, Small::start()?);
+    let limits = Limits { unknown_tokens_per_min: 5, ..Limits::default() };
+    let (server, anybody) = serve_with(&cloud, &keystone.url, 300, limits).await?;
+    keystone.hold_back();
+    let good = anybody.with_token("good");
+    let all: Vec<_> = (0..60)
+        .map(|_| {
+            let good = good.clone();
+            tokio::spawn(async move { good.get("/v2.0/networks").await })
+        })
+        .collect();
+    // Who would be refused is answered now, and nobody else.
+    until("Keystone is asked", async || Ok(keystone.asked() == 1)).await?;
+    keystone.answers.add_permits(1);
+    for one in all {
+        one.await??.ok(200)?;
+    }
+    assert_eq!(keystone.asked(), 1);
+    server.stop().await;
+    keystone.handle.stop(false).await;
+    Ok(())
+}
+
+/// Sends a request with a token, and goes away once Keystone was asked about it, before its answer.
+async fn goes_away(anybody: &Client, token: &str, keystone: &Small) -> anyhow::Result<()> {
+    let (before, asker) = (keystone.asked(), anybody.with_token(token));
+    let request = tokio::spawn(async move { asker.get("/v2.0/networks").await.map(|answer| answer.status) });
+    until("Keystone is asked", async || Ok(keystone.asked() > before || request.is_finished())).await?;
+    ensure!(!request.is_finished(), "it was answered: {}", request.await??);
+    request.abort();
+    // The connection is closed once the task is gone; the server finds that out in its own time.
+    let _ = request.await;
+    keystone.answers.add_permits(1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_goes_away_pays_for_nonsense_and_for_nothing_else() -> anyhow::Result<()> {
+    let (cloud, keystone) = (Cloud::start().await?, Small::start()?);
+    let allowed = 8;
+    let limits = Limits { unknown_tokens_per_min: 8, ..Limits::default() };
+    let (server, anybody) = serve_with(&cloud, &keystone.url, 300, limits).await?;
+    keystone.hold_back();
+    for n in 0..3 * allowed {
+        goes_away(&anybody, &format!("good{n}"), &keystone).await?;
+    }
+    // What was asked for them is remembered.
+    let asked = keystone.asked();
+    for n in 0..3 * allowed {
+        anybody.with_token(&format!("good{n}")).get("/v2.0/networks").await?.ok(200)?;
+    }
+    assert_eq!(keystone.asked(), asked);
+    let mut paid = 0;
+    for n in 0..3 * allowed {
+        match goes_away(&anybody, &format!("nonsense{n}"), &keystone).await {
+            Ok(()) => paid += 1,
+            Err(error) => ensure!(error.to_string().contains("429"), "{error}"),
+        }
+    }
+    assert!((allowed..2 * allowed).contains(&paid), "{paid}");
     server.stop().await;
     keystone.handle.stop(false).await;
     Ok(())

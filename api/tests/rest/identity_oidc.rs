@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the issuer publishes, and how often that was asked for.
 #[derive(Default)]
@@ -293,6 +293,33 @@ async fn a_silent_issuer_holds_up_nobody_whose_key_is_known() -> anyhow::Result<
 }
 
 #[tokio::test]
+async fn keys_that_the_issuer_does_not_confirm_count_no_more_after_their_time() -> anyhow::Result<()> {
+    let (cloud, issuer, signer) = (Cloud::start().await?, Issuer::start()?, Signer::new("k1")?);
+    issuer.publish(&signer)?;
+    let mut config = config(&issuer);
+    (config["keys_max_age_s"], config["keys_expire_s"]) = (json!(1), json!(3));
+    let (server, anybody) = serve_as(&cloud, &config).await?;
+    let token = signer.sign(&issuer.claims(&json!({})))?;
+    list(&anybody, &token).await?.ok(200)?;
+    // For as long as it answers they count, however old they get meanwhile.
+    let started = Instant::now();
+    until("they are older than they may be", async || {
+        list(&anybody, &token).await?.ok(200)?;
+        Ok(started.elapsed() > Duration::from_secs(5))
+    })
+    .await?;
+    issuer.handle.stop(false).await;
+    until("they have expired", async || {
+        let answer = list(&anybody, &token).await?;
+        assert!(answer.status == 200 || answer.fault() == (503, "Keystone"), "{}", answer.text);
+        Ok(answer.status == 503)
+    })
+    .await?;
+    server.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_wrong_file_of_an_issuer_is_refused_by_field() -> anyhow::Result<()> {
     let issuer = Issuer::start()?;
     let file = std::env::temp_dir().join(format!("mizar-oidc-{}.json", uuid::Uuid::new_v4().simple()));
@@ -305,6 +332,7 @@ async fn a_wrong_file_of_an_issuer_is_refused_by_field() -> anyhow::Result<()> {
         ("leeway_s", json!(121), "leeway_s"),
         ("refetch_s", json!(0), "refetch_s"),
         ("keys_max_age_s", json!(0), "keys_max_age_s"),
+        ("keys_expire_s", json!(3600), "keys_expire_s"),
         ("roles", json!({}), "roles"),
         ("roles", json!({"dev": "king"}), "king"),
         ("projects", json!({"red": "red"}), "UUID"),

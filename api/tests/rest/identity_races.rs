@@ -1,15 +1,11 @@
 //! What happens between a change and a login at the same time.
 
-use crate::support::{ADMIN_PASSWORD, Client, Cloud, credentials, role_id, until};
+use crate::support::{ADMIN_PASSWORD, Client, Cloud, credentials, every_turn, role_id, until};
 use diesel_async::SimpleAsyncConnection as _;
+use mizar_api::identity::turns::OF_ACCOUNT;
+use mizar_api::observe::limits::Limits;
 use serde_json::json;
-use std::time::Duration;
-
-/// Waits until so many sessions of the test's database wait for a lock.
-async fn until_waiting(cloud: &Cloud, sessions: usize) -> anyhow::Result<()> {
-    let query = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    until(&format!("{sessions} wait"), async || Ok(cloud.rows(query).await?.len() >= sessions)).await
-}
+use std::sync::Arc;
 
 /// A request that gets its token from a token: nothing is hashed, so only locks hold it up.
 fn again(of: &Client) -> serde_json::Value {
@@ -31,7 +27,7 @@ async fn a_login_that_runs_into_the_removal_of_the_role_gets_no_token() -> anyho
         .await?;
     let (stranger, body) = (cloud.stranger(), again(&red));
     let login = tokio::spawn(async move { stranger.post("/v3/auth/tokens", &body).await });
-    until_waiting(&cloud, 1).await?;
+    cloud.until_waiting(1).await?;
     change.batch_execute("COMMIT").await?;
     assert_eq!(login.await??.fault(), (401, "Keystone"));
     Ok(())
@@ -49,7 +45,7 @@ async fn a_token_issued_while_a_role_goes_dies_with_it() -> anyhow::Result<()> {
         let admin = admin.clone();
         async move { admin.delete(&path).await }
     });
-    until_waiting(&cloud, 1).await?;
+    cloud.until_waiting(1).await?;
     let issued = cloud.stranger().post("/v3/auth/tokens", &again(&red)).await;
     login.batch_execute("COMMIT").await?;
     removal.await??.ok(204)?;
@@ -100,30 +96,54 @@ async fn a_replica_knows_what_is_revoked_before_its_first_answer() -> anyhow::Re
 #[tokio::test]
 async fn logins_hold_no_connection_while_they_wait_for_their_hash() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
-    let (mut app, listener) = cloud.app(mizar_api::observe::limits::Limits::default())?;
-    let only = std::sync::Arc::get_mut(&mut app).expect("nobody else has it");
+    let (mut app, listener) = cloud.app(Limits::default())?;
+    let only = Arc::get_mut(&mut app).expect("nobody else has it");
     // If a login held its connection, no second one could come to the hash.
     only.pool = cloud.db.pool(1, mizar_db::pool::Use::Commands)?;
-    let server = mizar_api::server::start(app, listener, 2).await?;
+    let held = every_turn(&app).await?;
+    let server = mizar_api::server::start(Arc::clone(&app), listener, 2).await?;
     let stranger = Client { base: format!("http://{}", server.address), ..cloud.stranger() };
-    let turns = std::thread::available_parallelism()?.get();
-    let logins: Vec<_> = (0..turns + 6)
+    let logins: Vec<_> = (0..6)
         .map(|_| {
             let stranger = stranger.clone();
             let body = credentials("admin", ADMIN_PASSWORD, None);
             tokio::spawn(async move { stranger.post("/v3/auth/tokens", &body).await })
         })
         .collect();
-    let mut seen = 0;
-    while seen < 2 && !logins.iter().all(tokio::task::JoinHandle::is_finished) {
-        seen = seen.max(mizar_api::identity::password::waiting());
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    assert!(seen >= 2, "{seen} waited for a turn");
+    until("all wait for a turn", async || Ok(app.passwords.waiting() == logins.len())).await?;
+    drop(held);
     for login in logins {
-        // 503: the machine is so busy that the turn did not come in time.
-        let answer = login.await??;
-        assert!([201, 503].contains(&answer.status.as_u16()), "{}", answer.text);
+        login.await??.ok(201)?;
+    }
+    server.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_is_refused_a_place_in_the_queue_of_logins_learns_nothing_of_who_exists() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let limits = Limits { failed_logins_per_min: 0, ..Limits::default() };
+    let (app, listener) = cloud.app(limits)?;
+    let held = every_turn(&app).await?;
+    let server = mizar_api::server::start(Arc::clone(&app), listener, 2).await?;
+    let stranger = Client { base: format!("http://{}", server.address), ..cloud.stranger() };
+    let log_in = |name: &str| {
+        let (stranger, body) = (stranger.clone(), credentials(name, "wrong", None));
+        tokio::spawn(async move { stranger.post("/v3/auth/tokens", &body).await })
+    };
+    // As many as may wait for one account, of one that is not there.
+    let flood: Vec<_> = (0..OF_ACCOUNT).map(|_| log_in("nobody")).collect();
+    until("they all wait", async || Ok(app.passwords.waiting() == OF_ACCOUNT)).await?;
+    assert_eq!(log_in("nobody").await??.fault(), (429, "Keystone"));
+    // Somebody, and another nobody: both have a queue of their own.
+    let others = [log_in("admin"), log_in("nobody else")];
+    until("both wait", async || Ok(app.passwords.waiting() == OF_ACCOUNT + others.len())).await?;
+    // What waits no longer needs no hash: that of a hundred would take long.
+    flood.iter().for_each(tokio::task::JoinHandle::abort);
+    until("they are gone", async || Ok(app.passwords.waiting() == others.len())).await?;
+    drop(held);
+    for other in others {
+        assert_eq!(other.await??.fault(), (401, "Keystone"));
     }
     server.stop().await;
     Ok(())

@@ -8,12 +8,15 @@ use mizar_api::app::{App, Settings};
 use mizar_api::frame::quota::Quotas;
 use mizar_api::identity::authority::Authority;
 use mizar_api::identity::keys::Keys;
+use mizar_api::identity::password::Passwords;
 use mizar_api::identity::token::Tokens;
+use mizar_api::identity::turns::{Party, Turn};
 use mizar_api::observe::limits::Limits;
 use mizar_api::server::{self, Server};
 use mizar_db::agents::register::{Registration, register};
 use mizar_db::pool::Use;
 use mizar_testkit::TestDb;
+use mizar_wire::{Kind, Scope};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -52,7 +55,8 @@ impl Cloud {
         let db = TestDb::create().await?;
         let state = std::env::temp_dir().join(format!("mizar-api-test-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&state)?;
-        let http = reqwest::Client::new();
+        // The server closes what was idle for five seconds: what may be closed at this moment is not used.
+        let http = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(2)).build()?;
         let mut cloud = Self { url: String::new(), db, state, announce_all, server: None, http };
         let password = cloud.state.join("password");
         std::fs::write(&password, ADMIN_PASSWORD)?;
@@ -177,6 +181,22 @@ impl Cloud {
         let query = format!("SELECT q.text::text AS text FROM ({query}) q (text)");
         let rows: Vec<Row> = diesel::sql_query(query).load(&mut self.db.connect().await?).await?;
         Ok(rows.into_iter().map(|row| row.text.unwrap_or_default()).collect())
+    }
+
+    /// Bodies of the live entries of a kind in a scope.
+    pub async fn entries(&self, scope: Scope, kind: Kind) -> anyhow::Result<Vec<Value>> {
+        let query = format!(
+            "SELECT convert_from(body, 'UTF8') FROM entries WHERE scope = {} AND kind = {} AND NOT deleted",
+            scope.to_i64(),
+            kind as i16
+        );
+        self.rows(&query).await?.iter().map(|text| Ok(serde_json::from_str(text)?)).collect()
+    }
+
+    /// Waits until so many sessions wait for a lock.
+    pub async fn until_waiting(&self, sessions: usize) -> anyhow::Result<()> {
+        let query = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        until(&format!("{sessions} wait"), async || Ok(self.rows(query).await?.len() >= sessions)).await
     }
 
     /// Every row of every table.
@@ -322,6 +342,14 @@ impl Client {
         self.delete(&format!("/v2.0/{kind}s/{}", id(object))).await
     }
 
+    /// Shows an object of one's own to another project; returns the policy.
+    pub async fn share(&self, object_type: &str, object: &Value, project: &str) -> anyhow::Result<Value> {
+        let policy = json!({"object_type": object_type, "object_id": object["id"], "target_tenant": project,
+            "action": "access_as_shared"});
+        let made = self.post("/v2.0/rbac-policies", &json!({ "rbac_policy": policy })).await?.ok(201)?;
+        Ok(made["rbac_policy"].clone())
+    }
+
     /// A network with one subnet.
     pub async fn network(&self, cidr: &str) -> anyhow::Result<(Value, Value)> {
         let network = self.make("network", json!({"name": "n"})).await?;
@@ -357,6 +385,15 @@ pub fn address(port: &Value) -> std::net::Ipv4Addr {
 /// Ids of a list.
 pub fn ids(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().map(id).collect()
+}
+
+/// All turns to hash a password: while these are held, who wants one waits.
+pub async fn every_turn(app: &App) -> anyhow::Result<Vec<Turn>> {
+    let mut held = Vec::new();
+    for _ in 0..Passwords::at_once() {
+        held.push(app.passwords.turn(Party::default()).await?);
+    }
+    Ok(held)
 }
 
 /// Asks until the answer is yes; after half a minute it says what was waited for in vain.
