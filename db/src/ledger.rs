@@ -67,9 +67,9 @@ pub struct Usage {
 }
 
 statement! {
-    /// All in one round trip. Whether a project is limited stays as it is read until the commit: who
-    /// changes that locks the stripes' table first ([`quotas::set`](crate::quotas::set)), and a
-    /// statement takes its snapshot after its tables' locks.
+    /// All in one round trip. Whether a project is limited stays as `own_limit` reads it until the commit: who
+    /// changes that waits for it ([`quotas::set`](crate::quotas::set)). Since a wait may be in it, and a statement
+    /// reads what was committed when it began, what others counted before is read by `used_in_stripes`.
     WriteLedger {
         request_id: String as Text, remote: String as Text, user_id: String as Text, user_name: String as Text,
         user_project: Option<Uuid> as Nullable<SqlUuid>, roles: Vec<String> as Array<Text>,
@@ -84,17 +84,15 @@ statement! {
          id, action, object_type, object_id, project_id, changes) SELECT "
         request_id ", " remote ", " user_id ", " user_name ", " user_project ", " roles
         ", e.* FROM unnest(" ids ", " actions ", " kinds ", " objects ", " owners ", " changes ") e), \
-         charged AS MATERIALIZED (SELECT n.*, COALESCE(m.max, n.cloud) < 0 AS unlimited FROM unnest("
-        projects ", " resources ", " counts ", " defaults ") n (project, resource, count, cloud) \
-         LEFT JOIN quotas m ON m.project_id = n.project AND m.resource = n.resource), \
+         charged AS MATERIALIZED (SELECT n.*, COALESCE(own_limit(n.project, n.resource), n.cloud) < 0 AS unlimited \
+         FROM unnest(" projects ", " resources ", " counts ", " defaults ") n (project, resource, count, cloud)), \
          striped AS (INSERT INTO quota_stripes AS s (project_id, resource, stripe, used) \
          SELECT project, resource, pg_backend_pid() % 16, count FROM charged WHERE unlimited ORDER BY 1, 2 \
          ON CONFLICT (project_id, resource, stripe) DO UPDATE SET used = s.used + excluded.used) \
          INSERT INTO quotas AS q (project_id, resource, used) \
          SELECT project, resource, count FROM charged WHERE NOT unlimited ORDER BY 1, 2 \
          ON CONFLICT (project_id, resource) DO UPDATE SET used = q.used + excluded.used \
-         RETURNING q.resource, q.used + (SELECT COALESCE(sum(s.used), 0)::bigint FROM quota_stripes s \
-         WHERE s.project_id = q.project_id AND s.resource = q.resource), q.max"
+         RETURNING q.resource, q.used + used_in_stripes(q.project_id, q.resource), q.max"
     }
 }
 

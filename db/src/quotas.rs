@@ -4,7 +4,7 @@
 use crate::schema::quotas;
 use crate::statement::statement;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
@@ -49,18 +49,27 @@ pub async fn limits(conn: &mut AsyncPgConnection) -> QueryResult<Vec<(Uuid, Stri
         .await
 }
 
-/// Waits for the transactions that have counted something and are about to commit, and keeps others
-/// from counting, which is the last that they do: whoever counts afterwards goes by the limits as they
-/// are then. A matter of milliseconds, and rare.
-async fn hold(conn: &mut AsyncPgConnection) -> QueryResult<()> {
-    diesel::sql_query("LOCK TABLE quota_stripes IN SHARE ROW EXCLUSIVE MODE").execute(conn).await?;
+/// First key of the advisory locks on projects' limits; the second is a hash of the project. `own_limit` of
+/// the database takes it shared.
+const LIMIT_LOCK: i32 = 0x6d7a_0002;
+
+statement! {
+    Hold { class: i32 as Integer, project: Uuid as SqlUuid } -> Text
+    { "SELECT pg_advisory_xact_lock(" class ", uuid_hash(" project "))::text" }
+}
+
+/// Waits for the transactions that have counted something of a project and are about to commit, and keeps
+/// others from counting, which is the last that they do: whoever counts afterwards goes by the limits as
+/// they are then. A matter of milliseconds, and rare.
+async fn hold(conn: &mut AsyncPgConnection, project: Uuid) -> QueryResult<()> {
+    Hold { class: LIMIT_LOCK, project }.execute(conn).await?;
     Ok(())
 }
 
 /// Gives a project a limit of its own, and returns what it uses. Nothing more is used until the
 /// transaction ends.
 pub async fn set(conn: &mut AsyncPgConnection, project: Uuid, resource: &str, max: i64) -> QueryResult<i64> {
-    hold(conn).await?;
+    hold(conn, project).await?;
     diesel::insert_into(quotas::table)
         .values((quotas::project_id.eq(project), quotas::resource.eq(resource), quotas::max.eq(max)))
         .on_conflict((quotas::project_id, quotas::resource))
@@ -75,7 +84,7 @@ pub async fn set(conn: &mut AsyncPgConnection, project: Uuid, resource: &str, ma
 
 /// Takes all limits of its own from a project; returns how many it had.
 pub async fn reset(conn: &mut AsyncPgConnection, project: Uuid) -> QueryResult<usize> {
-    hold(conn).await?;
+    hold(conn, project).await?;
     diesel::update(quotas::table.filter(quotas::project_id.eq(project)).filter(quotas::max.is_not_null()))
         .set(quotas::max.eq(None::<i64>))
         .execute(conn)

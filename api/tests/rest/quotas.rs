@@ -1,4 +1,4 @@
-use crate::support::{Client, Cloud, until};
+use crate::support::{Client, Cloud};
 use diesel_async::SimpleAsyncConnection as _;
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -286,11 +286,18 @@ async fn a_limit_waits_for_those_who_counted_without_it() -> anyhow::Result<()> 
     admin.put(&path, Some(&json!({"quota": {"network": -1}}))).await?.ok(200)?;
     // A create that has counted, and is about to commit.
     let mut late = cloud.db.connect().await?;
-    let counted = format!("BEGIN; INSERT INTO quota_stripes VALUES ('{}', 'network', 0, 3)", red.project);
+    let project = &red.project;
+    let counted = format!(
+        "BEGIN; SELECT own_limit('{project}', 'network'); \
+         INSERT INTO quota_stripes VALUES ('{project}', 'network', 0, 3)"
+    );
     late.batch_execute(&counted).await?;
+    // It holds up no other project's.
+    let other = format!("/v2.0/quotas/{}", admin.project);
+    admin.put(&other, Some(&json!({"quota": {"network": 2}}))).await?.ok(200)?;
+    admin.delete(&other).await?.ok(204)?;
     let limit = tokio::spawn(async move { admin.put(&path, Some(&json!({"quota": {"network": 2}}))).await });
-    let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    until("the limit waits", async || Ok(!cloud.rows(waiting).await?.is_empty())).await?;
+    cloud.until_waiting(1).await?;
     late.batch_execute("COMMIT").await?;
     let refused = limit.await??;
     assert_eq!(refused.status, 400, "{}", refused.text);
