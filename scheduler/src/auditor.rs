@@ -13,17 +13,16 @@ use mizar_db::audit::{Finding, Walk, batches};
 use mizar_db::placement::Error;
 use mizar_db::placement::auditor::mend;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Findings that are named one by one.
 const NAMED: usize = 10;
 
 /// Audits until another one leads.
-pub async fn run(pool: DbPool, fence: i64, settings: Settings, metrics: Arc<Metrics>) -> Result<Infallible, Error> {
+pub async fn run(pool: DbPool, fence: i64, settings: Settings, metrics: &Metrics) -> Result<Infallible, Error> {
     loop {
         tokio::time::sleep(settings.audit).await;
-        match round(&pool, fence, &settings, &metrics).await {
+        match round(&pool, fence, &settings, metrics).await {
             Ok(()) => {}
             Err(error @ Error::Deposed { .. }) => return Err(error),
             Err(error) => {

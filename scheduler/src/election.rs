@@ -10,7 +10,6 @@ use mizar_db::placement::Error;
 use mizar_db::placement::leader::{Candidate, Leadership};
 use mizar_db::pool::{PoolError, Use};
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -22,14 +21,14 @@ const CONFIRM: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Runs a scheduler: leads whenever nobody else does. Never returns.
-pub async fn run(url: &str, settings: Settings, metrics: Arc<Metrics>) -> Infallible {
+pub async fn run(url: &str, settings: Settings, metrics: &Metrics) -> Infallible {
     let mut said = String::new();
     loop {
-        let error = match stand(url, &metrics).await {
+        let error = match stand(url, metrics).await {
             Ok(leadership) => {
                 said.clear();
                 metrics.leads(true);
-                let ended = lead(url, leadership, settings, &metrics).await;
+                let ended = lead(url, leadership, settings, metrics).await;
                 metrics.leads(false);
                 ended
             }
@@ -66,7 +65,7 @@ async fn stand(url: &str, metrics: &Metrics) -> Result<Leadership, Error> {
 }
 
 /// Leads until that ends, and says why. All loops end with it, and the session with the lock last.
-async fn lead(url: &str, mut leadership: Leadership, settings: Settings, metrics: &Arc<Metrics>) -> Error {
+async fn lead(url: &str, mut leadership: Leadership, settings: Settings, metrics: &Metrics) -> Error {
     let fence = leadership.fence;
     let since = leadership.since;
     let loops = async {
@@ -81,12 +80,12 @@ async fn lead(url: &str, mut leadership: Leadership, settings: Settings, metrics
         drop(conn);
         tracing::info!(fence, "leading");
         let (doubt, doubted) = watch::channel(true);
-        let placer = Placer::new(reads, writes.clone(), fence, since, settings, doubt, Arc::clone(metrics));
+        let placer = Placer::new(reads, writes.clone(), fence, since, settings, doubt, metrics);
         let never: Result<Infallible, Error> = tokio::select! {
             ended = placer.run() => ended,
-            ended = keys::run(writes.clone(), fence, since, settings, doubted, Arc::clone(metrics)) => ended,
-            ended = janitor::run(writes.clone(), fence, settings, Arc::clone(metrics)) => ended,
-            ended = auditor::run(writes.clone(), fence, settings, Arc::clone(metrics)) => ended,
+            ended = keys::run(writes.clone(), fence, since, settings, doubted, metrics) => ended,
+            ended = janitor::run(writes.clone(), fence, settings, metrics) => ended,
+            ended = auditor::run(writes.clone(), fence, settings, metrics) => ended,
         };
         never
     };

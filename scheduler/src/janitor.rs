@@ -12,14 +12,13 @@ use mizar_db::placement::groups::{self, UnusedRules, forget_sets};
 use mizar_db::placement::janitor::{EXPIRY_BATCH, UnusedInclude, expire_audit_events, forget_moved, remove, unused};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often to look.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Clears away until another one leads.
-pub async fn run(pool: DbPool, fence: i64, settings: Settings, metrics: Arc<Metrics>) -> Result<Infallible, Error> {
+pub async fn run(pool: DbPool, fence: i64, settings: Settings, metrics: &Metrics) -> Result<Infallible, Error> {
     let look = LOOK.min(settings.moved.min(settings.unused) / 4).max(Duration::from_millis(20));
     let mut janitor = Janitor {
         pool,
@@ -50,11 +49,11 @@ pub async fn run(pool: DbPool, fence: i64, settings: Settings, metrics: Arc<Metr
     }
 }
 
-struct Janitor {
+struct Janitor<'m> {
     pool: DbPool,
     fence: i64,
     settings: Settings,
-    metrics: Arc<Metrics>,
+    metrics: &'m Metrics,
     unused: Unused<UnusedInclude>,
     unused_rules: Unused<UnusedRules>,
     includes: Pace,
@@ -62,7 +61,7 @@ struct Janitor {
     events: Pace,
 }
 
-impl Janitor {
+impl Janitor<'_> {
     async fn round(&mut self) -> Result<(), Error> {
         while forget_moved(&self.pool, self.fence, self.settings.moved).await? > 0 {}
         if self.includes.is_due() {
@@ -81,26 +80,22 @@ impl Janitor {
             && self.events.is_due()
         {
             let started = Instant::now();
-            self.expire(days).await?;
-            self.events.done(started);
+            // The rest comes with the next look: a log of years shall hold up nothing else.
+            if self.expire(days).await? < EXPIRY_BATCH {
+                self.events.done(started);
+            }
         }
         Ok(())
     }
 
-    async fn expire(&self, days: u32) -> Result<(), Error> {
-        let mut expired = 0;
-        loop {
-            let batch = expire_audit_events(&self.pool, self.fence, days).await?;
-            expired += batch;
-            self.metrics.expired(batch);
-            if batch < EXPIRY_BATCH {
-                break;
-            }
-        }
+    /// Takes one batch away; returns how many that were.
+    async fn expire(&self, days: u32) -> Result<usize, Error> {
+        let expired = expire_audit_events(&self.pool, self.fence, days).await?;
+        self.metrics.expired(expired);
         if expired > 0 {
             tracing::info!(expired, days, "audit events expired");
         }
-        Ok(())
+        Ok(expired)
     }
 
     async fn clear_includes(&mut self, now: Instant) -> Result<(), Error> {

@@ -19,7 +19,6 @@ use mizar_db::placement::state::{self, HostState};
 use mizar_domain::model::ClusterKey;
 use mizar_wire::Kind;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -35,7 +34,7 @@ pub async fn run(
     since: Duration,
     settings: Settings,
     doubt: watch::Receiver<bool>,
-    metrics: Arc<Metrics>,
+    metrics: &Metrics,
 ) -> Result<Infallible, Error> {
     let mut ticks = tokio::time::interval(LOOK);
     let mut pace = Pace::new(LOOK);

@@ -61,7 +61,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     // Dropping the election ends its sessions: the lock is free for the next one at once, and what
     // was being written is rolled back.
     tokio::select! {
-        never = mizar_scheduler::run(&config.database_url, Settings::from(config), metrics) => match never {},
+        never = mizar_scheduler::run(&config.database_url, Settings::from(config), &metrics) => match never {},
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

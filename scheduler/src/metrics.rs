@@ -5,7 +5,7 @@
 
 use mizar_db::placement::condition::State;
 use mizar_db::placement::state::Phase;
-use mizar_metrics::{Check, Operated, Process};
+use mizar_metrics::{Check, Operated, Process, gauge, silent};
 use mizar_wire::Scope;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -92,10 +92,6 @@ impl Default for Metrics {
         all.register("audit_events_expired", "Audit events older than they are kept", own.expired.clone());
         Self { registry, ..own }
     }
-}
-
-fn gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 impl Metrics {
@@ -191,11 +187,6 @@ impl Operated for Metrics {
     /// One that stands by is as ready as the one that leads.
     async fn checks(&self) -> Vec<Check> {
         let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent = match heard.map(|at| at.elapsed()) {
-            Some(age) if age <= SILENCE => None,
-            Some(age) => Some(format!("not heard of for {:.1} s", age.as_secs_f64())),
-            None => Some("not reached yet".to_owned()),
-        };
-        vec![("database", silent)]
+        vec![("database", silent(heard.map(|at| at.elapsed()), SILENCE))]
     }
 }

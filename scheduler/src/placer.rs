@@ -20,7 +20,6 @@ use mizar_placement::failure::{Lease, Ledger, Verdict};
 use mizar_wire::Scope;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -35,7 +34,7 @@ const EVERYTHING: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_secs(600);
 
 /// Gives hosts their roles.
-pub struct Placer {
+pub struct Placer<'m> {
     /// For looking.
     reads: DbPool,
     /// For writing.
@@ -57,7 +56,7 @@ pub struct Placer {
     alarms: Alarms,
     /// What operators were told of.
     told: Option<(State, Vec<u32>)>,
-    metrics: Arc<Metrics>,
+    metrics: &'m Metrics,
 }
 
 #[derive(Default)]
@@ -67,7 +66,7 @@ struct Alarms {
     stuck: BTreeSet<RoleKey>,
 }
 
-impl Placer {
+impl<'m> Placer<'m> {
     /// Of a leader with this fence, since then.
     pub fn new(
         reads: DbPool,
@@ -76,7 +75,7 @@ impl Placer {
         since: Duration,
         settings: Settings,
         doubt: watch::Sender<bool>,
-        metrics: Arc<Metrics>,
+        metrics: &'m Metrics,
     ) -> Self {
         Self {
             reads,

@@ -110,7 +110,7 @@ impl Cloud {
     pub fn schedule_measured(&self, settings: Settings, metrics: Arc<Metrics>) -> Running {
         let url = self.db.url().to_owned();
         Running(tokio::spawn(async move {
-            mizar_scheduler::run(&url, settings, metrics).await;
+            mizar_scheduler::run(&url, settings, &metrics).await;
         }))
     }
 
@@ -210,6 +210,7 @@ impl Cloud {
             profile: serde_json::json!({}),
             tags: Tags::default(),
             extras: PortExtras::default(),
+            qos_policy: None,
         };
         let commands: Vec<CreatePort> = hosts.into_iter().map(command).collect();
         let mut conn = self.connect().await?;

@@ -258,6 +258,17 @@ async fn audit_events_expire_when_the_operator_says_and_young_ones_never() -> Re
     }
     let refused = cloud.execute("SELECT expire_audit_events(interval '20 days', 100000)").await;
     assert!(refused.is_err_and(|error| format!("{error:#}").contains("append-only")), "of the last 30 days");
+    // Nor does who is not the owner of the log, whatever he was granted and sets.
+    let stranger = "BEGIN; CREATE ROLE mz_stranger; GRANT ALL ON audit_events TO mz_stranger; \
+                    SET LOCAL ROLE mz_stranger; SET LOCAL mizar.audit_expires = 'on';";
+    for (statement, reason) in [
+        ("DELETE FROM audit_events WHERE at < now() - interval '40 days'", "append-only"),
+        ("SELECT expire_audit_events(interval '40 days', 10)", "permission denied"),
+    ] {
+        // The transaction fails, and its role with it.
+        let refused = cloud.connect().await?.batch_execute(&format!("{stranger} {statement}; COMMIT")).await;
+        assert!(refused.is_err_and(|error| error.to_string().contains(reason)), "{statement}");
+    }
     assert_eq!(cloud.number(&of(0)).await?, 5_505);
 
     let _scheduler = cloud.schedule(Settings { audit_days: Some(40), ..settings() });
