@@ -22,7 +22,6 @@ use diesel_async::RunQueryDsl as _;
 use mizar_db::listing::{Listed as _, Predicate};
 use mizar_db::resources::port::PortRow;
 use mizar_db::resources::trunk::{self, Candidate, SubPort};
-use mizar_db::resources::violated;
 use mizar_db::schema::ports;
 use mizar_domain::text::{Name, Tags};
 use serde_json::{Value, json};
@@ -215,14 +214,8 @@ impl Plain for Trunk {
     async fn after_create(tx: &mut Tx<'_>, rows: &[Self]) -> Result<(), Fault> {
         for row in rows {
             let members = row.members()?.into_iter().map(|member| member.port_id).collect();
-            let taken = match trunk::take_parent(tx.conn, row.id, row.port_id).await {
-                Ok(()) => trunk::join(tx.conn, row.id, members).await,
-                failed => failed,
-            };
-            taken.map_err(|error| match violated(&error) {
-                Some("trunk_ports_pkey") => trunk_port_in_use(row.port_id),
-                _ => error.into(),
-            })?;
+            trunk::take_parent(tx.conn, row.id, row.port_id).await?;
+            trunk::join(tx.conn, row.id, members).await?;
         }
         Ok(())
     }

@@ -119,6 +119,14 @@ async fn ports_join_and_leave_a_trunk() -> anyhow::Result<()> {
     assert_eq!(red.show("trunk", &trunk).await?["revision_number"], 3, "what was refused changed nothing");
     let log = "SELECT action FROM audit_events WHERE object_type = 'trunk' ORDER BY id";
     assert_eq!(cloud.rows(log).await?, ["create", "add_subports", "remove_subports", "add_subports"]);
+    // What somebody has said of them since stays said.
+    red.update("port", &held[1], json!({"device_id": "vm"})).await?.ok(200)?;
+    red.update("port", &held[2], json!({"device_owner": "compute:a"})).await?.ok(200)?;
+    act(&red, &trunk, "remove_subports", json!([sub(&held[1], 5), sub(&held[2], 4094)])).await?.ok(200)?;
+    for (port, owner, device) in [(&held[1], "trunk:subport", "vm"), (&held[2], "compute:a", "")] {
+        let left = red.show("port", port).await?;
+        assert_eq!((&left["device_owner"], &left["device_id"]), (&json!(owner), &json!(device)));
+    }
     Ok(())
 }
 
@@ -163,9 +171,7 @@ async fn ports_that_serve_something_else_are_not_for_a_trunk() -> anyhow::Result
     }
     assert_eq!(red.get("/v2.0/trunks").await?.ok(200)?["trunks"], json!([]));
     // Whoever owns a network sees the ports of others on it, and leaves them alone.
-    let share = json!({"object_type": "network", "object_id": network, "target_tenant": blue.project,
-        "action": "access_as_shared"});
-    red.post("/v2.0/rbac-policies", &json!({"rbac_policy": share})).await?.ok(201)?;
+    red.share("network", &json!({"id": network}), &blue.project).await?;
     let guest = blue.make("port", json!({"network_id": network})).await?;
     assert_eq!(red.post("/v2.0/trunks", &trunk(&guest, vec![])).await?.fault(), (403, "PolicyNotAuthorized"));
 

@@ -85,6 +85,16 @@ statement! {
     }
 }
 
+statement! {
+    /// Says of ports that the device has them no more; what somebody else has said meanwhile stays.
+    ClearDevice { owner: &'static str as Text, ports: Vec<Uuid> as Array<SqlUuid>, device: String as Text } -> SqlUuid
+    {
+        "UPDATE ports SET device_id = '', device_owner = CASE WHEN device_owner = " owner
+        " THEN '' ELSE device_owner END, revision_number = revision_number + 1, updated_at = now() WHERE id = ANY("
+        ports ") AND device_id = " device ""
+    }
+}
+
 /// Locks ports and reads them in the next statement: what is said about them stays true until the
 /// end of the transaction.
 pub async fn candidates(conn: &mut AsyncPgConnection, ports: Vec<Uuid>) -> QueryResult<BTreeMap<Uuid, Candidate>> {
@@ -120,6 +130,6 @@ pub async fn leave(conn: &mut AsyncPgConnection, trunk: Uuid, ports: Vec<Uuid>) 
     }
     LockPorts { ports: ports.clone() }.execute(conn).await?;
     Leave { trunk, ports: ports.clone() }.execute(conn).await?;
-    SetDevice { device: String::new(), owner: "", ports }.execute(conn).await?;
+    ClearDevice { owner: SUBPORT, ports, device: trunk.to_string() }.execute(conn).await?;
     Ok(())
 }
