@@ -98,11 +98,13 @@ pub async fn apply(conn: &mut AsyncPgConnection, writes: &[Write]) -> QueryResul
             }
         };
     }
-    upsert_entries(conn, &entries).await?;
-    upsert_includes(conn, &includes).await
+    // In one round trip.
+    let conn = &*conn;
+    futures::try_join!(upsert_entries(conn, &entries), upsert_includes(conn, &includes))?;
+    Ok(())
 }
 
-async fn upsert_entries(conn: &mut AsyncPgConnection, entries: &BTreeMap<&EntryKey, Option<&Body>>) -> QueryResult<()> {
+async fn upsert_entries(mut conn: &AsyncPgConnection, entries: &BTreeMap<&EntryKey, Option<&Body>>) -> QueryResult<()> {
     if entries.is_empty() {
         return Ok(());
     }
@@ -114,11 +116,11 @@ async fn upsert_entries(conn: &mut AsyncPgConnection, entries: &BTreeMap<&EntryK
         body: entries.values().map(|body| body.map(Body::to_bytes).unwrap_or_default()).collect(),
         deleted: entries.values().map(|body| body.is_none()).collect(),
     };
-    statement.execute(conn).await?;
+    statement.execute(&mut conn).await?;
     Ok(())
 }
 
-async fn upsert_includes(conn: &mut AsyncPgConnection, includes: &BTreeSet<Include>) -> QueryResult<()> {
+async fn upsert_includes(mut conn: &AsyncPgConnection, includes: &BTreeSet<Include>) -> QueryResult<()> {
     if includes.is_empty() {
         return Ok(());
     }
@@ -127,7 +129,7 @@ async fn upsert_includes(conn: &mut AsyncPgConnection, includes: &BTreeSet<Inclu
         slot: includes.iter().map(|include| include.slot.map_or(WHOLE_SCOPE, u16::cast_signed)).collect(),
         target: includes.iter().map(|include| include.target.to_i64()).collect(),
     };
-    statement.execute(conn).await?;
+    statement.execute(&mut conn).await?;
     Ok(())
 }
 

@@ -187,6 +187,43 @@ macro_rules! one_of {
     };
 }
 
+/// What the rows of [`Listed`](crate::listing::Listed) tables have in common, for use in the `impl`:
+/// `listed_by!(ports: project_id)`, `listed_by!(hosts)` of what is nobody's. Who sees them is the row's own to say.
+macro_rules! listed_by {
+    (@project $row:ident) => {
+        None
+    };
+    (@project $row:ident $project:ident) => {
+        Some($row.$project)
+    };
+    ($table:ident $(: $project:ident)?) => {
+        type Table = $table::table;
+        type Rows = diesel::dsl::IntoBoxed<
+            'static,
+            diesel::dsl::Select<$table::table, diesel::dsl::AsSelect<Self, diesel::pg::Pg>>,
+            diesel::pg::Pg,
+        >;
+
+        fn by_id(id: uuid::Uuid) -> $crate::listing::Predicate<Self::Table> {
+            use diesel::{ExpressionMethods as _, NullableExpressionMethods as _};
+            Box::new($table::id.eq(id).nullable())
+        }
+
+        fn id(&self) -> uuid::Uuid {
+            self.id
+        }
+
+        fn project(&self) -> Option<uuid::Uuid> {
+            $crate::listing::listed_by!(@project self $($project)?)
+        }
+
+        fn revision(&self) -> i64 {
+            self.revision_number
+        }
+    };
+}
+pub(crate) use listed_by;
+
 /// `sort_key!(PortRow, ports::name, |row| row.name.clone())`. The column must be NOT NULL; a text
 /// column must have the collation "C", so that the database's order is that of its `>`.
 #[macro_export]

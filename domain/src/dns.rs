@@ -66,6 +66,40 @@ fn check(text: &str) -> Result<(), DnsError> {
     }
 }
 
+/// What both kinds of names are: a text that was checked.
+macro_rules! checked_text {
+    ($kind:ident) => {
+        impl $kind {
+            /// Whether there is none.
+            pub const fn is_empty(&self) -> bool {
+                self.0.is_empty()
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<$kind> for String {
+            fn from(checked: $kind) -> Self {
+                checked.0
+            }
+        }
+
+        impl TryFrom<String> for $kind {
+            type Error = DnsError;
+
+            fn try_from(text: String) -> Result<Self, DnsError> {
+                Self::new(&text)
+            }
+        }
+    };
+}
+
+checked_text!(DnsDomain);
+checked_text!(DnsName);
+
 /// The domain of names, or none: empty. In lower case, as names in the DNS are equal whatever their case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -79,35 +113,11 @@ impl DnsDomain {
         }
         Ok(Self(text.to_ascii_lowercase()))
     }
-
-    /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl fmt::Display for DnsDomain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl From<DnsDomain> for String {
-    fn from(domain: DnsDomain) -> Self {
-        domain.0
-    }
-}
-
-impl TryFrom<String> for DnsDomain {
-    type Error = DnsError;
-
-    fn try_from(text: String) -> Result<Self, DnsError> {
-        Self::new(&text)
     }
 }
 
@@ -129,16 +139,6 @@ impl DnsName {
         Ok(Self(text.to_ascii_lowercase()))
     }
 
-    /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// What a machine of that name calls itself.
     pub fn host(&self) -> &str {
         self.0.split('.').next().unwrap_or_default()
@@ -152,20 +152,6 @@ impl DnsName {
         };
         let whole = if host.ends_with('.') { host.clone() } else { format!("{host}.{domain}") };
         (host, whole)
-    }
-}
-
-impl From<DnsName> for String {
-    fn from(name: DnsName) -> Self {
-        name.0
-    }
-}
-
-impl TryFrom<String> for DnsName {
-    type Error = DnsError;
-
-    fn try_from(text: String) -> Result<Self, DnsError> {
-        Self::new(&text)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Commands on ports and their rules.
 
-use crate::id::{NetworkId, PortId, ProjectId, SecurityGroupId};
+use crate::id::{NetworkId, PortId, ProjectId, QosPolicyId, SecurityGroupId};
 use crate::ipam::{FixedIpRequest, IpamError};
 use crate::mac::Mac;
 use crate::model::AddressPair;
@@ -50,6 +50,8 @@ pub struct CreatePort {
     pub tags: Tags,
     /// What else is stored.
     pub extras: PortExtras,
+    /// Its own QoS policy.
+    pub qos_policy: Option<QosPolicyId>,
 }
 
 /// Changes a port. `None` leaves the attribute as it is.
@@ -83,6 +85,8 @@ pub struct UpdatePort {
     pub profile: Option<serde_json::Value>,
     /// All of what else is stored.
     pub extras: Option<PortExtras>,
+    /// Its own QoS policy.
+    pub qos_policy: Patch<QosPolicyId>,
 }
 
 /// `binding:vnic_type`: only virtual interfaces; the others need hardware that we do not drive.
@@ -117,9 +121,6 @@ pub enum PortError {
         /// The address.
         mac: Mac,
     },
-    /// Drawing found only used MAC addresses.
-    #[error("Unable to generate unique mac on network {0}.")]
-    NoMacFree(NetworkId),
     /// The address of a group of stations, or all zero.
     #[error("Invalid input for mac_address. Reason: '{0}' is not the address of a single station.")]
     BadMac(Mac),

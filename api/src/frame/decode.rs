@@ -41,6 +41,25 @@ pub fn first_repeated<T: Ord>(items: &[T]) -> Option<&T> {
     items.iter().find(|item| !seen.insert(*item))
 }
 
+/// That of `known` whose word the value is.
+pub fn one_of<'w, T>(
+    value: &Value,
+    known: impl IntoIterator<Item = T, IntoIter: Clone>,
+    word: impl Fn(T) -> &'w str,
+) -> Result<T, String>
+where
+    T: Copy,
+{
+    let known = known.into_iter();
+    let found = known.clone().find(|one| value.as_str() == Some(word(*one)));
+    found.ok_or_else(|| format!("'{}' is not in {:?}", shown(value), known.map(word).collect::<Vec<_>>()))
+}
+
+/// Its schema.
+pub fn words<'w>(known: impl IntoIterator<Item = &'w str>) -> RefOr<Schema> {
+    plain(Type::String).enum_values(Some(known)).into()
+}
+
 /// A schema of a plain type.
 pub fn plain(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)

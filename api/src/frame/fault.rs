@@ -306,7 +306,6 @@ impl Refusal for PortError {
                 IpamError::Exhausted(_) => (StatusCode::CONFLICT, "IpAddressGenerationFailure"),
             },
             Self::MacInUse { .. } => (StatusCode::CONFLICT, "MacAddressInUse"),
-            Self::NoMacFree(_) => (StatusCode::SERVICE_UNAVAILABLE, "MacAddressGenerationFailure"),
             Self::BadMac(_) => (StatusCode::BAD_REQUEST, "HTTPBadRequest"),
             Self::MacOfBoundPort(_) => (StatusCode::CONFLICT, "PortBound"),
             Self::TooManyPairs => (StatusCode::BAD_REQUEST, "AllowedAddressPairExhausted"),

@@ -11,10 +11,11 @@ use super::extension::Extension;
 use super::fault::Fault;
 use super::fields::Fields;
 use super::parent::Parent;
+use super::query::any_flag;
 use super::resource::{Context, Operations, Resource};
 use super::stored::Stored;
 use super::tx::{Above, Tx};
-use diesel::sql_types::{Bool, Nullable};
+use diesel::sql_types::Bool;
 use diesel::{BoolExpressionMethods as _, IntoSql as _, NullableExpressionMethods as _, QueryResult};
 use diesel_async::AsyncPgConnection;
 use mizar_db::listing::Predicate;
@@ -320,11 +321,6 @@ pub fn shared_filter<R: Plain>(context: &Context, raw: &[String]) -> Result<Pred
 where
     R::Table: 'static,
 {
-    let wanted = super::query::flag_values(raw)?;
     let object_type = R::SHARED_AS.unwrap_or_default();
-    let none: Predicate<R::Table> = Box::new(false.into_sql::<Nullable<Bool>>());
-    let either = |one: Predicate<R::Table>, flag: bool| -> Predicate<R::Table> {
-        Box::new(one.or(sharing::told_shared(R::ID, object_type, context.caller.project(), flag)))
-    };
-    Ok(wanted.into_iter().fold(none, either))
+    any_flag(raw, |flag| sharing::told_shared(R::ID, object_type, context.caller.project(), flag))
 }

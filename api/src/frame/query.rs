@@ -5,6 +5,8 @@ use super::decode::Decode;
 use super::fault::Fault;
 use super::resource::{Context, Resource};
 use actix_web::web;
+use diesel::sql_types::{Bool, Nullable};
+use diesel::{BoolExpressionMethods as _, IntoSql as _};
 use ipnet::IpNet;
 use mizar_db::listing::{Dir, Listed, Predicate, SortKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -163,6 +165,13 @@ fn sorts<'m, R: Resource>(
 /// The booleans among a filter's values, in the spellings that bodies may use too.
 pub fn flag_values(raw: &[String]) -> Result<Vec<bool>, String> {
     raw.iter().map(|text| bool::decode(&serde_json::Value::String(text.clone()))).collect()
+}
+
+/// Rows of which one of the flags holds that a filter names: `holds` says which rows these are.
+pub fn any_flag<T: 'static>(raw: &[String], holds: impl Fn(bool) -> Predicate<T>) -> Result<Predicate<T>, String> {
+    let none: Predicate<T> = Box::new(false.into_sql::<Nullable<Bool>>());
+    let either = |one: Predicate<T>, flag: bool| -> Predicate<T> { Box::new(one.or(holds(flag))) };
+    Ok(flag_values(raw)?.into_iter().fold(none, either))
 }
 
 /// The addresses among a filter's values, as `inet` columns hold them; the rest equals no row.

@@ -19,15 +19,6 @@ use utoipa::openapi::schema::{Array, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
-/// A command on a port, and what it says about the port's own policy.
-#[derive(Clone, Debug)]
-pub struct WithPolicy<C> {
-    /// The rest.
-    pub port: C,
-    /// Its own policy.
-    pub qos_policy: Patch<QosPolicyId>,
-}
-
 fn details_schema() -> RefOr<Schema> {
     let sub_port = ObjectBuilder::new().schema_type(Type::Object).property("port_id", Uuid::schema());
     let sub_port = sub_port.property("segmentation_type", text_schema());
@@ -80,11 +71,11 @@ pub fn hide_foreign(context: &Context, ports: &mut [Port]) {
 /// Gives new ports the policies that commands name.
 pub async fn give_policies(
     tx: &mut Tx<'_>,
-    made: impl Iterator<Item = (&mut Port, Patch<QosPolicyId>)>,
+    made: impl Iterator<Item = (&mut Port, Option<QosPolicyId>)>,
 ) -> Result<(), Fault> {
     let (mut ports, mut policies) = (Vec::new(), Vec::new());
     for (port, wish) in made {
-        port.attached.qos_policy = wish.over(None).map(QosPolicyId::uuid);
+        port.attached.qos_policy = wish.map(QosPolicyId::uuid);
         if let Some(policy) = port.attached.qos_policy {
             ports.push(port.row.id);
             policies.push(policy);

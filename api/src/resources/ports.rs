@@ -8,7 +8,7 @@ use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
 use crate::frame::resource::{Context, Operations, Resource, Tx};
 use crate::frame::standard::{ids_schema, text_schema};
-use crate::resources::port_attached::{self, WithPolicy};
+use crate::resources::port_attached;
 use crate::resources::{l3, port_extras};
 use crate::{flag, standard};
 use diesel::QueryResult;
@@ -255,8 +255,8 @@ fn fixed_ips_filter(raw: &[String]) -> Result<mizar_db::listing::Predicate<ports
 
 impl Resource for Port {
     type Row = PortRow;
-    type Create = WithPolicy<CreatePort>;
-    type Update = WithPolicy<UpdatePort>;
+    type Create = CreatePort;
+    type Update = UpdatePort;
     type Held = NetworkRow;
 
     const SINGULAR: &'static str = "port";
@@ -284,7 +284,7 @@ impl Resource for Port {
     fn decode_create(fields: &mut Fields<'_>) -> Result<Self::Create, Fault> {
         let host: Patch<Name> = fields.patch("binding:host_id")?;
         let profile: Option<Option<Opaque>> = fields.optional("binding:profile")?;
-        let port = CreatePort {
+        Ok(CreatePort {
             id: PortId::random(),
             project: ProjectId::from(fields.project()?),
             network: NetworkId::from(fields.required::<Uuid>("network_id")?),
@@ -303,14 +303,14 @@ impl Resource for Port {
             profile: Value::Object(profile.flatten().unwrap_or_default().0),
             tags: fields.optional("tags")?.unwrap_or_default(),
             extras: port_extras::decode(fields, &PortExtras::default())?,
-        };
-        Ok(WithPolicy { port, qos_policy: fields.patch("qos_policy_id")? })
+            qos_policy: fields.patch("qos_policy_id")?.over(None),
+        })
     }
 
     fn decode_update(fields: &mut Fields<'_>, old: &Self) -> Result<Self::Update, Fault> {
         let (had, extras) = (&old.row.extras.0, port_extras::decode(fields, &old.row.extras.0)?);
         let profile: Option<Option<Opaque>> = fields.optional("binding:profile")?;
-        let port = UpdatePort {
+        Ok(UpdatePort {
             name: fields.optional("name")?,
             description: fields.optional("description")?,
             admin_up: fields.optional("admin_state_up")?,
@@ -329,8 +329,8 @@ impl Resource for Port {
             vnic_type: fields.optional("binding:vnic_type")?,
             profile: profile.map(|profile| Value::Object(profile.unwrap_or_default().0)),
             extras: Some(extras).filter(|extras| extras != had),
-        };
-        Ok(WithPolicy { port, qos_policy: fields.patch("qos_policy_id")? })
+            qos_policy: fields.patch("qos_policy_id")?,
+        })
     }
 
     async fn complete(conn: &mut AsyncPgConnection, context: &Context, rows: Vec<PortRow>) -> QueryResult<Vec<Self>> {
@@ -344,18 +344,16 @@ impl Resource for Port {
     }
 
     async fn create(tx: &mut Tx<'_>, commands: &[Self::Create]) -> Result<Vec<Self>, Fault> {
-        let ports: Vec<CreatePort> = commands.iter().map(|command| command.port.clone()).collect();
-        let mut made = port_commands::create(tx.conn, &mut tx.ledger, tx.context.view, &ports).await?;
-        port_attached::give_policies(tx, made.iter_mut().zip(commands.iter().map(|command| command.qos_policy)))
-            .await?;
+        let mut made = port_commands::create(tx.conn, &mut tx.ledger, tx.context.view, commands).await?;
+        let policies = commands.iter().map(|command| command.qos_policy);
+        port_attached::give_policies(tx, made.iter_mut().zip(policies)).await?;
         Ok(made)
     }
 
     async fn update(tx: &mut Tx<'_>, network: NetworkRow, old: Self, command: &Self::Update) -> Result<Self, Fault> {
-        let WithPolicy { port: command, qos_policy } = command;
         l3::refuse_change(tx.conn, &old, command).await?;
         let mut port = port_commands::update(tx.conn, tx.context.view, network, old, command).await?;
-        port_attached::set_policy(tx, &mut port, *qos_policy).await?;
+        port_attached::set_policy(tx, &mut port, command.qos_policy).await?;
         if command.fixed_ips.is_some() {
             l3::dissociate(tx, &port.row, &port.fixed_ips).await?;
         }

@@ -106,6 +106,7 @@ fn new_port(network: &Network, host: &str) -> CreatePort {
         profile: serde_json::json!({}),
         tags: Tags::default(),
         extras: PortExtras::default(),
+        qos_policy: None,
     }
 }
 

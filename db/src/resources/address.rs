@@ -75,8 +75,9 @@ statement! {
     }
 }
 
+/// Addresses to try.
 #[derive(Default)]
-struct Candidates {
+pub(super) struct Candidates {
     subnet: Vec<Uuid>,
     address: Vec<IpNet>,
     network: Vec<Uuid>,
@@ -96,13 +97,14 @@ impl Candidates {
         self.slot.push(slot(number, address).cast_signed());
     }
 
-    async fn insert(self, conn: &mut AsyncPgConnection) -> QueryResult<Vec<FixedIpRow>> {
+    /// Takes what is free of them.
+    pub async fn insert(self, mut conn: &AsyncPgConnection) -> QueryResult<Vec<FixedIpRow>> {
         if self.port.is_empty() {
             return Ok(Vec::new());
         }
         let Self { subnet, address, network, port, position, slot } = self;
         let statement = InsertAddresses { subnet, address, network, port, position, slot };
-        let rows: Vec<(Uuid, Uuid, IpNet, i16)> = statement.load(conn).await?;
+        let rows: Vec<(Uuid, Uuid, IpNet, i16)> = statement.load(&mut conn).await?;
         let row = |(port_id, subnet_id, address, position)| FixedIpRow { port_id, subnet_id, address, position };
         Ok(rows.into_iter().map(row).collect())
     }
@@ -110,84 +112,112 @@ impl Candidates {
 
 /// Gives every port what it wants, or fails. The ports' rows exist. Returns what was inserted.
 pub async fn assign(conn: &mut AsyncPgConnection, all: &[Wanted<'_>]) -> Result<Vec<FixedIpRow>, Failure> {
-    let mut open: Vec<(&Wanted<'_>, i16, &Want)> = Vec::new();
-    for wanted in all {
-        for (position, want) in (0i16..).zip(&wanted.wants) {
-            if !matches!(want, Want::Held(_)) {
-                open.push((wanted, position, want));
-            }
-        }
-    }
-    let mut done = Vec::with_capacity(open.len());
-    // What this command names or has taken: no other want of it shall guess these.
-    let mut avoid: BTreeSet<Lease> = open
-        .iter()
-        .filter_map(|(_, _, want)| match want {
-            Want::Exact(lease) | Want::Held(lease) => Some(*lease),
-            Want::Any(_) => None,
-        })
-        .collect();
-    for round in 0..ROUNDS {
-        if open.is_empty() {
-            return Ok(done);
-        }
-        let taken = if round == 0 { BTreeMap::new() } else { taken(conn, &open).await? };
-        let candidates = candidates(&open, round, taken, &mut avoid)?;
-        let inserted = candidates.insert(conn).await?;
-        let got: BTreeSet<(Uuid, i16)> = inserted.iter().map(|row| (row.port_id, row.position)).collect();
-        done.extend(inserted);
-        open.retain(|(wanted, position, _)| !got.contains(&(wanted.port, *position)));
-        // An address that was named and not inserted is somebody else's.
-        if let Some((network, address)) = open.iter().find_map(|(wanted, _, want)| match want {
-            Want::Exact(lease) => Some((wanted.network, lease.address)),
-            _ => None,
-        }) {
-            return Err(PortError::Ipam(IpamError::InUse { network, address }).into());
-        }
-    }
-    if open.is_empty() { Ok(done) } else { Err(Failure::Contended) }
+    let mut assignment = Assignment::of(all);
+    let first = assignment.guess()?.insert(conn).await?;
+    assignment.finish(conn, first).await
 }
 
-fn candidates(
-    open: &[(&Wanted<'_>, i16, &Want)],
-    round: usize,
-    mut taken: BTreeMap<SubnetId, BTreeSet<Ipv4Addr>>,
-    avoid: &mut BTreeSet<Lease>,
-) -> Result<Candidates, Failure> {
-    let mut rng = rand::rng();
-    let mut candidates = Candidates::default();
-    for (wanted, position, want) in open {
-        match want {
-            Want::Held(_) => {}
-            Want::Exact(lease) => {
-                let number = wanted.spaces.iter().find(|space| space.subnet == lease.subnet).map(|space| space.number);
-                let number = number.ok_or(Failure::Contended)?;
-                candidates.push(wanted, *position, number, *lease);
-            }
-            Want::Any(choices) if round == 0 => {
-                // The first subnet with a free address wins, so one guess in each is not enough,
-                // and many in all would be waste: guess in the first, later rounds know.
-                let [first, ..] = choices.as_slice() else { continue };
-                let Some(space) = wanted.spaces.get(*first) else { continue };
-                for address in space.guess(GUESSES, avoid, &mut rng) {
-                    let lease = Lease { subnet: space.subnet, address };
-                    avoid.insert(lease);
-                    candidates.push(wanted, *position, space.number, lease);
+/// Addresses for ports, as far as they have been given. The first round may be sent together with other
+/// statements.
+pub(super) struct Assignment<'a> {
+    open: Vec<(&'a Wanted<'a>, i16, &'a Want)>,
+    /// What the command names or has taken: no other want of it shall guess these.
+    avoid: BTreeSet<Lease>,
+    done: Vec<FixedIpRow>,
+}
+
+impl<'a> Assignment<'a> {
+    pub fn of(all: &'a [Wanted<'a>]) -> Self {
+        let mut open: Vec<(&Wanted<'_>, i16, &Want)> = Vec::new();
+        for wanted in all {
+            for (position, want) in (0i16..).zip(&wanted.wants) {
+                if !matches!(want, Want::Held(_)) {
+                    open.push((wanted, position, want));
                 }
             }
-            Want::Any(choices) => {
-                let free = choices.iter().filter_map(|index| wanted.spaces.get(*index)).find_map(|space| {
-                    let taken = taken.entry(space.subnet).or_default();
-                    let address = space.draw_free(taken, &mut rng)?;
-                    taken.insert(address);
-                    Some((space.number, Lease { subnet: space.subnet, address }))
-                });
-                let (number, lease) = free.ok_or(PortError::Ipam(IpamError::Exhausted(wanted.network)))?;
-                candidates.push(wanted, *position, number, lease);
+        }
+        let avoid = open.iter().filter_map(|(_, _, want)| match want {
+            Want::Exact(lease) | Want::Held(lease) => Some(*lease),
+            Want::Any(_) => None,
+        });
+        Self { avoid: avoid.collect(), done: Vec::with_capacity(open.len()), open }
+    }
+
+    /// The first round knows nothing of what is taken.
+    pub fn guess(&mut self) -> Result<Candidates, Failure> {
+        self.candidates(None)
+    }
+
+    /// The rounds after the first, if it was not enough.
+    pub async fn finish(
+        mut self,
+        conn: &mut AsyncPgConnection,
+        first: Vec<FixedIpRow>,
+    ) -> Result<Vec<FixedIpRow>, Failure> {
+        self.took(first)?;
+        for _ in 1..ROUNDS {
+            if self.open.is_empty() {
+                break;
             }
+            let taken = taken(conn, &self.open).await?;
+            let inserted = self.candidates(Some(taken))?.insert(conn).await?;
+            self.took(inserted)?;
+        }
+        if self.open.is_empty() { Ok(self.done) } else { Err(Failure::Contended) }
+    }
+
+    fn took(&mut self, inserted: Vec<FixedIpRow>) -> Result<(), Failure> {
+        let got: BTreeSet<(Uuid, i16)> = inserted.iter().map(|row| (row.port_id, row.position)).collect();
+        self.done.extend(inserted);
+        self.open.retain(|(wanted, position, _)| !got.contains(&(wanted.port, *position)));
+        // An address that was named and not inserted is somebody else's.
+        let named = self.open.iter().find_map(|(wanted, _, want)| match want {
+            Want::Exact(lease) => Some((wanted.network, lease.address)),
+            _ => None,
+        });
+        match named {
+            Some((network, address)) => Err(PortError::Ipam(IpamError::InUse { network, address }).into()),
+            None => Ok(()),
         }
     }
-    Ok(candidates)
+
+    /// What to try next: guesses, or what is free where that is known.
+    fn candidates(&mut self, mut taken: Option<BTreeMap<SubnetId, BTreeSet<Ipv4Addr>>>) -> Result<Candidates, Failure> {
+        let mut rng = rand::rng();
+        let mut candidates = Candidates::default();
+        for (wanted, position, want) in &self.open {
+            match (want, &mut taken) {
+                (Want::Held(_), _) => {}
+                (Want::Exact(lease), _) => {
+                    let space = wanted.spaces.iter().find(|space| space.subnet == lease.subnet);
+                    let number = space.map(|space| space.number).ok_or(Failure::Contended)?;
+                    candidates.push(wanted, *position, number, *lease);
+                }
+                (Want::Any(choices), None) => {
+                    // The first subnet with a free address wins, so one guess in each is not enough,
+                    // and many in all would be waste: guess in the first, later rounds know.
+                    let [first, ..] = choices.as_slice() else { continue };
+                    let Some(space) = wanted.spaces.get(*first) else { continue };
+                    for address in space.guess(GUESSES, &self.avoid, &mut rng) {
+                        let lease = Lease { subnet: space.subnet, address };
+                        self.avoid.insert(lease);
+                        candidates.push(wanted, *position, space.number, lease);
+                    }
+                }
+                (Want::Any(choices), Some(taken)) => {
+                    let free = choices.iter().filter_map(|index| wanted.spaces.get(*index)).find_map(|space| {
+                        let taken = taken.entry(space.subnet).or_default();
+                        let address = space.draw_free(taken, &mut rng)?;
+                        taken.insert(address);
+                        Some((space.number, Lease { subnet: space.subnet, address }))
+                    });
+                    let (number, lease) = free.ok_or(PortError::Ipam(IpamError::Exhausted(wanted.network)))?;
+                    candidates.push(wanted, *position, number, lease);
+                }
+            }
+        }
+        Ok(candidates)
+    }
 }
 
 async fn taken(

@@ -62,11 +62,11 @@ statement! {
 type Columns = (i32, Uuid, Uuid, bool, Option<Value>);
 
 /// Of ports, named with their networks, in their order.
-pub(super) async fn of(conn: &mut AsyncPgConnection, asked: &[(Uuid, Uuid)]) -> QueryResult<Vec<Attached>> {
+pub(super) async fn of(mut conn: &AsyncPgConnection, asked: &[(Uuid, Uuid)]) -> QueryResult<Vec<Attached>> {
     let (ids, mut networks): (Vec<Uuid>, Vec<Uuid>) = asked.iter().copied().unzip();
     networks.sort_unstable();
     networks.dedup();
-    let rows: Vec<Columns> = Select { asked: ids, networks }.load(conn).await?;
+    let rows: Vec<Columns> = Select { asked: ids, networks }.load(&mut conn).await?;
     let (mut own, mut of_network, mut trunks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (kind, whose, what, is_parent, sub_ports) in rows {
         match kind {
@@ -86,7 +86,7 @@ pub(super) async fn of(conn: &mut AsyncPgConnection, asked: &[(Uuid, Uuid)]) -> 
 
 /// Reads the sub ports of trunks, of those ports that carry them.
 async fn with_macs(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     trunks: BTreeMap<Uuid, (Uuid, Option<Value>)>,
 ) -> QueryResult<BTreeMap<Uuid, InTrunk>> {
     let mut all = Vec::with_capacity(trunks.len());
@@ -103,7 +103,7 @@ async fn with_macs(
         BTreeMap::new()
     } else {
         let wanted = ports::table.filter(ports::id.eq_any(carried)).select((ports::id, ports::mac));
-        wanted.load(conn).await?.into_iter().collect()
+        wanted.load(&mut conn).await?.into_iter().collect()
     };
     let role = |trunk, sub_ports: Option<Vec<SubPort>>| match sub_ports {
         Some(sub_ports) => {

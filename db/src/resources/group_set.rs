@@ -10,19 +10,44 @@ use super::Failure;
 use crate::entries;
 use crate::statement::statement;
 use diesel::QueryResult;
-use diesel::sql_types::{Array, Bool, Integer, Text};
+use diesel::sql_types::{Array, Bool, Integer, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_compile::Object;
 use mizar_domain::model::GroupSet;
 use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 statement! {
     /// Keeps them from being forgotten. Arrays of different lengths travel as texts.
     SelectSets { wanted: Vec<String> as Array<Text> } -> (Integer, Array<Integer>, Bool)
     {
-        "SELECT s.number, s.groups, s.unused_since IS NOT NULL FROM unnest(" wanted
-        ") w (groups) JOIN group_sets s ON s.groups = w.groups::integer[] ORDER BY s.number FOR KEY SHARE OF s"
+        "SELECT s.number, s.groups, s.unused_since IS NOT NULL FROM unnest((SELECT " wanted
+        ")) w (groups) JOIN group_sets s ON s.groups = w.groups::integer[] ORDER BY s.number FOR KEY SHARE OF s"
     }
+}
+
+statement! {
+    /// The sets of one group that are projects' default groups, kept from being forgotten too; those that
+    /// are used already.
+    SetsOfDefaults { projects: Vec<Uuid> as Array<SqlUuid> } -> (Integer, Array<Integer>)
+    {
+        "SELECT s.number, s.groups FROM security_groups g JOIN group_sets s ON s.groups = ARRAY[g.number] \
+         WHERE g.is_default AND g.project_id = ANY((SELECT " projects ")::uuid[]) AND s.unused_since IS NULL \
+         ORDER BY s.number FOR KEY SHARE OF s"
+    }
+}
+
+/// The numbers of combinations.
+pub(super) type Numbers = BTreeMap<Vec<i32>, i32>;
+
+/// The numbers of what most ports have: the default group of their project, and no other.
+pub(super) async fn of_defaults(mut conn: &AsyncPgConnection, projects: &BTreeSet<Uuid>) -> QueryResult<Numbers> {
+    if projects.is_empty() {
+        return Ok(Numbers::new());
+    }
+    let projects = projects.iter().copied().collect();
+    let rows: Vec<(i32, Vec<i32>)> = SetsOfDefaults { projects }.load(&mut conn).await?;
+    Ok(rows.into_iter().map(|(number, groups)| (groups, number)).collect())
 }
 
 statement! {
@@ -51,13 +76,14 @@ fn text(groups: &[i32]) -> String {
 const ROUNDS: usize = 4;
 
 /// The numbers of combinations, each in order; makes those that are new. They stay until the
-/// transaction ends.
+/// transaction ends, as those do that are known.
 pub(super) async fn numbers(
     conn: &mut AsyncPgConnection,
     wanted: BTreeSet<Vec<i32>>,
-) -> Result<BTreeMap<Vec<i32>, i32>, Failure> {
+    mut known: Numbers,
+) -> Result<Numbers, Failure> {
     let mut open = wanted;
-    let mut known = BTreeMap::new();
+    open.retain(|groups| !known.contains_key(groups));
     for _ in 0..ROUNDS {
         let mut take = |rows: Vec<(i32, Vec<i32>)>| {
             for (number, groups) in rows {

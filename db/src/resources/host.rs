@@ -1,11 +1,11 @@
 //! Hosts, as operators see them. Registration is the agents' (`api::agent`).
 
 use super::Failure;
-use crate::listing::{Listed, Predicate, Visibility};
+use crate::listing::{Listed, Predicate, Visibility, listed_by};
 use crate::schema::{host_state, hosts, ports, subscriptions};
 use crate::statement::statement;
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel::dsl::{self, count_star, now};
+use diesel::dsl::{count_star, now};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Double, Nullable, Text};
@@ -43,8 +43,7 @@ pub struct HostRow {
 }
 
 impl Listed for HostRow {
-    type Table = hosts::table;
-    type Rows = dsl::IntoBoxed<'static, dsl::Select<hosts::table, dsl::AsSelect<Self, Pg>>, Pg>;
+    listed_by!(hosts);
 
     /// The operators' alone.
     fn visible_to(view: Visibility) -> Self::Rows {
@@ -53,22 +52,6 @@ impl Listed for HostRow {
             Visibility::All => all,
             Visibility::Project(_) | Visibility::Nothing => all.filter(false.into_sql::<diesel::sql_types::Bool>()),
         }
-    }
-
-    fn by_id(id: Uuid) -> Predicate<Self::Table> {
-        Box::new(hosts::id.eq(id).nullable())
-    }
-
-    fn id(&self) -> Uuid {
-        self.id
-    }
-
-    fn project(&self) -> Option<Uuid> {
-        None
-    }
-
-    fn revision(&self) -> i64 {
-        self.revision_number
     }
 }
 

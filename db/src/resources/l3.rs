@@ -256,6 +256,7 @@ pub async fn make_port(conn: &mut AsyncPgConnection, ledger: &mut Ledger, wish: 
         profile: serde_json::json!({}),
         tags: Tags::default(),
         extras: PortExtras::default(),
+        qos_policy: None,
     };
     let mut made = port_commands::create(conn, ledger, Visibility::All, &[command]).await?;
     made.pop().ok_or_else(|| Failure::not_found(ObjectKind::Network, wish.network))

@@ -3,7 +3,7 @@
 use super::{Failure, ObjectKind, host, l3};
 use crate::entries;
 use crate::ledger::Ledger;
-use crate::listing::{self, Listed, Predicate, Visibility};
+use crate::listing::{self, Listed, Visibility, listed_by};
 use crate::schema::{hosts, networks, ports, rbac_policies, subnets};
 use crate::sharing::{self, SHARED, shared_with};
 use crate::statement::statement;
@@ -19,7 +19,8 @@ use mizar_domain::id::{NetworkId, PortId, QosPolicyId};
 use mizar_domain::model;
 use mizar_domain::network::{CreateNetwork, DeleteNetworkError, NetworkError, UpdateNetwork, check_mtu, underlay_for};
 use mizar_domain::vni::Vni;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -47,8 +48,7 @@ pub struct NetworkRow {
 }
 
 impl Listed for NetworkRow {
-    type Table = networks::table;
-    type Rows = dsl::IntoBoxed<'static, dsl::Select<networks::table, dsl::AsSelect<Self, Pg>>, Pg>;
+    listed_by!(networks: project_id);
 
     fn visible_to(view: Visibility) -> Self::Rows {
         let all = networks::table.select(Self::as_select()).into_boxed();
@@ -59,22 +59,6 @@ impl Listed for NetworkRow {
             }
             Visibility::Nothing => all.filter(false.into_sql::<diesel::sql_types::Bool>()),
         }
-    }
-
-    fn by_id(id: Uuid) -> Predicate<Self::Table> {
-        Box::new(networks::id.eq(id).nullable())
-    }
-
-    fn id(&self) -> Uuid {
-        self.id
-    }
-
-    fn project(&self) -> Option<Uuid> {
-        Some(self.project_id)
-    }
-
-    fn revision(&self) -> i64 {
-        self.revision_number
     }
 }
 
@@ -199,39 +183,53 @@ pub async fn lock(
     ids: &[Uuid],
     hold: Hold,
 ) -> QueryResult<BTreeMap<Uuid, NetworkRow>> {
-    let held = lock_only(conn, view, ids, hold).await?;
-    read_held(conn, view, &held, hold).await
+    let (held, read) = lock_beside(conn, view, ids, hold);
+    let (held, mut networks) = futures::try_join!(held, read)?;
+    networks.retain(|id, _| held.contains(id));
+    Ok(networks)
 }
 
-/// The first half of [`lock`].
-pub(super) async fn lock_only(
-    conn: &mut AsyncPgConnection,
+/// What [`lock`] does, for who has more to send: two futures that have to be polled in this order. What was
+/// read counts only if it was locked.
+pub(super) fn lock_beside<'c>(
+    conn: &'c AsyncPgConnection,
+    view: Visibility,
+    ids: &'c [Uuid],
+    hold: Hold,
+) -> (
+    impl Future<Output = QueryResult<BTreeSet<Uuid>>> + Send + 'c,
+    impl Future<Output = QueryResult<BTreeMap<Uuid, NetworkRow>>> + Send + 'c,
+) {
+    (lock_only(conn, view, ids, hold), read(conn, view, ids, hold))
+}
+
+async fn lock_only(
+    mut conn: &AsyncPgConnection,
     view: Visibility,
     ids: &[Uuid],
     hold: Hold,
-) -> QueryResult<Vec<Uuid>> {
+) -> QueryResult<BTreeSet<Uuid>> {
     let project = match view {
         Visibility::All => None,
         Visibility::Project(project) => Some(project),
-        Visibility::Nothing => return Ok(Vec::new()),
+        Visibility::Nothing => return Ok(BTreeSet::new()),
     };
     let (class, ids) = (entries::NETWORK_LOCK, ids.to_vec());
     let locked: Vec<(Uuid, String)> = match hold {
-        Hold::Shared => LockSharedById { class, project, ids }.load(conn).await?,
-        Hold::Alone => LockAloneById { class, project, ids }.load(conn).await?,
+        Hold::Shared => LockSharedById { class, project, ids }.load(&mut conn).await?,
+        Hold::Alone => LockAloneById { class, project, ids }.load(&mut conn).await?,
     };
     Ok(locked.into_iter().map(|(id, _)| id).collect())
 }
 
-/// The second half of [`lock`]; other reads may be under way beside it.
-pub(super) async fn read_held(
+async fn read(
     mut conn: &AsyncPgConnection,
     view: Visibility,
-    held: &[Uuid],
+    ids: &[Uuid],
     hold: Hold,
 ) -> QueryResult<BTreeMap<Uuid, NetworkRow>> {
     let all = networks::table.select(NetworkRow::as_select()).into_boxed();
-    let mut wanted = match held {
+    let mut wanted = match ids {
         // The usual one, and a plan that PostgreSQL keeps.
         [one] => all.filter(networks::id.eq(*one)),
         many => all.filter(networks::id.eq_any(many.to_vec())),

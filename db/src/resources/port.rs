@@ -4,7 +4,7 @@ use super::address::FixedIpRow;
 use super::attached::{self, Attached};
 use super::port_extras::Extras;
 use super::{Failure, ObjectKind, group_set, ipv4};
-use crate::listing::{Listed, Predicate, Visibility, parse_all};
+use crate::listing::{Listed, Predicate, Visibility, listed_by, parse_all};
 use crate::schema::{networks, port_ips, port_security_groups, ports, security_groups};
 use crate::sharing::on_own_network;
 use chrono::{DateTime, Utc};
@@ -72,8 +72,7 @@ struct StoredPair {
 }
 
 impl Listed for PortRow {
-    type Table = ports::table;
-    type Rows = dsl::IntoBoxed<'static, dsl::Select<ports::table, dsl::AsSelect<Self, Pg>>, Pg>;
+    listed_by!(ports: project_id);
 
     /// Own, or on a network of one's own.
     fn visible_to(view: Visibility) -> Self::Rows {
@@ -86,22 +85,6 @@ impl Listed for PortRow {
             }
             Visibility::Nothing => all.filter(false.into_sql::<diesel::sql_types::Bool>()),
         }
-    }
-
-    fn by_id(id: Uuid) -> Predicate<Self::Table> {
-        Box::new(ports::id.eq(id).nullable())
-    }
-
-    fn id(&self) -> Uuid {
-        self.id
-    }
-
-    fn project(&self) -> Option<Uuid> {
-        Some(self.project_id)
-    }
-
-    fn revision(&self) -> i64 {
-        self.revision_number
     }
 }
 
@@ -125,30 +108,45 @@ pub struct Port {
 /// Adds the addresses and the groups, for any number of ports in one query each.
 pub async fn complete(conn: &mut AsyncPgConnection, rows: Vec<PortRow>) -> QueryResult<Vec<Port>> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-    let addresses: Vec<FixedIpRow> = port_ips::table
-        .filter(port_ips::port_id.eq_any(&ids))
-        .order((port_ips::port_id, port_ips::position))
-        .select(FixedIpRow::as_select())
-        .load(conn)
-        .await?;
-    let groups: Vec<(Uuid, Uuid, i32)> = port_security_groups::table
-        .inner_join(security_groups::table)
-        .filter(port_security_groups::port_id.eq_any(&ids))
-        .select((port_security_groups::port_id, security_groups::id, security_groups::number))
-        .load(conn)
-        .await?;
-    let named = rows.iter().filter(|row| row.extras.0.is_named_by_network());
-    let named: BTreeSet<Uuid> = named.map(|row| row.network_id).collect();
-    let domains = if named.is_empty() {
-        BTreeMap::new()
-    } else {
-        let wanted = networks::table.filter(networks::id.eq_any(named)).select((networks::id, networks::dns_domain));
-        wanted.load(conn).await?.into_iter().collect()
-    };
     let asked: Vec<(Uuid, Uuid)> = rows.iter().map(|row| (row.id, row.network_id)).collect();
-    let attached = attached::of(conn, &asked).await?;
+    let (addresses, groups, domains, attached) = {
+        // In one round trip.
+        let conn = &*conn;
+        futures::try_join!(
+            addresses_of(conn, &ids),
+            groups_of(conn, &ids),
+            domains_for(conn, &rows),
+            attached::of(conn, &asked)
+        )?
+    };
     let ports = join(rows, addresses, groups, &domains).into_iter().zip(attached);
     Ok(ports.map(|(port, attached)| Port { attached, ..port }).collect())
+}
+
+async fn addresses_of(mut conn: &AsyncPgConnection, ports: &[Uuid]) -> QueryResult<Vec<FixedIpRow>> {
+    let of_ports = port_ips::table.filter(port_ips::port_id.eq_any(ports));
+    let in_order = of_ports.order((port_ips::port_id, port_ips::position));
+    in_order.select(FixedIpRow::as_select()).load(&mut conn).await
+}
+
+async fn groups_of(mut conn: &AsyncPgConnection, ports: &[Uuid]) -> QueryResult<Vec<(Uuid, Uuid, i32)>> {
+    port_security_groups::table
+        .inner_join(security_groups::table)
+        .filter(port_security_groups::port_id.eq_any(ports))
+        .select((port_security_groups::port_id, security_groups::id, security_groups::number))
+        .load(&mut conn)
+        .await
+}
+
+/// The domains of networks that name ports.
+async fn domains_for(mut conn: &AsyncPgConnection, rows: &[PortRow]) -> QueryResult<BTreeMap<Uuid, String>> {
+    let named = rows.iter().filter(|row| row.extras.0.is_named_by_network());
+    let named: BTreeSet<Uuid> = named.map(|row| row.network_id).collect();
+    if named.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let wanted = networks::table.filter(networks::id.eq_any(named)).select((networks::id, networks::dns_domain));
+    Ok(wanted.load(&mut conn).await?.into_iter().collect())
 }
 
 /// Puts addresses, groups and the domains of networks to their ports.

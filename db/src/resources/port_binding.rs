@@ -6,9 +6,8 @@ use super::network::NetworkRow;
 use super::port::{Port, PortRow};
 use super::port_commands::{host_facts, update, vif_details};
 use super::{Failure, l3};
-use crate::listing::{Listed, Predicate, Visibility};
+use crate::listing::{Listed, Visibility, listed_by};
 use crate::schema::{inactive_bindings, port_bindings};
-use diesel::dsl;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -50,8 +49,7 @@ pub struct BindingRow {
 pub const ACTIVE: &str = "ACTIVE";
 
 impl Listed for BindingRow {
-    type Table = port_bindings::table;
-    type Rows = dsl::IntoBoxed<'static, dsl::Select<port_bindings::table, dsl::AsSelect<Self, Pg>>, Pg>;
+    listed_by!(port_bindings: project_id);
 
     /// Its port's project's; where ports are is for nobody without further rights to read.
     fn visible_to(view: Visibility) -> Self::Rows {
@@ -61,22 +59,6 @@ impl Listed for BindingRow {
             Visibility::Project(project) => all.filter(port_bindings::project_id.eq(project)),
             Visibility::Nothing => all.filter(false.into_sql::<diesel::sql_types::Bool>()),
         }
-    }
-
-    fn by_id(id: Uuid) -> Predicate<Self::Table> {
-        Box::new(port_bindings::id.eq(id).nullable())
-    }
-
-    fn id(&self) -> Uuid {
-        self.id
-    }
-
-    fn project(&self) -> Option<Uuid> {
-        Some(self.project_id)
-    }
-
-    fn revision(&self) -> i64 {
-        self.revision_number
     }
 }
 

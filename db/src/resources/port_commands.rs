@@ -1,6 +1,6 @@
 //! Ports: create, update, delete.
 
-use super::address::{FixedIpRow, Wanted, assign};
+use super::address::{Assignment, FixedIpRow, Wanted, assign};
 use super::network::{Hold, NetworkRow};
 use super::port::{Port, PortRow, join, stored_pairs};
 use super::port_extras::Extras;
@@ -12,6 +12,7 @@ use crate::listing::Visibility;
 use crate::schema::{hosts, port_ips, ports, subnets};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::result::DatabaseErrorKind;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_compile::Object;
 use mizar_domain::id::NetworkId;
@@ -166,16 +167,22 @@ pub async fn create(
     let mut ids: Vec<Uuid> = commands.iter().map(|command| command.network.uuid()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let held = network::lock_only(conn, view, &ids, Hold::Shared).await?;
-    let (networks, subnets, hosts) = {
-        // In one round trip.
+    let hosts = commands.iter().filter_map(|command| command.host.as_deref()).collect();
+    let without_groups = commands.iter().filter(|command| command.security_groups.is_none());
+    let projects = without_groups.map(|command| command.project.uuid()).collect();
+    let (held, mut networks, subnets, hosts, defaults) = {
+        // In one round trip, and in this order: what is read after the lock is read as it was left before it.
         let conn = &*conn;
+        let (held, networks) = network::lock_beside(conn, view, &ids, Hold::Shared);
         futures::try_join!(
-            network::read_held(conn, view, &held, Hold::Shared),
-            subnets_of(conn, &held),
-            host_facts(conn, commands.iter().filter_map(|command| command.host.as_deref()).collect()),
+            held,
+            networks,
+            subnets_of(conn, &ids),
+            host_facts(conn, hosts),
+            security_group::defaults(conn, &projects)
         )?
     };
+    networks.retain(|id, _| held.contains(id));
     let around = surrounded(networks, subnets)?;
 
     let mut new = Vec::with_capacity(commands.len());
@@ -200,13 +207,12 @@ pub async fn create(
         new.push(row);
     }
     let mut groups: Vec<(Uuid, Uuid, i32)> = Vec::new();
-    for (port, chosen) in new.iter_mut().zip(security_group::choose(conn, ledger, &joining).await?) {
+    let chosen = security_group::choose(conn, ledger, &joining, defaults).await?;
+    for (port, chosen) in new.iter_mut().zip(chosen) {
         port.group_set = chosen.set;
         groups.extend(chosen.groups.into_iter().map(|(group, number)| (port.id, group, number)));
     }
-    let rows = insert(conn, commands, new).await?;
-    let addresses = assign(conn, &wanted).await?;
-    security_group::join(conn, &groups).await?;
+    let (rows, addresses) = store(conn, commands, &new, &wanted, &groups).await?;
     let domains = around.iter().map(|(id, around)| (*id, around.network.dns_domain.clone())).collect();
     let mut made = join(rows, addresses, groups, &domains);
 
@@ -268,60 +274,74 @@ fn new_port(
     })
 }
 
-/// How often a random MAC address is drawn. With a million ports on one network one draw in
-/// sixteen is taken.
-const DRAWS: usize = 16;
+/// Rows of one insert: each has 23 columns, and the protocol counts at most 65,535 parameters.
+const ROWS: usize = 1000;
 
-/// Inserts rows; draws new MAC addresses for those whose random one was taken. The answer is in
-/// the order of the commands.
-async fn insert(
+/// Inserts ports with their addresses and groups; the rows are in the order of the commands.
+async fn store(
     conn: &mut AsyncPgConnection,
     commands: &[CreatePort],
-    mut new: Vec<NewPort>,
-) -> Result<Vec<PortRow>, Failure> {
-    let mut done: BTreeMap<Uuid, PortRow> = BTreeMap::new();
-    for _ in 0..DRAWS {
-        let rows: Vec<PortRow> = match new.as_slice() {
-            // One row is the common case, and a statement of fixed shape, prepared once.
-            [one] => {
-                let statement = diesel::insert_into(ports::table)
-                    .values(one)
-                    .on_conflict((ports::network_id, ports::mac))
-                    .do_nothing()
-                    .returning(PortRow::as_returning());
-                statement.get_results(conn).await?
-            }
-            many => {
-                let mut rows = Vec::with_capacity(many.len());
-                // 22 columns each; the protocol counts at most 65,535 parameters.
-                for chunk in many.chunks(1000) {
-                    let statement = diesel::insert_into(ports::table)
-                        .values(chunk)
-                        .on_conflict((ports::network_id, ports::mac))
-                        .do_nothing()
-                        .returning(PortRow::as_returning());
-                    rows.extend(statement.get_results::<PortRow>(conn).await?);
-                }
-                rows
-            }
-        };
-        done.extend(rows.into_iter().map(|row| (row.id, row)));
-        new.retain(|port| !done.contains_key(&port.id));
-        if new.is_empty() {
-            return Ok(commands.iter().filter_map(|command| done.remove(&command.id.uuid())).collect());
+    new: &[NewPort],
+    wanted: &[Wanted<'_>],
+    groups: &[(Uuid, Uuid, i32)],
+) -> Result<(Vec<PortRow>, Vec<FixedIpRow>), Failure> {
+    let mut assignment = Assignment::of(wanted);
+    let guesses = assignment.guess()?;
+    let (before, last) = new.split_at(new.len().saturating_sub(1) / ROWS * ROWS);
+    let mut rows = Vec::with_capacity(new.len());
+    for chunk in before.chunks(ROWS) {
+        rows.extend(insert(conn, chunk).await?);
+    }
+    let (inserted, addresses, joined) = {
+        // In one round trip, and in this order: what belongs to a port comes after it.
+        let conn = &*conn;
+        futures::join!(insert(conn, last), guesses.insert(conn), security_group::join(conn, groups))
+    };
+    rows.extend(inserted?);
+    // Without its port's row what follows has failed too; this is why.
+    let mut rows: BTreeMap<Uuid, PortRow> = rows.into_iter().map(|row| (row.id, row)).collect();
+    if let Some(port) = new.iter().find(|port| !rows.contains_key(&port.id)) {
+        let named = commands.iter().any(|command| command.id.uuid() == port.id && command.mac.is_some());
+        return Err(if named {
+            PortError::MacInUse { network: port.network_id.into(), mac: Mac(port.mac) }.into()
+        } else {
+            unlucky().into()
+        });
+    }
+    joined?;
+    let addresses = assignment.finish(conn, addresses?).await?;
+    Ok((commands.iter().filter_map(|command| rows.remove(&command.id.uuid())).collect(), addresses))
+}
+
+/// Somebody has the random MAC address. With a million ports on one network that happens to one create in seventy
+/// million, which runs again and draws another.
+fn unlucky() -> diesel::result::Error {
+    let message = "a random MAC address was taken".to_owned();
+    diesel::result::Error::DatabaseError(DatabaseErrorKind::SerializationFailure, Box::new(message))
+}
+
+/// Inserts those rows whose MAC addresses are nobody's.
+async fn insert(mut conn: &AsyncPgConnection, new: &[NewPort]) -> QueryResult<Vec<PortRow>> {
+    match new {
+        [] => Ok(Vec::new()),
+        // One row is the common case, and a statement of fixed shape, prepared once.
+        [one] => {
+            let statement = diesel::insert_into(ports::table)
+                .values(one)
+                .on_conflict((ports::network_id, ports::mac))
+                .do_nothing()
+                .returning(PortRow::as_returning());
+            statement.get_results(&mut conn).await
         }
-        for port in &mut new {
-            let network = NetworkId::from(port.network_id);
-            let named = commands.iter().any(|command| command.id.uuid() == port.id && command.mac.is_some());
-            if named {
-                return Err(PortError::MacInUse { network, mac: Mac(port.mac) }.into());
-            }
-            port.mac = Mac::random().0;
+        many => {
+            let statement = diesel::insert_into(ports::table)
+                .values(many)
+                .on_conflict((ports::network_id, ports::mac))
+                .do_nothing()
+                .returning(PortRow::as_returning());
+            statement.get_results(&mut conn).await
         }
     }
-    let network = new.iter().map(|port| NetworkId::from(port.network_id)).next();
-    let network = network.ok_or(Failure::Contended)?;
-    Err(PortError::NoMacFree(network).into())
 }
 
 /// Locks a port's network with other commands on ports, and its row alone. `None` if there is no

@@ -38,7 +38,8 @@ statement! {
         "WITH asked AS (SELECT " policy "::uuid AS policy) \
          SELECT 'network', n.id FROM networks n JOIN asked ON n.qos_policy_id = policy \
          UNION ALL SELECT 'port', p.port_id FROM port_qos_policies p JOIN asked ON p.qos_policy_id = policy \
-         UNION ALL SELECT 'floatingip', f.id FROM floatingips f JOIN asked ON f.qos_policy_id = policy LIMIT 1"
+         UNION ALL SELECT 'floatingip', f.id FROM floatingips f JOIN asked ON f.qos_policy_id = policy \
+         UNION ALL SELECT 'router', r.id FROM routers r JOIN asked ON r.gateway_qos_policy_id = policy LIMIT 1"
     }
 }
 

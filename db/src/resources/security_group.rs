@@ -74,8 +74,8 @@ statement! {
     /// The default groups of projects, kept from being deleted.
     DefaultGroups { projects: Vec<Uuid> as Array<SqlUuid> } -> (SqlUuid, SqlUuid, Integer)
     {
-        "SELECT project_id, id, number FROM security_groups WHERE is_default AND project_id = ANY(" projects
-        ") ORDER BY id FOR KEY SHARE"
+        "SELECT project_id, id, number FROM security_groups WHERE is_default AND project_id = ANY((SELECT " projects
+        ")::uuid[]) ORDER BY id FOR KEY SHARE"
     }
 }
 
@@ -166,19 +166,33 @@ impl Chosen {
     }
 }
 
+/// What is there of default groups already; all of it stays until the transaction ends.
+#[derive(Debug)]
+pub(super) struct Defaults {
+    groups: BTreeMap<Uuid, (Uuid, i32)>,
+    sets: group_set::Numbers,
+}
+
+/// Reads the default groups of projects, beside other statements.
+pub(super) async fn defaults(conn: &AsyncPgConnection, projects: &BTreeSet<Uuid>) -> QueryResult<Defaults> {
+    let (groups, sets) = futures::try_join!(found_defaults(conn, projects), group_set::of_defaults(conn, projects))?;
+    Ok(Defaults { groups, sets })
+}
+
 /// Finds the groups of new ports, in their order, and keeps them; makes default groups and
 /// combinations that are not there yet.
 pub(super) async fn choose(
     conn: &mut AsyncPgConnection,
     ledger: &mut Ledger,
     joining: &[Joining<'_>],
+    known: Defaults,
 ) -> Result<Vec<Chosen>, Failure> {
     let named: Vec<(Uuid, &[SecurityGroupId])> =
         joining.iter().map(|joining| (joining.project, joining.groups.unwrap_or_default())).collect();
     let numbers = named_groups(conn, &named).await?;
     let number = |id: &Uuid| numbers.get(id).map(|number| (*id, *number));
     let wanting: BTreeSet<Uuid> = joining.iter().filter(|j| j.groups.is_none()).map(|j| j.project).collect();
-    let defaults = default_groups(conn, ledger, &wanting).await?;
+    let defaults = default_groups(conn, ledger, &wanting, known.groups).await?;
     let mut chosen = Vec::with_capacity(joining.len());
     for joining in joining {
         let groups = match joining.groups {
@@ -189,13 +203,17 @@ pub(super) async fn choose(
     }
     let filtered: Vec<&mut Chosen> =
         chosen.iter_mut().zip(joining).filter(|(_, joining)| joining.filtered).map(|(chosen, _)| chosen).collect();
-    number_sets(conn, filtered).await?;
+    number_sets(conn, filtered, known.sets).await?;
     Ok(chosen)
 }
 
-async fn number_sets(conn: &mut AsyncPgConnection, chosen: Vec<&mut Chosen>) -> Result<(), Failure> {
+async fn number_sets(
+    conn: &mut AsyncPgConnection,
+    chosen: Vec<&mut Chosen>,
+    known: group_set::Numbers,
+) -> Result<(), Failure> {
     let wanted = chosen.iter().map(|chosen| chosen.numbers()).collect();
-    let sets = group_set::numbers(conn, wanted).await?;
+    let sets = group_set::numbers(conn, wanted, known).await?;
     for chosen in chosen {
         chosen.set = Some(sets.get(&chosen.numbers()).copied().ok_or(Failure::Contended)?);
     }
@@ -214,14 +232,18 @@ async fn named_groups(
     if wishes.is_empty() {
         return Ok(BTreeMap::new());
     }
-    // Locked in one statement, judged in the next: what was taken away meanwhile is seen.
-    let numbers = lock(conn, wishes.iter().map(|(.., group)| *group).collect()).await?;
     let statement = VisibleGroups {
         places: wishes.iter().map(|(place, ..)| *place).collect(),
         projects: wishes.iter().map(|(_, project, _)| *project).collect(),
         named: wishes.iter().map(|(.., group)| *group).collect(),
     };
-    let visible: BTreeSet<(i32, Uuid)> = statement.load(conn).await?.into_iter().collect();
+    // Locked in one statement, judged in the next: what was taken away meanwhile is seen.
+    let (numbers, visible) = {
+        let mut conn = &*conn;
+        let wanted = wishes.iter().map(|(.., group)| *group).collect();
+        futures::try_join!(lock(conn, wanted), statement.load::<(i32, Uuid)>(&mut conn))?
+    };
+    let visible: BTreeSet<(i32, Uuid)> = visible.into_iter().collect();
     match wishes.iter().find(|(place, _, group)| !visible.contains(&(*place, *group))) {
         Some((.., group)) => Err(PortError::NoSuchGroup((*group).into()).into()),
         None => Ok(numbers),
@@ -232,40 +254,43 @@ async fn default_groups(
     conn: &mut AsyncPgConnection,
     ledger: &mut Ledger,
     projects: &BTreeSet<Uuid>,
+    mut found: BTreeMap<Uuid, (Uuid, i32)>,
 ) -> Result<BTreeMap<Uuid, (Uuid, i32)>, Failure> {
-    let mut found = BTreeMap::new();
-    if projects.is_empty() {
-        return Ok(found);
-    }
-    for made in [false, true] {
-        let left: BTreeSet<Uuid> = projects.iter().filter(|project| !found.contains_key(*project)).copied().collect();
-        if left.is_empty() {
-            break;
-        }
-        if made {
-            ensure_defaults(conn, ledger, &left).await?;
-        }
-        let rows: Vec<(Uuid, Uuid, i32)> = DefaultGroups { projects: left.into_iter().collect() }.load(conn).await?;
-        found.extend(rows.into_iter().map(|(project, id, number)| (project, (id, number))));
+    let left: BTreeSet<Uuid> = projects.iter().filter(|project| !found.contains_key(*project)).copied().collect();
+    if !left.is_empty() {
+        ensure_defaults(conn, ledger, &left).await?;
+        found.extend(found_defaults(conn, &left).await?);
     }
     // Otherwise somebody deletes default groups as fast as they are made.
-    if found.len() == projects.len() { Ok(found) } else { Err(Failure::Contended) }
+    if projects.iter().all(|project| found.contains_key(project)) { Ok(found) } else { Err(Failure::Contended) }
+}
+
+async fn found_defaults(
+    mut conn: &AsyncPgConnection,
+    projects: &BTreeSet<Uuid>,
+) -> QueryResult<BTreeMap<Uuid, (Uuid, i32)>> {
+    if projects.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let statement = DefaultGroups { projects: projects.iter().copied().collect() };
+    let rows: Vec<(Uuid, Uuid, i32)> = statement.load(&mut conn).await?;
+    Ok(rows.into_iter().map(|(project, id, number)| (project, (id, number))).collect())
 }
 
 /// Keeps groups until the transaction ends; returns the numbers of those that are there.
-pub(super) async fn lock(conn: &mut AsyncPgConnection, groups: Vec<Uuid>) -> QueryResult<BTreeMap<Uuid, i32>> {
+pub(super) async fn lock(mut conn: &AsyncPgConnection, groups: Vec<Uuid>) -> QueryResult<BTreeMap<Uuid, i32>> {
     if groups.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows: Vec<(Uuid, i32)> = LockGroups { groups }.load(conn).await?;
+    let rows: Vec<(Uuid, i32)> = LockGroups { groups }.load(&mut conn).await?;
     Ok(rows.into_iter().collect())
 }
 
 /// Puts ports into groups that are kept: port, group, number of the group.
-pub(super) async fn join(conn: &mut AsyncPgConnection, memberships: &[(Uuid, Uuid, i32)]) -> QueryResult<()> {
+pub(super) async fn join(mut conn: &AsyncPgConnection, memberships: &[(Uuid, Uuid, i32)]) -> QueryResult<()> {
     if !memberships.is_empty() {
         let (ports, groups) = memberships.iter().map(|(port, group, _)| (*port, *group)).unzip();
-        JoinGroups { ports, groups }.execute(conn).await?;
+        JoinGroups { ports, groups }.execute(&mut conn).await?;
     }
     Ok(())
 }
@@ -295,7 +320,7 @@ pub(super) async fn exchange(
     join(conn, &new).await?;
     let mut chosen = Chosen { groups: numbers, set: None };
     if filtered {
-        number_sets(conn, vec![&mut chosen]).await?;
+        number_sets(conn, vec![&mut chosen], group_set::Numbers::new()).await?;
     }
     Ok(chosen)
 }

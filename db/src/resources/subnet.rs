@@ -3,11 +3,11 @@
 use super::network::{Hold, NetworkRow};
 use super::{Failure, ObjectKind, inet, ipv4, network, violated};
 use crate::entries;
-use crate::listing::{Listed, Predicate, Visibility};
+use crate::listing::{Listed, Visibility, listed_by};
 use crate::schema::{port_ips, subnets};
 use crate::sharing::{on_own_network, shared_with};
 use chrono::{DateTime, Utc};
-use diesel::dsl::{self, exists, now};
+use diesel::dsl::{exists, now};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -68,8 +68,7 @@ struct StoredPool {
 }
 
 impl Listed for SubnetRow {
-    type Table = subnets::table;
-    type Rows = dsl::IntoBoxed<'static, dsl::Select<subnets::table, dsl::AsSelect<Self, Pg>>, Pg>;
+    listed_by!(subnets: project_id);
 
     /// Own, or of a network that is one's own or shared.
     fn visible_to(view: Visibility) -> Self::Rows {
@@ -83,22 +82,6 @@ impl Listed for SubnetRow {
             }
             Visibility::Nothing => all.filter(false.into_sql::<diesel::sql_types::Bool>()),
         }
-    }
-
-    fn by_id(id: Uuid) -> Predicate<Self::Table> {
-        Box::new(subnets::id.eq(id).nullable())
-    }
-
-    fn id(&self) -> Uuid {
-        self.id
-    }
-
-    fn project(&self) -> Option<Uuid> {
-        Some(self.project_id)
-    }
-
-    fn revision(&self) -> i64 {
-        self.revision_number
     }
 }
 
