@@ -5,7 +5,7 @@
 
 use crate::core::Shared;
 use crate::status::Observer;
-use mizar_metrics::{Check, Operated, Process};
+use mizar_metrics::{Check, Operated, Process, silent};
 use mizar_wire::local::Status;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -52,11 +52,7 @@ impl Operated for Operators {
         let core = self.core.lock();
         let silence = core.api_seen.map(|at| at.elapsed());
         let store = core.store();
-        let api = match silence {
-            Some(silence) if silence <= SILENCE => None,
-            Some(silence) => Some(format!("not heard of for {} s", silence.as_secs())),
-            None => Some("not reached yet".to_owned()),
-        };
+        let api = silent(silence, SILENCE);
         let state = store.cursor.is_none().then(|| "nothing is known yet of what is desired".to_owned());
         vec![("api", api), ("state", state)]
     }
@@ -64,7 +60,7 @@ impl Operated for Operators {
 
 fn gauge(count: usize) -> Gauge {
     let gauge = Gauge::default();
-    gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    gauge.set(mizar_metrics::gauge(count));
     gauge
 }
 

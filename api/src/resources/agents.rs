@@ -7,11 +7,11 @@ use crate::frame::decode::{Decode, Opaque};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
-use crate::frame::query::flag_values;
+use crate::frame::query::{any_flag, flag_values};
 use crate::frame::resource::{Context, Operations, Resource, Tx};
 use crate::frame::standard::{nullable, text_schema, time, time_schema};
 use diesel::sql_types::Bool;
-use diesel::{BoolExpressionMethods as _, IntoSql as _, NullableExpressionMethods as _, QueryResult};
+use diesel::{IntoSql as _, NullableExpressionMethods as _, QueryResult};
 use diesel_async::AsyncPgConnection;
 use mizar_db::listing::Predicate;
 use mizar_db::resources::host::{self, Host, HostRow, RoleCounts};
@@ -80,11 +80,7 @@ fn attributes() -> Vec<Attr> {
             .filter(|raw| same(flag_values(raw)?.contains(&true))),
         Attr::shown("alive", bool::schema, |a, out| out.put(&a.host.alive))
             .about("It was heard of within the lease.")
-            .filter_in(|context, raw| {
-                let none: Term = Box::new(false.into_sql::<Bool>().nullable());
-                let either = |one: Term, flag| -> Term { Box::new(one.or(host::alive(context.settings.lease, flag))) };
-                Ok(flag_values(raw)?.into_iter().fold(none, either))
-            }),
+            .filter_in(|context, raw| any_flag(raw, |flag| host::alive(context.settings.lease, flag))),
         Attr::shown(
             "heartbeat_timestamp",
             || nullable(time_schema()),

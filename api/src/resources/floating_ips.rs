@@ -4,7 +4,7 @@ use super::l3::{DOWN, bad_request};
 use super::qos_use;
 use crate::frame::attribute::Attribute;
 use crate::frame::caller::Access;
-use crate::frame::decode::Decode as _;
+use crate::frame::decode::{Decode as _, Opaque};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
@@ -115,6 +115,8 @@ impl Plain for FloatingIp {
                 .about("Stored; nothing is published yet.")
                 .post(),
             Attr::shown("qos_policy_id", Option::<Uuid>::schema, |ip, out| out.put(&ip.row.qos_policy_id)).writable(),
+            Attr::shown("port_forwardings", Vec::<Opaque>::schema, |_, out| out.put(&json!([])))
+                .about("Always empty: single ports are not forwarded."),
             Attr::shown("port_details", details_schema, |ip, out| out.put(&ip.more.as_ref().map(details))),
         ]);
         all.extend(standard!(Item<FloatingIp>, floatingips, FloatingIp: revision times tags));

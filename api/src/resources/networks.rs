@@ -2,17 +2,17 @@
 
 use crate::frame::attribute::{Attribute, AttributeMap};
 use crate::frame::caller::Access;
-use crate::frame::decode::{Decode, plain, shown};
+use crate::frame::decode::{Decode, Strict, plain, shown};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
-use crate::frame::query::flag_values;
+use crate::frame::query::{any_flag, flag_values};
 use crate::frame::resource::{Context, Resource, Tx};
 use crate::frame::standard::{ids_schema, text_schema};
 use crate::resources::qos_use;
 use crate::{flag, standard};
-use diesel::sql_types::{Bool, Nullable};
-use diesel::{BoolExpressionMethods as _, IntoSql as _, NullableExpressionMethods as _, QueryResult};
+use diesel::sql_types::Bool;
+use diesel::{IntoSql as _, NullableExpressionMethods as _, QueryResult};
 use diesel_async::AsyncPgConnection;
 use mizar_db::listing::{Predicate, Visibility};
 use mizar_db::resources::network::{self, Hold, Network, NetworkRow};
@@ -28,7 +28,7 @@ use mizar_domain::vni::Vni;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
-use utoipa::openapi::schema::Type;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
@@ -50,22 +50,39 @@ pub(super) fn vni_schema() -> RefOr<Schema> {
     plain(Type::Integer).minimum(Some(Vni::MIN)).maximum(Some(Vni::MAX)).into()
 }
 
+/// `segments`, each as `provider:*` would say it: every network has one.
+struct Segments(Option<Vni>);
+
+impl Decode for Segments {
+    fn decode(value: &Value) -> Result<Self, String> {
+        let [segment] = value.as_array().map(Vec::as_slice).unwrap_or_default() else {
+            return Err(format!("'{}' is not a list of one segment", shown(value)));
+        };
+        let [kind, physical, vni] = ["provider:network_type", "provider:physical_network", "provider:segmentation_id"];
+        let fields = Strict::of(segment, &[kind, physical, vni])?;
+        if let Some(other) = fields.optional::<Name>(kind)?.filter(|name| name.as_str() != GENEVE) {
+            return Err(format!("{kind} '{other}': only '{GENEVE}' is supported"));
+        }
+        if fields.optional::<Text<64>>(physical)?.is_some() {
+            return Err(format!("{physical}: geneve networks have no physical network"));
+        }
+        let number = fields.optional::<i64>(vni)?.map(Vni::new).transpose();
+        number.map(Self).map_err(|error| format!("{vni}: {error}"))
+    }
+
+    fn schema() -> RefOr<Schema> {
+        let segment = ObjectBuilder::new().schema_type(Type::Object);
+        let segment = segment.property("provider:network_type", plain(Type::String).enum_values(Some([GENEVE])));
+        let segment = segment.property("provider:physical_network", Option::<Text<64>>::schema());
+        let one = ArrayBuilder::new().items(segment.property("provider:segmentation_id", vni_schema()));
+        one.min_items(Some(1)).max_items(Some(1)).into()
+    }
+}
+
 type Attr = Attribute<Network>;
 
 fn shared_filter(context: &Context, raw: &[String]) -> Result<Predicate<networks::table>, String> {
-    let none: Predicate<networks::table> = Box::new(false.into_sql::<Nullable<Bool>>());
-    let either = |one: Predicate<networks::table>, flag: bool| -> Predicate<networks::table> {
-        Box::new(one.or(told_shared("networks.id", network::NETWORK, context.caller.project(), flag)))
-    };
-    Ok(flag_values(raw)?.into_iter().fold(none, either))
-}
-
-fn external_filter(raw: &[String]) -> Result<Predicate<networks::table>, String> {
-    let none: Predicate<networks::table> = Box::new(false.into_sql::<Nullable<Bool>>());
-    let either = |one: Predicate<networks::table>, flag: bool| -> Predicate<networks::table> {
-        Box::new(one.or(external("networks.id", flag)))
-    };
-    Ok(flag_values(raw)?.into_iter().fold(none, either))
+    any_flag(raw, |flag| told_shared("networks.id", network::NETWORK, context.caller.project(), flag))
 }
 
 const EXTENSIONS: &[Extension] = &[
@@ -99,7 +116,7 @@ fn attributes() -> Vec<Attr> {
             .writable()
             .sent_by(Access::Admin)
             .off_by_default()
-            .filter(external_filter),
+            .filter(|raw| any_flag(raw, |flag| external("networks.id", flag))),
         Attr::shown("mtu", u32::schema, |n, out| out.put(&n.row.mtu))
             .about("Bytes of an IP packet; 0 asks for the largest possible.")
             .writable()
@@ -153,6 +170,10 @@ fn attributes() -> Vec<Attr> {
             .sent_by(Access::Admin)
             .seen_by(Access::Privileged)
             .filter(|_| Ok(Box::new(false.into_sql::<Bool>().nullable()))),
+        Attr::hidden("segments", Segments::schema)
+            .about("The one that every network has, named as by provider:*; as such it is shown.")
+            .post()
+            .sent_by(Access::Admin),
         Attr::shown("provider:segmentation_id", vni_schema, |n, out| out.put(&n.row.vni))
             .about("The VNI.")
             .post()
@@ -198,6 +219,12 @@ impl Resource for Network {
         fields.only("provider:network_type", &[json!(GENEVE), Value::Null], "only 'geneve' is supported")?;
         fields.only("provider:physical_network", &[Value::Null], "geneve networks have no physical network")?;
         let vni = fields.optional::<Option<i64>>("provider:segmentation_id")?.flatten().map(Vni::new).transpose();
+        let vni = vni.map_err(|error| Fault::invalid("provider:segmentation_id", error))?;
+        let segment = fields.optional::<Option<Segments>>("segments")?.flatten();
+        if vni.is_some() && segment.is_some() {
+            let message = "Segments and provider values cannot both be set.";
+            return Err(Fault::refused(400, "SegmentsSetInConjunctionWithProviders", message));
+        }
         Ok(CreateNetwork {
             id: NetworkId::random(),
             project: ProjectId::from(fields.project()?),
@@ -208,7 +235,7 @@ impl Resource for Network {
             shared: fields.optional("shared")?.unwrap_or(false),
             external: fields.optional("router:external")?.unwrap_or(false),
             port_security: fields.optional("port_security_enabled")?.unwrap_or(true),
-            vni: vni.map_err(|error| Fault::invalid("provider:segmentation_id", error))?,
+            vni: vni.or(segment.and_then(|Segments(vni)| vni)),
             tags: fields.optional("tags")?.unwrap_or_default(),
             extras: NetworkExtras {
                 dns_domain: fields.optional("dns_domain")?.unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use crate::frame::attribute::{Attribute, Json};
 use crate::frame::caller::Access;
-use crate::frame::decode::{Decode, Opaque, Strict, plain, shown};
+use crate::frame::decode::{Decode, Opaque, Strict, one_of, plain, shown, words};
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
 use crate::frame::standard::{nullable, text_schema};
@@ -28,23 +28,21 @@ impl Decode for DnsName {
 
 impl Decode for NumaPolicy {
     fn decode(value: &Value) -> Result<Self, String> {
-        let known = Self::ALL.into_iter().find(|policy| value.as_str() == Some(policy.as_str()));
-        known.ok_or_else(|| format!("'{}' is not in {:?}", shown(value), Self::ALL.map(Self::as_str)))
+        one_of(value, Self::ALL, Self::as_str)
     }
 
     fn schema() -> RefOr<Schema> {
-        plain(Type::String).enum_values(Some(Self::ALL.map(Self::as_str))).into()
+        words(Self::ALL.map(Self::as_str))
     }
 }
 
 impl Decode for DataPlaneStatus {
     fn decode(value: &Value) -> Result<Self, String> {
-        let known = Self::ALL.into_iter().find(|status| value.as_str() == Some(status.as_str()));
-        known.ok_or_else(|| format!("'{}' is not in {:?}", shown(value), Self::ALL.map(Self::as_str)))
+        one_of(value, Self::ALL, Self::as_str)
     }
 
     fn schema() -> RefOr<Schema> {
-        plain(Type::String).enum_values(Some(Self::ALL.map(Self::as_str))).into()
+        words(Self::ALL.map(Self::as_str))
     }
 }
 

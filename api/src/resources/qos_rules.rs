@@ -6,7 +6,7 @@
 
 use super::qos_policies::QosPolicy;
 use crate::frame::attribute::AttributeMap;
-use crate::frame::decode::{Decode, plain, shown};
+use crate::frame::decode::{Decode, one_of, plain, shown, words};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
@@ -77,13 +77,11 @@ impl<const ANY: bool> Default for Direction<ANY> {
 
 impl<const ANY: bool> Decode for Direction<ANY> {
     fn decode(value: &Value) -> Result<Self, String> {
-        let word = Self::WORDS.iter().find(|word| value.as_str() == Some(word));
-        word.map(|word| Self((*word).to_owned()))
-            .ok_or_else(|| format!("'{}' is not in {:?}", shown(value), Self::WORDS))
+        one_of(value, Self::WORDS.iter().copied(), |word| word).map(|word| Self(word.to_owned()))
     }
 
     fn schema() -> RefOr<Schema> {
-        plain(Type::String).enum_values(Some(Self::WORDS.iter().copied())).into()
+        words(Self::WORDS.iter().copied())
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::frame::attribute::Attribute;
 use crate::frame::caller::Access;
-use crate::frame::decode::{Decode, plain, shown};
+use crate::frame::decode::{Decode, one_of, plain, words};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
@@ -71,6 +71,7 @@ const SHARABLE: &[Sharable] = &[
             ("networks", "networks", "qos_policy_id"),
             ("ports", "(SELECT * FROM port_qos_policies JOIN ports ON id = port_id)", "qos_policy_id"),
             ("floating IPs", "floatingips", "qos_policy_id"),
+            ("routers", "routers", "gateway_qos_policy_id"),
         ],
     },
     Sharable {
@@ -99,12 +100,11 @@ struct ObjectType(String);
 
 impl Decode for ObjectType {
     fn decode(value: &Value) -> Result<Self, String> {
-        let name = value.as_str().and_then(sharable).map(|sharable| Self(sharable.object_type.to_owned()));
-        name.ok_or_else(|| format!("'{}' is not in {:?}", shown(value), names()))
+        one_of(value, names(), |name| name).map(|name| Self(name.to_owned()))
     }
 
     fn schema() -> RefOr<Schema> {
-        plain(Type::String).enum_values(Some(names())).into()
+        words(names())
     }
 }
 
@@ -117,14 +117,11 @@ struct Permission(String);
 
 impl Decode for Permission {
     fn decode(value: &Value) -> Result<Self, String> {
-        let known = [SHARED, EXTERNAL].into_iter().find(|action| value.as_str() == Some(action));
-        known
-            .map(|action| Self(action.to_owned()))
-            .ok_or_else(|| format!("'{}' is not in {:?}", shown(value), [SHARED, EXTERNAL]))
+        one_of(value, [SHARED, EXTERNAL], |action| action).map(|action| Self(action.to_owned()))
     }
 
     fn schema() -> RefOr<Schema> {
-        plain(Type::String).enum_values(Some([SHARED, EXTERNAL])).into()
+        words([SHARED, EXTERNAL])
     }
 }
 

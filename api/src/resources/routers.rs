@@ -4,6 +4,7 @@
 //! about all its interfaces together (they do not overlap; next hops are on them) stays true.
 
 use super::l3::{DOWN, bad_request, shown, wished, wishes};
+use super::qos_use;
 use super::router_actions::{add_interface, add_routes, remove_interface, remove_routes};
 use crate::frame::action::{Action, Answer, Input};
 use crate::frame::attribute::Attribute;
@@ -39,6 +40,7 @@ stored! {
         gateway_network_id: Option<Uuid> as Nullable<Uuid>,
         gateway_port_id: Option<Uuid> as Nullable<Uuid>,
         gateway_ips: serde_json::Value as Jsonb,
+        gateway_qos_policy_id: Option<Uuid> as Nullable<Uuid>,
         enable_snat: bool as Bool,
         routes: serde_json::Value as Jsonb,
         availability_zone_hints: Vec<String> as Array<Text>,
@@ -54,11 +56,12 @@ struct Outside {
     network: Uuid,
     snat: Option<bool>,
     addresses: Option<Vec<FixedIpRequest>>,
+    qos_policy: Patch<Uuid>,
 }
 
 impl Decode for GatewayInfo {
     fn decode(value: &Value) -> Result<Self, String> {
-        let fields = Strict::of(value, &["network_id", "enable_snat", "external_fixed_ips"])?;
+        let fields = Strict::of(value, &["network_id", "enable_snat", "external_fixed_ips", "qos_policy_id"])?;
         if value.as_object().is_some_and(serde_json::Map::is_empty) {
             return Ok(Self(None));
         }
@@ -66,6 +69,11 @@ impl Decode for GatewayInfo {
             network: fields.required("network_id")?,
             snat: fields.optional("enable_snat")?,
             addresses: fields.optional("external_fixed_ips")?,
+            qos_policy: match value.get("qos_policy_id") {
+                None => Patch::Keep,
+                Some(Value::Null) => Patch::Clear,
+                Some(id) => Patch::Set(Uuid::decode(id).map_err(|reason| format!("qos_policy_id: {reason}"))?),
+            },
         })))
     }
 
@@ -74,6 +82,7 @@ impl Decode for GatewayInfo {
         object
             .property("enable_snat", bool::schema())
             .property("external_fixed_ips", Vec::<FixedIpRequest>::schema())
+            .property("qos_policy_id", Option::<Uuid>::schema())
             .into()
     }
 }
@@ -111,9 +120,10 @@ fn words_schema() -> RefOr<Schema> {
 
 fn put_gateway(router: &Item<Router>, out: &mut crate::frame::attribute::Json) {
     let row = &router.row;
-    let info = row.gateway_network_id.map(
-        |network| json!({"network_id": network, "enable_snat": row.enable_snat, "external_fixed_ips": row.gateway_ips}),
-    );
+    let info = row.gateway_network_id.map(|network| {
+        json!({"network_id": network, "enable_snat": row.enable_snat, "external_fixed_ips": row.gateway_ips,
+            "qos_policy_id": row.gateway_qos_policy_id})
+    });
     out.put(&info);
 }
 
@@ -130,6 +140,7 @@ type Attr = Attribute<Item<Router>>;
 const EXTENSIONS: &[Extension] = &[
     Extension::stored_only("router", "Neutron L3 Router", "Routers and floating IPs."),
     Extension::stored_only("ext-gw-mode", "Neutron L3 Configurable external gateway mode", "SNAT may be switched off."),
+    Extension::stored_only("qos-gateway-ip", "Gateway IP QoS", "Gateways of routers have policies."),
     Extension::stored_only("extraroute", "Neutron Extra Route", "Routers have routes of their own."),
     Extension::stored_only("extraroute-atomic", "Atomically add/remove extra routes", "Routes come and go one by one."),
     Extension::stored_only("router_availability_zone", "Router Availability Zone", "Routers name zones."),
@@ -234,14 +245,14 @@ impl Plain for Router {
 
     async fn before_create(tx: &mut Tx<'_>, rows: &mut [Self]) -> Result<(), Fault> {
         let known = host::zone_names(tx.conn).await?;
-        for row in rows {
+        for row in &mut *rows {
             if let Some(zone) = row.availability_zone_hints.iter().find(|zone| !known.contains(zone)) {
                 let message = format!("AvailabilityZone {zone} could not be found.");
                 return Err(Fault::not_found("AvailabilityZoneNotFound", message));
             }
             row.move_gateway(tx, None, &[]).await?;
         }
-        Ok(())
+        qos_use::give_all(tx, rows.iter().filter_map(|row| row.gateway_qos_policy_id)).await
     }
 
     async fn before_update(tx: &mut Tx<'_>, old: &Item<Self>, new: &mut Self) -> Result<(), Fault> {
@@ -253,6 +264,10 @@ impl Plain for Router {
             check_routes(new, &links)?;
         }
         charge_routes(tx, &old.row, new);
+        // With the gateway its policy goes too, whoever gave it.
+        if new.gateway_network_id.is_some() {
+            qos_use::change(tx, old.row.gateway_qos_policy_id, new.gateway_qos_policy_id).await?;
+        }
         Ok(())
     }
 
@@ -277,8 +292,9 @@ impl Router {
             Patch::Clear => None,
             Patch::Set(GatewayInfo(outside)) => outside,
         };
-        let Some(Outside { network, snat, addresses }) = outside else {
+        let Some(Outside { network, snat, addresses, qos_policy }) = outside else {
             (self.gateway_network_id, self.gateway_ips, self.enable_snat) = (None, json!([]), true);
+            self.gateway_qos_policy_id = None;
             return Ok(());
         };
         for (sent, what) in [(snat.is_some(), "enable_snat"), (addresses.is_some(), "external_fixed_ips")] {
@@ -288,6 +304,7 @@ impl Router {
         }
         let same = self.gateway_network_id.replace(network) == Some(network);
         self.enable_snat = snat.unwrap_or(true);
+        self.gateway_qos_policy_id = qos_policy.over(self.gateway_qos_policy_id.filter(|_| same));
         match addresses {
             Some(addresses) => self.gateway_ips = wished(&addresses),
             None if same => {}

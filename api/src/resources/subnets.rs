@@ -7,14 +7,13 @@ use crate::frame::decode::{Decode, Destination, Strict, plain, shown};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
-use crate::frame::query::{address_values, flag_values};
+use crate::frame::query::{address_values, any_flag};
 use crate::frame::resource::{Context, Resource, Tx};
 use crate::{flag, standard};
 use diesel::sql_types::{Bool, Nullable};
-use diesel::{BoolExpressionMethods as _, IntoSql as _, QueryResult};
+use diesel::{IntoSql as _, QueryResult};
 use diesel_async::AsyncPgConnection;
 use ipnet::IpNet;
-use mizar_db::listing::Predicate;
 use mizar_db::resources::network::{self, NetworkRow};
 use mizar_db::resources::subnet::{self, SubnetRow};
 use mizar_db::schema::subnets;
@@ -176,22 +175,12 @@ fn attributes() -> Vec<Attr> {
         Attr::shown("shared", bool::schema, |s, out| out.put(&s.shared)).about("Its network is.").filter_in(
             |context, raw| {
                 let project = context.caller.project();
-                let none: Predicate<subnets::table> = Box::new(false.into_sql::<Nullable<Bool>>());
-                let either = |one: Predicate<subnets::table>, flag: bool| -> Predicate<subnets::table> {
-                    Box::new(one.or(told_shared("subnets.network_id", network::NETWORK, project, flag)))
-                };
-                Ok(flag_values(raw)?.into_iter().fold(none, either))
+                any_flag(raw, |flag| told_shared("subnets.network_id", network::NETWORK, project, flag))
             },
         ),
-        Attr::shown("router:external", bool::schema, |s, out| out.put(&s.external)).about("Its network is.").filter(
-            |raw| {
-                let none: Predicate<subnets::table> = Box::new(false.into_sql::<Nullable<Bool>>());
-                let either = |one: Predicate<subnets::table>, flag: bool| -> Predicate<subnets::table> {
-                    Box::new(one.or(external("subnets.network_id", flag)))
-                };
-                Ok(flag_values(raw)?.into_iter().fold(none, either))
-            },
-        ),
+        Attr::shown("router:external", bool::schema, |s, out| out.put(&s.external))
+            .about("Its network is.")
+            .filter(|raw| any_flag(raw, |flag| external("subnets.network_id", flag))),
     ]);
     all.extend(standard!(Subnet, subnets, SubnetRow: revision times tags));
     all

@@ -21,8 +21,7 @@ async fn objects(cloud: &Cloud, owner: &Client) -> anyhow::Result<()> {
     let port = owner.make("port", json!({"network_id": network["id"], "device_owner": "compute:nova"})).await?;
     cloud.admin().await?.update("port", &port, json!({"binding:host_id": "h1"})).await?.ok(200)?;
     let nobody = uuid::Uuid::nil().simple().to_string();
-    let policy = json!({"object_type": "network", "object_id": network["id"], "target_tenant": nobody, "action": "access_as_shared"});
-    owner.post("/v2.0/rbac-policies", &json!({ "rbac_policy": policy })).await?.ok(201)?;
+    owner.share("network", &network, &nobody).await?;
     owner.post("/v2.0/address-scopes", &json!({"address_scope": {"ip_version": 4}})).await?.ok(201)?;
     owner.make("subnetpool", json!({"name": "p", "prefixes": ["10.0.0.0/8"]})).await?;
     owner.post("/v2.0/address-groups", &json!({"address_group": {}})).await?.ok(201)?;

@@ -2,17 +2,6 @@ use crate::support::{Cloud, address};
 use mizar_wire::{Kind, Scope};
 use serde_json::{Value, json};
 
-/// `kind slot` of the live entries of a scope.
-async fn entries(cloud: &Cloud, scope: Scope, kind: Kind) -> anyhow::Result<Vec<Value>> {
-    let query = format!(
-        "SELECT convert_from(body, 'UTF8') FROM entries WHERE scope = {} AND kind = {} AND NOT deleted",
-        scope.to_i64(),
-        kind as i16
-    );
-    let rows = cloud.rows(&query).await?;
-    Ok(rows.iter().map(|text| serde_json::from_str(text)).collect::<Result<_, _>>()?)
-}
-
 async fn number(cloud: &Cloud, query: &str) -> anyhow::Result<u32> {
     Ok(cloud.rows(query).await?.first().map(String::as_str).unwrap_or_default().parse()?)
 }
@@ -31,19 +20,19 @@ async fn a_bound_port_is_an_entry_of_its_host_and_of_its_bouncers() -> anyhow::R
     assert_eq!(port["binding:vif_details"]["port_filter"], true);
 
     let subnet = number(&cloud, "SELECT number FROM subnets").await?;
-    let on_host = entries(&cloud, Scope::Host(host), Kind::Port).await?;
+    let on_host = cloud.entries(Scope::Host(host), Kind::Port).await?;
     assert_eq!(on_host.len(), 1);
     assert_eq!(on_host[0]["mac"], port["mac_address"]);
     assert_eq!(on_host[0]["generation"], 1);
-    let bounces = entries(&cloud, Scope::Subnet(subnet), Kind::Bounce).await?;
+    let bounces = cloud.entries(Scope::Subnet(subnet), Kind::Bounce).await?;
     assert_eq!(bounces.len(), 1);
     assert_eq!(bounces[0]["address"], json!(address(&port)));
     assert_eq!(bounces[0]["host"], host);
     cloud.assert_entries_are_right().await?;
 
     admin.remove("port", &port).await?.ok(204)?;
-    assert!(entries(&cloud, Scope::Host(host), Kind::Port).await?.is_empty());
-    assert!(entries(&cloud, Scope::Subnet(subnet), Kind::Bounce).await?.is_empty());
+    assert!(cloud.entries(Scope::Host(host), Kind::Port).await?.is_empty());
+    assert!(cloud.entries(Scope::Subnet(subnet), Kind::Bounce).await?.is_empty());
     cloud.assert_entries_are_right().await
 }
 
@@ -57,19 +46,19 @@ async fn a_port_that_moves_leaves_word_at_its_former_host() -> anyhow::Result<()
     let moved = admin.update("port", &port, json!({"binding:host_id": "h2"})).await?.ok(200)?;
     assert_eq!(moved["port"]["binding:host_id"], "h2");
     assert_eq!(moved["port"]["status"], "BUILD");
-    assert!(entries(&cloud, Scope::Host(h1), Kind::Port).await?.is_empty());
-    let word = entries(&cloud, Scope::Host(h1), Kind::MovedPort).await?;
+    assert!(cloud.entries(Scope::Host(h1), Kind::Port).await?.is_empty());
+    let word = cloud.entries(Scope::Host(h1), Kind::MovedPort).await?;
     assert_eq!((word.len(), &word[0]["host"], &word[0]["generation"]), (1, &json!(h2), &json!(2)));
-    assert_eq!(entries(&cloud, Scope::Host(h2), Kind::Port).await?.len(), 1);
+    assert_eq!(cloud.entries(Scope::Host(h2), Kind::Port).await?.len(), 1);
     cloud.assert_entries_are_right().await?;
 
     let back = admin.update("port", &port, json!({"binding:host_id": "h1"})).await?.ok(200)?;
     assert_eq!(back["port"]["binding:host_id"], "h1");
-    assert!(entries(&cloud, Scope::Host(h1), Kind::MovedPort).await?.is_empty());
-    assert_eq!(entries(&cloud, Scope::Host(h2), Kind::MovedPort).await?.len(), 1);
+    assert!(cloud.entries(Scope::Host(h1), Kind::MovedPort).await?.is_empty());
+    assert_eq!(cloud.entries(Scope::Host(h2), Kind::MovedPort).await?.len(), 1);
     let off = admin.update("port", &port, json!({"binding:host_id": ""})).await?.ok(200)?;
     assert_eq!((&off["port"]["binding:vif_type"], &off["port"]["status"]), (&json!("unbound"), &json!("DOWN")));
-    assert_eq!(entries(&cloud, Scope::Host(h1), Kind::MovedPort).await?[0]["host"], 0);
+    assert_eq!(cloud.entries(Scope::Host(h1), Kind::MovedPort).await?[0]["host"], 0);
     cloud.assert_entries_are_right().await
 }
 

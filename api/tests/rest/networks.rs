@@ -47,6 +47,27 @@ async fn provider_attributes_are_for_administrators() -> anyhow::Result<()> {
     assert_eq!(admin.post("/v2.0/networks", &wish).await?.fault(), (409, "TunnelIdInUse"));
     let found = admin.get("/v2.0/networks?provider:segmentation_id=5000").await?.ok(200)?;
     assert_eq!(found["networks"][0]["id"], made["network"]["id"]);
+
+    // The same said as a list of segments, of which there is one.
+    let of = |segments: Value| json!({"network": {"segments": segments}});
+    let segment = |vni: i64| json!({"provider:network_type": "geneve", "provider:segmentation_id": vni});
+    assert_eq!(red.post("/v2.0/networks", &of(json!([segment(5001)]))).await?.fault(), (403, "PolicyNotAuthorized"));
+    let made = admin.post("/v2.0/networks", &of(json!([segment(5001)]))).await?.ok(201)?;
+    assert_eq!(made["network"]["provider:segmentation_id"], 5001);
+    admin.post("/v2.0/networks", &of(json!([{}]))).await?.ok(201)?;
+    for wrong in [
+        json!([]),
+        json!([segment(5002), segment(5003)]),
+        json!([segment(-1)]),
+        json!([{"provider:network_type": "vlan"}]),
+        json!([{"provider:physical_network": "p"}]),
+        json!([{"x": 1}]),
+    ] {
+        assert_eq!(admin.post("/v2.0/networks", &of(wrong.clone())).await?.fault(), (400, "HTTPBadRequest"), "{wrong}");
+    }
+    let both = json!({"network": {"segments": [segment(5002)], "provider:segmentation_id": 5002}});
+    let both = admin.post("/v2.0/networks", &both).await?;
+    assert_eq!(both.fault(), (400, "SegmentsSetInConjunctionWithProviders"));
     Ok(())
 }
 

@@ -47,15 +47,6 @@ impl World {
         let bindings = list["bindings"].as_array().cloned().unwrap_or_default();
         Ok(bindings.iter().map(|binding| format!("{} {}", text(binding, "host"), text(binding, "status"))).collect())
     }
-
-    async fn entries(&self, host: u32, kind: Kind) -> anyhow::Result<Vec<Value>> {
-        let query = format!(
-            "SELECT convert_from(body, 'UTF8') FROM entries WHERE scope = {} AND kind = {} AND NOT deleted",
-            Scope::Host(host).to_i64(),
-            kind as i16
-        );
-        self.cloud.rows(&query).await?.iter().map(|text| Ok(serde_json::from_str(text)?)).collect()
-    }
 }
 
 #[tokio::test]
@@ -73,7 +64,7 @@ async fn a_port_migrates_when_its_waiting_binding_is_activated() -> anyhow::Resu
     assert_eq!(only, json!({"binding": {"host": "h1", "profile": {"of": "h1"}}}));
     // What waits is programmed nowhere.
     assert_eq!(w.admin.show("port", &w.port).await?["binding:host_id"], "h1");
-    assert!(w.entries(w.hosts[1], Kind::Port).await?.is_empty());
+    assert!(w.cloud.entries(Scope::Host(w.hosts[1]), Kind::Port).await?.is_empty());
     w.cloud.assert_entries_are_right().await?;
 
     w.cloud.sql("UPDATE ports SET status = 'ACTIVE', wired_generation = generation").await?;
@@ -87,10 +78,10 @@ async fn a_port_migrates_when_its_waiting_binding_is_activated() -> anyhow::Resu
     assert!(port["revision_number"].as_i64() > before["revision_number"].as_i64());
     assert_eq!(w.bindings("").await?, ["h1 INACTIVE", "h2 ACTIVE"]);
     assert_eq!(w.admin.get(&w.path("/h1")).await?.ok(200)?["binding"]["profile"], json!({"of": "h1"}));
-    assert!(w.entries(w.hosts[0], Kind::Port).await?.is_empty());
-    let moved = &w.entries(w.hosts[0], Kind::MovedPort).await?[0];
+    assert!(w.cloud.entries(Scope::Host(w.hosts[0]), Kind::Port).await?.is_empty());
+    let moved = &w.cloud.entries(Scope::Host(w.hosts[0]), Kind::MovedPort).await?[0];
     assert_eq!((&moved["host"], &moved["generation"]), (&json!(w.hosts[1]), &json!(2)));
-    let there = &w.entries(w.hosts[1], Kind::Port).await?[0];
+    let there = &w.cloud.entries(Scope::Host(w.hosts[1]), Kind::Port).await?[0];
     assert_eq!((&there["generation"], &there["mac"]), (&json!(2), &port["mac_address"]));
     w.cloud.assert_entries_are_right().await?;
     let audited = "SELECT action || ' ' || object_type FROM audit_events WHERE action <> 'create' ORDER BY id";
@@ -135,7 +126,7 @@ async fn binding_the_port_takes_the_place_of_the_binding_that_waited() -> anyhow
     let port = w.admin.show("port", &w.port).await?;
     assert_eq!((&port["binding:host_id"], &port["binding:vif_type"]), (&json!(""), &json!("unbound")));
     assert_eq!(port["status"], "DOWN");
-    assert_eq!(w.entries(w.hosts[1], Kind::MovedPort).await?[0]["host"], 0);
+    assert_eq!(w.cloud.entries(Scope::Host(w.hosts[1]), Kind::MovedPort).await?[0]["host"], 0);
     assert_eq!(w.bindings("").await?, [" ACTIVE", "h3 INACTIVE"]);
     w.activate("h3").await?.ok(200)?;
     assert_eq!(w.bindings("").await?, ["h3 ACTIVE"], "nothing is left of a binding to no host");

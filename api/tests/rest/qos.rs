@@ -258,9 +258,7 @@ async fn operators_write_policies_and_projects_see_what_is_shared_with_them() ->
     let own = policy(&admin, json!({"name": "own", "project_id": red.project})).await?;
     let shared = policy(&admin, json!({"name": "shared"})).await?;
     let hidden = policy(&admin, json!({"name": "hidden"})).await?;
-    let share = json!({"object_type": "qos_policy", "object_id": shared["id"], "target_tenant": red.project,
-        "action": "access_as_shared"});
-    admin.post("/v2.0/rbac-policies", &json!({"rbac_policy": share})).await?.ok(201)?;
+    admin.share("qos_policy", &shared, &red.project).await?;
     for client in [&red, &reader] {
         let list = client.get(&format!("{PATH}?sort_key=name")).await?.ok(200)?;
         assert_eq!(ids(&list["policies"]), [id(&own), id(&shared)]);

@@ -14,12 +14,6 @@ async fn objects(cloud: &Cloud, red: &Client) -> anyhow::Result<[(&'static str, 
     Ok([("network", network), ("port", port), ("floatingip", floating)])
 }
 
-async fn share(admin: &Client, policy: &Value, project: &str) -> anyhow::Result<Value> {
-    let share = json!({"object_type": "qos_policy", "object_id": policy["id"], "target_tenant": project,
-        "action": "access_as_shared"});
-    Ok(admin.post("/v2.0/rbac-policies", &json!({"rbac_policy": share})).await?.ok(201)?["rbac_policy"].clone())
-}
-
 #[tokio::test]
 async fn a_policy_is_given_taken_and_not_deleted_while_something_has_it() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
@@ -146,7 +140,7 @@ async fn a_policy_is_shared_as_long_as_others_use_it() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
     let gold = policy(&admin, json!({})).await?;
-    let shared = share(&admin, &gold, &red.project).await?;
+    let shared = admin.share("qos_policy", &gold, &red.project).await?;
     let rule = format!("/v2.0/rbac-policies/{}", id(&shared));
     for (kind, object) in objects(&cloud, &red).await? {
         red.update(kind, &object, json!({"qos_policy_id": gold["id"]})).await?.ok(200)?;
@@ -163,6 +157,40 @@ async fn a_policy_is_shared_as_long_as_others_use_it() -> anyhow::Result<()> {
     assert_eq!(red.show("network", &network).await?["qos_policy_id"], gold["id"]);
     red.remove("network", &network).await?.ok(204)?;
     update(&admin, &gold, json!({"shared": false})).await?.ok(200)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_has_a_policy_until_it_goes() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let (gold, hidden) = (policy(&admin, json!({"shared": true})).await?, policy(&admin, json!({})).await?);
+    let (outside, _) = crate::routers::outside(&admin).await?;
+    let gateway =
+        |policy: &Value| json!({"external_gateway_info": {"network_id": outside["id"], "qos_policy_id": policy["id"]}});
+    let given = |router: &Value| router["external_gateway_info"]["qos_policy_id"].clone();
+    let router = red.make("router", gateway(&gold)).await?;
+    assert_eq!(given(&router), gold["id"]);
+    let refused = admin.delete(&at(&gold)).await?;
+    assert_eq!(refused.fault(), (409, "QosPolicyInUse"));
+    assert!(refused.message().contains(&format!("router {}", id(&router))), "{}", refused.message());
+    assert_eq!(update(&admin, &gold, json!({"shared": false})).await?.fault(), (409, "RbacPolicyInUse"));
+    for (policy, fault) in [(&hidden, (404, "QosPolicyNotFound")), (&json!({"id": "gold"}), (400, "HTTPBadRequest"))] {
+        assert_eq!(red.update("router", &router, gateway(policy)).await?.fault(), fault);
+        assert_eq!(red.post("/v2.0/routers", &json!({"router": gateway(policy)})).await?.fault(), fault);
+    }
+    let again = json!({"external_gateway_info": {"network_id": outside["id"]}});
+    let again = red.update("router", &router, again).await?.ok(200)?;
+    assert_eq!(given(&again["router"]), gold["id"], "what is not sent stays");
+    let taken = red.update("router", &router, gateway(&Value::Null)).await?.ok(200)?;
+    assert_eq!(given(&taken["router"]), Value::Null);
+    // What an operator gave without showing it goes with the gateway, and not before.
+    admin.update("router", &router, gateway(&hidden)).await?.ok(200)?;
+    let refused = red.update("router", &router, gateway(&Value::Null)).await?;
+    assert_eq!(refused.fault(), (403, "PolicyRemoveAuthorizationError"));
+    red.update("router", &router, json!({"external_gateway_info": null})).await?.ok(200)?;
+    admin.delete(&at(&hidden)).await?.ok(204)?;
+    admin.delete(&at(&gold)).await?.ok(204)?;
     Ok(())
 }
 

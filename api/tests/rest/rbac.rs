@@ -1,4 +1,4 @@
-use crate::support::{Client, Cloud, id, ids};
+use crate::support::{Cloud, id, ids};
 use serde_json::{Value, json};
 
 const PATH: &str = "/v2.0/rbac-policies";
@@ -6,10 +6,6 @@ const PATH: &str = "/v2.0/rbac-policies";
 fn policy(object_type: &str, object: &Value, target: &str) -> Value {
     json!({"rbac_policy": {"object_type": object_type, "object_id": object["id"], "target_tenant": target,
         "action": "access_as_shared"}})
-}
-
-async fn share(owner: &Client, object_type: &str, object: &Value, target: &str) -> anyhow::Result<Value> {
-    Ok(owner.post(PATH, &policy(object_type, object, target)).await?.ok(201)?["rbac_policy"].clone())
 }
 
 fn at(policy: &Value) -> String {
@@ -22,7 +18,7 @@ async fn a_network_is_shared_with_one_project_and_as_long_as_that_uses_it() -> a
     let (red, blue) = (cloud.tenant("red", "member").await?, cloud.tenant("blue", "member").await?);
     let green = cloud.tenant("green", "member").await?;
     let (network, _) = red.network("10.0.0.0/24").await?;
-    let made = share(&red, "network", &network, &blue.project).await?;
+    let made = red.share("network", &network, &blue.project).await?;
     let expected = json!({"id": made["id"], "project_id": red.project, "tenant_id": red.project,
         "object_type": "network", "object_id": network["id"], "target_tenant": blue.project,
         "action": "access_as_shared"});
@@ -53,8 +49,8 @@ async fn what_another_policy_still_allows_does_not_hold_one() -> anyhow::Result<
     let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
     let blue = cloud.tenant("blue", "member").await?;
     let (network, _) = red.network("10.0.0.0/24").await?;
-    let one = share(&red, "network", &network, &blue.project).await?;
-    let all = share(&admin, "network", &network, "*").await?;
+    let one = red.share("network", &network, &blue.project).await?;
+    let all = admin.share("network", &network, "*").await?;
     blue.make("port", json!({"network_id": network["id"]})).await?;
     assert_eq!(red.show("network", &network).await?["shared"], true);
     admin.delete(&at(&all)).await?.ok(204)?;
@@ -104,14 +100,14 @@ async fn the_same_policy_is_refused_and_the_quota_holds() -> anyhow::Result<()> 
     let (red, blue) = (cloud.tenant("red", "member").await?, cloud.tenant("blue", "member").await?);
     let scope = red.post("/v2.0/address-scopes", &json!({"address_scope": {"ip_version": 4}})).await?.ok(201)?;
     let scope = scope["address_scope"].clone();
-    let made = share(&red, "address_scope", &scope, &blue.project).await?;
+    let made = red.share("address_scope", &scope, &blue.project).await?;
     let again = red.post(PATH, &policy("address_scope", &scope, &blue.project)).await?;
     assert_eq!(again.fault(), (409, "DuplicateRbacPolicy"));
     let query = format!("{PATH}?target_tenant={}&object_type=address_scope&fields=id", blue.project);
     assert_eq!(ids(&red.get(&query).await?.ok(200)?["rbac_policies"]), [id(&made)]);
     assert_eq!(red.get(&format!("{PATH}?target_tenant=*")).await?.ok(200)?["rbac_policies"], json!([]));
     for number in 1..10 {
-        share(&red, "address_scope", &scope, &uuid::Uuid::from_u128(number).simple().to_string()).await?;
+        red.share("address_scope", &scope, &uuid::Uuid::from_u128(number).simple().to_string()).await?;
     }
     let eleventh = policy("address_scope", &scope, &uuid::Uuid::from_u128(11).simple().to_string());
     assert_eq!(red.post(PATH, &eleventh).await?.fault(), (409, "OverQuota"));

@@ -246,7 +246,7 @@ async fn a_gateway_is_a_port_of_nobodys_on_an_external_network() -> anyhow::Resu
     let chosen = json!({"network_id": network["id"], "enable_snat": false,
         "external_fixed_ips": [{"ip_address": "198.51.100.77"}]});
     let chosen = admin.update("router", &router, json!({"external_gateway_info": chosen})).await?.ok(200)?;
-    let expected = json!({"network_id": network["id"], "enable_snat": false,
+    let expected = json!({"network_id": network["id"], "enable_snat": false, "qos_policy_id": null,
         "external_fixed_ips": [{"subnet_id": subnet["id"], "ip_address": "198.51.100.77"}]});
     assert_eq!(chosen["router"]["external_gateway_info"], expected);
 

@@ -249,9 +249,7 @@ async fn a_pool_is_seen_and_used_by_its_project_and_by_whom_it_is_shared_with() 
     assert_eq!(blue.get(PATH).await?.ok(200)?["subnetpools"], json!([]));
     assert_eq!(subnet_of(&blue, &made, json!({})).await?.fault(), (404, "SubnetPoolNotFound"));
 
-    let policy = json!({"rbac_policy": {"object_type": "subnetpool", "object_id": made["id"],
-        "target_tenant": blue.project, "action": "access_as_shared"}});
-    let policy = red.post("/v2.0/rbac-policies", &policy).await?.ok(201)?["rbac_policy"].clone();
+    let policy = red.share("subnetpool", &made, &blue.project).await?;
     let subnet = subnet_of(&blue, &made, json!({})).await?.ok(201)?["subnet"].clone();
     let policies = format!("/v2.0/rbac-policies/{}", id(&policy));
     assert_eq!(red.delete(&policies).await?.fault(), (409, "RbacPolicyInUse"));

@@ -1,0 +1,1 @@
+ALTER TABLE routers DROP COLUMN gateway_qos_policy_id;
