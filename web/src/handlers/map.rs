@@ -1,6 +1,6 @@
 //! The map of a project, as a picture and as a table of the same.
 
-use crate::api::{CallError, Query};
+use crate::api::Query;
 use crate::fault::Fault;
 use crate::map::{Map, Objects};
 use crate::page::{self, Fragment, Frame};
@@ -8,7 +8,6 @@ use crate::resource::declared;
 use crate::signed::Signed;
 use actix_web::HttpResponse;
 use askama::Template;
-use serde_json::Value;
 use std::collections::BTreeSet;
 
 #[derive(Template)]
@@ -30,7 +29,7 @@ pub async fn fragment(signed: &Signed) -> Result<Fragment, Fault> {
     let list = |kind: &'static str, query: Query| async move {
         let of = declared(kind);
         let query = query.with("sort_key", "name").with("sort_dir", "asc");
-        Ok::<Vec<Value>, CallError>(signed.calls.list(of.api, of.plural, &query).await?)
+        signed.calls.list(of.api, of.plural, &query).await
     };
     let fields = ["id", "name", "status", "fixed_ips", "device_owner", "device_id"];
     let (networks, subnets, ports, routers) = futures::try_join!(
