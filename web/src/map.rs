@@ -68,7 +68,7 @@ pub struct Node {
 impl Node {
     /// Left edge.
     pub fn x(&self) -> usize {
-        self.column * COLUMN
+        self.column * COLUMN + 1
     }
 
     /// Upper edge.
@@ -108,7 +108,8 @@ impl Map {
 
     /// Width of the whole.
     pub fn width(&self) -> usize {
-        COLUMN * (COLUMNS.len() - 1) + WIDTH
+        // One more on each side for the line around a box.
+        COLUMN * (COLUMNS.len() - 1) + WIDTH + 2
     }
 
     /// Height of the whole.
@@ -410,6 +411,12 @@ mod tests {
         assert_eq!(with("port 0"), of(&["front", "one", "edge", "internet"]));
         assert_eq!(with("front"), of(&["port 0", "port 1", "one", "edge", "internet"]));
         assert_eq!(with("empty"), of(&[]));
+    }
+
+    #[test]
+    fn every_box_is_in_the_picture() {
+        let map = Map::of(&objects(4));
+        assert!(map.nodes.iter().all(|node| node.x() + WIDTH < map.width() && node.y() + HEIGHT < map.height()));
     }
 
     #[test]

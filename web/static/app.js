@@ -37,18 +37,20 @@
   document.addEventListener("mouseover", light);
   document.addEventListener("focusin", light);
 
-  // Where streams do not get through, pages are renewed by asking every few seconds.
+  // Where streams do not get through, or could not begin, pages are renewed by asking every few seconds.
   const POLL_MS = 5000;
   const live = document.querySelector("[data-live]");
   let timer = null;
+  const rest = () => { clearInterval(timer); timer = null; };
   const poll = () => {
-    if (!document.hidden) {
-      htmx.ajax("GET", `${live.dataset.live}&once=1`, { source: live, swap: "none" });
-    }
+    // A link there leads to signing in: nothing comes any more.
+    if (document.querySelector("#age a")) rest();
+    else if (!document.hidden) htmx.ajax("GET", `${live.dataset.live}&once=1`, { source: live, swap: "none" });
   };
   if (live) {
-    live.addEventListener("htmx:sse:error", () => { timer ??= setInterval(poll, POLL_MS); });
-    live.addEventListener("htmx:response:error", () => { timer ??= setInterval(poll, POLL_MS); });
-    live.addEventListener("htmx:sse:after:message", () => { clearInterval(timer); timer = null; });
+    for (const failure of ["htmx:sse:error", "htmx:response:error", "htmx:error"]) {
+      live.addEventListener(failure, () => { timer ??= setInterval(poll, POLL_MS); });
+    }
+    live.addEventListener("htmx:sse:after:message", rest);
   }
 })();

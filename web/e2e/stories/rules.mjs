@@ -36,6 +36,13 @@ export default async function (story) {
   await effective.getByText("203.0.113.0/24").waitFor();
   await effective.getByRole("link", { name: "default" }).first().waitFor();
 
+  // What the end of a rule would cut is said before.
+  await page.goto(`${story.base}/security-groups/${group}`);
+  await page.getByRole("link", { name: "TCP 443 in, from 203.0.113.0/24" }).click();
+  await page.getByRole("link", { name: "Delete…" }).click();
+  await story.see(page, "these ports lose it");
+  await page.getByRole("link", { name: "shop-1" }).waitFor();
+
   // The group is in use: the page says by whom, and the API's refusal what to do.
   await page.goto(`${story.base}/security-groups/delete?id=${group}`);
   await story.see(page, "This is in the way");

@@ -6,6 +6,7 @@ use crate::cell::{Link, link_to};
 use crate::fault::Fault;
 use crate::form::Sent;
 use crate::page::{self, Frame};
+use crate::resource::text::plain;
 use crate::resource::{Dependent, Resource, declared};
 use crate::signed::{Posted, Signed};
 use actix_web::http::StatusCode;
@@ -22,6 +23,9 @@ const AT_ONCE: usize = 200;
 /// Requests that wait for the API at the same time.
 const PARALLEL: usize = 4;
 
+/// Ports of a rule's group that are looked at.
+const LOOKED_AT: usize = 50;
+
 /// Dependents that are named; others are only counted.
 const NAMED: usize = 8;
 
@@ -30,6 +34,15 @@ struct Found {
     links: Vec<Link>,
     more: bool,
     what: String,
+}
+
+/// Ports that lose what only these rules let through.
+struct Loss {
+    rule: String,
+    ports: Vec<Link>,
+    /// Ports of the group that another of their groups still lets it through.
+    kept: usize,
+    more: bool,
 }
 
 struct Failure {
@@ -48,6 +61,7 @@ struct Delete {
     ids: Vec<String>,
     links: Vec<Link>,
     found: Vec<Found>,
+    losses: Vec<Loss>,
     failures: Vec<Failure>,
     done: usize,
 }
@@ -110,12 +124,66 @@ async fn show(
         list: Link { href: resource.list(), text: resource.many.into() },
         action: format!("{}/delete", resource.list()),
         links: objects.iter().map(|object| link_to(resource, object)).collect(),
+        losses: losses(signed, resource, &objects).await?,
         found: found.into_iter().filter(|found| !found.links.is_empty()).collect(),
         ids,
         done,
         failures,
     };
     page::answer(if delete.failures.is_empty() { StatusCode::OK } else { StatusCode::CONFLICT }, &delete)
+}
+
+/// What no port can do any more once these rules are gone: a preview, by the groups as they are now.
+async fn losses(signed: &Signed, resource: &Resource, rules: &[Value]) -> Result<Vec<Loss>, Fault> {
+    if resource.path != "security-group-rules" {
+        return Ok(Vec::new());
+    }
+    let (of_ports, of_groups) = (declared("ports"), declared("security-groups"));
+    let mut losses = Vec::new();
+    for rule in rules {
+        let group = plain(&rule["security_group_id"]);
+        let query = Query::new().with("security_groups", &group).with("limit", LOOKED_AT + 1);
+        let mut ports = signed.calls.list(of_ports.api, of_ports.plural, &query).await?;
+        let more = ports.len() > LOOKED_AT;
+        ports.truncate(LOOKED_AT);
+        let mut others: Vec<&str> = ports.iter().flat_map(groups_of).collect();
+        others.sort_unstable();
+        others.dedup();
+        let groups = match others.is_empty() {
+            true => Vec::new(),
+            false => signed.calls.list(of_groups.api, of_groups.plural, &Query::new().with_each("id", others)).await?,
+        };
+        let (kept, lost): (Vec<&Value>, Vec<&Value>) =
+            ports.iter().partition(|port| still_passes(port, &groups, rule, rules));
+        losses.push(Loss {
+            rule: (resource.title)(rule),
+            ports: lost.into_iter().map(|port| link_to(of_ports, port)).collect(),
+            kept: kept.len(),
+            more,
+        });
+    }
+    Ok(losses)
+}
+
+fn groups_of(port: &Value) -> impl Iterator<Item = &str> {
+    port["security_groups"].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Whether the same is let through by a rule that stays, of any group of the port.
+fn still_passes(port: &Value, groups: &[Value], rule: &Value, gone: &[Value]) -> bool {
+    const SAME: [&str; 7] = [
+        "direction",
+        "ethertype",
+        "protocol",
+        "port_range_min",
+        "port_range_max",
+        "remote_group_id",
+        "normalized_cidr",
+    ];
+    let own = groups.iter().filter(|group| groups_of(port).any(|id| group["id"] == id));
+    let rules = own.flat_map(|group| group["security_group_rules"].as_array().into_iter().flatten());
+    let mut staying = rules.filter(|other| gone.iter().all(|gone| gone["id"] != other["id"]));
+    staying.any(|other| SAME.iter().all(|member| other[*member] == rule[*member]))
 }
 
 async fn dependents(signed: &Signed, dependent: &'static Dependent, ids: &[String]) -> Result<Found, Fault> {
@@ -175,5 +243,28 @@ fn back(resource: &Resource, objects: &[Value]) -> String {
     match objects.first().and_then(|object| object["security_group_id"].as_str()) {
         Some(group) if resource.path == "security-group-rules" => declared("security-groups").page_of(group),
         _ => resource.list(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_port_keeps_what_another_of_its_groups_lets_through() {
+        let web = |id: &str| {
+            json!({"id": id, "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp",
+            "port_range_min": 80, "port_range_max": 80, "remote_group_id": null, "normalized_cidr": null})
+        };
+        let groups = [
+            json!({"id": "a", "security_group_rules": [web("1")]}),
+            json!({"id": "b", "security_group_rules": [web("2")]}),
+        ];
+        let keeps =
+            |of: &[&str], gone: &[Value]| still_passes(&json!({"security_groups": of}), &groups, &web("1"), gone);
+        assert!(!keeps(&["a"], &[web("1")]));
+        assert!(keeps(&["a", "b"], &[web("1")]));
+        assert!(!keeps(&["a", "b"], &[web("1"), web("2")]), "when both go, nothing stays");
     }
 }
