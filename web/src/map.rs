@@ -40,6 +40,8 @@ pub struct Objects {
     pub subnets: Vec<Value>,
     /// Ports, those of routers too.
     pub ports: Vec<Value>,
+    /// There are more ports than these, so that no group of them is known whole.
+    pub cut: bool,
     /// Routers.
     pub routers: Vec<Value>,
 }
@@ -200,8 +202,9 @@ impl Drawing {
         }
     }
 
-    fn many(&mut self, column: usize, from: usize, count: usize, what: &str, href: String) {
-        let node = self.node(column, Link { href, text: format!("{count} {what}") }, String::new(), "off");
+    /// Several drawn as one.
+    fn group(&mut self, column: usize, from: usize, text: String, href: String) {
+        let node = self.node(column, Link { href, text }, String::new(), "off");
         self.joined.push((from, node));
         self.leaf(node);
     }
@@ -217,7 +220,7 @@ impl Drawing {
             }
             if subnets.len() > GROUP {
                 let href = format!("/subnets?network_id={}", plain(&network["id"]));
-                self.many(3, node, subnets.len() - GROUP, "more subnets", href);
+                self.group(3, node, format!("{} more subnets", subnets.len() - GROUP), href);
             }
             self.over(node, first);
         }
@@ -238,9 +241,11 @@ impl Drawing {
             !is_of_router(port) && ips.into_iter().any(|ip| ip["subnet_id"] == subnet["id"])
         };
         let ports: Vec<&Value> = objects.ports.iter().filter(own).collect();
-        if ports.len() > GROUP {
-            let href = format!("/ports?network_id={}", plain(&subnet["network_id"]));
-            self.many(4, node, ports.len(), "ports", href);
+        let list = format!("/ports?network_id={}", plain(&subnet["network_id"]));
+        if objects.cut {
+            self.group(4, node, "ports".into(), list);
+        } else if ports.len() > GROUP {
+            self.group(4, node, format!("{} ports", ports.len()), list);
         } else {
             for port in ports {
                 let addresses: Vec<String> =
@@ -363,6 +368,7 @@ mod tests {
             ],
             subnets: vec![json!({"id": "s1", "name": "front", "network_id": "n1", "cidr": "10.0.0.0/24"})],
             ports: (0..ports).map(port).chain([interface]).collect(),
+            cut: false,
             routers: vec![
                 json!({"id": "r1", "name": "edge", "status": "DOWN", "external_gateway_info": {"network_id": "outside1"}}),
             ],
@@ -398,6 +404,8 @@ mod tests {
         assert_eq!(map.column(4).len(), 1);
         assert_eq!(map.column(4)[0].link, Link { href: "/ports?network_id=n1".into(), text: "31 ports".into() });
         assert_eq!(Map::of(&objects(30)).column(4).len(), 30);
+        let cut = Map::of(&Objects { cut: true, ..objects(3) });
+        assert_eq!(cut.column(4).iter().map(|node| node.link.text.as_str()).collect::<Vec<_>>(), ["ports"]);
     }
 
     #[test]

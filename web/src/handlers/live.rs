@@ -19,11 +19,14 @@ use futures::Stream;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// From one look to the next: at most two messages a second, and a change is seen within two.
 const PACE: Duration = Duration::from_millis(1_000);
+
+/// A page that takes long to make is made less often: it rests for so many times as long.
+const REST: u32 = 4;
 
 /// The parts of the page at an address of this dashboard.
 async fn fragments(signed: &Signed, of: &str) -> Result<Vec<Fragment>, Fault> {
@@ -76,6 +79,7 @@ struct Follower {
     sent: HashMap<String, String>,
     seen: String,
     ended: bool,
+    took: Duration,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -84,7 +88,10 @@ impl Follower {
     async fn look(&mut self) -> Result<String, askama::Error> {
         let mut message = String::new();
         let mut age = Age::now();
-        match fragments(&self.signed, &self.of).await {
+        let begun = Instant::now();
+        let now = fragments(&self.signed, &self.of).await;
+        self.took = begun.elapsed();
+        match now {
             Ok(fragments) => {
                 self.seen.clone_from(&age.time);
                 for Fragment { id, html } in fragments {
@@ -165,13 +172,13 @@ pub async fn stream(signed: Result<Signed, Fault>, request: HttpRequest) -> Resu
     // What cannot be shown at all is refused before the stream begins; the page has what it is now.
     let sent = fragments(&signed, &of).await?.into_iter().map(|fragment| (fragment.id, fragment.html)).collect();
     let seen = Age::now().time;
-    let follower = Follower { signed, of, sent, seen, ended: false, _permit: permit? };
+    let follower = Follower { signed, of, sent, seen, ended: false, took: Duration::ZERO, _permit: permit? };
     let events = futures::stream::unfold(Some(follower), async |follower| {
         let mut follower = follower?;
         if follower.ended {
             return Some((Ok::<_, Infallible>(event(Some("end"), "end")), None));
         }
-        tokio::time::sleep(PACE).await;
+        tokio::time::sleep(PACE.max(follower.took * REST)).await;
         match follower.look().await {
             Ok(message) => Some((Ok(event(None, &message)), Some(follower))),
             Err(error) => {

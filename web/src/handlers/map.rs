@@ -10,6 +10,9 @@ use actix_web::HttpResponse;
 use askama::Template;
 use std::collections::BTreeSet;
 
+/// With more ports than these, subnets are drawn with one box for theirs.
+const PORTS: usize = 1_000;
+
 #[derive(Template)]
 #[template(path = "picture.html")]
 struct Picture {
@@ -32,19 +35,25 @@ pub async fn fragment(signed: &Signed) -> Result<Fragment, Fault> {
         signed.calls.list(of.api, of.plural, &query).await
     };
     let fields = ["id", "name", "status", "fixed_ips", "device_owner", "device_id"];
-    let (networks, subnets, ports, routers) = futures::try_join!(
+    let (networks, subnets, mut ports, routers) = futures::try_join!(
         list("networks", project()),
         list("subnets", project()),
-        list("ports", project().with_each("fields", fields)),
+        list("ports", project().with_each("fields", fields).with("limit", PORTS + 1)),
         list("routers", project()),
     )?;
+    let cut = ports.len() > PORTS;
+    if cut {
+        // Those of routers say what is joined, and there are few of them.
+        let interfaces = project().with("device_owner", "network:router_interface").with_each("fields", fields);
+        ports = list("ports", interfaces).await?;
+    }
     let outside: BTreeSet<&str> =
         routers.iter().filter_map(|router| router["external_gateway_info"]["network_id"].as_str()).collect();
     let outside = match outside.is_empty() {
         true => Vec::new(),
         false => list("networks", Query::new().with_each("id", outside)).await?,
     };
-    Fragment::of("map", &Picture { map: Map::of(&Objects { outside, networks, subnets, ports, routers }) })
+    Fragment::of("map", &Picture { map: Map::of(&Objects { outside, networks, subnets, ports, routers, cut }) })
 }
 
 /// The page.

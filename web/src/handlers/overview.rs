@@ -27,7 +27,7 @@ const QUOTAS: [(&str, &str); 7] = [
 const UNWELL: [&str; 3] = ["ERROR", "BUILD", "DOWN"];
 
 /// So many ports of a state are counted.
-const COUNTED: usize = 500;
+const COUNTED: usize = 100;
 
 /// So many are named.
 const NAMED: usize = 5;
