@@ -130,7 +130,7 @@ fn browser(root: &Path) -> Result<()> {
 
 /// Whether tests of the program run the Python clients.
 fn uses_clients(program: &TestProgram) -> bool {
-    program.package == END_TO_END || program.package == API
+    (program.package == END_TO_END && program.target != BROWSER) || program.package == API
 }
 
 /// What of the workspace has tests that `name` can mean, in cargo's words: to run one program,
@@ -278,6 +278,7 @@ mod tests {
     fn tests_of_the_api_and_of_whole_sandboxes_have_the_clients() {
         let uses = |package| uses_clients(&program(package, "x", true));
         assert_eq!([uses(END_TO_END), uses("mizar-api"), uses("mizar-domain")], [true, true, false]);
+        assert!(!uses_clients(&program(END_TO_END, BROWSER, true)), "a browser is its only client");
     }
 
     #[test]
