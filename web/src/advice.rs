@@ -82,7 +82,7 @@ pub fn what_to_do(refused: &Refused) -> Option<&'static str> {
         "RouterInUse" => "Remove its subnets first.",
         "SecurityGroupInUse" => "Take it off the ports that have it first.",
         "RevisionNumberConstraintFailed" => {
-            "Somebody changed it since this page was opened. Reload it to see how it is now."
+            "Somebody changed it since this page was opened. Cancel, look at how it is now, and change it again."
         }
         "IpAddressInUse" => "Choose another address, or leave it empty to get any free one.",
         "IpAddressGenerationFailure" => "Its subnets have no free address: make another subnet, or delete ports.",

@@ -1,7 +1,7 @@
 //! Configuration: flags, each of which may come from the environment.
 
 use clap::{Parser, ValueEnum};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// Forms of log lines.
@@ -20,7 +20,8 @@ pub struct Config {
     /// Where browsers reach the dashboard
     #[arg(long, env = "MIZAR_WEB_LISTEN", default_value = "127.0.0.1:9690")]
     pub listen: SocketAddr,
-    /// Base of the network service's addresses, without /v2.0
+    /// Base of the network service's addresses, without /v2.0; it limits attempts to sign in by the browser's
+    /// address if this program's is among its --trusted-proxies
     #[arg(long, env = "MIZAR_API_URL", default_value = "http://127.0.0.1:9696", value_parser = base)]
     pub api: String,
     /// Base of the identity service's addresses, without /v3 [default: that of the network service]
@@ -30,8 +31,11 @@ pub struct Config {
     #[arg(long, env = "MIZAR_API_CA")]
     pub api_ca: Option<PathBuf>,
     /// How browsers name the dashboard; with https, its cookie is never sent in the clear [default: http://LISTEN]
-    #[arg(long, env = "MIZAR_WEB_PUBLIC_URL", value_parser = base)]
+    #[arg(long, env = "MIZAR_WEB_PUBLIC_URL", value_parser = origin)]
     pub public_url: Option<String>,
+    /// Addresses of proxies whose X-Forwarded-For says who the browser is
+    #[arg(long, env = "MIZAR_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpAddr>,
     /// Form of the log's lines
     #[arg(long, env = "MIZAR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -47,6 +51,15 @@ fn base(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// A base without a path: cookies and links of the dashboard are for the whole server.
+fn origin(text: &str) -> Result<String, String> {
+    let base = base(text)?;
+    match base.split_once("://") {
+        Some((_, host)) if !host.contains('/') => Ok(base),
+        _ => Err("it must end with the host or its port: the dashboard has a server of its own".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +71,12 @@ mod tests {
         for wrong in ["", "127.0.0.1:9696", "ftp://x", "http://", "http://x/?a=b", "http://x/#a", "http://me@x/"] {
             assert!(base(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn browsers_name_the_dashboard_without_a_path() {
+        assert_eq!(origin("https://cloud.example:8443/").as_deref(), Ok("https://cloud.example:8443"));
+        assert!(origin("https://cloud.example/mizar").is_err() && origin("cloud.example").is_err());
     }
 
     #[test]

@@ -182,7 +182,7 @@ pub fn change(fields: &[&'static Field], texts: &Texts, object: &Value) -> Resul
     let before = texts_of(fields, object);
     for field in fields {
         let now = values(texts, field);
-        if same(now, values(&before, field)) {
+        if same(field, now, values(&before, field)) {
             continue;
         }
         let value = match read(field.kind, now) {
@@ -207,13 +207,16 @@ fn tidy(text: &str) -> Vec<&str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
 }
 
-fn same(a: &[String], b: &[String]) -> bool {
-    let lines =
-        |texts: &[String]| -> Vec<String> { texts.iter().flat_map(|text| tidy(text)).map(str::to_owned).collect() };
-    let (mut a, mut b) = (lines(a), lines(b));
-    a.sort();
-    b.sort();
-    a == b
+fn same(field: &Field, a: &[String], b: &[String]) -> bool {
+    let lines = |texts: &[String]| -> Vec<String> {
+        let mut lines: Vec<String> = texts.iter().flat_map(|text| tidy(text)).map(str::to_owned).collect();
+        // Only name servers are asked in their order; of everything else the API keeps a set.
+        if field.name != "dns_nameservers" {
+            lines.sort();
+        }
+        lines
+    };
+    lines(a) == lines(b)
 }
 
 /// An address that the port has already keeps its subnet, so that it is known to be the same one.
@@ -243,7 +246,7 @@ fn emptied(field: &Field) -> Result<Value, String> {
 /// The value of a field; nothing where it is empty.
 fn read(kind: Kind, values: &[String]) -> Result<Option<Value>, String> {
     if let Kind::References(_) = kind {
-        let ids: Vec<&str> = values.iter().map(String::as_str).filter(|id| !id.is_empty()).collect();
+        let ids: Vec<&str> = values.iter().flat_map(|text| tidy(text)).collect();
         return if ids.is_empty() {
             Ok(None)
         } else {
@@ -332,18 +335,35 @@ pub fn inputs(
                     Look::One(all)
                 }
             },
-            Kind::References(_) => Look::Any(options.map(|options| marked(options)).unwrap_or_default()),
+            Kind::References(_) => match options {
+                None => Look::Lines(values.iter().flat_map(|text| tidy(text)).collect::<Vec<_>>().join("\n")),
+                Some(options) => {
+                    let mut all = marked(options);
+                    // A box that is not there is sent as one that is not checked: what is chosen already
+                    // stays choosable, whoever owns it.
+                    for value in values {
+                        if !all.iter().any(|option| option.value == *value) {
+                            all.push(Choice { value: value.clone(), label: value.clone(), chosen: true });
+                        }
+                    }
+                    Look::Any(all)
+                }
+            },
             Kind::Written(written) if written.lines => Look::Lines(text),
             Kind::Written(_) => Look::Line(text),
         }
     };
-    let input = |field: &&'static Field| Input {
-        name: field.name,
-        label: field.label,
-        hint: field.hint,
-        error: errors.get(field.name).cloned(),
-        needed: field.needed && creates,
-        look: look(field),
+    let input = |field: &&'static Field| {
+        let look = look(field);
+        let by_id = matches!((field.kind, &look), (Kind::References(_), Look::Lines(_)));
+        Input {
+            name: field.name,
+            label: field.label,
+            hint: if by_id { "There are too many to choose from: one id a line." } else { field.hint },
+            error: errors.get(field.name).cloned(),
+            needed: field.needed && creates,
+            look,
+        }
     };
     fields.iter().map(input).collect()
 }
@@ -427,6 +447,58 @@ mod tests {
             "fixed_ips": [{"ip_address": "10.0.0.5", "subnet_id": "s"}, {"ip_address": "10.0.0.6"}],
         });
         assert_eq!(body, expected);
+    }
+
+    /// What a browser sends of inputs that nobody touched.
+    fn untouched(inputs: &[Input]) -> String {
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        for input in inputs {
+            match &input.look {
+                Look::Line(text) | Look::Digits(text) => _ = pairs.append_pair(input.name, text),
+                Look::Lines(text) => _ = pairs.append_pair(input.name, &text.replace('\n', "\r\n")),
+                Look::Check(true) => _ = pairs.append_pair(input.name, "on"),
+                Look::Check(false) => {}
+                Look::One(choices) | Look::Any(choices) => {
+                    for choice in choices.iter().filter(|choice| choice.chosen) {
+                        pairs.append_pair(input.name, &choice.value);
+                    }
+                }
+            }
+        }
+        pairs.finish()
+    }
+
+    #[test]
+    fn a_form_that_nobody_touched_changes_nothing_whatever_there_is_to_choose_from() {
+        let fields: Vec<_> = fields("ports").into_iter().filter(|field| field.edits).collect();
+        let groups = ["6f1c2f60-0000-4000-8000-000000000001", "6f1c2f60-0000-4000-8000-000000000002"];
+        let object = json!({
+            "name": "web", "description": "", "admin_state_up": true, "port_security_enabled": true,
+            "security_groups": groups, "allowed_address_pairs": [], "device_id": "", "dns_name": "",
+            "fixed_ips": [{"ip_address": "10.0.0.5", "subnet_id": "s"}], "binding:host_id": "h1",
+        });
+        let choice = |value: &str| Choice { value: value.into(), label: "a group".into(), chosen: false };
+        let none_of_these = Some(vec![choice("6f1c2f60-0000-4000-8000-000000000009")]);
+        for offered in [none_of_these, Some(vec![choice(groups[1])]), Some(Vec::new()), None] {
+            let choices = BTreeMap::from([("security_groups", offered)]);
+            let shown = inputs(&fields, &texts_of(&fields, &object), &Errors::new(), &choices, false);
+            let mut form = sent(&untouched(&shown));
+            let texts = take(&fields, &mut form).expect("fields");
+            form.end().expect("all are known");
+            assert_eq!(change(&fields, &texts, &object), Ok(Map::new()), "{choices:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_name_servers_is_a_difference_and_that_of_groups_is_none() {
+        let differs = |path, name: &str, before: Value, now: &[&str]| {
+            let fields: Vec<_> = fields(path).into_iter().filter(|field| field.name == name).collect();
+            let texts = Texts::from([(fields[0].name, now.iter().map(|text| (*text).to_owned()).collect())]);
+            !change(&fields, &texts, &json!({ name: before })).expect("good").is_empty()
+        };
+        assert!(differs("subnets", "dns_nameservers", json!(["10.0.0.1", "10.0.0.2"]), &["10.0.0.2\r\n10.0.0.1"]));
+        let (a, b) = ("6f1c2f60-0000-4000-8000-000000000001", "6f1c2f60-0000-4000-8000-000000000002");
+        assert!(!differs("ports", "security_groups", json!([a, b]), &[b, a]));
     }
 
     #[test]

@@ -78,7 +78,10 @@ fn sign_in(request: &HttpRequest) -> HttpResponse {
         let (_, rest) = referer.split_once("://")?;
         Some(rest[rest.find('/')?..].to_owned())
     };
-    let asked = if *request.method() == Method::GET { Some(request.uri().to_string()) } else { referer() };
+    // A part of a page is no page to go back to; its page is.
+    let is_part = request.headers().contains_key("hx-request");
+    let is_page = *request.method() == Method::GET && !is_part;
+    let asked = if is_page { Some(request.uri().to_string()) } else { referer() };
     let had_one = request.cookie(site(request).cookie()).is_some();
     let mut query = Query::new();
     if let Some(asked) = asked.filter(|asked| asked != "/") {
@@ -89,7 +92,7 @@ fn sign_in(request: &HttpRequest) -> HttpResponse {
     }
     let to = query.after("/login");
     // A part of a page cannot become the page for signing in: the whole window goes there.
-    if request.headers().contains_key("hx-request") {
+    if is_part {
         return HttpResponse::NoContent().insert_header(("hx-redirect", to)).finish();
     }
     crate::page::go(&to)

@@ -10,6 +10,11 @@ pub fn own(next: Option<&str>) -> &str {
 }
 
 fn is_own(next: &str) -> bool {
+    let path = next.split(['?', '#']).next();
+    // These are parts of pages.
+    if matches!(path, Some("/live" | "/wizard/ranges")) {
+        return false;
+    }
     let mut letters = next.bytes();
     letters.next() == Some(b'/')
         && !matches!(letters.next(), Some(b'/' | b'\\'))
@@ -27,5 +32,9 @@ mod tests {
             assert_eq!(own(Some(other)), "/", "{other}");
         }
         assert_eq!(own(None), "/");
+        for part in ["/live", "/live?of=%2Fports&once=1", "/live#x", "/wizard/ranges?cidr=10.0.0.0/8"] {
+            assert_eq!(own(Some(part)), "/", "{part}");
+        }
+        assert_eq!(own(Some("/wizard")), "/wizard");
     }
 }

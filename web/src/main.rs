@@ -50,7 +50,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let public = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let running = server::start(Site::new(api, &public), listener, workers)?;
+    let running = server::start(Site::new(api, &public).trusting(config.trusted_proxies), listener, workers)?;
     tracing::info!(address = %running.address, public, api = config.api, "ready");
 
     let mut terminate = signal(SignalKind::terminate())?;

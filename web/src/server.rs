@@ -8,11 +8,19 @@ use actix_web::middleware::{Compress, from_fn};
 use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, HttpServer};
 use anyhow::Context as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// Bytes of a form.
 const FORM: usize = 256 << 10;
+
+/// Pages of all users that follow changes at once.
+const STREAMS: usize = 2_000;
+
+/// Connections of each worker.
+const CONNECTIONS: usize = 4_000;
 
 /// Seconds that requests may still take when the server is told to stop.
 const FAREWELL_S: u64 = 2;
@@ -26,12 +34,24 @@ pub struct Site {
     pub sessions: Sessions,
     /// How browsers name this server.
     pub public: String,
+    /// Addresses of proxies whose `X-Forwarded-For` says who the browser is.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Pages that may follow changes now, of all users.
+    pub streams: Arc<Semaphore>,
 }
 
 impl Site {
     /// A site that calls this API and is named so.
     pub fn new(api: Api, public: &str) -> Self {
-        Self { api, sessions: Sessions::default(), public: public.to_owned() }
+        let streams = Arc::new(Semaphore::new(STREAMS));
+        Self { api, sessions: Sessions::default(), public: public.to_owned(), trusted_proxies: Vec::new(), streams }
+    }
+
+    /// Believes these proxies who the browser is.
+    #[must_use]
+    pub fn trusting(self, proxies: Vec<IpAddr>) -> Self {
+        let trusted_proxies = proxies.iter().map(IpAddr::to_canonical).collect();
+        Self { trusted_proxies, ..self }
     }
 
     /// Whether browsers reach it by TLS.
@@ -79,6 +99,7 @@ pub fn start(site: Site, listener: TcpListener, workers: usize) -> anyhow::Resul
             .configure(handlers::routes)
     })
     .workers(workers)
+    .max_connections(CONNECTIONS)
     .shutdown_timeout(FAREWELL_S)
     .disable_signals()
     .listen(listener)

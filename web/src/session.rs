@@ -8,20 +8,25 @@ use crate::api::{Grant, Named};
 use chrono::Utc;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Semaphore;
 
 /// So many may be signed in at once; who comes after that takes the place of whose session ends first.
 const SESSIONS: usize = 10_000;
 
-/// So many pages of a session follow changes at once.
-const STREAMS: usize = 16;
+/// So many sessions may a user have; another takes the place of the one of the same user that ends first.
+/// So nobody can sign others out by signing in often.
+const OF_USER: usize = 32;
+
+/// So many pages of a user follow changes at once.
+const STREAMS: usize = 32;
 
 /// Bytes of a secret.
 const SECRET: usize = 32;
 
 /// What a session's name and its forms are guarded by.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret([u8; SECRET]);
 
 impl Secret {
@@ -82,8 +87,9 @@ pub struct Session {
     pub projects: Vec<Named>,
     /// What a form must bring.
     pub csrf: Secret,
-    /// Pages that may follow changes now.
+    /// Pages of the user that may follow changes now: all sessions of a user share these.
     pub streams: Arc<Semaphore>,
+    closed: AtomicBool,
     notice: Mutex<Option<String>>,
 }
 
@@ -97,12 +103,19 @@ impl Session {
     /// A session by a grant.
     pub fn new(grant: Grant, projects: Vec<Named>) -> Self {
         let streams = Arc::new(Semaphore::new(STREAMS));
-        Self { grant, projects, csrf: Secret::draw(), streams, notice: Mutex::default() }
+        Self {
+            grant,
+            projects,
+            csrf: Secret::draw(),
+            streams,
+            closed: AtomicBool::new(false),
+            notice: Mutex::default(),
+        }
     }
 
-    /// Whether its token still counts, by the clock.
+    /// Whether it was not closed, and its token still counts, by the clock.
     pub fn is_live(&self) -> bool {
-        Utc::now() < self.grant.expires_at
+        !self.closed.load(Ordering::Acquire) && Utc::now() < self.grant.expires_at
     }
 
     /// Whether the user is an administrator here.
@@ -133,7 +146,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Everybody who is signed in. Names are kept as digests: a copy of this memory opens no session.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    by_name: Mutex<HashMap<[u8; 32], Arc<Session>>>,
+    by_name: Mutex<ByName>,
+}
+
+type ByName = HashMap<[u8; 32], Arc<Session>>;
+
+fn ends_first<'s>(sessions: impl IntoIterator<Item = (&'s [u8; 32], &'s Arc<Session>)>) -> Option<[u8; 32]> {
+    sessions.into_iter().min_by_key(|(_, session)| session.grant.expires_at).map(|(name, _)| *name)
+}
+
+/// Takes one away; pages that follow changes by it end.
+fn remove(sessions: &mut ByName, name: &[u8; 32]) {
+    if let Some(session) = sessions.remove(name) {
+        session.closed.store(true, Ordering::Release);
+    }
 }
 
 fn digest(name: &Secret) -> [u8; 32] {
@@ -142,15 +168,25 @@ fn digest(name: &Secret) -> [u8; 32] {
 
 impl Sessions {
     /// Keeps a session; its name is for the browser alone.
-    pub fn open(&self, session: Session) -> Secret {
+    pub fn open(&self, mut session: Session) -> Secret {
         let name = Secret::draw();
         let mut sessions = lock(&self.by_name);
         sessions.retain(|_, session| session.is_live());
-        if sessions.len() >= SESSIONS
-            && let Some(first) =
-                sessions.iter().min_by_key(|(_, session)| session.grant.expires_at).map(|(name, _)| *name)
-        {
-            sessions.remove(&first);
+        let user = &session.grant.user.id;
+        let own: Vec<_> = sessions.iter().filter(|(_, other)| other.grant.user.id == *user).collect();
+        let streams = own.first().map(|(_, other)| Arc::clone(&other.streams));
+        let first = if own.len() >= OF_USER {
+            ends_first(own)
+        } else if sessions.len() >= SESSIONS {
+            ends_first(sessions.iter())
+        } else {
+            None
+        };
+        if let Some(first) = first {
+            remove(&mut sessions, &first);
+        }
+        if let Some(streams) = streams {
+            session.streams = streams;
         }
         sessions.insert(digest(&name), Arc::new(session));
         name
@@ -165,7 +201,7 @@ impl Sessions {
     /// Forgets a session.
     pub fn close(&self, name: &str) {
         if let Some(name) = Secret::parse(name) {
-            lock(&self.by_name).remove(&digest(&name));
+            remove(&mut lock(&self.by_name), &digest(&name));
         }
     }
 }
@@ -205,6 +241,44 @@ pub(crate) mod tests {
         assert!(sessions.find(&name).is_none());
         sessions.open(Session::new(grant(&["member"], 60), Vec::new()));
         assert_eq!(lock(&sessions.by_name).len(), 1, "what has ended is not kept");
+    }
+
+    fn of(user: &str, seconds: i64) -> Session {
+        let named = Named { id: user.into(), name: user.into() };
+        Session::new(Grant { user: named, ..grant(&["member"], seconds) }, Vec::new())
+    }
+
+    #[test]
+    fn who_signs_in_often_signs_out_nobody_else() {
+        let sessions = Sessions::default();
+        let other = sessions.open(of("bob", 60)).text();
+        let first = sessions.open(of("ann", 300)).text();
+        let soonest = sessions.open(of("ann", 200)).text();
+        for _ in 2..=OF_USER {
+            sessions.open(of("ann", 400));
+        }
+        assert_eq!(lock(&sessions.by_name).len(), OF_USER + 1);
+        assert!(sessions.find(&soonest).is_none(), "the user's own that ends first makes room");
+        assert!(sessions.find(&first).is_some() && sessions.find(&other).is_some());
+    }
+
+    #[test]
+    fn what_follows_a_session_ends_with_it() {
+        let sessions = Sessions::default();
+        let name = sessions.open(of("ann", 60)).text();
+        let followed = sessions.find(&name).expect("it is open");
+        assert!(followed.is_live());
+        sessions.close(&name);
+        assert!(!followed.is_live());
+    }
+
+    #[test]
+    fn sessions_of_a_user_share_the_room_for_streams() {
+        let sessions = Sessions::default();
+        let session = |user| sessions.find(&sessions.open(of(user, 60)).text()).expect("it is open");
+        let (one, two, other) = (session("ann"), session("ann"), session("bob"));
+        assert!(Arc::ptr_eq(&one.streams, &two.streams));
+        assert!(!Arc::ptr_eq(&one.streams, &other.streams));
     }
 
     #[test]

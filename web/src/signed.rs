@@ -11,8 +11,12 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpRequest};
 use futures::FutureExt as _;
 use futures::future::{LocalBoxFuture, Ready, ready};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A form that takes longer to come is not waited for: what has come of it is held in memory.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Somebody who is signed in, whether for a project or not yet.
 #[derive(Clone, Debug)]
@@ -45,9 +49,26 @@ pub struct Posted<S> {
     pub sent: Sent,
 }
 
-/// The address of the browser, or of what stands before this program.
+/// The address of the browser. Where a proxy of ours stands before this program, the proxy says it: each
+/// appends whom it saw to `X-Forwarded-For`, so the last that is no proxy of ours is the browser.
 pub fn peer(request: &HttpRequest) -> Option<IpAddr> {
-    request.peer_addr().map(|address| address.ip())
+    let peer = request.peer_addr()?.ip().to_canonical();
+    let ours = &site(request).trusted_proxies;
+    if !ours.contains(&peer) {
+        return Some(peer);
+    }
+    let seen = request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
+    let seen: Vec<Option<IpAddr>> = seen.flat_map(|list| list.split(',')).map(forwarded).collect();
+    // What no proxy of ours can have written says nothing, nor does anything left of it.
+    let browser = seen.into_iter().rev().find(|seen| seen.is_none_or(|seen| !ours.contains(&seen)));
+    Some(browser.flatten().unwrap_or(peer))
+}
+
+/// Some proxies write the port too.
+fn forwarded(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let address = text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    address.map(|address| address.to_canonical())
 }
 
 pub(crate) fn site(request: &HttpRequest) -> &Data<Site> {
@@ -118,7 +139,53 @@ pub fn read(request: &HttpRequest, payload: &mut Payload) -> LocalBoxFuture<'sta
         if !is_form {
             return Err(Fault::Bad("this is not a form".into()));
         }
-        Sent::parse(&body.await.map_err(|error| Fault::Bad(error.to_string()))?)
+        let body = in_time(PATIENCE, body).await?;
+        Sent::parse(&body.map_err(|error| Fault::Bad(error.to_string()))?)
     }
     .boxed_local()
+}
+
+async fn in_time<B>(patience: Duration, body: impl Future<Output = B>) -> Result<B, Fault> {
+    let body = tokio::time::timeout(patience, body).await;
+    body.map_err(|_| Fault::Bad("the form did not come in time".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Api;
+    use actix_web::test::TestRequest;
+
+    fn seen(peer: &str, forwarded: &[&str]) -> anyhow::Result<Option<String>> {
+        let proxies = vec!["10.0.0.1".parse()?, "10.0.0.2".parse()?];
+        let site = Site::new(Api::new("http://127.0.0.1:1", None, None)?, "http://x").trusting(proxies);
+        let request = TestRequest::default().app_data(Data::new(site)).peer_addr(peer.parse()?);
+        let request =
+            forwarded.iter().fold(request, |request, value| request.append_header(("x-forwarded-for", *value)));
+        Ok(super::peer(&request.to_http_request()).map(|address| address.to_string()))
+    }
+
+    #[actix_web::test]
+    async fn a_form_that_does_not_end_is_not_waited_for() {
+        let never = std::future::pending::<()>();
+        assert!(matches!(in_time(Duration::from_millis(1), never).await, Err(Fault::Bad(_))));
+        assert!(in_time(PATIENCE, async {}).await.is_ok());
+    }
+
+    #[test]
+    fn a_browser_behind_proxies_of_ours_is_known_by_its_own_address() -> anyhow::Result<()> {
+        for (peer, forwarded, expected) in [
+            ("192.0.2.1:7", &["198.51.100.1"] as &[&str], "192.0.2.1"),
+            ("10.0.0.1:7", &["198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1:7", &["198.51.100.2"], "198.51.100.2"),
+            ("[::ffff:10.0.0.1]:7", &["198.51.100.1:4711"], "198.51.100.1"),
+            ("10.0.0.1:7", &["203.0.113.9, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+            ("10.0.0.1:7", &["203.0.113.9", "198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1:7", &["198.51.100.1, unknown"], "10.0.0.1"),
+            ("10.0.0.1:7", &[], "10.0.0.1"),
+        ] {
+            assert_eq!(seen(peer, forwarded)?.as_deref(), Some(expected), "{peer} {forwarded:?}");
+        }
+        Ok(())
+    }
 }

@@ -172,6 +172,10 @@ impl Starter<'_> {
         if !self.settings.limited {
             command.args(["--requests-per-s", "0"]);
         }
+        if self.settings.web {
+            // The dashboard calls from here, and says for whose browser.
+            command.args(["--trusted-proxies", "127.0.0.1"]);
+        }
         hand_over(&mut command, listener.into());
         process.start(command)?;
         process.wait_ready(READY, || answers(public, "/readyz"))

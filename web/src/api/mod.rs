@@ -17,6 +17,12 @@ use std::time::Duration;
 /// Beyond this, somebody who looks at a page has given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// An API that is there takes a connection at once.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// Shorter than servers keep an idle connection (actix: 5 s), so that none is used that is just being closed.
+const IDLE: Duration = Duration::from_secs(4);
+
 /// Why a call brought nothing.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
@@ -68,7 +74,11 @@ impl Api {
     /// `network` and `identity` are the bases that `/v2.0` and `/v3` follow; `ca` counts instead of the
     /// system's certificates.
     pub fn new(network: &str, identity: Option<&str>, ca: Option<&Path>) -> anyhow::Result<Self> {
-        let mut http = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+        let mut http = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE)
+            .redirect(reqwest::redirect::Policy::none());
         if let Some(ca) = ca {
             let pem = std::fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
             let bundle = reqwest::Certificate::from_pem_bundle(&pem);

@@ -7,7 +7,7 @@ use crate::link;
 use crate::page::{self, answer};
 use crate::server::Site;
 use crate::session::{Secret, Session};
-use crate::signed::{Posted, Somebody, peer, read};
+use crate::signed::{Posted, Somebody, peer, read, site};
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
@@ -17,8 +17,11 @@ use askama::Template;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 
-/// Before there is a session, this cookie holds what the form must bring.
-const BEFORE: &str = "mizar-login";
+/// Before there is a session, this cookie holds what the form must bring; with TLS, it is one that no
+/// other server of the domain can set.
+fn before(site: &Site) -> &'static str {
+    if site.is_secure() { "__Host-mizar-login" } else { "mizar-login" }
+}
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -62,14 +65,20 @@ pub async fn form(site: Data<Site>, request: HttpRequest) -> Result<HttpResponse
         error: None,
         why,
     };
-    show(&site, StatusCode::OK, login)
+    show(&site, &request, StatusCode::OK, login)
 }
 
-fn show(site: &Site, status: StatusCode, login: Login) -> Result<HttpResponse, Fault> {
-    let secret = Secret::draw();
+/// What this browser's forms for signing in must bring.
+fn secret(site: &Site, request: &HttpRequest) -> Option<Secret> {
+    request.cookie(before(site)).and_then(|cookie| Secret::parse(cookie.value()))
+}
+
+fn show(site: &Site, request: &HttpRequest, status: StatusCode, login: Login) -> Result<HttpResponse, Fault> {
+    // One for all tabs: each may be the one that is signed in by.
+    let secret = secret(site, request).unwrap_or_else(Secret::draw);
     let mut response = answer(status, &Login { csrf: secret.masked(), ..login })?;
     // A cookie that cannot be added would have a wrong name; this one is a constant.
-    let added = response.add_cookie(&cookie(site, BEFORE, secret.text()));
+    let added = response.add_cookie(&cookie(site, before(site), secret.text()));
     debug_assert!(added.is_ok());
     Ok(response)
 }
@@ -83,12 +92,13 @@ impl FromRequest for Entry {
     type Future = LocalBoxFuture<'static, Result<Self, Fault>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let secret = request.cookie(BEFORE).and_then(|cookie| Secret::parse(cookie.value()));
+        let secret = secret(site(request), request);
         let body = read(request, payload);
         async move {
+            let secret = secret.ok_or(Fault::Forged)?;
             let mut sent = body.await?;
             let masked = sent.take("csrf")?.unwrap_or_default();
-            if !secret.is_some_and(|secret| secret.is_masked_as(&masked)) {
+            if !secret.is_masked_as(&masked) {
                 return Err(Fault::Forged);
             }
             Ok(Self(sent))
@@ -105,7 +115,7 @@ pub async fn sign_in(site: Data<Site>, request: HttpRequest, Entry(mut sent): En
     let next = link::own(Some(&next)).to_owned();
     let refused = |status: StatusCode, error: &str| {
         let (user, domain, error) = (user.clone(), domain.clone(), Some(error.to_owned()));
-        show(&site, status, Login { csrf: String::new(), next: next.clone(), user, domain, error, why: None })
+        show(&site, &request, status, Login { csrf: String::new(), next: next.clone(), user, domain, error, why: None })
     };
     let grant = match site.api.sign_in(&domain, &user, &password, peer(&request)).await {
         Ok(grant) => grant,
@@ -144,7 +154,7 @@ fn open(
     };
     let name = site.sessions.open(Session::new(grant, projects));
     let mut response = page::go(&to);
-    let mut before = cookie(site, BEFORE, String::new());
+    let mut before = cookie(site, before(site), String::new());
     before.make_removal();
     for cookie in [cookie(site, site.cookie(), name.text()), before] {
         let added = response.add_cookie(&cookie);
@@ -153,14 +163,19 @@ fn open(
     Ok(response)
 }
 
+/// Makes the token of a session that is left worthless.
+async fn revoke(signed: &Somebody) {
+    if let Err(error) = signed.calls.sign_out().await {
+        tracing::warn!(%error, "a token could not be revoked; it ends by itself");
+    }
+}
+
 /// Signs out: the token is worthless afterwards.
 pub async fn sign_out(site: Data<Site>, posted: Posted<Somebody>) -> Result<HttpResponse, Fault> {
     let Posted { signed, sent } = posted;
     sent.end()?;
     site.sessions.close(&signed.name);
-    if let Err(error) = signed.calls.sign_out().await {
-        tracing::warn!(%error, "a token could not be revoked; it ends by itself");
-    }
+    revoke(&signed).await;
     let mut response = page::go("/login");
     let mut gone = cookie(&site, site.cookie(), String::new());
     gone.make_removal();
@@ -187,7 +202,7 @@ pub async fn choose(site: Data<Site>, request: HttpRequest, posted: Posted<Someb
         return Err(Fault::NotFound);
     }
     let grant = signed.calls.for_project(&project).await?;
-    // A page of the old project is not there in the new one: only whole lists are gone on to.
+    revoke(&signed).await;
     let next = link::own(next.as_deref());
     open(&site, &request, grant, session.projects.clone(), next)
 }

@@ -85,6 +85,11 @@ fn ids(sent: &mut Sent) -> Result<Vec<String>, Fault> {
     Ok(ids)
 }
 
+fn none_chosen(signed: &Signed, resource: &Resource) -> HttpResponse {
+    let sentence = format!("Choose the {} to delete first.", resource.plural_words());
+    super::done(signed, sentence, &resource.list())
+}
+
 /// Asks whether they shall be deleted.
 pub async fn ask(signed: Signed, path: Path<String>, request: HttpRequest) -> Result<HttpResponse, Fault> {
     let resource = deleting(&signed, &path)?;
@@ -92,11 +97,7 @@ pub async fn ask(signed: Signed, path: Path<String>, request: HttpRequest) -> Re
     let ids = ids(&mut sent)?;
     sent.end()?;
     if ids.is_empty() {
-        return Ok(super::done(
-            &signed,
-            format!("Choose the {} to delete first.", resource.plural_words()),
-            &resource.list(),
-        ));
+        return Ok(none_chosen(&signed, resource));
     }
     show(&signed, resource, &ids, Vec::new(), 0).await
 }
@@ -204,6 +205,10 @@ pub async fn delete(posted: Posted<Signed>, path: Path<String>) -> Result<HttpRe
     let resource = deleting(&signed, &path)?;
     let ids = ids(&mut sent)?;
     sent.end()?;
+    // Without ids the API would list everything.
+    if ids.is_empty() {
+        return Ok(none_chosen(&signed, resource));
+    }
     let names = signed.calls.list(resource.api, resource.plural, &Query::new().with_each("id", &ids)).await?;
     let calls = &signed.calls;
     let outcomes: Vec<(&String, Result<(), CallError>)> = stream::iter(&ids)

@@ -31,7 +31,7 @@ struct Form {
     about: &'static str,
     error: Option<String>,
     help: Option<&'static str>,
-    revision: Option<String>,
+    revision: Option<i64>,
     inputs: Vec<Input>,
 }
 
@@ -81,6 +81,8 @@ struct Filled<'a> {
     refused: Option<Refused>,
     /// The object that it changes.
     object: Option<&'a Value>,
+    /// The revision of the object that the fields were filled from; what is saved must be a change of that one.
+    revision: Option<i64>,
 }
 
 async fn show(
@@ -89,7 +91,7 @@ async fn show(
     fields: &[&'static Field],
     filled: Filled<'_>,
 ) -> Result<HttpResponse, Fault> {
-    let Filled { texts, mut errors, refused, object } = filled;
+    let Filled { texts, mut errors, refused, object, revision } = filled;
     let choices = choices(signed, fields).await?;
     let status = match &refused {
         Some(refused) => StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST),
@@ -131,7 +133,7 @@ async fn show(
         about: if object.is_none() { resource.about } else { "" },
         error,
         help,
-        revision: object.map(|object| plain(&object["revision_number"])).filter(|revision| !revision.is_empty()),
+        revision,
         inputs: form::inputs(fields, texts, &errors, &choices, object.is_none()),
     };
     page::answer(status, &form)
@@ -157,7 +159,8 @@ pub async fn new(signed: Signed, path: Path<String>, request: HttpRequest) -> Re
     let mut texts = form::blank(&fields);
     texts.extend(form::take(&fields, &mut sent)?.into_iter().filter(|(_, values)| !values.is_empty()));
     sent.end()?;
-    show(&signed, resource, &fields, Filled { texts: &texts, errors: Errors::new(), refused: None, object: None }).await
+    let filled = Filled { texts: &texts, errors: Errors::new(), refused: None, object: None, revision: None };
+    show(&signed, resource, &fields, filled).await
 }
 
 /// Makes it.
@@ -166,7 +169,7 @@ pub async fn create(posted: Posted<Signed>, path: Path<String>) -> Result<HttpRe
     let (resource, fields) = creating(&signed, &path)?;
     let texts = form::take(&fields, &mut sent)?;
     sent.end()?;
-    let again = |errors, refused| Filled { texts: &texts, errors, refused, object: None };
+    let again = |errors, refused| Filled { texts: &texts, errors, refused, object: None, revision: None };
     let mut body = match form::creation(&fields, &texts) {
         Ok(body) => body,
         Err(errors) => return show(&signed, resource, &fields, again(errors, None)).await,
@@ -225,7 +228,8 @@ pub async fn edit(signed: Signed, path: Path<(String, String)>) -> Result<HttpRe
     let (resource, fields) = changing(&signed, &kind)?;
     let object = super::show::object(&signed, resource, &id).await?;
     let texts = form::texts_of(&fields, &object);
-    let filled = Filled { texts: &texts, errors: Errors::new(), refused: None, object: Some(&object) };
+    let revision = object["revision_number"].as_i64();
+    let filled = Filled { texts: &texts, errors: Errors::new(), refused: None, object: Some(&object), revision };
     show(&signed, resource, &fields, filled).await
 }
 
@@ -241,7 +245,7 @@ pub async fn update(posted: Posted<Signed>, path: Path<(String, String)>) -> Res
     let texts = form::take(&fields, &mut sent)?;
     sent.end()?;
     let object = super::show::object(&signed, resource, &id).await?;
-    let again = |errors, refused| Filled { texts: &texts, errors, refused, object: Some(&object) };
+    let again = |errors, refused| Filled { texts: &texts, errors, refused, object: Some(&object), revision };
     let body = match form::change(&fields, &texts, &object) {
         Ok(body) => body,
         Err(errors) => return show(&signed, resource, &fields, again(errors, None)).await,

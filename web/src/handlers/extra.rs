@@ -28,6 +28,8 @@ pub struct Passing {
 struct Effective {
     filtered: bool,
     groups: usize,
+    /// Those of them that this user may not see.
+    hidden: usize,
     /// In and out: headline, what the other side is, lines.
     ways: [(&'static str, &'static str, Vec<Passing>); 2],
 }
@@ -82,7 +84,8 @@ async fn effective(signed: &Signed, port: &Value) -> Result<Effective, Fault> {
     let name = |id: &str| names.of("security-groups", id).to_owned();
     Ok(Effective {
         filtered: port["port_security_enabled"].as_bool().unwrap_or(true),
-        groups: groups.len(),
+        groups: ids.len(),
+        hidden: ids.len().saturating_sub(groups.len()),
         ways: [("In", "From", passing(&groups, "ingress", name)), ("Out", "To", passing(&groups, "egress", name))],
     })
 }

@@ -6,27 +6,32 @@
 //! following is not taken for a quiet one.
 
 use super::{list, map, operator, overview, show};
-use crate::api::Query;
+use crate::api::{CallError, Query};
 use crate::fault::Fault;
 use crate::page::Fragment;
+use crate::server::Site;
 use crate::signed::Signed;
 use actix_web::http::header::{CONTENT_ENCODING, ContentEncoding};
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use chrono::Utc;
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// From one look to the next: at most two messages a second, and a change is seen within two.
 const PACE: Duration = Duration::from_millis(1_000);
 
 /// A page that takes long to make is made less often: it rests for so many times as long.
 const REST: u32 = 4;
+
+/// The longest wait until an API that did not answer is asked again.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The parts of the page at an address of this dashboard.
 async fn fragments(signed: &Signed, of: &str) -> Result<Vec<Fragment>, Fault> {
@@ -76,30 +81,52 @@ impl Age {
 struct Follower {
     signed: Signed,
     of: String,
-    sent: HashMap<String, String>,
+    /// Digests of the parts that the page has, by their ids.
+    sent: HashMap<String, [u8; 32]>,
+    /// When the page was last renewed.
     seen: String,
     ended: bool,
+    /// Looks that brought nothing, in a row.
+    failures: u32,
+    /// How long the last look took.
     took: Duration,
-    _permit: OwnedSemaphorePermit,
+    _permits: [OwnedSemaphorePermit; 2],
 }
 
 impl Follower {
+    /// Those of the parts that the page has otherwise or not at all.
+    fn changed(&mut self, fragments: Vec<Fragment>) -> String {
+        let mut message = String::new();
+        for Fragment { id, html } in fragments {
+            let digest = Sha256::digest(html.as_bytes()).into();
+            if self.sent.get(&id) != Some(&digest) {
+                message += &partial(&id, &html);
+                self.sent.insert(id, digest);
+            }
+        }
+        message
+    }
+
     /// What has changed since, and the time; `ended` is set when there is nothing more to follow.
     async fn look(&mut self) -> Result<String, askama::Error> {
+        // Who has signed out, or was, sees nothing more, even where the token still counts.
+        let begun = Instant::now();
+        let found =
+            if self.signed.session.is_live() { fragments(&self.signed, &self.of).await } else { Err(Fault::SignIn) };
+        self.took = begun.elapsed();
+        self.tell(found)
+    }
+
+    fn tell(&mut self, found: Result<Vec<Fragment>, Fault>) -> Result<String, askama::Error> {
         let mut message = String::new();
         let mut age = Age::now();
-        let begun = Instant::now();
-        let now = fragments(&self.signed, &self.of).await;
-        self.took = begun.elapsed();
-        match now {
+        if found.is_ok() {
+            self.failures = 0;
+        }
+        match found {
             Ok(fragments) => {
                 self.seen.clone_from(&age.time);
-                for Fragment { id, html } in fragments {
-                    if self.sent.get(&id) != Some(&html) {
-                        message += &partial(&id, &html);
-                        self.sent.insert(id, html);
-                    }
-                }
+                message = self.changed(fragments);
             }
             Err(Fault::SignIn | Fault::ChooseProject) => {
                 self.ended = true;
@@ -109,8 +136,17 @@ impl Follower {
                 self.ended = true;
                 age.problem = Some("This was deleted meanwhile; what you see is how it was.".into());
             }
+            Err(Fault::Call(CallError::Refused(refused))) if matches!(refused.status, 400 | 403) => {
+                self.ended = true;
+                age.time.clone_from(&self.seen);
+                age.problem = Some(format!("This page is not renewed any more: {}", refused.message));
+            }
             Err(error) => {
-                tracing::warn!(%error, "a page cannot be renewed");
+                // Once for each page: while nothing answers, every page asks again and again.
+                if self.failures == 0 {
+                    tracing::warn!(%error, "a page cannot be renewed");
+                }
+                self.failures += 1;
                 age.time.clone_from(&self.seen);
                 age.problem = Some("The network service does not answer; this page is renewed once it does.".into());
             }
@@ -118,6 +154,12 @@ impl Follower {
         message += &partial("age", &age.render()?);
         Ok(message)
     }
+}
+
+/// How long to wait until the next look: what takes long to make is made less often, and what does not
+/// answer is asked less and less.
+fn pace(took: Duration, failures: u32) -> Duration {
+    (PACE.max(took * REST) * 2_u32.pow(failures.min(5))).min(PATIENCE)
 }
 
 /// A part that takes the place of the element with its id, and keeps what is typed and focused in it.
@@ -128,7 +170,8 @@ fn partial(id: &str, html: &str) -> String {
 /// A message of an event stream.
 fn event(name: Option<&str>, data: &str) -> Bytes {
     let mut text = name.map(|name| format!("event: {name}\n")).unwrap_or_default();
-    for line in data.lines() {
+    // A carriage return alone ends a line too: what a name holds must not begin a field of the stream.
+    for line in data.lines().flat_map(|line| line.split('\r')) {
         text += "data: ";
         text += line;
         text.push('\n');
@@ -142,11 +185,17 @@ fn answer_events(events: impl Stream<Item = Result<Bytes, Infallible>> + 'static
         .content_type("text/event-stream")
         // Compression would hold messages back until a block is full.
         .insert_header((CONTENT_ENCODING, ContentEncoding::Identity.as_str()))
+        // So would a proxy that collects answers before it passes them on.
+        .insert_header(("x-accel-buffering", "no"))
         .streaming(events)
 }
 
 /// Follows a page; with `once`, as it is now, for browsers that cannot.
-pub async fn stream(signed: Result<Signed, Fault>, request: HttpRequest) -> Result<HttpResponse, Fault> {
+pub async fn stream(
+    signed: Result<Signed, Fault>,
+    site: Data<Site>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Fault> {
     let query = Query::parse(request.query_string());
     let of = query.get("of").ok_or_else(|| Fault::Bad("`of` is missing in the address".into()))?.to_owned();
     let signed = match signed {
@@ -162,23 +211,28 @@ pub async fn stream(signed: Result<Signed, Fault>, request: HttpRequest) -> Resu
         }
         Err(fault) => return Err(fault),
     };
-    let permit = Arc::clone(&signed.session.streams).try_acquire_owned().map_err(|_| Fault::Crowded);
     if query.get("once").is_some() {
         let parts = fragments(&signed, &of).await?;
         let mut html: String = parts.iter().map(|fragment| partial(&fragment.id, &fragment.html)).collect();
         html += &partial("age", &Age::now().render()?);
         return Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(html));
     }
-    // What cannot be shown at all is refused before the stream begins; the page has what it is now.
-    let sent = fragments(&signed, &of).await?.into_iter().map(|fragment| (fragment.id, fragment.html)).collect();
-    let seen = Age::now().time;
-    let follower = Follower { signed, of, sent, seen, ended: false, took: Duration::ZERO, _permit: permit? };
-    let events = futures::stream::unfold(Some(follower), async |follower| {
+    let room = |streams: &Arc<Semaphore>| Arc::clone(streams).try_acquire_owned().map_err(|_| Fault::Crowded);
+    let permits = [room(&signed.session.streams)?, room(&site.streams)?];
+    // What cannot be shown at all is refused before the stream begins. All of it is sent at once: the page
+    // may be of long ago, because a browser ends the stream of a hidden page and begins another later.
+    let begun = Instant::now();
+    let found = fragments(&signed, &of).await?;
+    let took = begun.elapsed();
+    let (sent, seen) = (HashMap::new(), String::new());
+    let mut follower = Follower { signed, of, sent, seen, ended: false, failures: 0, took, _permits: permits };
+    let first = event(None, &follower.tell(Ok(found))?);
+    let later = futures::stream::unfold(Some(follower), async |follower| {
         let mut follower = follower?;
         if follower.ended {
             return Some((Ok::<_, Infallible>(event(Some("end"), "end")), None));
         }
-        tokio::time::sleep(PACE.max(follower.took * REST)).await;
+        tokio::time::sleep(pace(follower.took, follower.failures)).await;
         match follower.look().await {
             Ok(message) => Some((Ok(event(None, &message)), Some(follower))),
             Err(error) => {
@@ -187,7 +241,7 @@ pub async fn stream(signed: Result<Signed, Fault>, request: HttpRequest) -> Resu
             }
         }
     });
-    Ok(answer_events(events))
+    Ok(answer_events(futures::stream::once(async { Ok(first) }).chain(later)))
 }
 
 #[cfg(test)]
@@ -199,5 +253,17 @@ mod tests {
         assert_eq!(event(None, "<p>\na</p>"), "data: <p>\ndata: a</p>\n\n".as_bytes());
         assert_eq!(event(Some("end"), "x"), "event: end\ndata: x\n\n".as_bytes());
         assert_eq!(event(None, "a\n\nevent: b"), "data: a\ndata: \ndata: event: b\n\n".as_bytes());
+        assert_eq!(
+            event(None, "a\r\revent: end\rb\r\nc"),
+            "data: a\ndata: \ndata: event: end\ndata: b\ndata: c\n\n".as_bytes()
+        );
+    }
+
+    #[test]
+    fn what_does_not_answer_is_asked_less_and_less() {
+        let waits: Vec<u64> = (0..7).map(|failures| pace(Duration::ZERO, failures).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+        let long = Duration::from_secs(2);
+        assert_eq!((pace(long, 0).as_secs(), pace(long, 9).as_secs()), (8, 30));
     }
 }

@@ -17,20 +17,28 @@ pub mod tags;
 pub mod wizard;
 
 use crate::fault::Fault;
-use crate::resource::{self, Resource};
+use crate::resource::Resource;
 use crate::signed::Signed;
 use crate::{assets, page};
-use actix_web::web::{self, ServiceConfig, get, post};
+use actix_web::web::{self, PayloadConfig, ServiceConfig, get, head, post, resource};
 use actix_web::{HttpRequest, HttpResponse};
 use uuid::Uuid;
+
+/// Bytes of the form for signing in, which anybody can send.
+const LOGIN: usize = 16 << 10;
 
 /// Every address.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .route("/healthz", get().to(healthz))
+        .route("/healthz", head().to(healthz))
         .route("/static/{digest}/{name}", get().to(asset))
-        .route("/login", get().to(auth::form))
-        .route("/login", post().to(auth::sign_in))
+        .service(
+            resource("/login")
+                .app_data(PayloadConfig::new(LOGIN))
+                .route(get().to(auth::form))
+                .route(post().to(auth::sign_in)),
+        )
         .route("/logout", post().to(auth::sign_out))
         .route("/projects", get().to(auth::projects))
         .route("/projects", post().to(auth::choose))
@@ -69,7 +77,7 @@ async fn nothing() -> Result<HttpResponse, Fault> {
 
 /// The kind of objects of an address, if this user may see such.
 pub(crate) fn kind(signed: &Signed, path: &str) -> Result<&'static Resource, Fault> {
-    let resource = resource::at(path).ok_or(Fault::NotFound)?;
+    let resource = crate::resource::at(path).ok_or(Fault::NotFound)?;
     if resource.verbs.operator && !signed.session.is_admin() {
         return Err(Fault::NotFound);
     }

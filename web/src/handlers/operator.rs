@@ -10,7 +10,7 @@ use crate::signed::Signed;
 use actix_web::HttpResponse;
 use askama::Template;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 const ROLES: &str = "/v2.0/mizar/roles";
 
@@ -24,11 +24,14 @@ const KINDS: [(&str, &str); 6] = [
     ("divider", "draining"),
 ];
 
+/// Roles that a page names; others are only counted.
+const NAMED: usize = 100;
+
 struct HostRow {
     host: Link,
     lease: Cell,
     transit: String,
-    counts: Vec<usize>,
+    counts: [usize; KINDS.len()],
 }
 
 #[derive(Template)]
@@ -64,6 +67,8 @@ struct Holdings {
     none: &'static str,
     by_host: bool,
     holdings: Vec<Holding>,
+    /// Others that are not named.
+    more: usize,
 }
 
 /// Which host has how many roles of each kind.
@@ -80,6 +85,7 @@ pub async fn matrix(signed: &Signed) -> Result<Fragment, Fault> {
     let (roles, mut hosts) = (objects(&mut roles, "roles")?, objects(&mut hosts, of.plural)?);
     let placement = object(placement, "placement")?;
     hosts.sort_by_key(|host| plain(&host["name"]));
+    let counts = counts(&roles);
     let rows = hosts.iter().map(|host| HostRow {
         host: crate::cell::link_to(of, host),
         lease: Cell::of(
@@ -89,7 +95,7 @@ pub async fn matrix(signed: &Signed) -> Result<Fragment, Fault> {
             &Names::default(),
         ),
         transit: plain(&host["transit"]),
-        counts: counts(&roles, &plain(&host["name"])),
+        counts: host["name"].as_str().and_then(|name| counts.get(name)).copied().unwrap_or_default(),
     });
     let state = plain(&placement["state"]);
     let matrix = Matrix {
@@ -102,14 +108,20 @@ pub async fn matrix(signed: &Signed) -> Result<Fragment, Fault> {
     Fragment::of("matrix", &matrix)
 }
 
-fn counts(roles: &[Value], host: &str) -> Vec<usize> {
-    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for role in roles.iter().filter(|role| role["host"] == host) {
-        if let (Some(kind), Some(state)) = (role["role"].as_str(), role["state"].as_str()) {
-            *counts.entry((kind, state)).or_default() += 1;
+/// How many roles of each kind a host has, by its name.
+fn counts(roles: &[Value]) -> HashMap<&str, [usize; KINDS.len()]> {
+    let mut counts: HashMap<&str, [usize; KINDS.len()]> = HashMap::new();
+    for role in roles {
+        let (Some(host), Some(kind), Some(state)) =
+            (role["host"].as_str(), role["role"].as_str(), role["state"].as_str())
+        else {
+            continue;
+        };
+        if let Some(at) = KINDS.iter().position(|known| *known == (kind, state)) {
+            counts.entry(host).or_default()[at] += 1;
         }
     }
-    KINDS.iter().map(|kind| counts.get(kind).copied().unwrap_or_default()).collect()
+    counts
 }
 
 /// The page of the matrix.
@@ -129,20 +141,24 @@ pub async fn holders(signed: &Signed, network: &str) -> Result<Fragment, Fault> 
     }
     let none = "Nobody yet: roles are placed once hosts with transit are there.";
     let title = "Who bounces and divides";
-    Fragment::of("holders", &Holdings { title, none, by_host: true, holdings: holdings(&roles, &names) })
+    let (holdings, more) = holdings(&roles, &names);
+    Fragment::of("holders", &Holdings { title, none, by_host: true, holdings, more })
 }
 
 /// The roles of a host.
 pub async fn roles_of(signed: &Signed, host: &str) -> Result<Fragment, Fault> {
     let roles = signed.calls.list(ROLES, "roles", &Query::new().with("host", host)).await?;
-    let holdings = holdings(&roles, &Names::default());
-    Fragment::of("holders", &Holdings { title: "Transit roles", none: "None.", by_host: false, holdings })
+    let (holdings, more) = holdings(&roles, &Names::default());
+    Fragment::of("holders", &Holdings { title: "Transit roles", none: "None.", by_host: false, holdings, more })
 }
 
-fn holdings(roles: &[Value], names: &Names) -> Vec<Holding> {
+/// The first of them, and how many others there are.
+fn holdings(roles: &[Value], names: &Names) -> (Vec<Holding>, usize) {
     let mut all: Vec<Holding> = roles.iter().map(|role| holding(role, names)).collect();
     all.sort_by(|a, b| (&a.role, &a.slots, &a.host).cmp(&(&b.role, &b.slots, &b.host)));
-    all
+    let more = all.len().saturating_sub(NAMED);
+    all.truncate(NAMED);
+    (all, more)
 }
 
 fn holding(role: &Value, names: &Names) -> Holding {
@@ -179,7 +195,17 @@ mod tests {
             role("h1", "divider", "draining"),
             role("h2", "bouncer", "active"),
         ];
-        assert_eq!(counts(&roles, "h1"), [2, 0, 0, 0, 0, 1]);
-        assert_eq!(counts(&roles, "h3"), [0; 6]);
+        let counts = counts(&roles);
+        assert_eq!(counts.get("h1"), Some(&[2, 0, 0, 0, 0, 1]));
+        assert_eq!((counts.get("h2"), counts.get("h3")), (Some(&[1, 0, 0, 0, 0, 0]), None));
+    }
+
+    #[test]
+    fn of_many_roles_some_are_named_and_the_others_counted() {
+        let role = |slot: usize| json!({"host": "h1", "role": "bouncer", "state": "active", "first_slot": slot, "last_slot": slot});
+        let roles: Vec<Value> = (0..NAMED + 7).map(role).collect();
+        let (named, more) = holdings(&roles, &Names::default());
+        assert_eq!((named.len(), more), (NAMED, 7));
+        assert_eq!(holdings(&roles[..3], &Names::default()).1, 0);
     }
 }
