@@ -1,6 +1,7 @@
 //! What every handler shares, and how the server is put together.
 
 use crate::agent::Probe;
+use crate::exchange::Exchange;
 use crate::frame::fault::Fault;
 use crate::frame::handlers;
 use crate::frame::quota::Quotas;
@@ -12,7 +13,7 @@ use crate::observe::limits::{Limiter, Limits};
 use crate::observe::logins::limit_logins;
 use crate::observe::metrics::Metrics;
 use crate::observe::request::observe;
-use crate::{cloud, identity, neutron, openapi, operator, resources};
+use crate::{cloud, identity, neutron, openapi, operator, resources, seeing};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use mizar_db::DbPool;
@@ -53,6 +54,8 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// The agents' side of this process, if it has one.
     pub agents: Option<Probe>,
+    /// Where hosts are asked, if this process can.
+    pub exchange: Option<Arc<Exchange>>,
     /// Keeps one caller from taking all.
     pub limiter: Limiter,
     /// What operators see.
@@ -70,6 +73,7 @@ impl App {
             authority: authority.into(),
             passwords: Passwords::default(),
             settings: Arc::new(settings),
+            exchange: agents.as_ref().map(|agents| Arc::clone(agents.exchange())),
             agents,
             limiter,
             metrics,
@@ -100,6 +104,7 @@ pub fn routes(app: &App, config: &mut ServiceConfig) {
             }
         })
         .configure(operator::mount)
+        .configure(seeing::mount)
         .configure(cloud::mount)
         .configure(neutron::mount)
         .configure(|config| {

@@ -8,6 +8,7 @@
 //! - [`resources`]: commands on tenants' objects; [`listing`]: how these are found.
 //! - [`identity`]: accounts, their roles, and revoked tokens.
 //! - [`placement`]: what the scheduler reads and writes.
+//! - [`questions`]: what hosts are asked, and answer.
 
 mod statement;
 
@@ -21,6 +22,7 @@ pub mod listing;
 pub mod migrate;
 pub mod placement;
 pub mod pool;
+pub mod questions;
 pub mod quotas;
 pub mod resources;
 #[expect(missing_docs, reason = "diesel's macro writes the items; the columns are documented in the migrations")]

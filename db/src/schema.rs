@@ -413,6 +413,17 @@ table! {
     }
 }
 
+table! {
+    host_questions (id) {
+        id -> Uuid,
+        host -> Int4,
+        question -> Text,
+        answer -> Nullable<Text>,
+        asked_at -> Timestamptz,
+        until -> Timestamptz,
+    }
+}
+
 joinable!(projects -> domains (domain_id));
 joinable!(users -> domains (domain_id));
 joinable!(role_assignments -> users (user_id));

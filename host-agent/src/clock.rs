@@ -15,13 +15,18 @@ pub fn tai_offset() -> io::Result<i32> {
     Ok(timex.tai)
 }
 
-/// The moment that `bpf_ktime_get_ns` tells.
-pub fn now() -> Now {
+/// Nanoseconds since boot, as `bpf_ktime_get_ns` counts them.
+pub fn boot_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a timespec that outlives the call.
     let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     assert_eq!(done, 0, "every Linux has a monotonic clock");
-    Now::from_ns(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// The same moment, as flows remember it.
+pub fn now() -> Now {
+    Now::from_ns(boot_ns())
 }
 
 /// The kernel's boot id.

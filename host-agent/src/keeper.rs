@@ -12,6 +12,9 @@ use tokio::sync::mpsc;
 
 /// How often expired flows are swept, the ledger is flushed, and the maps are audited.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How long the counts of others' ports stay after the last drop: a port that is bounced for here may be gone, and
+/// nobody says so.
+const DROPS: Duration = Duration::from_secs(3600);
 const FLUSH: Duration = Duration::from_secs(1);
 const AUDIT: Duration = Duration::from_secs(300);
 
@@ -84,7 +87,10 @@ pub async fn sweep(pins: Pins, mut forget: mpsc::UnboundedReceiver<Forget>) {
             let mut runtime = Runtime::open(&pins)?;
             match what {
                 Some(what) => runtime.forget(&what),
-                None => runtime.expire_flows(&clock::now()).map(drop),
+                None => {
+                    runtime.expire_drops(clock::boot_ns(), DROPS)?;
+                    runtime.expire_flows(&clock::now()).map(drop)
+                }
             }
         };
         match tokio::task::spawn_blocking(work).await {

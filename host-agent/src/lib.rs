@@ -10,11 +10,13 @@
 //! - [`sync`]: where desired state comes from; [`ledger`], [`store`]: how it is kept.
 //! - [`dataplane`]: maps, programs and their pins; [`links`]: interfaces.
 //! - [`attach`], [`socket`]: what orchestrators call; [`status`], [`operators`]: what operators see.
+//! - [`answers`]: what the API asks of this host; [`seeing`]: what it is told.
 //! - [`events`], [`dhcp`], [`probe`], [`control`], [`keeper`]: what goes on meanwhile.
 //!
 //! The agent may die at any point: forwarding is the kernel's, pinned; the next agent adopts
 //! everything. The API may be away for any time: the ledger says what is desired.
 
+pub mod answers;
 pub mod attach;
 pub mod clock;
 pub mod config;
@@ -33,6 +35,7 @@ pub mod operators;
 pub mod probe;
 pub mod reports;
 pub mod run;
+pub mod seeing;
 pub mod socket;
 pub mod status;
 pub mod store;

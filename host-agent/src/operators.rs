@@ -1,10 +1,11 @@
 //! `/metrics`, `/healthz` and `/readyz` of a host.
 //!
 //! The numbers are those of the local socket's `status`: counted by the programs, read when somebody
-//! asks. So the text is made anew each time, and nothing is kept for it.
+//! asks. So the text is made anew each time. Only the sizes of maps are kept for a while: to count a full one takes as
+//! many system calls as it has entries, and whoever watches a host looks often.
 
 use crate::core::Shared;
-use crate::status::Observer;
+use crate::status::{Observer, Sizes};
 use mizar_metrics::{Check, Operated, Process, silent};
 use mizar_wire::local::Status;
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -13,7 +14,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// How long the sizes of maps are good.
+const COUNTED: Duration = Duration::from_secs(30);
 
 /// Longer than a poll waits for news, and some attempts: then the API is away.
 const SILENCE: Duration = Duration::from_secs(90);
@@ -35,15 +40,35 @@ struct Map {
 
 /// The agent, as operators ask it.
 pub struct Operators {
-    /// The state.
-    pub core: Shared,
-    /// Reads the maps.
-    pub observer: Observer,
+    core: Shared,
+    observer: Observer,
+    /// When maps were counted last, and what they had. Held while they are counted: who asks meanwhile waits for the
+    /// same count.
+    counted: Mutex<Option<(Instant, Sizes)>>,
+}
+
+impl Operators {
+    /// Of this state; the observer reads the maps.
+    pub fn new(core: Shared, observer: Observer) -> Self {
+        Self { core, observer, counted: Mutex::default() }
+    }
+
+    async fn sizes(&self) -> Result<Sizes, String> {
+        let mut counted = self.counted.lock().await;
+        match &*counted {
+            Some((at, sizes)) if at.elapsed() < COUNTED => Ok(sizes.clone()),
+            _ => {
+                let sizes = self.observer.sizes().await?;
+                *counted = Some((Instant::now(), sizes.clone()));
+                Ok(sizes)
+            }
+        }
+    }
 }
 
 impl Operated for Operators {
     async fn metrics(&self) -> Result<String, String> {
-        let status = self.observer.status(&self.core).await?;
+        let status = self.observer.status_with(&self.core, self.sizes().await?).await?;
         render(&status).map_err(|error| error.to_string())
     }
 

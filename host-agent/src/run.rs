@@ -16,7 +16,7 @@ use crate::socket::{self, Server};
 use crate::status::Observer;
 use crate::sync::follow::{Description, Follower};
 use crate::sync::source::StateSource;
-use crate::{clock, object};
+use crate::{answers, clock, object};
 use anyhow::Context as _;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -99,14 +99,16 @@ pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::
     tokio::spawn(ends("who asks about flows", confirmer.run(rules_changed, unconfirmed_inbox)));
     tokio::spawn(ends("the reader of events", responder.run(ring)));
     tokio::spawn(ends("the prober", events::probe(core.clone(), maps()?, uplink.address)));
-    let observer = Observer::new(Some(pins), hook);
+    let observer = Observer::new(Some(pins.clone()), hook);
     if let Some(address) = config.operator_listen {
         let listener = TcpListener::bind(address).await.with_context(|| format!("--operator-listen: {address}"))?;
-        let operators = Operators { core: core.clone(), observer: observer.clone() };
+        let operators = Operators::new(core.clone(), observer.clone());
         tokio::spawn(mizar_metrics::serve(listener, Arc::new(operators)));
     }
     tokio::spawn(Server { core: core.clone(), attacher, observer }.run(listener));
     let description = Description { az: config.az.clone(), rack: config.rack.clone(), transit_hook: hook.to_owned() };
+    let source = Arc::new(source);
+    tokio::spawn(answers::run(core.clone(), Arc::clone(&source), pins));
     tokio::spawn(Follower::new(core, source, description).run());
 
     tokio::select! {

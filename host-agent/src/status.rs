@@ -1,8 +1,9 @@
 //! What operators see.
 
 use crate::core::{Shared, chain};
-use crate::dataplane::Pins;
+use crate::dataplane::live::Live;
 use crate::dataplane::runtime::Runtime;
+use crate::dataplane::{Pins, PlaneError};
 use mizar_plan::Table;
 use mizar_wire::local::Status;
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ pub struct Observer {
 }
 
 type Numbers = BTreeMap<String, u64>;
+/// Entries of maps, by name.
+pub type Sizes = BTreeMap<String, usize>;
 
 impl Observer {
     /// Of the maps pinned here; `None` = in memory, nothing of the programs' own to see.
@@ -25,29 +28,39 @@ impl Observer {
     /// Runs `read` where it may take its time: a full flow table is 100,000 system calls.
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Runtime) -> Result<T, String> + Send + 'static,
+        read: impl FnOnce(&Pins) -> Result<T, PlaneError> + Send + 'static,
     ) -> Result<Option<T>, String> {
         let Some(pins) = self.pins.clone() else { return Ok(None) };
-        let work = move || read(&Runtime::open(&pins).map_err(|e| chain(&e))?);
+        let work = move || read(&pins).map_err(|e| chain(&e));
         tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())?.map(Some)
+    }
+
+    /// Entries of each map.
+    pub async fn sizes(&self) -> Result<Sizes, String> {
+        let sizes = self.read(|pins| {
+            let mut sizes = Runtime::open(pins)?.sizes();
+            sizes.extend(Live::open(pins)?.sizes().into_iter().map(|(map, entries)| (map.to_owned(), entries)));
+            Ok(sizes)
+        });
+        Ok(sizes.await?.unwrap_or_else(|| Table::ALL.iter().map(|table| (table.name().to_owned(), 0)).collect()))
     }
 
     /// The state of the agent.
     pub async fn status(&self, core: &Shared) -> Result<Status, String> {
-        type Seen = (Numbers, Numbers, BTreeMap<String, usize>);
-        let seen: Option<Seen> = self
-            .read(|runtime| {
-                Ok((runtime.counters().map_err(|e| chain(&e))?, runtime.drops_by_reason(), runtime.sizes()))
+        let maps = self.sizes().await?;
+        self.status_with(core, maps).await
+    }
+
+    /// The same, where the maps were counted before: that takes a system call an entry.
+    pub async fn status_with(&self, core: &Shared, maps: Sizes) -> Result<Status, String> {
+        let seen: Option<(Numbers, Numbers)> = self
+            .read(|pins| {
+                let runtime = Runtime::open(pins)?;
+                Ok((runtime.counters()?, runtime.drops_by_reason()))
             })
             .await?;
-        let (counters, drops, mut maps) = seen.unwrap_or_default();
+        let (counters, drops) = seen.unwrap_or_default();
         let core = core.lock();
-        for table in Table::ALL {
-            maps.insert(table.name().to_owned(), 0);
-        }
-        for (key, _) in core.dump().map_err(|e| chain(&e))? {
-            *maps.entry(key.table().name().to_owned()).or_insert(0) += 1;
-        }
         let store = core.store();
         Ok(Status {
             host: core.identity().host.clone(),
@@ -70,7 +83,7 @@ impl Observer {
 
     /// Entries and maps, as text. Keys of the cluster are not shown.
     pub async fn dump(&self, core: &Shared) -> Result<serde_json::Value, String> {
-        let flows = self.read(|runtime| Ok(runtime.flows())).await?.unwrap_or_default();
+        let flows = self.read(|pins| Ok(Runtime::open(pins)?.flows())).await?.unwrap_or_default();
         let core = core.lock();
         let mut maps: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (key, value) in core.dump().map_err(|e| chain(&e))? {

@@ -41,7 +41,7 @@ pub fn settings() -> Settings {
 
 /// A time that is promised of a machine with room to spare, on this one as it is now: longer by as
 /// much as there are more tasks that would run than processors.
-fn stretched(time: Duration) -> Result<Duration> {
+pub fn stretched(time: Duration) -> Result<Duration> {
     let load = std::fs::read_to_string("/proc/loadavg")?;
     let waiting: f64 = load.split(' ').next().context("no load")?.parse()?;
     let processors = std::thread::available_parallelism()?.get();

@@ -6,6 +6,7 @@
 //! seconds. So each scenario also tests deletion.
 
 pub mod bed;
+pub mod command;
 pub mod exchange;
 pub mod flows;
 pub mod groups;

@@ -1,14 +1,13 @@
 //! The real `mizar` command against a sandbox: tenants' and operators' verbs, and wrong uses.
 
 use anyhow::{Context, Result, ensure};
-use mizar::sandbox::secrets::Secrets;
 use mizar_tests::bed::Bed;
+use mizar_tests::command::{Cli, Said};
 use mizar_tests::harness::Scenario;
 use mizar_tests::tenant::at;
 use mizar_tests::{bed, harness};
 use serde_json::{Value, json};
-use std::path::PathBuf;
-use std::process::{Command, ExitCode, Output};
+use std::process::{Command, ExitCode};
 
 const SCENARIOS: &[Scenario] = &[
     ("a_tenant_makes_lists_changes_and_deletes", tenant),
@@ -24,79 +23,6 @@ const SCENARIOS: &[Scenario] = &[
     ("a_support_bundle_has_what_is_needed_and_no_secret", bundle),
     ("an_application_credential_signs_in", application_credential),
 ];
-
-/// The program, as somebody signs in.
-struct Cli {
-    program: PathBuf,
-    environment: Vec<(&'static str, String)>,
-}
-
-/// What a call said.
-struct Said {
-    code: i32,
-    out: String,
-    error: String,
-}
-
-impl Said {
-    fn of(output: Output) -> Result<Self> {
-        Ok(Self {
-            code: output.status.code().context("ended by a signal")?,
-            out: String::from_utf8(output.stdout)?,
-            error: String::from_utf8(output.stderr)?,
-        })
-    }
-}
-
-impl Cli {
-    fn of(bed: &Bed, user: &str) -> Result<Self> {
-        let password = Secrets::load(bed.sandbox.layout())?.of(user)?;
-        let environment = vec![
-            ("OS_AUTH_URL", format!("{}/v3", bed.sandbox.api_url())),
-            ("OS_USERNAME", user.into()),
-            ("OS_PASSWORD", password),
-            ("OS_PROJECT_NAME", user.into()),
-        ];
-        Ok(Self { program: bed.sandbox.binaries().path("mizar")?, environment })
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OS_")) {
-            command.env_remove(name);
-        }
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command
-    }
-
-    /// Words are parted by spaces; `_` in a quoted value is for nobody.
-    fn raw(&self, line: &str) -> Result<Said> {
-        Said::of(self.command().args(line.split_whitespace()).output()?)
-    }
-
-    fn run(&self, line: &str) -> Result<String> {
-        let said = self.raw(line)?;
-        ensure!(said.code == 0, "mizar {line}: {} {}", said.code, said.error);
-        Ok(said.out)
-    }
-
-    fn json(&self, line: &str) -> Result<Value> {
-        serde_json::from_str(&self.run(&format!("{line} -o json"))?).with_context(|| format!("mizar {line}"))
-    }
-
-    /// It must end with `code` and say `words` on standard error.
-    fn fails(&self, line: &str, code: i32, words: &str) -> Result<()> {
-        let said = self.raw(line)?;
-        ensure!(
-            said.code == code && said.error.contains(words) && said.out.is_empty(),
-            "mizar {line}: {} instead of {code}, without `{words}`: {}{}",
-            said.code,
-            said.error,
-            said.out
-        );
-        Ok(())
-    }
-}
 
 fn tenant(bed: &Bed) -> Result<()> {
     bed.tenant()?;

@@ -5,6 +5,7 @@
 //! into map entries. Bodies are JSON: an operator reads them at three in the morning, and they
 //! travel compressed. Unknown fields are refused; a changed meaning gets a new kind.
 
+pub mod ask;
 pub mod body;
 pub mod entry;
 pub mod local;

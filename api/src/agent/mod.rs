@@ -24,6 +24,7 @@
 mod identity;
 mod listener;
 mod problem;
+mod questions;
 mod register;
 mod reporter;
 mod sessions;
@@ -32,6 +33,7 @@ mod sync;
 
 pub use listener::{Listen, TlsPaths};
 
+use crate::exchange::{Exchange, Participant};
 use crate::observe::metrics::RequestMetrics;
 use crate::observe::request::count;
 use actix_web::dev::ServerHandle;
@@ -84,6 +86,7 @@ struct Shared {
     pool: DbPool,
     feed: Arc<Feed>,
     reporter: Reporter,
+    exchange: Arc<Exchange>,
     sessions: Arc<Sessions>,
     snapshots: Semaphore,
     polls: Arc<AtomicUsize>,
@@ -94,6 +97,7 @@ struct Shared {
 pub struct Agents {
     address: SocketAddr,
     follower: Follower,
+    participant: Participant,
     server: ServerHandle,
     running: JoinHandle<std::io::Result<()>>,
     reports: JoinHandle<()>,
@@ -104,6 +108,7 @@ pub struct Agents {
 #[derive(Clone)]
 pub struct Probe {
     feed: Arc<Feed>,
+    exchange: Arc<Exchange>,
     reports_pool: DbPool,
     polls: Arc<AtomicUsize>,
     requests: RequestMetrics,
@@ -126,9 +131,14 @@ impl Probe {
         self.feed.age()
     }
 
-    /// Polls that wait for news.
+    /// Polls that wait for news, or for questions.
     pub fn polls(&self) -> usize {
         self.polls.load(Ordering::Relaxed)
+    }
+
+    /// Where hosts are asked.
+    pub fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
     }
 
     /// Requests of agents.
@@ -177,6 +187,7 @@ impl Agents {
     /// Answers the polls that wait, stores what was reported, and ends.
     pub async fn stop(self) {
         self.follower.stop();
+        self.participant.stop();
         self.server.stop(true).await;
         if let Ok(Err(error)) = self.running.await {
             tracing::error!(%error, "the agents' listener failed");
@@ -199,8 +210,12 @@ pub async fn start(config: AgentConfig, pool: DbPool) -> anyhow::Result<Agents> 
     let feed = Arc::clone(follower.feed());
     let sessions = Arc::new(Sessions::default());
     let reports_pool = DbPool::new(&config.database_url, REPORT_CONNECTIONS, Use::Commands)?;
+    let asking = Participant::start(&config.database_url, pool.clone()).await;
+    let participant = asking.context("cannot hear of questions to hosts")?;
+    let exchange = Arc::clone(participant.exchange());
     let probe = Probe {
         feed: Arc::clone(&feed),
+        exchange: Arc::clone(&exchange),
         reports_pool: reports_pool.clone(),
         polls: Arc::default(),
         requests: RequestMetrics::default(),
@@ -210,6 +225,7 @@ pub async fn start(config: AgentConfig, pool: DbPool) -> anyhow::Result<Agents> 
         pool,
         feed,
         reporter,
+        exchange,
         sessions,
         snapshots: Semaphore::new(SNAPSHOTS),
         polls: Arc::clone(&probe.polls),
@@ -231,7 +247,7 @@ pub async fn start(config: AgentConfig, pool: DbPool) -> anyhow::Result<Agents> 
     let handle = server.handle();
     let running = tokio::spawn(server);
     tracing::info!(%address, "listening for agents");
-    Ok(Agents { address, follower, server: handle, running, reports, probe })
+    Ok(Agents { address, follower, participant, server: handle, running, reports, probe })
 }
 
 fn routes(config: &mut web::ServiceConfig) {
@@ -242,6 +258,11 @@ fn routes(config: &mut web::ServiceConfig) {
                 .service(snapshot::resource())
                 .service(
                     web::resource("/sync").route(web::post().to(sync::sync)).default_service(web::to(problem::method)),
+                )
+                .service(
+                    web::resource("/questions")
+                        .route(web::post().to(questions::questions))
+                        .default_service(web::to(problem::method)),
                 )
                 .service(
                     web::resource("")

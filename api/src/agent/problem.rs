@@ -106,7 +106,7 @@ impl ResponseError for Problem {
 }
 
 /// Logged here, once, with the chain; the agent hears only that it should try again.
-fn unavailable(error: &(dyn std::error::Error + 'static)) -> Problem {
+pub(super) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Problem {
     tracing::error!(error = chain(error), "an agent's request failed");
     Problem::busy("the database cannot be used at the moment")
 }
@@ -174,11 +174,17 @@ pub(super) fn decode<T: serde::de::DeserializeOwned>(body: Body) -> Result<T, Pr
 }
 
 /// Refuses what this server does not speak.
-pub(super) fn supported(protocol: u32, abi: u32) -> Result<(), Problem> {
+pub(super) fn speaks(protocol: u32) -> Result<(), Problem> {
     if protocol != mizar_wire::sync::PROTOCOL {
         let ours = mizar_wire::sync::PROTOCOL;
         return Err(Problem::upgrade(format!("protocol {protocol} is not supported; this server speaks {ours}")));
     }
+    Ok(())
+}
+
+/// The same, and data planes that it does not know.
+pub(super) fn supported(protocol: u32, abi: u32) -> Result<(), Problem> {
+    speaks(protocol)?;
     if abi != mizar_domain::model::ABI {
         let ours = mizar_domain::model::ABI;
         return Err(Problem::upgrade(format!("data plane ABI {abi} is not supported; this server knows {ours}")));

@@ -126,7 +126,7 @@ async fn reload(shared: &Shared, name: &str) -> Result<Known, Problem> {
 
 /// The same, if this boot holds it. What is remembered may be old: another replica may have
 /// registered a new boot.
-async fn holder(shared: &Shared, name: &str, boot_id: &str) -> Result<Known, Problem> {
+pub(super) async fn holder(shared: &Shared, name: &str, boot_id: &str) -> Result<Known, Problem> {
     let remembered = session(shared, name).await?;
     if remembered.boot_id == boot_id {
         return Ok(remembered);

@@ -38,7 +38,7 @@ pub fn mount(config: &mut ServiceConfig) {
 }
 
 /// A resource that takes nothing but the methods that are added to it.
-fn at(path: &str) -> actix_web::Resource {
+pub(crate) fn at(path: &str) -> actix_web::Resource {
     web::resource([path.to_owned(), format!("{path}.json")]).default_service(web::to(method_not_allowed))
 }
 

@@ -10,6 +10,11 @@ pub fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+/// The same with milliseconds, for what is not made by commands.
+pub fn precise_time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
 /// Schema of [`time`].
 pub fn time_schema() -> RefOr<Schema> {
     plain(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).into()

@@ -7,6 +7,7 @@ mod identity;
 mod network;
 pub mod parts;
 mod resource;
+mod seeing;
 
 pub use resource::document as document_resource;
 
@@ -22,6 +23,7 @@ pub fn document() -> OpenApi {
     }
     network::document(&mut document);
     cloud::document(&mut document);
+    seeing::document(&mut document);
     identity::document(&mut document);
     let (paths, components, tags) = document.finish();
     let license = License::builder().name("Apache-2.0").identifier(Some("Apache-2.0")).build();

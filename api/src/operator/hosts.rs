@@ -112,6 +112,13 @@ fn attributes() -> Vec<Attr> {
         .about("When its agent was last heard of."),
         Attr::shown("silent_s", Option::<i64>::schema, |h, out| out.put(&h.silent_s()))
             .about("Seconds since its agent was last heard of."),
+        Attr::shown("pending_entries", Option::<i64>::schema, |h, out| out.put(&h.lag.map(|lag| lag.entries))).about(
+            "Entries written for it that its agent has not acknowledged, at most 10000; null while it is silent.",
+        ),
+        Attr::shown("oldest_pending_s", Option::<i64>::schema, |h, out| {
+            out.put(&h.lag.filter(|lag| lag.entries > 0).map(|lag| lag.oldest.as_secs()))
+        })
+        .about("Since when the oldest of them waits."),
         Attr::shown(
             "failures",
             || Array::new(Opaque::schema()).into(),
@@ -190,7 +197,8 @@ impl Resource for Host {
     }
 
     async fn complete(conn: &mut AsyncPgConnection, context: &Context, rows: Vec<HostRow>) -> QueryResult<Vec<Self>> {
-        host::complete(conn, context.settings.lease, rows).await
+        let hosts = host::complete(conn, context.settings.lease, rows).await?;
+        host::behind(conn, hosts).await
     }
 
     async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<Option<()>, Fault> {

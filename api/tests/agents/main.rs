@@ -4,6 +4,7 @@ mod active;
 mod errors;
 mod held;
 mod pki;
+mod questions;
 mod replicas;
 mod restore;
 mod server;

@@ -63,6 +63,10 @@ async fn target(admin: &Client, owner: &Client, path: &str) -> anyhow::Result<St
             "alias" => "mizar".to_owned(),
             "rule_type" => "dscp_marking".to_owned(),
             "project" => owner.project.clone(),
+            "port" if target.starts_with("/v2.0/mizar") => {
+                let ports = owner.get(&format!("/v2.0/ports?project_id={}", owner.project)).await?.ok(200)?;
+                crate::support::id(&ports["ports"][0]).to_owned()
+            }
             _ if target.starts_with("/v3") => uuid::Uuid::nil().simple().to_string(),
             _ => {
                 let body = admin.get(&target).await?.ok(200)?;

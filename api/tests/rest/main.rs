@@ -41,6 +41,7 @@ mod quotas;
 mod rbac;
 mod routers;
 mod security_groups;
+mod seeing;
 mod segments;
 mod stampede;
 mod subnetpools;

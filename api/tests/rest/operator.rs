@@ -119,6 +119,35 @@ async fn the_state_of_placement_has_a_reason_and_a_time() -> anyhow::Result<()> 
 }
 
 #[tokio::test]
+async fn a_host_that_is_behind_says_by_how_much_and_a_silent_one_only_that_it_is_silent() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let admin = cloud.admin().await?;
+    let number = cloud.host("h1", 1500, 1).await?;
+    cloud.host("h2", 1500, 2).await?;
+    let lag = async |name: &str| {
+        let host = admin.get(&format!("/v2.0/mizar/hosts/{name}")).await?.ok(200)?["host"].clone();
+        anyhow::Ok((host["pending_entries"].clone(), host["oldest_pending_s"].clone()))
+    };
+    assert_eq!(lag("h1").await?, (Value::Null, Value::Null), "it was never heard of");
+    let heard = "UPDATE host_state SET cursor = pg_current_snapshot()::text, seen_at = now()";
+    let state =
+        format!("INSERT INTO host_state (host, boot_id, seen_at) VALUES ({number}, 'b', now()) ON CONFLICT DO NOTHING");
+    cloud.sql(&state).await?;
+    cloud.sql(heard).await?;
+    assert_eq!(lag("h1").await?, (json!(0), Value::Null));
+    // Every host hears of a new host.
+    cloud.host("h3", 1500, 3).await?;
+    cloud.sql("UPDATE entries SET changed_at = now() - interval '90 s'").await?;
+    let (entries, age) = lag("h1").await?;
+    assert!(entries.as_i64() > Some(0) && age.as_i64() >= Some(90), "{entries} {age}");
+    let listed = admin.get("/v2.0/mizar/hosts?name=h1").await?.ok(200)?["hosts"][0].clone();
+    assert_eq!(listed["pending_entries"], entries);
+    cloud.sql("UPDATE host_state SET seen_at = now() - interval '1 h'").await?;
+    assert_eq!(lag("h1").await?, (Value::Null, Value::Null));
+    Ok(())
+}
+
+#[tokio::test]
 async fn roles_say_who_bounces_and_divides() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let admin = cloud.admin().await?;

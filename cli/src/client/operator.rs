@@ -24,6 +24,10 @@ pub struct Host {
     pub transit_hook: String,
     /// Its lease lives.
     pub alive: bool,
+    /// Entries that its agent has not acknowledged; `None`: it is silent.
+    pub pending_entries: Option<u64>,
+    /// Seconds since the oldest of them was written.
+    pub oldest_pending_s: Option<u64>,
 }
 
 /// A transit role of a host.

@@ -11,6 +11,7 @@ mod host;
 mod quota;
 pub mod render;
 pub mod resource;
+mod seeing;
 mod tables;
 mod tree;
 mod verbs;
@@ -75,7 +76,10 @@ fn plain_tree() -> Command {
 fn nouns(command: Command) -> Command {
     tables::RESOURCES.into_iter().enumerate().fold(command, |command, (place, resource)| {
         let noun = tree::noun(resource).display_order(place);
-        command.subcommand(if resource.noun == host::NOUN { host::extend(noun) } else { noun })
+        command.subcommand(match resource.noun {
+            host::NOUN => seeing::extend(host::extend(noun)),
+            _ => seeing::extend(noun),
+        })
     })
 }
 
@@ -96,6 +100,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         let api = api(&choice)?;
         return print(&match (noun, verb) {
             (host::NOUN, host::STATE) => host::state(&api, inner)?,
+            (_, seeing::DROPS) => seeing::drops(&api, resource, inner)?,
             _ => verbs::run(&api, resource, verb, inner)?,
         });
     }

@@ -369,7 +369,17 @@ const HOST: Resource = Resource {
     path: "/v2.0/mizar/hosts",
     found_by_server: true,
     columns: &["name", "underlay", "az", "rack", "transit", "alive", "ports", "version"],
-    long: &["silent_s", "weight", "transit_hook", "mtu", "abi", "failures", "lost_since"],
+    long: &[
+        "pending_entries",
+        "oldest_pending_s",
+        "silent_s",
+        "weight",
+        "transit_hook",
+        "mtu",
+        "abi",
+        "failures",
+        "lost_since",
+    ],
     options: &[
         Opt::new("az", "az", Text, "Availability zone").only_filter(),
         Opt::new("rack", "rack", Text, "Rack").only_filter(),

@@ -1,8 +1,9 @@
 //! `./dev status`: what runs, what each host holds, how far it lags behind, who carries which role.
 
+use crate::client::Host;
 use crate::sandbox::layout::Layout;
 use crate::sandbox::process::Process;
-use crate::sandbox::{Sandbox, need_root, postgres};
+use crate::sandbox::{Sandbox, need_root};
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use mizar_wire::local::Status;
@@ -59,21 +60,22 @@ fn memory_mb(pid: i32) -> Option<f64> {
 }
 
 fn hosts(sandbox: &Sandbox) -> Table {
-    let labels: BTreeMap<String, (String, bool)> = sandbox
+    let known: BTreeMap<String, Host> = sandbox
         .admin()
         .and_then(|admin| admin.hosts())
-        .map(|hosts| hosts.into_iter().map(|h| (h.name, (h.transit, h.alive))).collect())
+        .map(|hosts| hosts.into_iter().map(|host| (host.name.clone(), host)).collect())
         .unwrap_or_default();
     let mut table =
         table(["host", "rack", "transit", "hook", "lease", "ports", "entries", "behind", "failures", "drops"]);
     for host in sandbox.hosts() {
-        let (transit, alive) = labels.get(&host.name).cloned().unwrap_or_default();
-        let lease = if alive { "alive" } else { "lost" }.to_owned();
+        let said = known.get(&host.name);
+        let transit = said.map_or_else(String::new, |said| said.transit.clone());
+        let lease = if said.is_some_and(|said| said.alive) { "alive" } else { "lost" }.to_owned();
         let row = match sandbox.agent(&host.name).status() {
-            Ok(status) => agent_cells(sandbox, &host.name, &status),
-            Err(error) => ["?".into(), "?".into(), "?".into(), format!("{error:#}"), "?".into(), "?".into()],
+            Ok(status) => agent_cells(&status),
+            Err(error) => ["?".into(), "?".into(), "?".into(), format!("{error:#}"), "?".into()],
         };
-        let [hook, ports, entries, behind, failures, drops] = row;
+        let ([hook, ports, entries, failures, drops], behind) = (row, behind(said));
         table.add_row([
             host.name.clone(),
             host.rack.into(),
@@ -90,43 +92,24 @@ fn hosts(sandbox: &Sandbox) -> Table {
     table
 }
 
-fn agent_cells(sandbox: &Sandbox, host: &str, status: &Status) -> [String; 6] {
+fn agent_cells(status: &Status) -> [String; 5] {
     let drops: u64 = status.drops.values().sum();
-    let behind = match &status.cursor {
-        Some(cursor) => behind(sandbox, host, cursor).unwrap_or_else(|error| format!("{error:#}")),
-        None => "no cursor yet".into(),
-    };
     [
         status.transit_hook.clone(),
         status.ports.len().to_string(),
         status.entries.to_string(),
-        behind,
         if status.failures.is_empty() { "none".into() } else { status.failures.join("; ") },
         drops.to_string(),
     ]
 }
 
-/// Entries of what a host receives (its subscriptions, and what these include) that its cursor
-/// has not seen, and how long the oldest waits.
-fn behind(sandbox: &Sandbox, host: &str, cursor: &str) -> Result<String> {
-    // The cursor comes from an agent: only what a snapshot is made of goes into the statement.
-    let cursor: String = cursor.chars().filter(|c| c.is_ascii_digit() || ":,".contains(*c)).collect();
-    let sql = format!(
-        "WITH RECURSIVE received (scope, lo, hi) AS ( \
-           SELECT s.scope, s.lo, s.hi FROM subscriptions s JOIN hosts h ON h.number = s.host \
-           WHERE h.name = '{host}' AND NOT s.deleted \
-           UNION SELECT i.target, 0::smallint, 4095::smallint FROM received r JOIN includes i ON i.scope = r.scope \
-           WHERE NOT i.deleted AND (i.slot = -1 OR i.slot BETWEEN r.lo AND r.hi)) \
-         SELECT count(*), coalesce(round(extract(epoch FROM now() - min(e.changed_at)), 1), 0) FROM entries e \
-         WHERE NOT pg_visible_in_snapshot(e.xid::text::xid8, '{cursor}'::pg_snapshot) \
-         AND EXISTS (SELECT FROM received r WHERE r.scope = e.scope AND e.slot BETWEEN r.lo AND r.hi)"
-    );
-    let row = postgres::query(&sandbox.database_url(), &sql)?;
-    Ok(match row.trim().split_once('|') {
-        Some(("0", _)) => "nothing".into(),
-        Some((count, age)) => format!("{count} entries, {age} s"),
-        None => row.trim().to_owned(),
-    })
+/// What the host has not acknowledged, as the API says.
+fn behind(host: Option<&Host>) -> String {
+    match host.map(|host| (host.pending_entries, host.oldest_pending_s)) {
+        Some((Some(0), _)) => "nothing".into(),
+        Some((Some(entries), age)) => format!("{entries} entries, {} s", age.unwrap_or_default()),
+        Some((None, _)) | None => "?".into(),
+    }
 }
 
 fn role_table<'a>(roles: impl Iterator<Item = (&'a str, &'a str, &'a str)>) -> Table {

@@ -20,6 +20,7 @@ pub mod cursor;
 pub mod delta;
 pub mod follow;
 pub mod gc;
+pub mod lag;
 pub mod position;
 pub mod restore;
 pub mod ring;

@@ -1,6 +1,7 @@
 //! Hosts, as operators see them. Registration is the agents' (`api::agent`).
 
 use super::Failure;
+use crate::feed::lag::{self, Lag};
 use crate::listing::{Listed, Predicate, Visibility, listed_by};
 use crate::schema::{host_state, hosts, ports, subscriptions};
 use crate::statement::statement;
@@ -82,6 +83,8 @@ pub struct Host {
     pub alive: bool,
     /// When this was read, by the database's clock.
     pub read_at: DateTime<Utc>,
+    /// What it has not acknowledged; `None`: not asked for ([`behind`]), or its agent is silent.
+    pub lag: Option<Lag>,
 }
 
 impl Host {
@@ -115,9 +118,19 @@ pub async fn complete(conn: &mut AsyncPgConnection, lease: Duration, rows: Vec<H
         let silent = state.as_ref().map(|state| (read_at - state.seen_at).to_std().unwrap_or_default());
         let alive = silent.is_some_and(|silent| silent < lease);
         let ports = counts.get(&row.number).copied().unwrap_or(0);
-        Host { row, state, ports, alive, read_at }
+        Host { row, state, ports, alive, read_at, lag: None }
     };
     Ok(rows.into_iter().map(with_state).collect())
+}
+
+/// Adds how far those that live are behind. Of a silent one that says nothing but that it is silent.
+pub async fn behind(conn: &mut AsyncPgConnection, hosts: Vec<Host>) -> QueryResult<Vec<Host>> {
+    let told = |host: &Host| host.alive && host.state.as_ref().is_some_and(|state| state.cursor.is_some());
+    let numbers: Vec<i32> = hosts.iter().filter(|host| told(host)).map(|host| host.row.number).collect();
+    let lags = lag::lag(conn, &numbers).await?;
+    let with_lag =
+        |host: Host| Host { lag: told(&host).then(|| lags.get(&host.row.number).copied().unwrap_or_default()), ..host };
+    Ok(hosts.into_iter().map(with_lag).collect())
 }
 
 /// New labels of a host. `None` leaves one as it is.
@@ -237,6 +250,11 @@ pub async fn zones(conn: &mut AsyncPgConnection, lease: Duration) -> QueryResult
 pub async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<Option<()>> {
     let locked: Option<Uuid> = hosts::table.find(id).select(hosts::id).for_update().first(conn).await.optional()?;
     Ok(locked.map(drop))
+}
+
+/// Number and name of a host.
+pub async fn numbered(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<Option<(i32, String)>> {
+    hosts::table.find(id).select((hosts::number, hosts::name)).first(conn).await.optional()
 }
 
 /// The id of a host that is named by id or by name.

@@ -19,6 +19,7 @@ pub mod port_extras;
 pub mod qos;
 pub mod role;
 pub mod security_group;
+pub mod seeing;
 pub mod subnet;
 pub mod trunk;
 

@@ -3,6 +3,7 @@
 mod agents;
 mod feed_gc;
 mod feed_hosts;
+mod feed_lag;
 mod feed_plan;
 mod feed_stress;
 mod schema;

@@ -3,9 +3,11 @@
 //! [`Dataplane`] is what the planner's operations are executed on: [`kernel::Kernel`] with aya on
 //! a host, [`memory::Memory`] in tests of everything above. What the programs write by themselves
 //! (flows, counters, who owes an answer) is read through [`runtime::Runtime`], which opens the
-//! pins a second time, so that a sweep through 100,000 flows blocks nobody.
+//! pins a second time, so that a sweep through 100,000 flows blocks nobody. [`live::Live`] does the same with the
+//! planned maps, for whoever only looks.
 
 pub mod kernel;
+pub mod live;
 pub mod memory;
 mod pins;
 mod raw;

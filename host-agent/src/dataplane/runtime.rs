@@ -11,6 +11,7 @@ use mizar_abi::reason::{Counter, Drop};
 use mizar_packet::flow::{Now, is_live};
 use mizar_packet::policy::InForce;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
 
@@ -111,9 +112,24 @@ impl Runtime {
         prune(name::FLOW_NEW, &mut self.flow_new, over)?;
         prune(name::FRAG, &mut self.frag, |key, _| gone(key.ep_id))?;
         prune(name::BUCKET, &mut self.bucket, |port, _| gone(*port))?;
-        let drops: Vec<_> = self.drops.keys().filter_map(Result::ok).filter(|key| gone(key.0.ep_id)).collect();
-        for key in drops {
-            unless_absent(self.drops.remove(&key)).map_err(|source| PlaneError::Map { map: name::DROPS, source })?;
+        // Others than this host's ports have counts here: those that it bounces for.
+        self.forget_drops(|key, _| what.ports.contains(&key.ep_id))
+    }
+
+    /// Removes the counts of ports that are not on this host, and of which nothing was dropped for so long.
+    pub fn expire_drops(&mut self, now_ns: u64, after: Duration) -> Result<(), PlaneError> {
+        let oldest = now_ns.saturating_sub(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+        let here: BTreeSet<u32> = self.ep.keys().filter_map(Result::ok).map(|port| port.0).collect();
+        self.forget_drops(|key, counts| {
+            key.ep_id != 0 && !here.contains(&key.ep_id) && counts.iter().all(|count| count.last_ns < oldest)
+        })
+    }
+
+    fn forget_drops(&mut self, goes: impl Fn(&maps::DropKey, &[maps::DropCount]) -> bool) -> Result<(), PlaneError> {
+        let counts = self.drop_counts();
+        for (key, _) in counts.iter().filter(|(key, counts)| goes(key, counts)) {
+            unless_absent(self.drops.remove(&Raw(*key)))
+                .map_err(|source| PlaneError::Map { map: name::DROPS, source })?;
         }
         Ok(())
     }

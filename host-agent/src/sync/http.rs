@@ -1,6 +1,7 @@
 //! [`StateSource`] over HTTP with mutual TLS.
 
 use super::source::{SourceError, StateSource};
+use mizar_wire::ask::{Poll, Questions};
 use mizar_wire::sync::{Register, Registered, SnapshotPage, SyncReply, SyncRequest};
 use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -67,8 +68,8 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
             .tcp_keepalive(Duration::from_secs(5))
-            // One connection waits, one reports what happens meanwhile.
-            .pool_max_idle_per_host(2)
+            // One connection waits for news, one for questions, and one reports what happens meanwhile.
+            .pool_max_idle_per_host(3)
             .pool_idle_timeout(Duration::from_secs(60))
             .build()
             .map_err(content("--api"))?;
@@ -135,5 +136,10 @@ impl StateSource for Http {
         }
         // A page of 5,000 entries is read from the database first.
         answer(request.timeout(PATIENCE * 3)).await
+    }
+
+    async fn questions(&self, poll: &Poll) -> Result<Questions, SourceError> {
+        let timeout = PATIENCE + Duration::from_secs(poll.wait_s.into());
+        answer(self.client.post(format!("{}/questions", self.host)).timeout(timeout).json(poll)).await
     }
 }

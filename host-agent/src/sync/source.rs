@@ -1,7 +1,9 @@
 //! The seam to the API.
 
+use mizar_wire::ask::{Poll, Questions};
 use mizar_wire::sync::{Register, Registered, SnapshotPage, SyncReply, SyncRequest};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why the API did not answer as hoped: what to do follows from it (CONTROLPLANE section 7).
@@ -49,4 +51,25 @@ pub trait StateSource: Send + Sync + 'static {
     fn sync(&self, body: &SyncRequest) -> impl Future<Output = Result<SyncReply, SourceError>> + Send;
     /// `GET /agent/v1/hosts/{name}/snapshot`
     fn snapshot(&self, after: Option<&str>) -> impl Future<Output = Result<SnapshotPage, SourceError>> + Send;
+    /// `POST /agent/v1/hosts/{name}/questions`
+    fn questions(&self, poll: &Poll) -> impl Future<Output = Result<Questions, SourceError>> + Send;
+}
+
+/// Whoever follows and whoever answers share one.
+impl<S: StateSource> StateSource for Arc<S> {
+    async fn register(&self, body: &Register) -> Result<Registered, SourceError> {
+        S::register(self, body).await
+    }
+
+    async fn sync(&self, body: &SyncRequest) -> Result<SyncReply, SourceError> {
+        S::sync(self, body).await
+    }
+
+    async fn snapshot(&self, after: Option<&str>) -> Result<SnapshotPage, SourceError> {
+        S::snapshot(self, after).await
+    }
+
+    async fn questions(&self, poll: &Poll) -> Result<Questions, SourceError> {
+        S::questions(self, poll).await
+    }
 }

@@ -1,6 +1,7 @@
 //! An API in memory, with the semantics of the agent protocol: what the agent under test follows.
 
 use mizar_agent::sync::source::{SourceError, StateSource};
+use mizar_wire::ask::{Poll, Questions};
 use mizar_wire::body::Body;
 use mizar_wire::entry::Change;
 use mizar_wire::sync::{PortWiring, Register, Registered, ScopeRange, SnapshotPage, SyncReply, SyncRequest};
@@ -175,5 +176,10 @@ impl StateSource for Api {
             next: (end < live.len()).then(|| end.to_string()),
             confirmed: state.confirmed,
         })
+    }
+
+    /// Nobody asks anything here.
+    async fn questions(&self, _: &Poll) -> Result<Questions, SourceError> {
+        std::future::pending().await
     }
 }

@@ -1,0 +1,3 @@
+//! What a host says of what its programs do.
+
+pub mod drops;

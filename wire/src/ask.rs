@@ -1,0 +1,189 @@
+//! Questions to a host: what it sees of a port, where it would send a packet.
+//!
+//! What nobody keeps in a database because only one host knows it, and only now, is asked of that host when somebody
+//! wants to know. Agents open no port for that: they fetch questions by a long poll of their own, beside the one
+//! for desired state, on the same listener with the same certificates:
+//! - `POST /agent/v1/hosts/{name}/questions`: [`Poll`] -> [`Questions`]
+//!
+//! A poll carries the answers to what earlier polls brought. A question is repeated until it is answered or its time
+//! is over, so a lost answer costs a round, and a question may be read twice: all of them only look.
+//!
+//! Questions and answers travel as JSON values, because a host may be older or younger than the API: what an agent does not
+//! understand it refuses by its id, and goes on; so what is new here needs no new version of the protocol.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::net::IpAddr;
+use uuid::Uuid;
+
+/// Longest wait of a poll, seconds.
+pub const WAIT_S: u32 = 30;
+/// Questions that one poll brings at most, and answers that one carries.
+pub const BATCH: usize = 16;
+/// Bytes of an answer as JSON.
+pub const ANSWER: usize = 256 << 10;
+/// Ports that one question may name.
+pub const PORTS: usize = 100;
+/// Characters of a text in an answer.
+pub const TEXT: usize = 300;
+
+/// A long poll for questions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Poll {
+    /// [`crate::sync::PROTOCOL`].
+    pub protocol: u32,
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// Seconds to wait for a question, at most [`WAIT_S`].
+    pub wait_s: u32,
+    /// Answers to questions of earlier polls.
+    pub answers: Vec<Answered>,
+}
+
+/// The answer to a [`Poll`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Questions {
+    /// Questions to this host that nobody has answered, the oldest first.
+    pub questions: Vec<Asked>,
+}
+
+/// One question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// Names it.
+    pub id: Uuid,
+    /// Milliseconds after which nobody waits for the answer any more.
+    pub within_ms: u32,
+    /// A [`Question`].
+    pub question: Value,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answered {
+    /// The question's.
+    pub id: Uuid,
+    /// An [`Answer`].
+    pub answer: Value,
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Question {
+    /// What the host dropped of these ports, by number; of none named: of all, the most first.
+    Drops {
+        /// At most [`PORTS`].
+        ports: Vec<u32>,
+    },
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Answer {
+    /// To [`Question::Drops`].
+    Drops(Vec<Dropped>),
+    /// There is none.
+    Refused {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// Packets of one port that were dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropped {
+    /// Number of the port; 0: of none that is known.
+    pub port: u32,
+    /// Name of the reason, which never changes its meaning.
+    pub reason: String,
+    /// What it means, for people.
+    pub about: String,
+    /// How many, since the host's tables were made.
+    pub packets: u64,
+    /// Bytes of them, with Ethernet headers.
+    pub bytes: u64,
+    /// The last ones: one of each processor, the youngest first.
+    pub samples: Vec<Sample>,
+}
+
+/// One packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sample {
+    /// When, by the host's clock: milliseconds of Unix time.
+    pub at_ms: i64,
+    /// Its headers, if they were read before it was dropped.
+    pub packet: Option<Headers>,
+}
+
+/// What tells a packet apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Headers {
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// IP protocol.
+    pub protocol: u8,
+    /// Source port; 0 where the protocol has none. Of ICMP both are made of the id.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+}
+
+/// Why a question or an answer was not understood.
+#[derive(Debug, thiserror::Error)]
+pub enum NotUnderstood {
+    /// It is nothing that this version knows.
+    #[error("this version does not understand it")]
+    Unknown(#[from] serde_json::Error),
+    /// It is longer than it may be.
+    #[error("{0} is longer than it may be")]
+    Long(&'static str),
+}
+
+fn read<T: DeserializeOwned>(value: Value) -> Result<T, NotUnderstood> {
+    Ok(serde_json::from_value(value)?)
+}
+
+impl Question {
+    /// As it travels.
+    pub fn to_value(&self) -> Value {
+        serde_json::to_value(self).expect("structs of numbers, strings and addresses always serialize")
+    }
+
+    /// Decodes one, strictly.
+    pub fn from_value(value: Value) -> Result<Self, NotUnderstood> {
+        let question: Self = read(value)?;
+        match &question {
+            Self::Drops { ports } if ports.len() > PORTS => Err(NotUnderstood::Long("the list of ports")),
+            Self::Drops { .. } => Ok(question),
+        }
+    }
+}
+
+impl Answer {
+    /// As it travels.
+    pub fn to_value(&self) -> Value {
+        serde_json::to_value(self).expect("structs of numbers, strings and addresses always serialize")
+    }
+
+    /// Decodes one, strictly: an agent that was broken into must not fill the answers of the API.
+    pub fn from_value(value: Value) -> Result<Self, NotUnderstood> {
+        let answer: Self = read(value)?;
+        let short = |text: &String| text.chars().count() <= TEXT;
+        let fits = match &answer {
+            Self::Drops(drops) => drops.iter().all(|one| short(&one.reason) && short(&one.about)),
+            Self::Refused { reason } => short(reason),
+        };
+        if fits { Ok(answer) } else { Err(NotUnderstood::Long("a text")) }
+    }
+}
