@@ -2,9 +2,10 @@
 //! waits for the other. What is asked is only looked at: nothing here writes to a map.
 
 use crate::core::{Shared, chain};
-use crate::dataplane::Pins;
+use crate::dataplane::live::Live;
 use crate::dataplane::runtime::Runtime;
-use crate::seeing::drops;
+use crate::dataplane::{Pins, PlaneError};
+use crate::seeing::{drops, trace};
 use crate::sync::backoff::{Backoff, jitter};
 use crate::sync::source::StateSource;
 use mizar_wire::ask::{Answer, Answered, Asked, Poll, Question};
@@ -27,7 +28,7 @@ pub async fn run(core: Shared, source: impl StateSource, pins: Pins) -> Infallib
         match source.questions(&poll).await {
             Ok(asked) => {
                 backoff.reset();
-                answers = answer(&pins, asked.questions).await;
+                answers = answer(&core, &pins, asked.questions).await;
             }
             Err(error) => {
                 // The poll for desired state meets the same trouble, and logs it.
@@ -39,12 +40,12 @@ pub async fn run(core: Shared, source: impl StateSource, pins: Pins) -> Infallib
 }
 
 /// Answers one after the other, where it may take its time: a full table is 100,000 system calls.
-async fn answer(pins: &Pins, asked: Vec<Asked>) -> Vec<Answered> {
-    let pins = pins.clone();
+async fn answer(core: &Shared, pins: &Pins, asked: Vec<Asked>) -> Vec<Answered> {
+    let (core, pins) = (core.clone(), pins.clone());
     let work = move || {
         let one = |Asked { id, question, .. }: Asked| {
             let answer = Question::from_value(question).map_err(|error| chain(&error));
-            let answer = answer.and_then(|question| look(&pins, &question));
+            let answer = answer.and_then(|question| look(&core, &pins, &question));
             let answer = answer.unwrap_or_else(|reason| Answer::Refused { reason });
             Answered { id, answer: answer.to_value() }
         };
@@ -56,9 +57,14 @@ async fn answer(pins: &Pins, asked: Vec<Asked>) -> Vec<Answered> {
     })
 }
 
-fn look(pins: &Pins, question: &Question) -> Result<Answer, String> {
-    let runtime = || Runtime::open(pins).map_err(|error| chain(&error));
+fn look(core: &Shared, pins: &Pins, question: &Question) -> Result<Answer, String> {
+    let failed = |error: PlaneError| chain(&error);
     match question {
-        Question::Drops { ports } => Ok(Answer::Drops(drops::read(&runtime()?, ports))),
+        Question::Drops { ports } => Ok(Answer::Drops(drops::read(&Runtime::open(pins).map_err(failed)?, ports))),
+        Question::Trace(question) => {
+            let tables = Live::open(pins).map_err(failed)?;
+            let core = core.lock();
+            Ok(Answer::Trace(trace::answer(&tables, &core.store().planner, question)))
+        }
     }
 }

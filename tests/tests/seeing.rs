@@ -74,6 +74,70 @@ fn drops(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
+/// What the hosts in this role say, of all that they were asked.
+fn said<'a>(trace: &'a Value, role: &'a str) -> impl Iterator<Item = &'a Value> {
+    let hops = trace["hops"].as_array().into_iter().flatten().filter(move |hop| hop["role"] == role);
+    hops.flat_map(|hop| hop["looks"].as_array().into_iter().flatten())
+}
+
+fn traces(bed: &Bed) -> Result<()> {
+    let (_tenant, _net, a, b, _) = pair(bed)?;
+    let red = Cli::of(bed, "tenant0")?;
+    let line = |more: &str| Ok::<_, anyhow::Error>(format!("trace --from {} --to {} {more}", a.port, b.address()?));
+    let closed = red.json(&line("--proto icmp")?)?;
+    ensure!(closed["verdict"] == "dropped" && closed["reason"] == "refused", "{closed}");
+    let missing = "no ingress rule of the destination lets it in";
+    ensure!(said(&closed, "bouncer").any(|look| look["says"] == missing && look["table"] == "POLICY"), "{closed}");
+    ensure!(closed["hops"].as_array().is_some_and(|hops| hops.iter().all(|hop| hop["host"].is_null())), "{closed}");
+    let table = red.run(&line("--proto tcp --dport 443")?)?;
+    ensure!(table.contains("dropped") && table.contains("the sender sees nothing"), "{table}");
+    // Nothing was sent: nothing was counted, and no flow was denied for a second.
+    let counted = red.json(&format!("port drops {}", b.port))?;
+    ensure!(reason(&counted, "refused").is_none(), "a trace is counted as a packet: {counted}");
+    ensure!(pings(&a, &b, 1)?.received == 0, "the closed port was reached");
+
+    let rule = red.json("security-group-rule create closed --protocol icmp")?;
+    bed.settle()?;
+    let open = red.json(&line("--proto icmp")?)?;
+    ensure!(open["verdict"] == "delivered" && open["destination_port_id"] == b.port.to_string(), "{open}");
+    let lets = said(&open, "bouncer").filter_map(|look| look["rules"].as_array()).flatten();
+    ensure!(lets.map(|rule| &rule["id"]).eq([&rule["id"]]), "not the rule that was made: {open}");
+    ensure!(said(&open, "destination").next().is_some(), "the destination's host was not asked: {open}");
+    let tcp = red.json(&line("--proto tcp --dport 443")?)?;
+    ensure!(tcp["verdict"] == "dropped", "a rule about ICMP lets TCP pass: {tcp}");
+    bed.wait("what a trace says of a ping is so", || Ok(pings(&a, &b, 1)?.received == 1))?;
+    let admin = Cli::of(bed, "admin")?.json(&line("--proto icmp")?)?;
+    ensure!(admin["hops"][0]["host"] == bed.host(0), "{admin}");
+    let elsewhere = admin["hops"].as_array().and_then(|hops| hops.last()).context("hops")?;
+    ensure!(elsewhere["role"] == "destination" && elsewhere["host"] == bed.host(1), "{admin}");
+    Ok(())
+}
+
+fn nobody(bed: &Bed) -> Result<()> {
+    let tenant = bed.tenant()?;
+    let net = tenant.network(&["10.5.0.0/24", "10.6.0.0/24"])?;
+    let [a, b] = tenant.endpoints(&net, [at(0, 0), at(1, 1)])?;
+    let red = Cli::of(bed, "tenant0")?;
+    let of = |to: &str| red.json(&format!("trace --from {} --to {to} --proto udp --dport 53", a.port));
+    let routed = of(&b.address()?.to_string())?;
+    ensure!(routed["verdict"] == "delivered", "{routed}");
+    ensure!(
+        said(&routed, "source").any(|look| look["says"].as_str().is_some_and(|says| says.contains("loses one TTL"))),
+        "{routed}"
+    );
+    let free = of("10.6.0.250")?;
+    ensure!(free["verdict"] == "dropped" && free["reason"] == "unreachable", "{free}");
+    ensure!(free["sender_sees"] == "ICMP host unreachable from 10.5.0.1", "{free}");
+    let outside = of("198.51.100.1")?;
+    ensure!(
+        outside["reason"] == "no_route" && outside["sender_sees"] == "ICMP network unreachable from 10.5.0.1",
+        "{outside}"
+    );
+    let spoofed = red.json(&format!("trace --from {} --to {} --dport 80 --source 10.5.0.250", a.port, b.address()?))?;
+    ensure!(spoofed["reason"] == "spoof", "{spoofed}");
+    Ok(())
+}
+
 fn main() -> ExitCode {
     harness::run("tseeing", bed::settings(), &[SCENARIOS])
 }

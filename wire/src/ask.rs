@@ -11,6 +11,7 @@
 //! Questions and answers travel as JSON values, because a host may be older or younger than the API: what an agent does not
 //! understand it refuses by its id, and goes on; so what is new here needs no new version of the protocol.
 
+use crate::trace;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -80,6 +81,8 @@ pub enum Question {
         /// At most [`PORTS`].
         ports: Vec<u32>,
     },
+    /// What it would do with a packet.
+    Trace(trace::Question),
 }
 
 /// What is answered.
@@ -88,6 +91,8 @@ pub enum Question {
 pub enum Answer {
     /// To [`Question::Drops`].
     Drops(Vec<Dropped>),
+    /// To [`Question::Trace`].
+    Trace(trace::Answer),
     /// There is none.
     Refused {
         /// Why, for people.
@@ -165,7 +170,7 @@ impl Question {
         let question: Self = read(value)?;
         match &question {
             Self::Drops { ports } if ports.len() > PORTS => Err(NotUnderstood::Long("the list of ports")),
-            Self::Drops { .. } => Ok(question),
+            Self::Drops { .. } | Self::Trace(_) => Ok(question),
         }
     }
 }
@@ -182,6 +187,7 @@ impl Answer {
         let short = |text: &String| text.chars().count() <= TEXT;
         let fits = match &answer {
             Self::Drops(drops) => drops.iter().all(|one| short(&one.reason) && short(&one.about)),
+            Self::Trace(answer) => answer.fits(short),
             Self::Refused { reason } => short(reason),
         };
         if fits { Ok(answer) } else { Err(NotUnderstood::Long("a text")) }

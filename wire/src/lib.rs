@@ -10,6 +10,7 @@ pub mod body;
 pub mod entry;
 pub mod local;
 pub mod sync;
+pub mod trace;
 
 pub use body::Body;
 pub use entry::{Entry, EntryKey, Kind, Scope};

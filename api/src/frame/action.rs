@@ -97,29 +97,38 @@ impl<R: Resource> Action<R> {
 
     /// The body, strictly.
     pub fn open<'a>(&self, caller: &'a Caller, body: &Value) -> Result<Fields<'a>, Fault> {
-        if self.inputs.is_empty() {
-            return Ok(Fields::of_action(Map::new(), caller));
-        }
-        let not_a_dictionary = || Fault::bad_request("The body must be a dictionary.");
-        let mut fields = body.as_object().ok_or_else(not_a_dictionary)?.clone();
-        if let Some(envelope) = self.envelope {
-            let inner = fields.remove(envelope);
-            let inner =
-                inner.ok_or_else(|| Fault::bad_request(format!("Unable to find '{envelope}' in request body")))?;
-            if let Some(name) = fields.keys().next() {
-                return Err(Fault::bad_request(format!("Unexpected '{name}' beside '{envelope}' in request body")));
-            }
-            let Value::Object(inner) = inner else { return Err(not_a_dictionary()) };
-            fields = inner;
-        }
-        let known = |name: &String| self.inputs.iter().any(|input| input.name == name);
-        if let Some(name) = fields.keys().find(|name| !known(name)) {
-            return Err(Fault::bad_request(format!("Unrecognized attribute(s) '{name}'")));
-        }
-        if let Some(input) = self.inputs.iter().find(|input| input.required && !fields.contains_key(input.name)) {
-            let message = format!("Failed to parse request. Required attribute '{}' not specified", input.name);
-            return Err(Fault::bad_request(message));
-        }
-        Ok(Fields::of_action(fields, caller))
+        open(&self.inputs, self.envelope, caller, body)
     }
+}
+
+/// A body that may hold these inputs, in an envelope or not. Every one of them must be decoded then.
+pub fn open<'a>(
+    inputs: &[Input],
+    envelope: Option<&str>,
+    caller: &'a Caller,
+    body: &Value,
+) -> Result<Fields<'a>, Fault> {
+    if inputs.is_empty() {
+        return Ok(Fields::of_action(Map::new(), caller));
+    }
+    let not_a_dictionary = || Fault::bad_request("The body must be a dictionary.");
+    let mut fields = body.as_object().ok_or_else(not_a_dictionary)?.clone();
+    if let Some(envelope) = envelope {
+        let inner = fields.remove(envelope);
+        let inner = inner.ok_or_else(|| Fault::bad_request(format!("Unable to find '{envelope}' in request body")))?;
+        if let Some(name) = fields.keys().next() {
+            return Err(Fault::bad_request(format!("Unexpected '{name}' beside '{envelope}' in request body")));
+        }
+        let Value::Object(inner) = inner else { return Err(not_a_dictionary()) };
+        fields = inner;
+    }
+    let known = |name: &String| inputs.iter().any(|input| input.name == name);
+    if let Some(name) = fields.keys().find(|name| !known(name)) {
+        return Err(Fault::bad_request(format!("Unrecognized attribute(s) '{name}'")));
+    }
+    if let Some(input) = inputs.iter().find(|input| input.required && !fields.contains_key(input.name)) {
+        let message = format!("Failed to parse request. Required attribute '{}' not specified", input.name);
+        return Err(Fault::bad_request(message));
+    }
+    Ok(Fields::of_action(fields, caller))
 }

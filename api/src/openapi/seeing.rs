@@ -1,11 +1,11 @@
 //! The operations that look at what hosts do.
 
-use super::parts::{Document, answer, envelope, named, neutron, path};
+use super::parts::{Document, answer, body, envelope, named, neutron, only, path};
 use crate::frame::decode::{Decode, plain};
 use crate::frame::standard::{nullable, time_schema};
-use crate::seeing::drops;
+use crate::seeing::{drops, trace};
 use utoipa::openapi::path::HttpMethod;
-use utoipa::openapi::schema::{Array, ObjectBuilder, Type};
+use utoipa::openapi::schema::{AdditionalProperties, Array, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
@@ -38,6 +38,7 @@ pub fn document(document: &mut Document) {
          does not answer has an error in its place.",
     );
     dropped(document);
+    traced(document);
 }
 
 fn dropped(document: &mut Document) {
@@ -87,4 +88,52 @@ fn dropped(document: &mut Document) {
         .parameter(path("host", "Its name or id"))
         .response("200", answer("Reasons, the most first", envelope("drops", named("HostDrops"))));
     document.operation(HttpMethod::Get, "/v2.0/mizar/hosts/{host}/drops", host.build());
+}
+
+fn traced(document: &mut Document) {
+    let closed = Some(AdditionalProperties::FreeForm(false));
+    let object = ObjectBuilder::new().schema_type(Type::Object).additional_properties(closed);
+    let request = trace::inputs().into_iter().fold(object, |object, input| {
+        let object = object.property(input.name, (input.schema)());
+        if input.required { object.required(input.name) } else { object }
+    });
+    document.schema("TraceRequest", request.into());
+    let rule = whole(vec![("id", Uuid::schema()), ("security_group_id", Uuid::schema())]);
+    document.schema(
+        "TraceLook",
+        whole(vec![("table", text()), ("says", text()), ("entry", nullable(text())), ("rules", list(rule))]),
+    );
+    document.schema(
+        "TraceHop",
+        whole(vec![
+            ("role", word(trace::ROLES)),
+            ("host", nullable(text())),
+            ("error", nullable(text())),
+            ("looks", list(named("TraceLook"))),
+        ]),
+    );
+    document.schema(
+        "Trace",
+        whole(vec![
+            ("port_id", Uuid::schema()),
+            ("source", text()),
+            ("destination", text()),
+            ("protocol", i64::schema()),
+            ("source_port", i64::schema()),
+            ("destination_port", i64::schema()),
+            ("destination_port_id", Option::<Uuid>::schema()),
+            ("verdict", word(trace::VERDICTS)),
+            ("reason", nullable(text())),
+            ("about", nullable(text())),
+            ("sender_sees", nullable(text())),
+            ("receiver_sees", nullable(text())),
+            ("hops", list(named("TraceHop"))),
+        ]),
+    );
+    let failures: Vec<_> = FAILURES.iter().copied().chain([(400, "Malformed, or a value is not possible")]).collect();
+    let summary = "Follow a packet from a port through the tables of the hosts on its way; none is sent";
+    let create = neutron("seeing", "create_trace".into(), summary, &failures)
+        .request_body(Some(body(only("trace", named("TraceRequest")))))
+        .response("200", answer("Where it ends and why, hop by hop", envelope("trace", named("Trace"))));
+    document.operation(HttpMethod::Post, "/v2.0/mizar/trace", create.build());
 }

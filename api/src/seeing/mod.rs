@@ -7,6 +7,7 @@
 //! in its place, because what the others say still helps, and that one is silent may be the very reason.
 
 pub mod drops;
+pub mod trace;
 
 use crate::app::App;
 use crate::exchange::Unanswered;
@@ -23,7 +24,7 @@ use uuid::Uuid;
 
 /// Routes.
 pub fn mount(config: &mut ServiceConfig) {
-    config.configure(drops::mount);
+    config.configure(drops::mount).configure(trace::mount);
 }
 
 /// Asks a host, if this server can.

@@ -49,4 +49,5 @@ mod subnets;
 mod support;
 mod tags;
 mod tools;
+mod trace;
 mod trunks;

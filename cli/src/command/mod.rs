@@ -13,6 +13,7 @@ pub mod render;
 pub mod resource;
 mod seeing;
 mod tables;
+mod trace;
 mod tree;
 mod verbs;
 mod wait;
@@ -46,6 +47,9 @@ enum Verb {
     /// Quotas of projects: show, list, set, reset.
     #[command(subcommand, display_order = 50)]
     Quota(quota::Verb),
+    /// Follow a packet from a port through the tables of the hosts on its way; none is sent.
+    #[command(display_order = 55, after_help = trace::EXAMPLE)]
+    Trace(trace::Arguments),
     /// Check this host, or a whole deployment, and say what to do.
     #[command(display_order = 60, after_help = doctor::EXAMPLE)]
     Doctor(doctor::Arguments),
@@ -107,6 +111,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let Arguments { choice, verb } = Arguments::from_arg_matches(matches)?;
     match verb {
         Verb::Quota(verb) => print(&quota::run(&api(&choice)?, verb)?),
+        Verb::Trace(arguments) => print(&trace::run(&api(&choice)?, &arguments)?),
         Verb::Doctor(arguments) => {
             let (text, code) = doctor::run(&arguments, &choice, &Surroundings::of_this_process())?;
             print(&text)?;

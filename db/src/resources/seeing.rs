@@ -1,14 +1,15 @@
 //! Who knows of a port, and what names mean: for those who look at what hosts do.
 
-use crate::schema::{hosts, ports};
+use crate::listing::Visibility;
+use crate::schema::{hosts, port_ips, ports, subnets};
 use crate::statement::statement;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Integer, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use ipnet::IpNet;
 use mizar_wire::Scope;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use uuid::Uuid;
 
 /// A host that knows of a port.
@@ -45,13 +46,87 @@ pub async fn ports_numbered(conn: &mut AsyncPgConnection, numbers: &[i32]) -> Qu
     Ok(rows.into_iter().collect())
 }
 
-/// Name of the host with this number.
-pub async fn host_name(conn: &mut AsyncPgConnection, number: i32) -> QueryResult<Option<String>> {
-    hosts::table.filter(hosts::number.eq(number)).select(hosts::name).first(conn).await.optional()
+/// An IPv4 address of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Of its subnet's router.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+fn v4(net: IpNet) -> Option<Ipv4Addr> {
+    match net.addr() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// The IPv4 addresses of a port, in order.
+pub async fn addresses(conn: &mut AsyncPgConnection, port: Uuid) -> QueryResult<Vec<Address>> {
+    let rows: Vec<(IpNet, Option<IpNet>)> = port_ips::table
+        .inner_join(subnets::table)
+        .filter(port_ips::port_id.eq(port))
+        .order(port_ips::position)
+        .select((port_ips::address, subnets::gateway_ip))
+        .load(conn)
+        .await?;
+    let own = |(address, gateway): (IpNet, Option<IpNet>)| {
+        Some(Address { address: v4(address)?, gateway: gateway.and_then(v4) })
+    };
+    Ok(rows.into_iter().filter_map(own).collect())
+}
+
+/// Names of hosts by their numbers.
+pub async fn host_names(conn: &mut AsyncPgConnection, numbers: &[i32]) -> QueryResult<BTreeMap<i32, String>> {
+    let rows: Vec<(i32, String)> =
+        hosts::table.filter(hosts::number.eq_any(numbers)).select((hosts::number, hosts::name)).load(conn).await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// Number of the host with this underlay address.
 pub async fn host_at(conn: &mut AsyncPgConnection, underlay: Ipv4Addr) -> QueryResult<Option<i32>> {
-    let underlay = IpNet::from(std::net::IpAddr::V4(underlay));
+    let underlay = IpNet::from(IpAddr::V4(underlay));
     hosts::table.filter(hosts::underlay.eq(underlay)).select(hosts::number).first(conn).await.optional()
+}
+
+/// Underlay address of a host.
+pub async fn underlay(conn: &mut AsyncPgConnection, number: i32) -> QueryResult<Option<Ipv4Addr>> {
+    let found: Option<IpNet> =
+        hosts::table.filter(hosts::number.eq(number)).select(hosts::underlay).first(conn).await.optional()?;
+    Ok(found.and_then(v4))
+}
+
+/// The id of a port that a project, or an operator, may know.
+pub async fn port_of(conn: &mut AsyncPgConnection, number: i32, own: Visibility) -> QueryResult<Option<Uuid>> {
+    let port = ports::table.filter(ports::number.eq(number)).select((ports::id, ports::project_id));
+    let found: Option<(Uuid, Uuid)> = port.first(conn).await.optional()?;
+    Ok(found.filter(|(_, project)| is_own(own, *project)).map(|(id, _)| id))
+}
+
+/// The security groups of rules, of those that a project, or an operator, may know.
+pub async fn rules_of(
+    conn: &mut AsyncPgConnection,
+    rules: &[Uuid],
+    own: Visibility,
+) -> QueryResult<BTreeMap<Uuid, Uuid>> {
+    let rows: Vec<(Uuid, Uuid, Uuid)> = RulesOf { rules: rules.to_vec() }.load(conn).await?;
+    let own = rows.into_iter().filter(|(_, _, project)| is_own(own, *project));
+    Ok(own.map(|(rule, group, _)| (rule, group)).collect())
+}
+
+fn is_own(own: Visibility, project: Uuid) -> bool {
+    match own {
+        Visibility::All => true,
+        Visibility::Project(own) => own == project,
+        Visibility::Nothing => false,
+    }
+}
+
+statement! {
+    RulesOf { rules: Vec<Uuid> as Array<SqlUuid> } -> (SqlUuid, SqlUuid, SqlUuid)
+    {
+        "SELECT r.id, r.security_group_id, g.project_id FROM security_group_rules r \
+         JOIN security_groups g ON g.id = r.security_group_id WHERE r.id = ANY(" rules ")"
+    }
 }

@@ -30,6 +30,7 @@
 mod allowed;
 mod budget;
 mod endpoint;
+mod explain;
 mod filters;
 mod planner;
 mod policy;
@@ -38,6 +39,7 @@ mod state;
 mod table;
 
 pub use endpoint::{Endpoint, EndpointOption, EndpointRoute};
+pub use explain::Judged;
 pub use planner::{Planner, Problem};
 pub use render::{Facts, Wiring, parse_mac};
 pub use table::{Cidr, Key, Op, Prefix, Rule, Table, Value};

@@ -98,6 +98,11 @@ impl Planner {
         }
     }
 
+    /// What follows from entries together.
+    pub(crate) const fn state(&self) -> &State {
+        &self.state
+    }
+
     /// What was last told of this host.
     pub fn facts(&self) -> Option<&Facts> {
         self.facts.as_ref()

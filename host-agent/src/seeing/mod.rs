@@ -1,3 +1,8 @@
-//! What a host says of what its programs do.
+//! What a host says of what its programs do, and would do.
+//!
+//! - [`drops`]: what they dropped.
+//! - [`trace`]: what they would do with a packet; [`record`]: what is looked up for that.
 
 pub mod drops;
+pub mod record;
+pub mod trace;

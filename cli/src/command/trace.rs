@@ -1,0 +1,148 @@
+//! `mizar trace`: what would become of a packet, hop by hop.
+
+use super::render::{Format, Output, cell};
+use super::seeing::protocol;
+use super::{cloud, tables};
+use crate::client::Api;
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Map, Value, json};
+use std::net::IpAddr;
+
+/// For `--help`.
+pub const EXAMPLE: &str = "Example:\n  mizar trace --from web-1 --to 10.0.2.12 --proto tcp --dport 443";
+
+/// Which packet.
+#[derive(Args)]
+pub struct Arguments {
+    /// Port that sends it, by name or id.
+    #[arg(long, value_name = "PORT")]
+    from: String,
+    /// Address that it is for.
+    #[arg(long, value_name = "ADDRESS")]
+    to: IpAddr,
+    /// Protocol, by name or number.
+    #[arg(long, value_name = "PROTOCOL", default_value = "tcp")]
+    proto: String,
+    /// Destination port.
+    #[arg(long, value_name = "N")]
+    dport: Option<u16>,
+    /// Source port; otherwise any.
+    #[arg(long, value_name = "N")]
+    sport: Option<u16>,
+    /// Source address; otherwise the port's first.
+    #[arg(long, value_name = "ADDRESS")]
+    source: Option<IpAddr>,
+    /// Type of an ICMP message; otherwise an echo.
+    #[arg(long, value_name = "N")]
+    icmp_type: Option<u8>,
+    /// Its code.
+    #[arg(long, value_name = "N")]
+    icmp_code: Option<u8>,
+    /// table, json or yaml.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table", hide_possible_values = true)]
+    output: Format,
+}
+
+/// Asks.
+pub fn run(api: &Api, arguments: &Arguments) -> Result<String> {
+    let Arguments { from, to, proto, dport, sport, source, icmp_type, icmp_code, output } = arguments;
+    let mut body = Map::new();
+    body.insert("port_id".into(), json!(cloud::id(api, tables::of("port"), from)?));
+    body.insert("destination".into(), json!(to));
+    body.insert("protocol".into(), json!(proto));
+    let given = [
+        ("destination_port", json!(dport)),
+        ("source_port", json!(sport)),
+        ("source", json!(source)),
+        ("icmp_type", json!(icmp_type)),
+        ("icmp_code", json!(icmp_code)),
+    ];
+    body.extend(given.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)));
+    let trace = api.post("/v2.0/mizar/trace", &json!({ "trace": body }))?["trace"].take();
+    match output {
+        Format::Table => table(&trace),
+        format => Output::new(*format, Vec::new()).object(&trace),
+    }
+}
+
+fn table(trace: &Value) -> Result<String> {
+    let mut rows = Vec::new();
+    for hop in trace["hops"].as_array().into_iter().flatten() {
+        let at = if hop["host"].is_null() {
+            cell(&hop["role"])
+        } else {
+            format!("{} ({})", cell(&hop["role"]), cell(&hop["host"]))
+        };
+        for look in hop["looks"].as_array().into_iter().flatten() {
+            let rules = look["rules"].as_array().into_iter().flatten().map(|rule| cell(&rule["id"]));
+            rows.push(json!({
+                "at": at, "table": look["table"], "says": look["says"], "entry": look["entry"],
+                "rules": rules.collect::<Vec<_>>(),
+            }));
+        }
+        if let Some(error) = hop["error"].as_str() {
+            rows.push(json!({"at": at, "table": "", "says": error, "entry": null, "rules": []}));
+        }
+    }
+    let mut columns = vec!["at", "table", "says", "rules"];
+    if rows.iter().any(|row| !row["entry"].is_null()) {
+        columns.insert(2, "entry");
+    }
+    let mut text = Output::new(Format::Table, Vec::new()).list(&rows, &columns)?;
+    text += &format!("\n{} {}: {}", packet(trace), cell(&trace["verdict"]), cell(&trace["about"]));
+    for (who, sees) in [("sender", "sender_sees"), ("receiver", "receiver_sees")] {
+        if let Some(sees) = trace[sees].as_str() {
+            text += &format!("\nthe {who} sees {sees}");
+        }
+    }
+    Ok(text.trim_end_matches(": ").to_owned())
+}
+
+fn packet(trace: &Value) -> String {
+    let number = |name: &str| trace[name].as_u64().unwrap_or_default();
+    let (from, to) = (cell(&trace["source"]), cell(&trace["destination"]));
+    let protocol = protocol(number("protocol"));
+    match number("protocol") {
+        1 => {
+            let message = number("destination_port");
+            format!("{from} > {to} {protocol} type {} code {}", message >> 8, message & 0xff)
+        }
+        _ if number("destination_port") == 0 => format!("{from} > {to} {protocol}"),
+        _ => format!("{from}:{} > {to}:{} {protocol}", number("source_port"), number("destination_port")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_ends_with_what_the_ends_see() -> Result<()> {
+        let look = json!({"table": "POLICY", "says": "no rule", "entry": null, "rules": [{"id": "r1", "security_group_id": "g1"}]});
+        let trace = json!({
+            "source": "10.0.0.9", "destination": "10.0.0.5", "protocol": 6, "source_port": 40000, "destination_port": 443,
+            "verdict": "dropped", "about": "Denied by policy.", "sender_sees": "nothing", "receiver_sees": "nothing",
+            "hops": [
+                {"role": "bouncer", "host": "h1", "error": null, "looks": [look]},
+                {"role": "destination", "host": null, "error": "it slept", "looks": []},
+            ],
+        });
+        let text = table(&trace)?;
+        assert!(text.contains("bouncer (h1)") && text.contains("r1") && text.contains("it slept"), "{text}");
+        let end = "10.0.0.9:40000 > 10.0.0.5:443 tcp dropped: Denied by policy.\nthe sender sees nothing\nthe receiver sees nothing";
+        assert!(text.ends_with(end), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn icmp_has_a_type_and_others_may_have_nothing() {
+        let of = |protocol: u64, number: u64| {
+            packet(
+                &json!({"source": "a", "destination": "b", "protocol": protocol, "source_port": 7, "destination_port": number}),
+            )
+        };
+        assert_eq!(of(1, 0x0800), "a > b icmp type 8 code 0");
+        assert_eq!(of(47, 0), "a > b protocol 47");
+    }
+}

@@ -1,0 +1,65 @@
+//! Questions to hosts and their answers: what travels, and what is refused.
+
+use mizar_wire::ask::{Answer, PORTS, Question, TEXT};
+use mizar_wire::trace::{self, At, LOOKS, Look, Packet, RULES, Then};
+use serde_json::json;
+use uuid::Uuid;
+
+fn look() -> Look {
+    Look { table: "EP".into(), entry: String::new(), says: "there".into(), rules: Vec::new() }
+}
+
+fn trace(looks: Vec<Look>) -> Answer {
+    Answer::Trace(trace::Answer { looks, then: Then::Return })
+}
+
+#[test]
+fn questions_and_answers_travel_and_come_back_the_same() {
+    let packet = Packet {
+        source: [10, 0, 0, 1].into(),
+        destination: [10, 0, 0, 2].into(),
+        protocol: 6,
+        source_port: 1,
+        destination_port: 2,
+    };
+    let at = At::Leave { port: 7, identity: None, tries: 0 };
+    for question in [Question::Drops { ports: vec![1, 2] }, Question::Trace(trace::Question { packet, at })] {
+        assert_eq!(Question::from_value(question.to_value()).expect("it is known"), question);
+    }
+    for answer in [trace(vec![look()]), Answer::Drops(vec![]), Answer::Refused { reason: "no".into() }] {
+        assert_eq!(Answer::from_value(answer.to_value()).expect("it is known"), answer);
+    }
+}
+
+#[test]
+fn what_is_unknown_is_refused_at_every_level() {
+    for bad in [
+        json!({"drops": {"ports": [], "hosts": []}}),
+        json!({"drops": {"ports": [-1]}}),
+        json!({"reboot": {}}),
+        json!({"trace": {"packet": {}, "at": {}}}),
+        json!({"drops": {"ports": []}, "trace": {}}),
+    ] {
+        assert!(Question::from_value(bad.clone()).is_err(), "{bad}");
+    }
+    for bad in [
+        json!({"trace": {"looks": [], "then": "return", "more": 1}}),
+        json!({"trace": {"looks": [], "then": {"deliver": {"port": 1, "host": 2}}}}),
+        json!({"drops": [{"port": 1, "reason": "a", "about": "b", "packets": -1, "bytes": 0, "samples": []}]}),
+    ] {
+        assert!(Answer::from_value(bad.clone()).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn nothing_is_longer_than_it_may_be() {
+    let ports = Question::Drops { ports: vec![1; PORTS + 1] };
+    assert!(Question::from_value(ports.to_value()).is_err());
+    let long = Look { says: "x".repeat(TEXT + 1), ..look() };
+    let many = Look { rules: vec![Uuid::nil(); RULES + 1], ..look() };
+    for answer in [trace(vec![long]), trace(vec![many]), trace(vec![look(); LOOKS + 1])] {
+        assert!(Answer::from_value(answer.to_value()).is_err());
+    }
+    let most = Look { says: "x".repeat(TEXT), rules: vec![Uuid::nil(); RULES], ..look() };
+    assert!(Answer::from_value(trace(vec![most; LOOKS]).to_value()).is_ok());
+}
