@@ -4,12 +4,15 @@ use crate::api::{CallError, Calls, Query, objects};
 use crate::resource::text::{plain, short};
 use crate::resource::{self, Column, Resource, Shape};
 use askama::Template;
-use futures::future::try_join_all;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// So many ids are asked for at once: an address must not get too long.
 const AT_ONCE: usize = 100;
+
+/// Questions that wait for the API at the same time.
+const PARALLEL: usize = 4;
 
 /// A link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +167,8 @@ impl Names {
             Ok::<_, CallError>((*to, found))
         });
         let mut names = Self::default();
-        for (to, found) in try_join_all(answers).await? {
+        let mut answers = stream::iter(answers).buffer_unordered(PARALLEL);
+        while let Some((to, found)) = answers.try_next().await? {
             names.learn(to, &found);
         }
         Ok(names)

@@ -118,6 +118,9 @@ impl ResponseError for Fault {
             Self::Call(CallError::Unreachable(why) | CallError::NotUnderstood(why)) => {
                 tracing::warn!(why, "the API did not answer");
             }
+            Self::Call(CallError::Refused(refused)) if refused.status >= 500 => {
+                tracing::warn!(status = refused.status, kind = refused.kind, "the API failed: {refused}");
+            }
             Self::Render(error) => tracing::error!(%error, "a page could not be made"),
             _ => {}
         }

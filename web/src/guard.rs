@@ -44,7 +44,12 @@ pub async fn guard(
         let answer = sign_in(&request);
         response = ServiceResponse::new(request, answer);
     }
+    let secure = site(response.request()).is_secure();
     let headers = response.headers_mut();
+    if secure {
+        let year = header::HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
+    }
     for (name, value) in HEADERS {
         headers.insert(header::HeaderName::from_static(name), header::HeaderValue::from_static(value));
     }

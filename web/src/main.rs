@@ -48,6 +48,12 @@ fn log(format: LogFormat) {
 async fn run(config: Config) -> anyhow::Result<()> {
     let api = Api::new(&config.api, config.identity.as_deref(), config.api_ca.as_deref())?;
     let public = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    if !config.listen.ip().is_loopback() && !public.starts_with("https://") {
+        tracing::warn!(
+            "passwords and cookies cross the network in the clear: put a proxy with TLS before this program, and \
+             name its address with --public-url https://..."
+        );
+    }
     let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let running = server::start(Site::new(api, &public).trusting(config.trusted_proxies), listener, workers)?;

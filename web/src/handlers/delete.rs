@@ -15,7 +15,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use futures::future::try_join_all;
 use futures::{StreamExt as _, stream};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// So many at once.
 const AT_ONCE: usize = 200;
@@ -216,20 +216,25 @@ pub async fn delete(posted: Posted<Signed>, path: Path<String>) -> Result<HttpRe
         .buffer_unordered(PARALLEL)
         .collect()
         .await;
+    let link = |id: &str| {
+        let object = names.iter().find(|object| object["id"] == id).cloned();
+        link_to(resource, &object.unwrap_or_else(|| json!({ "id": id })))
+    };
     let (mut done, mut failures) = (0, Vec::new());
     for (id, outcome) in outcomes {
         match outcome {
             Ok(()) => done += 1,
             Err(CallError::Refused(refused)) if refused.status == 404 => {}
             Err(CallError::Refused(refused)) if refused.status != 401 => {
-                let object = names.iter().find(|object| object["id"] == **id).cloned().unwrap_or(Value::Null);
-                failures.push(Failure {
-                    link: link_to(resource, &object),
-                    help: advice::what_to_do(&refused),
-                    message: refused.message,
-                });
+                failures.push(Failure { link: link(id), help: advice::what_to_do(&refused), message: refused.message });
             }
-            Err(error) => return Err(error.into()),
+            Err(error @ CallError::Refused(_)) => return Err(error.into()),
+            // It says what was done before nothing answered any more.
+            Err(error) => failures.push(Failure {
+                link: link(id),
+                message: error.to_string(),
+                help: Some("It may have been deleted all the same: look, and try again in a moment."),
+            }),
         }
     }
     if !failures.is_empty() {

@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use crate::page::{self, Fragment, Frame};
 use crate::resource::Resource;
 use crate::signed::Signed;
+use actix_web::http::uri::PathAndQuery;
 use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -206,7 +207,11 @@ pub async fn fragment(signed: &Signed, resource: &'static Resource, ask: &Ask) -
 pub async fn page(signed: Signed, path: Path<String>, request: HttpRequest) -> Result<HttpResponse, Fault> {
     let resource = super::kind(&signed, &path)?;
     let ask = Ask::parse(resource, &Query::parse(request.query_string()))?;
-    let rows = fragment(&signed, resource, &ask).await?;
+    let rows = match fragment(&signed, resource, &ask).await {
+        // What the page began after was deleted: the list begins anew.
+        Err(Fault::NotFound) if ask.marker.is_some() => return Ok(page::go(&ask.query().after(&resource.list()))),
+        other => other?,
+    };
     let narrows = resource.filters.iter().map(|filter| {
         let value = ask.filters.iter().find(|(name, _)| *name == filter.name).map(|(_, value)| value.clone());
         let value = value.unwrap_or_default();
@@ -221,7 +226,8 @@ pub async fn page(signed: Signed, path: Path<String>, request: HttpRequest) -> R
         all: ask.all,
         opened: ask.all || !ask.filters.is_empty(),
         admin: signed.session.is_admin() && !resource.verbs.operator,
-        frame: Frame::new(&signed, resource.many, &resource.list()).following(&request.uri().to_string()),
+        frame: Frame::new(&signed, resource.many, &resource.list())
+            .following(request.uri().path_and_query().map_or("/", PathAndQuery::as_str)),
         resource,
         rows,
     };

@@ -134,7 +134,13 @@ impl Follower {
             }
             Err(Fault::NotFound) => {
                 self.ended = true;
-                age.problem = Some("This was deleted meanwhile; what you see is how it was.".into());
+                let begins_after =
+                    self.of.split_once('?').is_some_and(|(_, query)| Query::parse(query).get("marker").is_some());
+                age.problem = Some(if begins_after {
+                    "What this page of the list began after was deleted; what you see is how it was. Reload it.".into()
+                } else {
+                    "This was deleted meanwhile; what you see is how it was.".into()
+                });
             }
             Err(Fault::Call(CallError::Refused(refused))) if matches!(refused.status, 400 | 403) => {
                 self.ended = true;

@@ -106,6 +106,8 @@ struct Wizard {
     errors: Errors,
     error: Option<String>,
     help: Option<&'static str>,
+    /// What was begun and could not be taken back.
+    left: Option<Link>,
     ranges: String,
 }
 
@@ -118,6 +120,7 @@ async fn show(
     wanted: Wanted,
     errors: Errors,
     refused: Option<Refused>,
+    left: Option<Link>,
 ) -> Result<HttpResponse, Fault> {
     let ranges = Ranges::of(used(signed).await?, range(&wanted.cidr));
     let status = match &refused {
@@ -131,6 +134,7 @@ async fn show(
         errors,
         help: refused.as_ref().and_then(advice::what_to_do),
         error: refused.map(|refused| refused.message),
+        left,
         ranges: ranges.render()?,
     };
     page::answer(status, &wizard)
@@ -141,7 +145,7 @@ pub async fn form(signed: Signed) -> Result<HttpResponse, Fault> {
     super::may_write(&signed)?;
     let ranges: Vec<Ipv4Net> = used(&signed).await?.into_iter().map(|(_, range)| range).collect();
     let cidr = free(&ranges, SUGGESTED).map(|range| range.to_string()).unwrap_or_default();
-    show(&signed, Wanted { cidr, ports: "2".into(), ..Wanted::default() }, Errors::new(), None).await
+    show(&signed, Wanted { cidr, ports: "2".into(), ..Wanted::default() }, Errors::new(), None, None).await
 }
 
 /// What a range overlaps, while it is written.
@@ -190,12 +194,12 @@ pub async fn make(posted: Posted<Signed>) -> Result<HttpResponse, Fault> {
         Some(_) => {}
     }
     let (Some(range), Some(count), true) = (range(&wanted.cidr), count, errors.is_empty()) else {
-        return show(&signed, wanted, errors, None).await;
+        return show(&signed, wanted, errors, None, None).await;
     };
     let network = match made(&signed, "networks", json!({"name": wanted.name})).await {
         Ok(network) => plain(&network["id"]),
         Err(CallError::Refused(refused)) if refused.status != 401 => {
-            return show(&signed, wanted, errors, Some(refused)).await;
+            return show(&signed, wanted, errors, Some(refused), None).await;
         }
         Err(error) => return Err(error.into()),
     };
@@ -205,15 +209,27 @@ pub async fn make(posted: Posted<Signed>) -> Result<HttpResponse, Fault> {
             Ok(super::done(&signed, sentence, &declared("networks").page_of(&network)))
         }
         Err(error) => {
-            // Ports are made all or none, as the last step: only the network, with its subnet, is there.
-            if let Err(left) = signed.calls.delete(&declared("networks").api_of(&network)).await {
-                tracing::warn!(error = %left, network, "a network that could not be completed stays");
-            }
-            match error {
-                CallError::Refused(refused) if refused.status != 401 => {
-                    show(&signed, wanted, errors, Some(refused)).await
+            // Ports are made all or none, as the last step, so what was refused has left the network and its
+            // subnet at most. Where no answer came, the ports may be there, and then the network stays.
+            let of = declared("networks");
+            let left = match signed.calls.delete(&of.api_of(&network)).await {
+                Ok(()) => None,
+                Err(CallError::Refused(refused)) if refused.status == 404 => None,
+                Err(left) => {
+                    tracing::warn!(error = %left, network, "a network that could not be completed stays");
+                    Some(Link { href: of.page_of(&network), text: wanted.name.clone() })
                 }
-                error => Err(error.into()),
+            };
+            match (error, left) {
+                (CallError::Refused(refused), left) if refused.status != 401 => {
+                    show(&signed, wanted, errors, Some(refused), left).await
+                }
+                (CallError::Unreachable(_) | CallError::NotUnderstood(_), Some(left)) => {
+                    let message = "The network service did not answer in between.".into();
+                    let unknown = Refused { status: 502, kind: String::new(), message };
+                    show(&signed, wanted, errors, Some(unknown), Some(left)).await
+                }
+                (error, _) => Err(error.into()),
             }
         }
     }

@@ -50,8 +50,12 @@ fn location(answer: &Response) -> &str {
 
 impl World {
     fn start() -> anyhow::Result<Self> {
+        Self::start_as("http://dashboard.example")
+    }
+
+    fn start_as(public: &str) -> anyhow::Result<Self> {
         let api = Stub::start()?;
-        let site = Site::new(Api::new(&api.url, None, None)?, "http://dashboard.example");
+        let site = Site::new(Api::new(&api.url, None, None)?, public);
         let site = site.trusting(vec!["127.0.0.1".parse()?]);
         let web = server::start(site, TcpListener::bind("127.0.0.1:0")?, 1)?;
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(DEADLINE).build()?;
@@ -250,6 +254,46 @@ async fn deleting_nothing_asks_nothing() -> anyhow::Result<()> {
     let answer = world.post(&ann, "/networks/delete", &[("csrf", &ann.csrf)]).send().await?;
     assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/networks"));
     assert!(world.api.asked().is_empty());
+    world.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_tls_cookies_are_of_this_server_alone() -> anyhow::Result<()> {
+    let world = World::start_as("https://dashboard.example")?;
+    let page = world.http.get(world.at("/login")).send().await?;
+    assert!(cookie(&page)?.starts_with("__Host-mizar-login="));
+    let kept = page.headers().get("strict-transport-security").context("the browser may come without TLS")?;
+    assert_eq!(kept, "max-age=31536000");
+    let session = world.enter("ann", "/").await?;
+    let set = session.headers().get(SET_COOKIE).context("a cookie")?.to_str()?;
+    assert!(set.starts_with("__Host-mizar-session=") && set.contains("Secure") && set.contains("HttpOnly"), "{set}");
+    world.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_list_that_began_after_what_was_deleted_begins_anew() -> anyhow::Result<()> {
+    let world = World::start()?;
+    let ann = world.sign_in("ann").await?;
+    let gone = "6f1c2f60-0000-4000-8000-0000000000ff";
+    let page = world.get(&ann, &format!("/networks?status=ACTIVE&marker={gone}")).send().await?;
+    assert_eq!((page.status(), location(&page)), (StatusCode::SEE_OTHER, "/networks?status=ACTIVE"));
+    world.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_wizard_cannot_take_back_is_named() -> anyhow::Result<()> {
+    let world = World::start()?;
+    let ann = world.sign_in("ann").await?;
+    let form = [("csrf", &*ann.csrf), ("name", "shop"), ("cidr", "10.7.0.0/24"), ("ports", "2")];
+    // Subnets are refused by the stub, and so is the deletion of what the wizard has made before.
+    let answer = world.post(&ann, "/wizard", &form).send().await?;
+    let html = answer.text().await?;
+    assert!(html.contains("could not be taken back") && !html.contains("Nothing was made"), "{html}");
+    let network = between(&html, "look at network <a href=\"/networks/", "\"")?;
+    ensure!(uuid::Uuid::try_parse(network).is_ok(), "{network}");
     world.stop().await;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
-use actix_web::web::{Bytes, Data};
+use actix_web::web::{Bytes, Data, Query};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
@@ -127,6 +127,11 @@ async fn answer(state: Data<Mutex<State>>, request: HttpRequest, body: Bytes) ->
             HttpResponse::Ok().json(json!({ "projects": own }))
         }
         ("GET", ["v2.0", "networks"]) => {
+            let marker = Query::<BTreeMap<String, String>>::from_query(request.query_string()).ok();
+            let marker = marker.and_then(|query| query.get("marker").cloned());
+            if marker.is_some_and(|marker| !state.networks.contains_key(&marker)) {
+                return refusal(StatusCode::NOT_FOUND, "NetworkNotFound");
+            }
             let own: Vec<&Value> = state.networks.values().filter(|it| it["project_id"] == project).collect();
             HttpResponse::Ok().json(json!({ "networks": own }))
         }
@@ -135,6 +140,7 @@ async fn answer(state: Data<Mutex<State>>, request: HttpRequest, body: Bytes) ->
             network["id"] = json!(uuid::Uuid::new_v4());
             HttpResponse::Created().json(json!({ "network": network }))
         }
+        ("DELETE", ["v2.0", "networks", _]) => refusal(StatusCode::CONFLICT, "NetworkInUse"),
         (_, ["v2.0", "networks", id]) => {
             let Some(network) = state.networks.get_mut(*id).filter(|it| it["project_id"] == project) else {
                 return refusal(StatusCode::NOT_FOUND, "NetworkNotFound");
