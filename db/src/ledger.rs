@@ -87,7 +87,7 @@ statement! {
          charged AS MATERIALIZED (SELECT n.*, COALESCE(own_limit(n.project, n.resource), n.cloud) < 0 AS unlimited \
          FROM unnest(" projects ", " resources ", " counts ", " defaults ") n (project, resource, count, cloud)), \
          striped AS (INSERT INTO quota_stripes AS s (project_id, resource, stripe, used) \
-         SELECT project, resource, pg_backend_pid() % 16, count FROM charged WHERE unlimited ORDER BY 1, 2 \
+         SELECT project, resource, pg_backend_pid() % 64, count FROM charged WHERE unlimited ORDER BY 1, 2 \
          ON CONFLICT (project_id, resource, stripe) DO UPDATE SET used = s.used + excluded.used) \
          INSERT INTO quotas AS q (project_id, resource, used) \
          SELECT project, resource, count FROM charged WHERE NOT unlimited ORDER BY 1, 2 \

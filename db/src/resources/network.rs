@@ -136,7 +136,8 @@ pub enum Hold {
 
 statement! {
     /// A network's VNI never changes, so it may be looked up in the statement that locks. Who may
-    /// not use a network does not lock it.
+    /// not use a network does not lock it. `OFFSET 0` hides the project from the planner, which would plan
+    /// anew for each.
     LockSharedById {
         class: i32 as Integer,
         project: Option<Uuid> as Nullable<SqlUuid>,
@@ -144,7 +145,7 @@ statement! {
     } -> (SqlUuid, Text)
     {
         "SELECT n.id, pg_advisory_xact_lock_shared(" class ", n.vni)::text FROM \
-         (SELECT o.id, o.vni FROM networks o, (SELECT " project "::uuid AS project) me WHERE o.id = ANY((SELECT " ids
+         (SELECT o.id, o.vni FROM networks o, (SELECT " project "::uuid AS project OFFSET 0) me WHERE o.id = ANY((SELECT " ids
         ")::uuid[]) AND (me.project IS NULL OR o.project_id = me.project OR EXISTS (SELECT FROM rbac_policies s \
          WHERE s.object_type = 'network' AND s.object_id = o.id AND s.action = 'access_as_shared' \
          AND (s.target_project IS NULL OR s.target_project = me.project))) ORDER BY o.vni) n"
@@ -160,7 +161,7 @@ statement! {
     } -> (SqlUuid, Text)
     {
         "SELECT n.id, pg_advisory_xact_lock(" class ", n.vni)::text FROM \
-         (SELECT o.id, o.vni FROM networks o, (SELECT " project "::uuid AS project) me WHERE o.id = ANY((SELECT " ids
+         (SELECT o.id, o.vni FROM networks o, (SELECT " project "::uuid AS project OFFSET 0) me WHERE o.id = ANY((SELECT " ids
         ")::uuid[]) AND (me.project IS NULL OR o.project_id = me.project) ORDER BY o.vni) n"
     }
 }

@@ -28,8 +28,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use uuid::Uuid;
 
+// With defaults in place of nulls the statement's text would depend on the row, and be prepared for each.
 #[derive(Clone, Insertable)]
-#[diesel(table_name = ports, check_for_backend(diesel::pg::Pg))]
+#[diesel(table_name = ports, check_for_backend(diesel::pg::Pg), treat_none_as_default_value = false)]
 struct NewPort {
     id: Uuid,
     project_id: Uuid,
