@@ -3,7 +3,7 @@
 
 use mizar_abi::{
     ENCAP_OPTION_LEN, mapped,
-    maps::{Cfg, EventKind, Flow, State, VniAddress, addr_flag, ep_flag, flow_flag, identity_of},
+    maps::{Cfg, Ep, EventKind, Flow, State, VniAddress, addr_flag, ep_flag, flow_flag, identity_of},
     option::{HOPS, Kind, OPTION_LEN, code, flag},
     reason::{Counter, Drop},
 };
@@ -364,8 +364,14 @@ pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
             return drop(Drop::Policy);
         }
     }
+    ask_again(walk, cfg, ep, hops)
+}
+
+/// Asks for the way of `walk.flow` with a packet that came back, which has so many hops left.
+#[inline(never)]
+fn ask_again(walk: &mut Walk, cfg: &Cfg, ep: &Ep, hops: u8) -> Step {
     let tries = walk.flow.tries;
-    let Some(route) = tables::route(vni, walk.inner.dst) else { return drop(Drop::NoRoute) };
+    let Some(route) = tables::route(ep.vni, walk.inner.dst) else { return drop(Drop::NoRoute) };
     walk.hash = path::hash(&walk.inner);
     let Some(shard) = shard_on(&Maps { tick: walk.tick }, route, walk.inner.dst, walk.hash >> 15) else {
         return drop(Drop::NoTransit);
@@ -380,12 +386,12 @@ pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
     }
     // Its TTL was lowered when it was sent first.
     egress::request_body(walk, cfg, ep);
-    walk.signed.body.set_hops(hops - 1);
+    walk.signed.body.set_hops(hops.saturating_sub(1));
     if host == cfg.number {
         return REQUEST;
     }
     walk.to = address;
-    walk.to_vni = vni;
+    walk.to_vni = ep.vni;
     tables::owes_answer(&walk.to, &walk.now);
     count(Counter::RequestOut);
     IN_PLACE
@@ -393,7 +399,7 @@ pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
 
 /// DENIED: a packet of an endpoint of this host was refused.
 #[inline(never)]
-pub fn denied(skb: Skb, walk: &mut Walk) -> Step {
+pub fn denied(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     count(Counter::DeniedIn);
     walk.key = walk.inner.tuple.sent(walk.seen.vni);
     let Some(flow) = tables::find(&walk.key, &walk.now) else { return drop(Drop::NoFlow) };
@@ -415,6 +421,24 @@ pub fn denied(skb: Skb, walk: &mut Walk) -> Step {
         tables::deny(&walk.key, flow, &walk.now);
         event::flow(skb, walk, EventKind::Denied as u32, Drop::Policy as u32);
         return SHOT;
+    }
+    let hops = body.hops();
+    if waits
+        && body.reason() == code::POLICY
+        && hops != 0
+        && let Some(ep) = tables::endpoint(flow.ep_id)
+        && ep.vni == walk.seen.vni
+        && tables::in_force(ep).is_new_set(&walk.now)
+        && tables::take_token(flow.ep_id)
+    {
+        // Whoever refused it may not have heard yet in which groups the endpoint is now; the other replica may.
+        walk.flow = *flow;
+        walk.flow.tries = walk.flow.tries.wrapping_add(1);
+        return match ask_again(walk, cfg, ep, hops) {
+            // This host is the other, and its packets ask it at once.
+            REQUEST => drop(Drop::Policy),
+            step => step,
+        };
     }
     if !skb.resize(-(ENCAP_OPTION_LEN as i32)) {
         return drop(Drop::Helper);

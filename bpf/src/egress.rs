@@ -483,10 +483,14 @@ pub fn identified(walk: &mut Walk, ep: &Ep, identity: u32) -> bool {
 /// headers.
 #[inline(never)]
 pub fn refuse(skb: Skb, walk: &mut Walk) -> Step {
-    if let Some(flow) = tables::find(&walk.key, &walk.now) {
+    let unreachable = walk.signed.body.reason() == code::UNREACHABLE;
+    // Who does not know the endpoint's groups yet does not say no for a second.
+    let new = matches!(tables::endpoint(walk.ep_id), Some(ep) if tables::in_force(ep).is_new_set(&walk.now));
+    if (unreachable || !new)
+        && let Some(flow) = tables::find(&walk.key, &walk.now)
+    {
         tables::deny(&walk.key, flow, &walk.now);
     }
-    let unreachable = walk.signed.body.reason() == code::UNREACHABLE;
     let reason = if unreachable { Drop::Unreachable } else { Drop::Policy };
     event::flow(skb, walk, EventKind::Denied as u32, reason as u32);
     if unreachable { icmp(reply::HOST, reason) } else { drop(reason) }

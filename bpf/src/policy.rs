@@ -78,8 +78,8 @@ fn renew_egress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, how: u32) -> u32 {
     let asks = flow.state == State::NewOut as u8;
     if ep.set == UNFILTERED || maps(walk).allows(&policy::sent(key, ep.set, flow.peer_identity)) {
         if !asks && flow.out_epoch != 0 && force.is_other_set(flow.out_epoch) {
-            if how == NEXT_DOOR {
-                // Its own next packet asks.
+            if how == NEXT_DOOR || force.settles(&walk.now) {
+                // Its own next packet asks, or one a little later.
                 return GOES_ON;
             }
             return ask_again(walk, flow, 0, force.remembered());

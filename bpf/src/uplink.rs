@@ -116,7 +116,7 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
         step = control::send_back(walk, cfg);
     }
     if step == DENIED {
-        step = control::denied(skb, walk);
+        step = control::denied(skb, walk, cfg);
     }
     if step == REFUSED {
         return egress::refuse(skb, walk);

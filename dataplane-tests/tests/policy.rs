@@ -341,6 +341,34 @@ fn a_bouncer_that_has_no_rules_yet_leaves_the_verdict_to_the_other() {
     }
 }
 
+#[test]
+fn a_bouncer_that_has_not_heard_of_a_ports_new_groups_does_not_have_the_last_word() {
+    const NEW: u32 = 77;
+    let mut w = world([3, 4]);
+    w.rules(NEW, 1, &[Rule::ALL_OUT]).unwrap();
+    // That the set is in the group that b lets in reaches bouncer 4 first. No rule has changed by that.
+    w.rules(CLOSED, 7, &[]).unwrap();
+    w.rules_at(4, CLOSED, 7, &[Rule::all_in(Remote::Set(NEW))]).unwrap();
+    let a = w.port_of(DEFAULT, 1, 11, 7, 5).unwrap();
+    let b = w.port_of(CLOSED, 2, 12, 7, 6).unwrap();
+    let a = w.regroup(&a, NEW).unwrap();
+    let tried = |w: &mut World, from: u16| {
+        let syns = (from..from + 8).map(|sport| syn(&a, &b, sport, 80));
+        let datagrams = (from..from + 8).map(|sport| Ip::udp(a.address, b.address, sport, 53, b"?"));
+        let ends: Vec<_> = syns.chain(datagrams).map(|ip| w.send(&a, &a.frame(ip)).unwrap().end).collect();
+        ends.iter().filter(|end| matches!(end, End::Delivered { ep_id: 12, .. })).count()
+    };
+    assert_eq!(tried(&mut w, 1000), 16, "what one does not know, the other does");
+    w.age(1, 1_100).unwrap();
+    assert!((1..16).contains(&tried(&mut w, 2000)), "later no means no");
+    // If neither knows, the next packet asks again.
+    let a = w.regroup(&a, NEW).unwrap();
+    w.rules_at(4, CLOSED, 7, &[]).unwrap();
+    assert_refused(&mut w, &a, syn(&a, &b, 3000, 80));
+    w.rules(CLOSED, 7, &[Rule::all_in(Remote::Set(NEW))]).unwrap();
+    w.deliver(&a, &b, syn(&a, &b, 3000, 80));
+}
+
 /// a opened the connection, and nobody may open one to it.
 fn one_way() -> (World, Port, Port) {
     let (mut w, a, b) = pair(DEFAULT, WEB);

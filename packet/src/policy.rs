@@ -72,6 +72,10 @@ pub const fn opened_port(number: u8, sport: u16, dport: u16) -> u16 {
 /// Milliseconds for which a flow goes on while its new verdict is asked for.
 pub const CONFIRM_MS: u32 = 1_000;
 
+/// Milliseconds for which a port that got another set does not show it in the flows that it has. Bouncers
+/// hear of sets at different moments, and to one that knows none of its groups it is nobody.
+pub const SETTLE_MS: u32 = 500;
+
 /// An endpoint's policy as it is in force on its host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -156,6 +160,18 @@ impl InForce {
         is_recent(self.rules_since_ms, now) || is_recent(self.set_since_ms, now)
     }
 
+    /// Did the endpoint get its set so lately that a bouncer may not know it?
+    #[inline(always)]
+    pub const fn is_new_set(&self, now: &Now) -> bool {
+        is_recent(self.set_since_ms, now)
+    }
+
+    /// So lately that bouncers are not shown it yet?
+    #[inline(always)]
+    pub const fn settles(&self, now: &Now) -> bool {
+        is_within(self.set_since_ms, SETTLE_MS, now)
+    }
+
     /// May the flow go on without a verdict of these rules? For a second after they came into force,
     /// and for one after the flow was made or found its way.
     #[inline(always)]
@@ -183,12 +199,18 @@ pub const fn is_known(set: u32, n: u32) -> bool {
     set == UNFILTERED || n != 0
 }
 
-/// Less than a second ago? User space reads a finer clock than the programs, so a moment may lie a
-/// little ahead.
+/// Less than a second ago?
 #[inline(always)]
 const fn is_recent(since_ms: u32, now: &Now) -> bool {
+    is_within(since_ms, CONFIRM_MS, now)
+}
+
+/// No longer ago than so? User space reads a finer clock than the programs, so a moment may lie a little
+/// ahead.
+#[inline(always)]
+const fn is_within(since_ms: u32, ms: u32, now: &Now) -> bool {
     const AHEAD_MS: u32 = 100;
-    now.ms.wrapping_sub(since_ms).wrapping_add(AHEAD_MS) <= CONFIRM_MS + AHEAD_MS
+    now.ms.wrapping_sub(since_ms).wrapping_add(AHEAD_MS) <= ms + AHEAD_MS
 }
 
 /// The question about a flow that the local endpoint opened.

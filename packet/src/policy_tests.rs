@@ -230,4 +230,8 @@ fn a_second_is_given_to_confirm_a_flow_and_no_more() {
     assert!(!force.tolerates(&flow(LONG_AGO.ms - 1_100), &LONG_AGO));
     let ep = Ep { set: SET, set_since_ms: LONG_AGO.ms - 10, ..Ep::default() };
     assert!(InForce::of(&ep, None).is_young(&LONG_AGO), "a port that got another set");
+    for (ago, settles, new) in [(0, true, true), (500, true, true), (501, false, true), (1_001, false, false)] {
+        let force = InForce::of(&Ep { set_since_ms: LONG_AGO.ms - ago, ..ep }, None);
+        assert_eq!((force.settles(&LONG_AGO), force.is_new_set(&LONG_AGO)), (settles, new), "{ago}");
+    }
 }
