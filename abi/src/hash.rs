@@ -79,6 +79,16 @@ impl<const C: usize, const D: usize> Sip<C, D> {
     }
 }
 
+/// A number whose bits all depend on all of the given one, and no two alike (the finalizer of MurmurHash3).
+#[inline(always)]
+pub const fn mixed(number: u32) -> u32 {
+    let mut h = number ^ number >> 16;
+    h = h.wrapping_mul(0x85eb_ca6b);
+    h ^= h >> 13;
+    h = h.wrapping_mul(0xc2b2_ae35);
+    h ^ h >> 16
+}
+
 /// Key of the slot hash. Fixed for ever: entries are stored by slot.
 const SLOT_KEY: [u8; 16] = *b"mizar slot hash.";
 

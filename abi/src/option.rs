@@ -3,6 +3,8 @@
 //! Layout on the wire: 4 bytes of Geneve option header (class 0xFF01, type 0x81 or 0x02, length
 //! in words) and a body, big-endian. Offsets below count from the start of the body.
 
+use crate::hash::mixed;
+
 /// Experimental option class (RFC 8926, section 3.5: 0xFF00 to 0xFFFF).
 pub const CLASS: u16 = 0xff01;
 /// The signed option; critical bit set.
@@ -103,16 +105,23 @@ pub mod code {
     pub const IDENTITY: u8 = 6;
 }
 
-/// What stands at [`at::EPOCH`] of a verdict: 24 bits of the generation, and above them a byte that
-/// names the set, for a bouncer may know an older set of the port than the port's host, or the other
-/// way round.
+/// What stands at [`at::EPOCH`] of a verdict: 16 bits of the generation, and above them 16 that name the set,
+/// for a bouncer may know an older set of the port than the port's host, or the other way round. Eight more
+/// are [`verdict_set`]. Together they are a mix of the whole number: one of sixteen million others has
+/// the same.
 #[inline(always)]
 pub const fn verdict_epoch(set: u32, n: u32) -> u32 {
-    (set ^ set >> 8 ^ set >> 16 ^ set >> 24) << 24 | n & GENERATION
+    mixed(set) & !GENERATION | n & GENERATION
+}
+
+/// What stands at [`at::REASON`] of a verdict.
+#[inline(always)]
+pub const fn verdict_set(set: u32) -> u8 {
+    (mixed(set) >> 8) as u8
 }
 
 /// The bits of a generation in [`verdict_epoch`].
-pub const GENERATION: u32 = 0xff_ffff;
+pub const GENERATION: u32 = 0xffff;
 
 /// Byte offsets in the body.
 pub mod at {
@@ -128,7 +137,7 @@ pub mod at {
     pub const ORIGIN: usize = 4;
     /// u24
     pub const ORIGIN_VNI: usize = 8;
-    /// u8: [`super::code`]; REQ, ADMITTED: tries before.
+    /// u8: [`super::code`]; REQ: tries before; ADMITTED, ANSWER: [`super::verdict_set`].
     pub const REASON: usize = 11;
     /// u32
     pub const COOKIE: usize = 12;
@@ -142,7 +151,7 @@ pub mod at {
     pub const EPOCH: usize = 24;
     /// ADMITTED, ACK: the port's `gen` (u32). RETURN: underlay address of the endpoint's new host, or 0.
     pub const HOST: usize = 28;
-    /// u32
+    /// u32: the destination's port. ANSWER: number of its set.
     pub const EP_ID: usize = 32;
     /// u32, seconds of UTC
     pub const STAMP: usize = 36;

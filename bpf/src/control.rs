@@ -198,7 +198,7 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     }
     let mut peer = origin(body);
     let force = tables::in_force(ep);
-    let current = force.counts(body.epoch());
+    let current = force.counts(body.epoch(), body.reason());
     let stamp = if current { force.stamp } else { 0 };
     let admission = admission(body, ep_id, stamp, walk.inner.opens());
     walk.key = walk.inner.tuple.received(vni);
@@ -467,7 +467,7 @@ pub fn answered(walk: &mut Walk, cfg: &Cfg) -> Step {
         // It has its verdict, or was admitted anew since, perhaps of another identity.
         return SHOT;
     }
-    if !force.counts(body.epoch()) {
+    if !force.counts(body.epoch(), body.reason()) || body.ep_id() != force.set {
         // The agent asks again, of the other one.
         count(Counter::Outdated);
         return SHOT;

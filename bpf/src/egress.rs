@@ -512,7 +512,7 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         return REFUSED;
     }
     let force = tables::in_force(peer);
-    let current = force.counts(walk.signed.body.epoch());
+    let current = force.counts(walk.signed.body.epoch(), walk.signed.body.reason());
     let stamp = if current { force.stamp } else { 0 };
     let admission = control::admission(&walk.signed.body, peer_id, stamp, walk.inner.opens());
     walk.peer_key = walk.inner.tuple.received(peer_vni);

@@ -3,7 +3,7 @@
 use mizar_abi::{
     mapped,
     maps::{Cfg, RouteKind, VniAddress, identity_of},
-    option::{Kind, code, flag, verdict_epoch},
+    option::{Kind, code, flag, verdict_epoch, verdict_set},
     reason::{Counter, Drop},
 };
 use mizar_packet::{
@@ -121,6 +121,7 @@ fn verdict(body: &mut Body, set: u32, epoch: u32, reply_only: bool) {
         body.set_flags(flags);
     }
     body.set_epoch(verdict_epoch(set, epoch));
+    body.set_reason(verdict_set(set));
 }
 
 /// ASK: a host of an endpoint wants to know whether a flow of it is still allowed.
@@ -152,6 +153,8 @@ pub fn asked(walk: &mut Walk, cfg: &Cfg) -> Step {
     body.set_flags(if allowed { 0 } else { flag::REPLY_ONLY });
     body.set_origin(cfg.host);
     body.set_epoch(verdict_epoch(bounce.set, epoch));
+    body.set_reason(verdict_set(bounce.set));
+    body.set_ep_id(bounce.set);
     count(Counter::AskAnswered);
     ANSWER_IN_PLACE
 }
@@ -200,7 +203,8 @@ pub fn not_here(walk: &mut Walk, cfg: &Cfg) -> Step {
     }
     walk.signed.body.set_kind(Kind::Req);
     walk.signed.body.set_flags(flags | flag::SIBLING);
-    // A verdict stood there.
+    // A verdict stood in these places.
+    walk.signed.body.set_reason(0);
     let port = walk.inner.judged_port();
     walk.signed.body.set_epoch(port as u32);
     walk.to = other;

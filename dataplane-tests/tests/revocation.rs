@@ -348,6 +348,27 @@ fn a_port_that_gets_other_groups_is_judged_by_them() {
 }
 
 #[test]
+fn a_verdict_of_a_set_that_the_port_had_is_not_taken_for_one_of_its_new_set() {
+    // Numbers that once looked alike, from one byte; and the bouncer's rules are of a later generation.
+    for (old, new) in [(SERVER, SERVER ^ 0x0101), (UNFILTERED, 257)] {
+        let (mut w, a, b) = connected([3, 0], 2);
+        w.rules(new, 1, &[Rule::ALL_OUT]).unwrap();
+        let b = w.regroup(&b, old).unwrap();
+        w.announce(&b).unwrap();
+        // The host hears first.
+        let b = w.regroup(&b, new).unwrap();
+        w.age(2, 300).unwrap();
+        w.deliver(&a, &b, Ip::tcp(a.address, b.address, 1001, 80, 2));
+        let flow = w.host(2).flow(b.flow(6, 80, a.address, 1001)).unwrap();
+        assert_eq!(flow.in_epoch, 0, "{old} is not {new}");
+        assert_eq!(unconfirmed(&mut w, 2), 1);
+        w.announce(&b).unwrap();
+        w.ask(3, &b, b.flow(6, 80, a.address, 1001)).unwrap();
+        assert_eq!(w.host(2).flow(b.flow(6, 80, a.address, 1001)).unwrap().state, State::Denied as u8);
+    }
+}
+
+#[test]
 fn port_security_that_is_turned_on_ends_what_it_does_not_allow() {
     let (mut w, a, b) = connected([2, 0], 2);
     let open = w.regroup(&b, UNFILTERED).unwrap();

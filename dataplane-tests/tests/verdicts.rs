@@ -4,7 +4,7 @@
 
 use mizar_abi::{
     maps::{ANYBODY, UNFILTERED, identity_of},
-    option::{Kind, code, flag, verdict_epoch},
+    option::{Kind, code, flag, verdict_epoch, verdict_set},
 };
 use mizar_dataplane_tests::{
     World,
@@ -196,7 +196,7 @@ fn a_bouncers_verdict_is_the_models() {
             };
             assert_eq!(verdict, meant, "round {round}: {opening:?} for {:?}", rules[to.set as usize - 1]);
             if body.kind() == Some(Kind::Admitted) {
-                assert_eq!(body.epoch(), verdict_epoch(to.set, round));
+                assert_eq!((body.epoch(), body.reason()), (verdict_epoch(to.set, round), verdict_set(to.set)));
             } else {
                 assert_eq!(body.reason(), code::POLICY);
             }

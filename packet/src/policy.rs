@@ -11,10 +11,11 @@ use crate::flow::Now;
 use crate::ipv4::{self, proto};
 use mizar_abi::{
     Address,
+    hash::mixed,
     maps::{
         ALLOW, ANYBODY, Ep, Epoch, Flow, FlowKey, PolicyAddress, PolicyKey, UNFILTERED, Verdict, epoch_flag, flow_flag,
     },
-    option::{GENERATION, verdict_epoch},
+    option::{GENERATION, verdict_epoch, verdict_set},
 };
 
 /// The tables of rules.
@@ -98,15 +99,21 @@ pub struct InForce {
 /// none that is allowed gets a stamp.
 pub const NO_STAMP: u32 = 1;
 
-/// A set and its generation as flows remember them: 16 bits each. 0 is no stamp.
+/// The stamp of a port without port security.
+const UNFILTERED_STAMP: u32 = u32::MAX;
+
+/// A set and its generation as flows remember them: a mix of the set's number, whose lower half is turned by
+/// the generation, so that two that are equal are of one set, by all 32 bits. 0 is no stamp.
 #[inline(always)]
 pub const fn stamp(set: u32, n: u32) -> u32 {
     if set == UNFILTERED {
-        return u32::MAX;
+        return UNFILTERED_STAMP;
     }
-    let mixed = (set ^ set >> 16) << 16 | n & 0xffff;
-    // As far away as a generation can be.
-    if mixed == 0 || mixed == NO_STAMP { mixed ^ 0x8000 } else { mixed }
+    match mixed(set) ^ n & 0xffff {
+        // As far away as a generation can be.
+        taken @ (0 | NO_STAMP | UNFILTERED_STAMP) => taken ^ 0x8000,
+        stamp => stamp,
+    }
 }
 
 impl InForce {
@@ -147,11 +154,15 @@ impl InForce {
         self.is_known() && flow.flags & flow_flag::R_INIT != 0 && flow.in_epoch != self.stamp
     }
 
-    /// Is a bouncer's verdict, of this [`verdict_epoch`], of these rules, or of later ones that this host does not know yet?
+    /// Is a bouncer's verdict, of this [`verdict_epoch`] and [`verdict_set`], of these rules, or of later ones that this
+    /// host does not know yet?
     #[inline(always)]
-    pub const fn counts(&self, epoch: u32) -> bool {
+    pub const fn counts(&self, epoch: u32, set: u8) -> bool {
         let ours = verdict_epoch(self.set, self.n);
-        self.is_known() && (epoch ^ ours) & !GENERATION == 0 && epoch.wrapping_sub(ours) & GENERATION <= GENERATION / 2
+        self.is_known()
+            && set == verdict_set(self.set)
+            && (epoch ^ ours) & !GENERATION == 0
+            && epoch.wrapping_sub(ours) & GENERATION <= GENERATION / 2
     }
 
     /// Did these rules come into force so lately that a verdict of others may still be confirmed?
@@ -185,10 +196,15 @@ impl InForce {
         self.flags & epoch_flag::NEED_ID != 0
     }
 
-    /// Was a verdict with this stamp of another set?
+    /// Was a verdict with this stamp of another set? What could be of this one, but of long ago, counts as that.
     #[inline(always)]
     pub const fn is_other_set(&self, stamp: u32) -> bool {
-        (stamp ^ self.stamp) >> 16 != 0
+        const FEW: u32 = 256;
+        if self.set == UNFILTERED || stamp == UNFILTERED_STAMP {
+            return self.stamp != stamp;
+        }
+        let turned = stamp ^ mixed(self.set);
+        turned >> 16 != 0 || self.n.wrapping_sub(turned) & 0xffff >= FEW
     }
 }
 

@@ -116,6 +116,10 @@ fn a_flow_is_asked_about_as_it_was_opened() {
     assert_eq!(received(&back, SET, FRIENDS), question());
 }
 
+fn counts_for(force: &InForce, set: u32, n: u32) -> bool {
+    force.counts(verdict_epoch(set, n), verdict_set(set))
+}
+
 fn in_force(set: u32, n: u32, since_ms: u32) -> InForce {
     let ep = Ep { set, ..Ep::default() };
     InForce::of(&ep, Some(Epoch { n, since_ms, flags: 0 }))
@@ -152,20 +156,29 @@ fn what_the_other_side_opened_under_other_rules_is_in_doubt() {
 #[test]
 fn stamps_tell_sets_and_generations_apart_and_are_never_none() {
     let mut seen = BTreeMap::new();
-    for set in (1..300).chain([65_535, 65_536, 65_537, UNFILTERED]) {
+    for set in (1..300).chain([65_535, 65_536, 65_537, 1 << 20, (1 << 31) - 2, (1 << 31) - 1, UNFILTERED]) {
         for n in 0..40 {
             let stamp = stamp(set, n);
-            assert_ne!(stamp, 0);
+            assert!(![0, NO_STAMP].contains(&stamp));
+            assert_eq!(stamp == u32::MAX, set == UNFILTERED);
             let set = if set == UNFILTERED { (set, 0) } else { (set, n) };
             if let Some(other) = seen.insert(stamp, set) {
-                // 65,536 sets later the numbers repeat.
-                assert!(other == set || (other.0 ^ set.0) > 0xffff, "{other:?} {set:?}");
+                assert_eq!(other, set);
             }
         }
     }
-    let force = in_force(SET, 7, 0);
-    assert!(force.is_other_set(stamp(SET + 1, 7)) && !force.is_other_set(stamp(SET, 8)));
+    // The sets whose mix is that of what has no set: by none of their generations they become it.
+    for (reserved, set) in [(0, 0x0), (NO_STAMP, 0xd61f40c), (u32::MAX, 0x331da083)] {
+        assert_eq!(mixed(set), reserved);
+        assert!((0..70_000).all(|n| ![0, NO_STAMP, u32::MAX].contains(&stamp(set, n))), "{set}");
+    }
+    let force = in_force(SET, 300, 0);
+    for set in (1..3_000).chain([1 << 16 | SET, UNFILTERED]).filter(|set| *set != SET) {
+        assert!(force.is_other_set(stamp(set, 300)), "{set}");
+    }
+    assert!((60..=300).all(|n| !force.is_other_set(stamp(SET, n))));
     assert!(in_force(UNFILTERED, 0, 0).is_other_set(stamp(SET, 7)));
+    assert!(!in_force(UNFILTERED, 0, 0).is_other_set(stamp(UNFILTERED, 0)));
 }
 
 #[test]
@@ -178,14 +191,18 @@ fn a_verdict_of_older_rules_or_another_set_does_not_count() {
         (SET, 0, false),
         (SET + 1, 7, false),
         (SET + 256, 7, false),
+        (SET ^ 0x0101, 7, false),
+        (1 << 16 | SET, 7, false),
+        (1 << 24 | SET, 8, false),
         (UNFILTERED, 7, false),
         (UNFILTERED, 0, false),
     ] {
-        assert_eq!(force.counts(verdict_epoch(set, n)), counts, "{set} {n}");
+        assert_eq!(counts_for(&force, set, n), counts, "{set} {n}");
     }
-    assert!(in_force(SET, 0xff_ffff, 0).counts(verdict_epoch(SET, 0x100_0000)), "generations wrap");
-    assert!(!in_force(SET, 0x100_0000, 0).counts(verdict_epoch(SET, 0xff_ffff)));
-    assert!(in_force(UNFILTERED, 0, 0).counts(verdict_epoch(UNFILTERED, 0)));
+    assert!(counts_for(&in_force(SET, 0xffff, 0), SET, 0x1_0000), "generations wrap");
+    assert!(!counts_for(&in_force(SET, 0x1_0000, 0), SET, 0xffff));
+    assert!(counts_for(&in_force(UNFILTERED, 0, 0), UNFILTERED, 0));
+    assert!((1..100_000).all(|set| !counts_for(&in_force(UNFILTERED, 0, 0), set, 1)), "a few sets of 16 million do");
 }
 
 #[test]
@@ -195,7 +212,7 @@ fn without_a_generation_nothing_is_known_and_no_verdict_counts() {
         assert!(!force.is_known());
         assert_eq!(force.remembered(), 0);
         for n in [0, 1, 7] {
-            assert!(!force.counts(verdict_epoch(SET, n)), "{n}");
+            assert!(!counts_for(&force, SET, n), "{n}");
         }
         for epoch in [0, stamp(SET, 0), stamp(SET, 1)] {
             let flow = Flow { flags: flow_flag::R_INIT, in_epoch: epoch, ..Flow::default() };

@@ -91,6 +91,8 @@ pub struct Admission {
     pub port: u32,
     /// Set and generation of the rules that judged.
     pub epoch: u32,
+    /// More of the set.
+    pub mark: u8,
     /// They did not let it in; it may still be an answer.
     pub reply_only: bool,
 }

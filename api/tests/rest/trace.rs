@@ -49,7 +49,7 @@ async fn each_host_is_asked_what_the_one_before_wrote_and_rules_are_named_to_the
     let (own, foreign) = (rule(&owner).await?, rule(&asking.cloud.tenant("blue", "member").await?).await?);
     let number: u32 = asking.cloud.rows("SELECT number FROM ports").await?[0].parse()?;
     let (bouncer, destination) = (hosts["h2"], hosts["h3"]);
-    let admission = Admission { vni: 5000, port: number, epoch: 1, reply_only: false };
+    let admission = Admission { vni: 5000, port: number, epoch: 1, mark: 0, reply_only: false };
     let source = asking.host(hosts["h1"], move |question| {
         let trace::Question { packet, at } = asked(question);
         assert_eq!(

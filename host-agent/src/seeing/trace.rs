@@ -11,7 +11,7 @@ use mizar_abi::mapped;
 use mizar_abi::maps::{
     Ep, Flow, FlowKey, RouteKind, State, UNFILTERED, VniAddress, addr_flag, ep_flag, flow_flag, identity_of,
 };
-use mizar_abi::option::{code, flag, verdict_epoch};
+use mizar_abi::option::{code, flag, verdict_epoch, verdict_set};
 use mizar_abi::reason::Drop;
 use mizar_packet::flow::{self, Now};
 use mizar_packet::ipv4::{self, Inner, proto, tcp};
@@ -249,6 +249,7 @@ fn carry<L: Lookup>(tables: &Recorder<'_, L>, inner: &Inner, request: Request) -
                 vni: decision.vni,
                 port: decision.ep_id,
                 epoch: verdict_epoch(decision.set, decision.epoch),
+                mark: verdict_set(decision.set),
                 reply_only: decision.reply_only,
             },
         },
@@ -273,7 +274,7 @@ fn carry<L: Lookup>(tables: &Recorder<'_, L>, inner: &Inner, request: Request) -
 
 /// A bouncer says that the endpoint is here.
 fn arrive<L: Lookup>(tables: &Recorder<'_, L>, now: &Now, inner: &Inner, admission: Admission) -> Step {
-    let Admission { vni, port, epoch, reply_only } = admission;
+    let Admission { vni, port, epoch, mark, reply_only } = admission;
     let at = VniAddress::new(vni, mapped(inner.dst));
     let here = tables.addr(&at).is_some_and(|o| o.ep_id == port && o.flags & (addr_flag::OWN | addr_flag::PAIR) != 0);
     let ep = if here { tables.ep(port).filter(|ep| ep.vni == vni) } else { None };
@@ -300,7 +301,7 @@ fn arrive<L: Lookup>(tables: &Recorder<'_, L>, now: &Now, inner: &Inner, admissi
         }
     };
     let force = InForce::of(&ep, tables.epoch(ep.set));
-    if !force.counts(epoch) && !force.is_young(now) {
+    if !force.counts(epoch, mark) && !force.is_young(now) {
         tables.note(
             "EPOCHS",
             format!("set {} = {}, verdict {epoch:#x}", ep.set, force.n),

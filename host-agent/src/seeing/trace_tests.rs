@@ -242,7 +242,7 @@ fn a_bouncer_admits_what_a_rule_lets_in_and_refuses_the_rest() {
 #[test]
 fn the_endpoints_host_delivers_follows_a_move_and_sends_back_what_was_judged_by_old_rules() {
     let epoch = verdict_epoch(SET_B, 9);
-    let admission = Admission { vni: VNI, port: 12, epoch, reply_only: false };
+    let admission = Admission { vni: VNI, port: 12, epoch, mark: verdict_set(SET_B), reply_only: false };
     assert_eq!(ask(&host(3), tcp(443), At::Arrive(admission)).then, Then::Deliver { port: 12 });
     let old = Admission { epoch: verdict_epoch(SET_B, 8), ..admission };
     assert_eq!(ask(&host(3), tcp(443), At::Arrive(old)).then, Then::Return);
