@@ -95,7 +95,7 @@ fn renew_egress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, how: u32) -> u32 {
         if how == SENT {
             return if waits { GOES_ON } else { ask_again(walk, flow, flow_flag::NEED_ID, 0) };
         }
-        if force.tolerates(flow, &walk.now) {
+        if force.waits(flow, &walk.now) {
             return GOES_ON;
         }
         if waits {
@@ -113,9 +113,9 @@ fn renew_egress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, how: u32) -> u32 {
 #[inline(always)]
 fn ask_again(walk: &mut Walk, flow: &mut Flow, flags: u8, stamp: u32) -> u32 {
     walk.flow = *flow;
+    flow::ask_again(&mut walk.flow, &walk.now);
     walk.flow.flags |= flags;
     walk.flow.out_epoch = stamp;
-    flow::ask_again(&mut walk.flow, &walk.now);
     tables::keep(&walk.key, &walk.flow);
     ASKS
 }

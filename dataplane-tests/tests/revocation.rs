@@ -7,6 +7,7 @@ use mizar_abi::{
 use mizar_dataplane_tests::{
     World,
     frame::{self, Ip},
+    host::{REDIRECT, SHOT},
     links,
     policy::{Remote, Rule},
     world::{End, Port, underlay},
@@ -307,6 +308,23 @@ fn a_verdict_of_a_replica_that_is_behind_counts_for_a_second() {
     assert_eq!(assert_refused(&mut w, &a, syn), [1, 3, 2, 1, 4, 1]);
     let counts = w.counts().unwrap();
     assert_eq!((counts["h2 outdated"], counts["h4 denied_out"]), (1, 1), "{counts:?}");
+}
+
+#[test]
+fn a_flow_that_nobody_confirms_is_given_no_more_time_because_it_asks_for_its_way() {
+    let (mut w, a, b) = connected([3, 0], 2);
+    w.rules_at(2, SERVER, 2, &[Rule::ALL_OUT, OPEN]).unwrap();
+    w.deliver(&a, &b, Ip::tcp(a.address, b.address, 1001, 80, 2));
+    // Nobody answers the host's questions, nor those of the flow, whose way it lost.
+    let key = b.flow(6, 80, a.address, 1001);
+    let flow = w.host(2).flow(key).unwrap();
+    assert_eq!(flow.in_epoch, 0);
+    w.host(2).put("FLOW_NEW", key, Flow { state: State::NewOut as u8, ..flow }).unwrap();
+    let answer = b.frame(Ip::tcp(b.address, a.address, 80, 1001, 0x12));
+    for (ms, verdict) in [(0, REDIRECT), (600, REDIRECT), (600, SHOT)] {
+        w.age(2, ms).unwrap();
+        assert_eq!(w.host(2).run("endpoint_egress", &answer, b.ifindex, 0).unwrap().verdict, verdict, "after {ms}");
+    }
 }
 
 #[test]

@@ -39,13 +39,34 @@ const EST: u8 = State::Est as u8;
 const CLOSING: u8 = State::Closing as u8;
 const DENIED: u8 = State::Denied as u8;
 
+/// Has nobody said yet, by rules that are in force, that the other side may have opened the flow?
+#[inline(always)]
+pub const fn is_unconfirmed(flow: &Flow) -> bool {
+    flow.flags & flow_flag::R_INIT != 0 && flow.in_epoch == 0
+}
+
+/// Does egress policy wait for the destination's identity? Until it is known, nothing of the other side
+/// makes the flow one that goes on: that alone would let the local endpoint send what it may not.
+#[inline(always)]
+pub const fn is_unidentified(flow: &Flow) -> bool {
+    flow.flags & flow_flag::NEED_ID != 0
+}
+
+/// When a state of waiting that begins now began. Of a flow that waits for a verdict: when that wait began,
+/// which is given so much time and no more, whatever the flow does meanwhile.
+#[inline(always)]
+const fn begins(flow: &Flow, now: &Now) -> u32 {
+    if is_unconfirmed(flow) || is_unidentified(flow) { flow.since_ms } else { now.ms }
+}
+
 /// A request, or one that came back, is sent again: to the other replica once the first had its
-/// time. By time alone, so that packets on the way together keep their order.
+/// time. By time alone, so that packets on the way together keep their order (where the time of waiting
+/// for a verdict runs, by turns).
 #[inline(always)]
 pub fn try_again(flow: &mut Flow, now: &Now) {
     if now.ms.wrapping_sub(flow.since_ms) > RETRY_MS {
         flow.tries = flow.tries.wrapping_add(1);
-        flow.since_ms = now.ms;
+        flow.since_ms = begins(flow, now);
     }
 }
 
@@ -157,7 +178,7 @@ pub fn ask_again(flow: &mut Flow, now: &Now) {
     flow.state = NEW_OUT;
     flow.peer_ep = 0;
     flow.tries = 0;
-    flow.since_ms = now.ms;
+    flow.since_ms = begins(flow, now);
     flow.last_seen = now.s;
 }
 
@@ -176,13 +197,6 @@ pub struct Peer {
     pub ep: u32,
 }
 
-/// Does egress policy wait for the destination's identity? Until it is known, nothing of the other side
-/// makes the flow one that goes on: that alone would let the local endpoint send what it may not.
-#[inline(always)]
-const fn is_unidentified(flow: &Flow) -> bool {
-    flow.flags & flow_flag::NEED_ID != 0
-}
-
 /// An older binding than the one known, seen so soon after that it is a straggler. Later, the
 /// number belongs to another port of the same address and says nothing.
 #[inline(always)]
@@ -193,12 +207,12 @@ const fn is_straggler(flow: &Flow, peer: &Peer, now: &Now) -> bool {
 }
 
 #[inline(always)]
-fn learn(flow: &mut Flow, peer: &Peer, now: &Now) {
+fn learn(flow: &mut Flow, peer: &Peer, since_ms: u32, now: &Now) {
     flow.peer_host = peer.host;
     flow.peer_vni = peer.vni;
     flow.peer_ep = peer.ep;
     flow.generation = peer.generation;
-    flow.since_ms = now.ms;
+    flow.since_ms = since_ms;
     flow.last_seen = now.s;
     flow.tries = 0;
 }
@@ -254,6 +268,7 @@ fn admitted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) {
     } else if is_straggler(flow, peer, now) {
         return;
     }
+    let since_ms = begins(flow, now);
     if flow.state == NEW_OUT {
         flow.state = EST;
     }
@@ -268,7 +283,7 @@ fn admitted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) {
     flow.cookie = admission.cookie;
     flow.peer_identity = peer.identity;
     flow.in_epoch = admission.stamp;
-    learn(flow, peer, now);
+    learn(flow, peer, since_ms, now);
 }
 
 /// Can a packet of the other side be a reply to the local endpoint? Who may send nothing but replies must
@@ -294,6 +309,7 @@ fn replied(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -> bo
     if is_straggler(flow, peer, now) || is_unidentified(flow) {
         return true;
     }
+    let since_ms = begins(flow, now);
     if flow.state == NEW_OUT {
         flow.state = EST;
     }
@@ -302,7 +318,7 @@ fn replied(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -> bo
         | if admission.routed { flow_flag::ROUTED } else { 0 };
     flow.cookie = admission.cookie;
     flow.peer_identity = peer.identity;
-    learn(flow, peer, now);
+    learn(flow, peer, since_ms, now);
     true
 }
 
@@ -327,6 +343,7 @@ pub fn acknowledged(flow: &mut Flow, cookie: u32, peer: &Peer, as_reply: bool, n
     if is_straggler(flow, peer, now) {
         return true;
     }
+    let since_ms = begins(flow, now);
     if flow.state == NEW_OUT {
         flow.state = EST;
     }
@@ -335,7 +352,7 @@ pub fn acknowledged(flow: &mut Flow, cookie: u32, peer: &Peer, as_reply: bool, n
         flow.flags = flow.flags & !flow_flag::I_INIT | flow_flag::R_INIT | flow_flag::CONFIRMED;
         flow.in_epoch = 0;
     }
-    learn(flow, peer, now);
+    learn(flow, peer, since_ms, now);
     true
 }
 

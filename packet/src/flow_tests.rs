@@ -156,6 +156,28 @@ fn a_direct_packet_ends_the_debt_of_an_acknowledgement() {
 }
 
 #[test]
+fn nothing_that_happens_gives_a_flow_that_waits_for_a_verdict_more_time() {
+    let confirmed = Flow { flags: flow_flag::R_INIT, in_epoch: 9, ..in_state(State::NewOut) };
+    let unconfirmed = Flow { in_epoch: 0, ..confirmed };
+    let unidentified = Flow { flags: flow_flag::I_INIT | flow_flag::NEED_ID, ..confirmed };
+    let at = later(5);
+    let provisional = Admission { stamp: 0, ..admission() };
+    let events: [(&str, &dyn Fn(&mut Flow)); 4] = [
+        ("a retry", &|flow| try_again(flow, &at)),
+        ("a new question", &|flow| ask_again(flow, &at)),
+        ("an acknowledgement", &|flow| assert!(acknowledged(flow, 77, &US, true, &at))),
+        ("an admission by other rules", &|flow| assert!(enters(flow, &provisional, &US, &at))),
+    ];
+    for (event, happens) in events {
+        for (before, since) in [(confirmed, at.ms), (unconfirmed, AT.ms), (unidentified, AT.ms)] {
+            let mut flow = before;
+            happens(&mut flow);
+            assert_eq!(flow.since_ms, since, "{event}: {before:?}");
+        }
+    }
+}
+
+#[test]
 fn asking_again_keeps_the_former_peer_and_who_opened() {
     let mut flow = Flow { flags: flow_flag::I_INIT, peer_host: [1, 1, 1, 1], tries: 3, ..in_state(State::Est) };
     ask_again(&mut flow, &later(5));

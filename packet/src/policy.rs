@@ -7,7 +7,7 @@
 //! egress policy counts for a flow that it opened, its ingress policy for one that the other side
 //! opened. Where both did, either is enough, as with any stateful firewall.
 
-use crate::flow::Now;
+use crate::flow::{self, Now};
 use crate::ipv4::{self, proto};
 use mizar_abi::{
     Address,
@@ -183,11 +183,17 @@ impl InForce {
         is_within(self.set_since_ms, SETTLE_MS, now)
     }
 
-    /// May the flow go on without a verdict of these rules? For a second after they came into force,
-    /// and for one after the flow was made or found its way.
+    /// May a flow that the other side opened go on without a verdict of these rules? For a second after they
+    /// came into force, and for one after it began without any.
     #[inline(always)]
     pub const fn tolerates(&self, flow: &Flow, now: &Now) -> bool {
-        self.is_young(now) || is_recent(flow.since_ms, now)
+        self.is_young(now) || flow::is_unconfirmed(flow) && is_recent(flow.since_ms, now)
+    }
+
+    /// May what comes from the other side pass while egress policy waits for its identity?
+    #[inline(always)]
+    pub const fn waits(&self, flow: &Flow, now: &Now) -> bool {
+        self.is_young(now) || flow::is_unidentified(flow) && is_recent(flow.since_ms, now)
     }
 
     /// Do the endpoint's egress rules name groups?

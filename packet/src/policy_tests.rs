@@ -242,9 +242,19 @@ fn a_second_is_given_to_confirm_a_flow_and_no_more() {
         assert_eq!(at(since, now), young, "{since} {now}");
     }
     let force = in_force(SET, 7, 1);
-    let flow = |since_ms| Flow { since_ms, ..Flow::default() };
-    assert!(force.tolerates(&flow(LONG_AGO.ms - 900), &LONG_AGO));
-    assert!(!force.tolerates(&flow(LONG_AGO.ms - 1_100), &LONG_AGO));
+    let flow = |flags, in_epoch, ago| Flow { flags, in_epoch, since_ms: LONG_AGO.ms - ago, ..Flow::default() };
+    for (flags, in_epoch, ago, tolerated, waits) in [
+        (flow_flag::R_INIT, 0, 900, true, false),
+        (flow_flag::R_INIT, 0, 1_100, false, false),
+        // Older rules have said so, which others replaced long ago.
+        (flow_flag::R_INIT, stamp(SET, 6), 900, false, false),
+        (flow_flag::I_INIT | flow_flag::NEED_ID, 0, 900, false, true),
+        (flow_flag::I_INIT | flow_flag::NEED_ID, 0, 1_100, false, false),
+        (flow_flag::I_INIT, 0, 900, false, false),
+    ] {
+        let flow = flow(flags, in_epoch, ago);
+        assert_eq!((force.tolerates(&flow, &LONG_AGO), force.waits(&flow, &LONG_AGO)), (tolerated, waits), "{flow:?}");
+    }
     let ep = Ep { set: SET, set_since_ms: LONG_AGO.ms - 10, ..Ep::default() };
     assert!(InForce::of(&ep, None).is_young(&LONG_AGO), "a port that got another set");
     for (ago, settles, new) in [(0, true, true), (500, true, true), (501, false, true), (1_001, false, false)] {
