@@ -194,7 +194,13 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         return drop(Drop::AdminDown);
     }
     if walk.inner.icmp_error {
-        return drop(Drop::IcmpNoFlow);
+        // Its sender's host asked for the way when the endpoint said this.
+        let no_egress = body.flags() & flag::NO_EGRESS != 0;
+        walk.key = walk.inner.tuple.received(vni);
+        return match tables::find(&walk.key, &walk.now) {
+            Some(flow) if flow.ep_id == ep_id && flow::is_concerned(flow, no_egress) => DELIVER,
+            _ => drop(Drop::IcmpNoFlow),
+        };
     }
     let mut peer = origin(body);
     let force = tables::in_force(ep);

@@ -517,6 +517,14 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     let admission = control::admission(&walk.signed.body, peer_id, stamp, walk.inner.opens());
     walk.peer_key = walk.inner.tuple.received(peer_vni);
     walk.peer_flow = tables::find(&walk.peer_key, &walk.now).map_or(Flow::default(), |f| *f);
+    if walk.inner.icmp_error {
+        if walk.peer_flow.ep_id != peer_id || !flow::is_concerned(&walk.peer_flow, admission.no_egress) {
+            return drop(Drop::IcmpNoFlow);
+        }
+        count(Counter::Local);
+        walk.ep_id = peer_id;
+        return send::deliver(skb, peer, 0);
+    }
     let us = Peer { host: cfg.host, vni: ep.vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
     if !flow::enters(&mut walk.peer_flow, &admission, &us, &walk.now) {
         if walk.peer_flow.flags & flow_flag::R_INIT != 0 {

@@ -540,18 +540,46 @@ fn all_fragments_of_a_datagram_get_the_verdict_of_the_first() {
     }
 }
 
+/// An ICMP error of whoever got this: port unreachable.
+fn about(ip: &Ip) -> Ip {
+    let mut l4 = vec![3, 3, 0, 0, 0, 0, 0, 0];
+    l4.extend_from_slice(&ip.packet()[..28]);
+    let sum = frame::checksum(&l4);
+    l4[2..4].copy_from_slice(&sum.to_be_bytes());
+    Ip::new(ip.dst, ip.src, 1, l4)
+}
+
+#[test]
+fn an_icmp_error_of_a_side_whose_host_asks_for_the_way_arrives_too() {
+    for (server_host, bouncers) in [(2, [3, 0]), (1, [3, 0]), (1, [1, 0])] {
+        let mut w = world(bouncers);
+        let a = w.port_of(DEFAULT, 1, 11, 7, 5).unwrap();
+        let b = w.port_of(WEB, server_host, 12, 7, 6).unwrap();
+        w.rules(WEB, 6, &[Rule::ALL_OUT, Rule::ingress(17, (53, 53))]).unwrap();
+        let question = Ip::udp(a.address, b.address, 5, 53, b"anyone?");
+        w.deliver(&a, &b, question.clone());
+        // b's host has lost the way, and b says something else first.
+        let answer = Ip::udp(b.address, a.address, 53, 5, b"wait");
+        let key = b.flow(17, 53, a.address, 5);
+        let flow = w.host(server_host).flow(key).unwrap();
+        let lost = Flow { state: State::NewOut as u8, flags: flow_flag::R_INIT, ..flow };
+        for map in ["FLOW_EST", "FLOW_NEW"] {
+            let _ = w.host(server_host).remove::<mizar_abi::maps::FlowKey, Flow>(map, key);
+        }
+        w.host(server_host).put("FLOW_NEW", key, lost).unwrap();
+        let before = state(&mut w, &a, (17, 5, b.address, 53));
+        w.deliver(&b, &a, about(&question));
+        assert_eq!(state(&mut w, &a, (17, 5, b.address, 53)).flags, before.flags, "an error opens nothing");
+        assert_refused(&mut w, &b, about(&Ip::udp(a.address, b.address, 6, 53, b"never sent")));
+        w.deliver(&b, &a, answer);
+    }
+}
+
 #[test]
 fn an_icmp_error_belongs_to_the_flow_it_is_about_and_needs_no_rule() {
     let (mut w, a, b) = pair(DEFAULT, CLOSED);
     w.rules(CLOSED, 7, &[Rule::ingress(17, (53, 53))]).unwrap();
     let question = Ip::udp(a.address, b.address, 5, 53, b"anyone?");
-    let about = |ip: &Ip| {
-        let mut l4 = vec![3, 3, 0, 0, 0, 0, 0, 0];
-        l4.extend_from_slice(&ip.packet()[..28]);
-        let sum = frame::checksum(&l4);
-        l4[2..4].copy_from_slice(&sum.to_be_bytes());
-        Ip::new(b.address, a.address, 1, l4)
-    };
     w.deliver(&a, &b, question.clone());
     assert_eq!(w.deliver(&b, &a, about(&question)), [2, 1]);
     let invented = Ip::udp(a.address, b.address, 6, 53, b"never sent");

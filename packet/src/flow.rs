@@ -322,6 +322,14 @@ fn replied(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -> bo
     true
 }
 
+/// Is an ICMP error of the other side, which came by a bouncer, about what the local endpoint sends? Either
+/// side may have opened the flow; policy does not judge errors. Nothing is learned of one.
+#[inline(always)]
+pub const fn is_concerned(flow: &Flow, no_egress: bool) -> bool {
+    waits_for_reply(flow, no_egress)
+        || flow.flags & flow_flag::R_INIT != 0 && matches!(flow.state, NEW_OUT | NEW_IN | EST | CLOSING)
+}
+
 /// Was the last packet of the other side taken as a reply?
 #[inline(always)]
 pub const fn was_reply(flow: &Flow) -> bool {

@@ -241,6 +241,25 @@ fn a_denial_by_outdated_rules_ends_nothing_that_the_other_side_had_opened() {
 }
 
 #[test]
+fn an_error_concerns_whoever_takes_part_in_the_flow() {
+    for (state, flags, concerned) in [
+        (State::NewOut, flow_flag::I_INIT, true),
+        (State::NewIn, flow_flag::R_INIT, true),
+        (State::NewOut, flow_flag::R_INIT, true),
+        (State::Est, flow_flag::R_INIT, true),
+        (State::Est, flow_flag::I_INIT, true),
+        (State::Denied, flow_flag::R_INIT, false),
+        (State::Denied, flow_flag::I_INIT, false),
+        (State::NewOut, 0, false),
+        (State::NewOut, flow_flag::NEED_ID, false),
+    ] {
+        let flow = Flow { flags, ..in_state(state) };
+        assert_eq!(is_concerned(&flow, false), concerned, "{state:?} {flags}");
+    }
+    assert!(!is_concerned(&Flow { flags: flow_flag::I_INIT, ..in_state(State::NewOut) }, true));
+}
+
+#[test]
 fn who_may_send_nothing_is_taken_to_reply_only_once_it_was_reached() {
     let sender = Admission { no_egress: true, ..admission() };
     for (state, flags, taken) in [
