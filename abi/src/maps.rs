@@ -161,8 +161,8 @@ pub struct FlowKey {
     /// The other side's.
     pub remote: Address,
     /// Local port, host order. ICMP questions: the asking side's port is the id, the
-    /// answering side's id + 1 to 4 by the kind of question, so that neither direction's key is ever
-    /// the other's, nor that of another kind.
+    /// answering side's id + 1 to 5 by the kind of question, so that neither direction's key is ever
+    /// the other's, nor that of another kind. Other ICMP messages: type and code, and 0x4000 more.
     pub lport: u16,
     /// Remote port.
     pub rport: u16,

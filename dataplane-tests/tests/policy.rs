@@ -138,6 +138,33 @@ fn icmp_is_allowed_by_type_and_code() {
 }
 
 #[test]
+fn icmp_messages_without_a_question_are_judged_each_by_its_kind() {
+    let (mut w, a, b) = pair(DEFAULT, CLOSED);
+    // Router advertisements, and echo as it is.
+    let allowed = [Rule::ingress(1, (0x0900, 0x0900)), Rule::ingress(1, (0x0800, 0x0800))];
+    w.rules(CLOSED, 7, &allowed).unwrap();
+    let message = |kind: u8, code: u8| {
+        let mut payload = vec![kind, code, 0, 0, 0, 7, 0, 1];
+        let sum = frame::checksum(&payload);
+        payload[2..4].copy_from_slice(&sum.to_be_bytes());
+        Ip::new(a.address, b.address, 1, payload)
+    };
+    w.deliver(&a, &b, message(9, 0));
+    w.deliver(&a, &b, message(8, 0));
+    w.deliver(&b, &a, Ip::echo(b.address, a.address, 0, 7));
+    for (kind, code) in [(9, 16), (10, 0), (37, 0), (42, 0), (200, 0), (8, 1)] {
+        assert_eq!(assert_refused(&mut w, &a, message(kind, code)), [1, 3, 1], "{kind} {code}: for certain");
+    }
+    w.deliver(&a, &b, message(9, 0));
+    w.deliver(&a, &b, message(8, 0));
+    // A change of other rules leaves it as it is.
+    w.rules(CLOSED, 8, &allowed).unwrap();
+    let key = b.flow(1, 0x4900, a.address, 0x0900);
+    w.ask(3, &b, key).unwrap();
+    assert_eq!(w.host(2).flow(key).unwrap().state, State::NewIn as u8);
+}
+
+#[test]
 fn equal_echo_ids_in_both_directions_are_judged_apart() {
     let (mut w, a, b) = pair(DEFAULT, WEB);
     w.rules(WEB, 6, &[Rule::ALL_OUT, Rule::ingress(1, (0x0800, 0x08ff))]).unwrap();

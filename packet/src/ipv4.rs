@@ -126,7 +126,7 @@ pub struct Inner {
     pub dont_fragment: bool,
     /// An ICMP error; `tuple` is the quoted packet's, turned around.
     pub icmp_error: bool,
-    /// An ICMP echo, timestamp or similar question.
+    /// An ICMP message that is no answer: an echo, timestamp or similar question, or something that has none.
     pub icmp_request: bool,
 }
 
@@ -143,7 +143,7 @@ impl Inner {
         if self.proto == proto::ICMP { self.icmp } else { self.tuple.dport }
     }
 
-    /// Does the packet open a conversation for certain: a TCP SYN without ACK, an ICMP question?
+    /// Does the packet open a conversation for certain: a TCP SYN without ACK, an ICMP message that is no answer?
     #[inline(always)]
     pub const fn opens(&self) -> bool {
         match self.proto {
@@ -166,7 +166,12 @@ struct Query {
     above: u16,
 }
 
-/// Type and code of the question whose flow has these ports, the asking side's first.
+/// What an ICMP message that is neither question nor answer has for ports: its type and code, and that much
+/// above it. So each kind is a flow of its own that says which it is, and of its own in each direction:
+/// (a, a+i) = (b+i, b) has no solution for this i either.
+const ONE_WAY: u16 = 0x4000;
+
+/// Type and code of the message that opened the flow with these ports, its sender's first.
 #[inline(always)]
 pub const fn asked(sport: u16, dport: u16) -> Option<u16> {
     Some(match dport.wrapping_sub(sport) {
@@ -174,22 +179,28 @@ pub const fn asked(sport: u16, dport: u16) -> Option<u16> {
         2 => 13 << 8,
         3 => 15 << 8,
         4 => 17 << 8,
+        5 => 42 << 8,
+        ONE_WAY => sport,
         _ => return None,
     })
 }
 
-/// Is an ICMP message of this type a question or an answer?
+/// Is an ICMP message of this type and code a question or an answer? What has another code than the
+/// protocol gives it is no part of the conversation that was judged by its first question.
 #[inline(always)]
-const fn query(kind: u8) -> Option<Query> {
+const fn query(kind: u16) -> Option<Query> {
     let (asks, above) = match kind {
-        8 => (true, 1),
-        0 => (false, 1),
-        13 => (true, 2),
-        14 => (false, 2),
-        15 => (true, 3),
-        16 => (false, 3),
-        17 => (true, 4),
-        18 => (false, 4),
+        0x0800 => (true, 1),
+        0x0000 => (false, 1),
+        0x0d00 => (true, 2),
+        0x0e00 => (false, 2),
+        0x0f00 => (true, 3),
+        0x1000 => (false, 3),
+        0x1100 => (true, 4),
+        0x1200 => (false, 4),
+        // RFC 8335; the answer's code says what was found.
+        0x2a00 => (true, 5),
+        0x2b00..=0x2b04 => (false, 5),
         _ => return None,
     };
     Some(Query { asks, above })
@@ -209,11 +220,11 @@ fn ports_of(number: u8, l4: &Words<4>) -> (u16, u16) {
     if number != proto::ICMP {
         return (0, 0);
     }
-    let id = l4.short(4);
-    match query(l4.byte(0)) {
+    let (kind, id) = (l4.short(0), l4.short(4));
+    match query(kind) {
         Some(Query { asks: true, above }) => (id, id.wrapping_add(above)),
         Some(Query { asks: false, above }) => (id.wrapping_add(above), id),
-        None => (0, 0),
+        None => (kind, kind.wrapping_add(ONE_WAY)),
     }
 }
 
@@ -290,7 +301,7 @@ pub fn parse_with_header<P: Packet + ?Sized>(
             return quoted(packet, at + 8, room - 8, inner);
         }
         inner.icmp = l4.short(0);
-        inner.icmp_request = matches!(query(l4.byte(0)), Some(query) if query.asks);
+        inner.icmp_request = !matches!(query(inner.icmp), Some(query) if !query.asks);
     } else {
         inner.l4_len = 8;
     }

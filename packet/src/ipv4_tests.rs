@@ -101,6 +101,34 @@ fn echo_keys_of_both_directions_never_meet() {
     }
 }
 
+/// Errors aside, which are of the flow that they quote.
+#[test]
+fn icmp_messages_of_each_kind_and_direction_are_flows_of_their_own_unless_they_answer() {
+    let of = |kind: u16, id: u16| {
+        let [t, c] = kind.to_be_bytes();
+        let [h, l] = id.to_be_bytes();
+        let inner = parse(&packet(proto::ICMP, 0, 0, &[t, c, 0, 0, h, l, 0, 1])[..], 0).unwrap();
+        ((inner.tuple.sport, inner.tuple.dport), inner.opens())
+    };
+    let answers = [(0x0000, 0x0800), (0x0e00, 0x0d00), (0x1000, 0x0f00), (0x1200, 0x1100), (0x2b00, 0x2a00)];
+    let errors = [3, 4, 5, 11, 12];
+    let mut seen = std::collections::BTreeMap::new();
+    for kind in (0..=u16::MAX).filter(|kind| !errors.contains(&(kind >> 8))) {
+        let ((sport, dport), opens) = of(kind, 7);
+        if let Some((_, question)) = answers.iter().find(|(answer, _)| *answer == kind) {
+            assert!(!opens);
+            assert_eq!(of(*question, 7).0, (dport, sport), "{kind:x} answers {question:x}");
+        } else if !(0x2b01..=0x2b04).contains(&kind) {
+            assert!(opens, "{kind:x}");
+            assert_eq!(seen.insert((sport, dport), kind), None, "{kind:x}");
+            assert_eq!(asked(sport, dport), Some(kind));
+        }
+    }
+    for (sport, dport) in seen.keys() {
+        assert!(!seen.contains_key(&(*dport, *sport)), "{sport:x} {dport:x}: the other direction");
+    }
+}
+
 #[test]
 fn an_icmp_error_has_the_flow_of_the_packet_it_quotes() {
     let mut sent = packet(proto::UDP, 0, 0, &UDP);

@@ -57,8 +57,7 @@ pub fn allows<R: Rules + ?Sized>(rules: &R, question: &Question) -> bool {
 }
 
 /// What policy judges as port of a conversation that was opened from `sport` to `dport`, as far as
-/// its flow's key tells: of ICMP messages that are no questions nothing, so that only rules for all of
-/// ICMP count.
+/// its flow's key tells: of ICMP answers nothing, so that only rules for all of ICMP count.
 #[inline(always)]
 pub const fn opened_port(number: u8, sport: u16, dport: u16) -> u16 {
     if number != proto::ICMP {
