@@ -500,7 +500,14 @@ pub struct Pending {
     pub answered_ms: u32,
 }
 
-/// Value of BUCKET, hash by ep_id: tokens for new flows.
+/// Key of BUCKET for the flows that others open to a port: a flood of them must not keep the port from
+/// opening its own. Numbers of ports are below 2^31.
+#[inline(always)]
+pub const fn inbound(ep_id: u32) -> u32 {
+    ep_id | 1 << 31
+}
+
+/// Value of BUCKET, hash by ep_id or its [`inbound`]: tokens for new flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Bucket {
@@ -508,8 +515,8 @@ pub struct Bucket {
     pub refilled: u64,
     /// Tokens left.
     pub tokens: u32,
-    /// Reserved, 0.
-    pub pad: u32,
+    /// 1: the port holds its share of FLOW_EST, so it gets no new flows. The agent's sweep counts.
+    pub full: u32,
 }
 
 /// Key of DROPS.

@@ -64,7 +64,9 @@ fn rules(many: usize) -> Vec<Rule> {
 fn world(many: Option<usize>) -> Result<(World, Port, Port, Port)> {
     let mut w = World::new_with(4, |loader| {
         // The bench makes a new flow with every packet of its miss.
-        loader.override_global("NEW_FLOW_RATE", &u32::MAX, true).override_global("NEW_FLOW_BURST", &u32::MAX, true);
+        for limit in ["NEW_FLOW_RATE", "NEW_FLOW_BURST", "NEW_IN_RATE", "NEW_IN_BURST"] {
+            loader.override_global(limit, &u32::MAX, true);
+        }
     })?;
     w.subnet(99, 7, [10, 0, 0, 0], &[[3, 0]])?;
     w.subnet(99, 8, [10, 0, 1, 0], &[[3, 0]])?;

@@ -221,6 +221,9 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if local {
         peer.ep = tables::owner(peer.vni, walk.inner.src).map_or(0, |o| o.ep_id);
     }
+    if walk.flow.state == 0 && !admission.reply_only && !tables::may_enter(ep_id) {
+        return drop(Drop::FlowRate);
+    }
     let (owed, since) = (flow::owes_ack(&walk.flow), walk.flow.since_ms);
     if !flow::enters(&mut walk.flow, &admission, &peer, &walk.now) {
         if walk.flow.flags & flow_flag::R_INIT != 0 {

@@ -230,7 +230,7 @@ fn unknown(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if walk.inner.icmp_error {
         return drop(Drop::IcmpNoFlow);
     }
-    if !tables::take_token(ep_id) {
+    if !tables::may_open(ep_id) {
         return drop(Drop::FlowRate);
     }
     // Before they are read: what older rules allow must not bear the stamp of later ones.
@@ -526,6 +526,10 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         return send::deliver(skb, peer, 0);
     }
     let us = Peer { host: cfg.host, vni: ep.vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
+    if walk.peer_flow.state == 0 && !admission.reply_only && !tables::may_enter(peer_id) {
+        walk.ep_id = peer_id;
+        return drop(Drop::FlowRate);
+    }
     if !flow::enters(&mut walk.peer_flow, &admission, &us, &walk.now) {
         if walk.peer_flow.flags & flow_flag::R_INIT != 0 {
             tables::deny(&walk.peer_key, &walk.peer_flow, &walk.now);

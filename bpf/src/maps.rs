@@ -57,7 +57,7 @@ pub static CIDR: LpmTrie<PolicyAddress, u32> = LpmTrie::with_max_entries(262_144
 #[map]
 pub static EPOCHS: HashMap<u32, Epoch> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 #[map]
-pub static BUCKET: HashMap<u32, Bucket> = HashMap::with_max_entries(8_192, BPF_F_NO_PREALLOC);
+pub static BUCKET: HashMap<u32, Bucket> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
 #[map]
 pub static PENDING: LruHashMap<[u8; 4], Pending> = LruHashMap::with_max_entries(4_096, 0);
 #[map]

@@ -8,7 +8,7 @@ use mizar_abi::{
     mapped,
     maps::{
         Addr, Bounce, Bucket, Cfg, Ep, Flow, FlowKey, Pending, PolicyAddress, PolicyKey, Route, Shard, ShardKey,
-        UNFILTERED, Verdict, VniAddress,
+        UNFILTERED, Verdict, VniAddress, inbound,
     },
 };
 use mizar_packet::{
@@ -31,6 +31,13 @@ static NEW_FLOW_RATE: u32 = 1_000;
 /// New flows of one port at once.
 #[unsafe(no_mangle)]
 static NEW_FLOW_BURST: u32 = 10_000;
+
+/// Flows a second that others open to one port, in the long run.
+#[unsafe(no_mangle)]
+static NEW_IN_RATE: u32 = 2_000;
+/// Such flows at once.
+#[unsafe(no_mangle)]
+static NEW_IN_BURST: u32 = 10_000;
 
 /// Events a second of one kind about one port, in the long run.
 #[unsafe(no_mangle)]
@@ -157,10 +164,29 @@ pub fn deny(key: &FlowKey, flow: &Flow, now: &Now) -> bool {
     keep(key, &denied)
 }
 
-/// Takes a token for a new flow of a port.
+/// Takes a token for a packet of a port that costs as much as a new flow.
 #[inline(never)]
 pub fn take_token(ep_id: u32) -> bool {
     take(&BUCKET, &ep_id, setting(&NEW_FLOW_RATE), setting(&NEW_FLOW_BURST))
+}
+
+/// Takes a token for a new flow of a port, if it may have another.
+#[inline(always)]
+pub fn may_open(ep_id: u32) -> bool {
+    !is_full(ep_id) && take_token(ep_id)
+}
+
+/// Takes a token for a flow that another opens to a port, if it may have another.
+#[inline(never)]
+pub fn may_enter(ep_id: u32) -> bool {
+    let key = inbound(ep_id);
+    !is_full(key) && take(&BUCKET, &key, setting(&NEW_IN_RATE), setting(&NEW_IN_BURST))
+}
+
+#[inline(always)]
+fn is_full(key: u32) -> bool {
+    // SAFETY: as for `endpoint`.
+    matches!(unsafe { BUCKET.get(&key) }, Some(bucket) if bucket.full != 0)
 }
 
 /// Takes a token for an event about a port. Each kind has its own: a flood of denials does not
@@ -177,7 +203,7 @@ fn take<K>(buckets: &impl Buckets<K>, key: &K, rate: u32, burst: u32) -> bool {
     // SAFETY: a plain helper call.
     let now = unsafe { bpf_ktime_get_ns() };
     let Some(bucket) = buckets.bucket(key) else {
-        buckets.add(key, &Bucket { refilled: now, tokens: burst.saturating_sub(1), pad: 0 });
+        buckets.add(key, &Bucket { refilled: now, tokens: burst.saturating_sub(1), full: 0 });
         return burst != 0;
     };
     // SAFETY: an entry is replaced, not freed, while a program runs (RCU).

@@ -1,7 +1,7 @@
 //! Token buckets: what one port does too often costs only itself.
 
 use aya::EbpfLoader;
-use mizar_abi::maps::EventKind;
+use mizar_abi::maps::{Bucket, EventKind, inbound};
 use mizar_dataplane_tests::{
     World,
     frame::Ip,
@@ -53,6 +53,42 @@ fn a_port_that_makes_flows_too_fast_is_slowed_and_others_are_not() {
     assert_eq!(refused, 50);
     assert_eq!(w.counts().unwrap()["h1 p11 dropped flow_rate"], refused);
     w.deliver(&c, &b, Ip::udp(c.address, b.address, 5, 6, b"x"));
+}
+
+#[test]
+fn a_port_to_which_many_flows_are_opened_takes_no_others_place_and_opens_its_own() {
+    for (from, to) in [(0, 1), (0, 2)] {
+        let (mut w, ports) = world(&[("NEW_IN_RATE", 0), ("NEW_IN_BURST", 20)]);
+        let (a, b) = (ports[from], ports[to]);
+        let other = ports[3 - to];
+        let open = |w: &mut World, sport| w.send(&a, &a.frame(Ip::udp(a.address, b.address, sport, 53, b"?"))).unwrap();
+        let refused = (1..=30).filter(|sport| open(&mut w, *sport).end == End::Dropped(b.host)).count();
+        assert_eq!(refused, 10);
+        let reason = format!("h{} p{} dropped flow_rate", b.host, b.ep_id);
+        assert_eq!(w.counts().unwrap()[&reason], 10);
+        // What there is goes on, what it asks itself too, and what others get.
+        assert!(matches!(open(&mut w, 1).end, End::Delivered { .. }));
+        w.deliver(&b, &a, Ip::udp(b.address, a.address, 5, 6, b"x"));
+        w.deliver(&a, &other, Ip::udp(a.address, other.address, 5, 6, b"x"));
+    }
+}
+
+#[test]
+fn a_port_that_holds_its_share_of_flows_gets_no_new_ones_and_keeps_those() {
+    let (mut w, [a, b, _]) = world(&[]);
+    w.connect(&a, &b, 1000);
+    w.deliver(&b, &a, Ip::udp(b.address, a.address, 5, 6, b"x"));
+    for (port, key) in [(b, b.ep_id), (b, inbound(b.ep_id))] {
+        let bucket: Bucket = w.host(port.host).get("BUCKET", key).unwrap();
+        w.host(port.host).put("BUCKET", key, Bucket { full: 1, ..bucket }).unwrap();
+    }
+    w.counts().unwrap();
+    for (from, to) in [(a, b), (b, a)] {
+        let frame = from.frame(Ip::udp(from.address, to.address, 7, 8, b"x"));
+        assert_eq!(w.send(&from, &frame).unwrap().end, End::Dropped(b.host));
+    }
+    assert_eq!(w.counts().unwrap()["h2 p12 dropped flow_rate"], 2);
+    w.assert_direct(&a, &b, 1000);
 }
 
 #[test]

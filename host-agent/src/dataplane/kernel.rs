@@ -82,6 +82,12 @@ pub(super) fn open<T: TryFrom<Map, Error = MapError>>(pins: &Pins, map: &'static
     opened.map_err(|source| PlaneError::Map { map, source })
 }
 
+/// How many entries a pinned map takes.
+pub(super) fn size(pins: &Pins, map: &'static str) -> Result<usize, PlaneError> {
+    let info = MapInfo::from_pin(pins.map(map)).map_err(|source| PlaneError::Map { map, source })?;
+    Ok(info.max_entries() as usize)
+}
+
 /// Loaded programs and open maps.
 pub struct Kernel {
     pins: Pins,

@@ -1,6 +1,6 @@
 //! What the programs write by themselves: flows, counters, who owes an answer.
 
-use super::kernel::{open, unless_absent};
+use super::kernel::{open, size, unless_absent};
 use super::raw::{Plain, Raw};
 use super::{Pins, PlaneError};
 use crate::core::Forget;
@@ -24,6 +24,8 @@ pub struct Runtime {
     route: LpmTrie<MapData, Raw<VniAddress>, Raw<maps::Route>>,
     frag: Hash<maps::FragKey, maps::Head>,
     bucket: Hash<u32, maps::Bucket>,
+    /// Size of `flow_est`.
+    flow_entries: usize,
     pending: Hash<[u8; 4], maps::Pending>,
     dead: Hash<u32, u8>,
     hosts: Hash<u32, [u8; 4]>,
@@ -42,7 +44,7 @@ pub fn events(pins: &Pins) -> Result<RingBuf<MapData>, PlaneError> {
 fn prune<K: Plain, V: Plain>(
     map: &'static str,
     table: &mut Hash<K, V>,
-    goes: impl Fn(&K, &V) -> bool,
+    mut goes: impl FnMut(&K, &V) -> bool,
 ) -> Result<usize, PlaneError> {
     let mut keys = Vec::new();
     for key in table.keys() {
@@ -65,6 +67,19 @@ fn is_doubtful(flow: &maps::Flow, force: &InForce) -> bool {
     flow.state != State::Denied as u8 && force.doubts(flow)
 }
 
+/// Of the established flows of a host one port may have one part in so many.
+const SHARE: usize = 4;
+
+/// Buckets of ports that hold their share now and did not before, or the other way round.
+fn turned(held: &BTreeMap<u32, usize>, most: usize, buckets: Vec<(u32, maps::Bucket)>) -> Vec<(u32, maps::Bucket)> {
+    let turned = buckets.into_iter().filter_map(|(key, bucket)| {
+        let port = key & !maps::inbound(0);
+        let full = u32::from(held.get(&port).is_some_and(|flows| *flows >= most));
+        (bucket.full != full).then_some((key, maps::Bucket { full, ..bucket }))
+    });
+    turned.collect()
+}
+
 fn count<K: Plain, V: Plain>(table: &Hash<K, V>) -> usize {
     table.keys().filter(Result::is_ok).count()
 }
@@ -80,6 +95,7 @@ impl Runtime {
             route: open(pins, name::ROUTE)?,
             frag: open(pins, name::FRAG)?,
             bucket: open(pins, name::BUCKET)?,
+            flow_entries: size(pins, name::FLOW_EST)?,
             pending: open(pins, name::PENDING)?,
             dead: open(pins, name::DEAD)?,
             hosts: open(pins, name::HOSTS)?,
@@ -89,10 +105,27 @@ impl Runtime {
         })
     }
 
-    /// Removes flows whose time is over. Programs ignore them; this gives their place back.
+    /// Removes flows whose time is over. Programs ignore them; this gives their place back. A port that holds
+    /// more than its share of the established ones gets no new ones until some have gone.
     pub fn expire_flows(&mut self, now: &Now) -> Result<usize, PlaneError> {
         let over = |key: &maps::FlowKey, flow: &maps::Flow| !is_live(flow, key.vni_proto as u8, now);
-        Ok(prune(name::FLOW_EST, &mut self.flow_est, over)? + prune(name::FLOW_NEW, &mut self.flow_new, over)?)
+        let mut held: BTreeMap<u32, usize> = BTreeMap::new();
+        let counted = |key: &maps::FlowKey, flow: &maps::Flow| {
+            let over = over(key, flow);
+            if !over {
+                *held.entry(flow.ep_id).or_default() += 1;
+            }
+            over
+        };
+        let gone = prune(name::FLOW_EST, &mut self.flow_est, counted)? + prune(name::FLOW_NEW, &mut self.flow_new, over)?;
+        let buckets: Vec<(u32, maps::Bucket)> =
+            self.bucket.iter().filter_map(Result::ok).map(|(Raw(key), Raw(bucket))| (key, bucket)).collect();
+        for (key, bucket) in turned(&held, self.flow_entries / SHARE, buckets) {
+            // Tokens that are taken meanwhile are not counted, once.
+            let done = self.bucket.insert(Raw(key), Raw(bucket), 0);
+            done.map_err(|source| PlaneError::Map { map: name::BUCKET, source })?;
+        }
+        Ok(gone)
     }
 
     /// Removes everything that names ports that are gone, and flows at addresses that their ports
@@ -111,7 +144,7 @@ impl Runtime {
         prune(name::FLOW_EST, &mut self.flow_est, over)?;
         prune(name::FLOW_NEW, &mut self.flow_new, over)?;
         prune(name::FRAG, &mut self.frag, |key, _| gone(key.ep_id))?;
-        prune(name::BUCKET, &mut self.bucket, |port, _| gone(*port))?;
+        prune(name::BUCKET, &mut self.bucket, |key, _| gone(*key & !maps::inbound(0)))?;
         // Others than this host's ports have counts here: those that it bounces for.
         self.forget_drops(|key, _| what.ports.contains(&key.ep_id))
     }
@@ -256,5 +289,20 @@ impl Runtime {
     pub fn flows(&self) -> Vec<(maps::FlowKey, maps::Flow)> {
         let tables = self.flow_est.iter().chain(self.flow_new.iter());
         tables.filter_map(Result::ok).map(|(k, v)| (k.0, v.0)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_full_from_its_share_on_in_both_directions_and_until_some_have_gone() {
+        let bucket = |full| maps::Bucket { tokens: 5, full, ..maps::Bucket::default() };
+        let held = BTreeMap::from([(1, 100), (2, 99), (3, 100), (4, 7)]);
+        let buckets = [(1, 0), (maps::inbound(1), 0), (2, 0), (maps::inbound(3), 1), (maps::inbound(4), 1), (9, 1)];
+        let buckets = buckets.map(|(key, full)| (key, bucket(full))).to_vec();
+        let expected = [(1, 1), (maps::inbound(1), 1), (maps::inbound(4), 0), (9, 0)];
+        assert_eq!(turned(&held, 100, buckets), expected.map(|(key, full)| (key, bucket(full))));
     }
 }
