@@ -1,6 +1,7 @@
 //! What the programs tell: DHCP questions, flows that nobody acknowledges, and flows that nobody
 //! confirms.
 
+use crate::confirm::Named;
 use crate::control;
 use crate::core::{Shared, chain};
 use crate::dataplane::raw_event;
@@ -8,7 +9,7 @@ use crate::dataplane::runtime::Runtime;
 use crate::dhcp::{self, Silence};
 use aya::maps::{MapData, RingBuf};
 use mizar_abi::GENEVE_PORT;
-use mizar_abi::maps::{Event, EventKind, FlowKey};
+use mizar_abi::maps::{Event, EventKind};
 use mizar_plan::{Key, Value};
 use std::collections::BTreeMap;
 use std::io;
@@ -75,7 +76,7 @@ pub struct Responder {
     frames: FrameSocket,
     underlay: UdpSocket,
     /// Where flows go that nobody confirms.
-    unconfirmed: mpsc::Sender<FlowKey>,
+    unconfirmed: mpsc::Sender<Named>,
     limit: Limit,
 }
 
@@ -85,7 +86,7 @@ impl Responder {
         core: Shared,
         runtime: Runtime,
         underlay: Ipv4Addr,
-        unconfirmed: mpsc::Sender<FlowKey>,
+        unconfirmed: mpsc::Sender<Named>,
     ) -> io::Result<Self> {
         let socket = UdpSocket::bind((underlay, 0))?;
         socket.set_nonblocking(true)?;
@@ -127,7 +128,7 @@ impl Responder {
     fn handle(&mut self, event: &Event) {
         if event.kind == EventKind::Unconfirmed as u32 {
             // A full queue loses it: the flow's next packet raises it again.
-            let _ = self.unconfirmed.try_send(event.flow);
+            let _ = self.unconfirmed.try_send((event.ep_id, event.flow));
             return;
         }
         if !self.limit.allows(event.ep_id, event.kind) {

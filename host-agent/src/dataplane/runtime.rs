@@ -167,8 +167,8 @@ impl Runtime {
         Ok(())
     }
 
-    /// Flows that other sides opened, and that the rules in force have not been asked about.
-    pub fn doubtful_flows(&self) -> Vec<maps::FlowKey> {
+    /// Flows that other sides opened, and that the rules in force have not been asked about, with their ports.
+    pub fn doubtful_flows(&self) -> Vec<(u32, maps::FlowKey)> {
         let mut policies = BTreeMap::new();
         let tables = self.flow_est.iter().chain(self.flow_new.iter());
         let mut doubtful = Vec::new();
@@ -176,7 +176,7 @@ impl Runtime {
         for (Raw(key), Raw(flow)) in tables.filter_map(Result::ok) {
             let policy = policies.entry(flow.ep_id).or_insert_with(|| self.policy(flow.ep_id));
             if policy.is_some_and(|(_, force)| is_doubtful(&flow, &force)) {
-                doubtful.push(key);
+                doubtful.push((flow.ep_id, key));
             }
         }
         doubtful
