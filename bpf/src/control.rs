@@ -267,7 +267,7 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if !tables::keep(&walk.key, &walk.flow) {
         return drop(Drop::Helper);
     }
-    if !current {
+    if !current || flow::is_unconfirmed(&walk.flow) {
         event::flow(skb, walk, EventKind::Unconfirmed as u32, 0);
     }
     DELIVER
@@ -292,7 +292,7 @@ pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
         let waited = walk.flow.state == State::NewOut as u8;
         let learned = flow::acknowledged(&mut walk.flow, cookie, &peer, as_reply, &walk.now);
         if learned {
-            if walk.flow.flags & flow_flag::R_INIT != 0 && walk.flow.in_epoch == 0 {
+            if flow::is_unconfirmed(&walk.flow) {
                 event::flow(skb, walk, EventKind::Unconfirmed as u32, 0);
             }
             count(Counter::AckIn);

@@ -322,6 +322,13 @@ fn same_host(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         }
         flow::touch(flow, walk.inner.tcp_flags, true, &walk.now);
         flow::touch(there, walk.inner.tcp_flags, false, &walk.now);
+        let shown = identity_of(peer.set);
+        if flow.peer_identity != shown
+            && !tables::in_force(peer).settles(&walk.now)
+            && flow::neighbour_shows(flow, shown, &walk.now)
+        {
+            event::flow(skb, walk, EventKind::Unconfirmed as u32, 0);
+        }
         count(Counter::Local);
         walk.ep_id = peer_ep;
         return send::deliver(skb, peer, 0);

@@ -245,6 +245,24 @@ impl World {
         self.arrive(bouncer, &frame)
     }
 
+    /// The agent of `port`'s host tells the other side's which groups the port is in now.
+    pub fn introduce(&mut self, port: &Port, key: FlowKey) -> Result<Journey> {
+        let flow = self.host(port.host).flow(key).context("a flow to tell of")?;
+        let mut body = Body::default();
+        body.set_hops(6);
+        body.set_origin_vni(port.vni);
+        body.set_cookie(flow.cookie);
+        body.set_sport(key.lport);
+        body.set_dport(key.rport);
+        body.set_identity(identity_of(port.set));
+        body.set_generation(port.generation);
+        let v4 = |address| unmapped(&address).expect("IPv4");
+        let inner = Ip::new(v4(key.local), v4(key.remote), key.vni_proto as u8, Vec::new());
+        let (from, to) = (underlay(port.host), flow.peer_host);
+        let frame = frame::acknowledgement(from, to, flow.peer_vni, &inner, body, links::utc());
+        self.arrive(u32::from(to[3]), &frame)
+    }
+
     /// What it sends.
     pub fn question(&self, bouncer: HostNumber, port: &Port, key: FlowKey, flow: &Flow) -> Vec<u8> {
         let asked = policy::received(&key, port.set, identity_of(flow.peer_identity));

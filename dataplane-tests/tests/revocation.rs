@@ -253,6 +253,53 @@ fn egress_by_group_looks_at_the_identity_again() {
 }
 
 #[test]
+fn a_destination_that_leaves_a_group_is_sent_nothing_more_by_who_may_send_to_the_group() {
+    for server_host in [2, 1] {
+        let (mut w, a, b) = connected([3, 0], server_host);
+        w.rules(CLIENT, 2, &[Rule { egress: true, ..Rule::all_in(Remote::Set(SERVER)) }]).unwrap();
+        w.deliver(&a, &b, there(&a, &b));
+        w.rules(OTHER, 2, &[Rule::ALL_OUT, OPEN]).unwrap();
+        let b = w.regroup(&b, OTHER).unwrap();
+        w.announce(&b).unwrap();
+        w.ask(3, &b, at_server(&a, &b)).unwrap();
+        w.deliver(&a, &b, there(&a, &b));
+        w.age(server_host, 600).unwrap();
+        if server_host == 2 {
+            assert_eq!(w.introduce(&b, at_server(&a, &b)).unwrap().end, End::Dropped(1));
+        } else {
+            // The next packet sees it.
+            w.deliver(&a, &b, there(&a, &b));
+        }
+        // It asks who that is, and may answer no more either.
+        assert_refused(&mut w, &a, there(&a, &b));
+        assert_refused(&mut w, &a, Ip::tcp(a.address, b.address, 1001, 80, 2));
+    }
+}
+
+#[test]
+fn a_client_that_leaves_a_group_while_it_is_silent_is_sent_nothing_more() {
+    for server_host in [2, 1] {
+        let (mut w, a, b) = connected([3, 0], server_host);
+        w.rules(SERVER, 2, &[Rule::ALL_OUT, OPEN.from(Remote::Set(CLIENT))]).unwrap();
+        w.ask(3, &b, at_server(&a, &b)).unwrap();
+        long_ago(&mut w);
+        w.deliver(&b, &a, back(&a, &b));
+        let a = w.regroup(&a, OTHER).unwrap();
+        w.age(1, 600).unwrap();
+        w.host(server_host).events().unwrap();
+        if server_host == 2 {
+            w.introduce(&a, at_client(&a, &b)).unwrap();
+        } else {
+            w.deliver(&b, &a, back(&a, &b));
+        }
+        assert_eq!(unconfirmed(&mut w, server_host), 1, "its bouncers are asked");
+        assert_eq!(w.deliver(&b, &a, back(&a, &b)).len(), if server_host == 2 { 2 } else { 1 }, "meanwhile");
+        w.ask(3, &b, at_server(&a, &b)).unwrap();
+        assert_refused(&mut w, &b, back(&a, &b));
+    }
+}
+
+#[test]
 fn a_flow_whose_peers_groups_are_asked_for_is_not_let_go_on_by_a_reply() {
     let (mut w, a, b) = connected([3, 0], 2);
     w.rules(CLIENT, 2, &[Rule { egress: true, ..Rule::all_in(Remote::Set(OTHER)) }]).unwrap();

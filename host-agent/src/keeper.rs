@@ -5,9 +5,10 @@ use crate::clock;
 use crate::core::{Chore, Forget, Shared, chain};
 use crate::dataplane::Pins;
 use crate::dataplane::runtime::Runtime;
+use crate::introduce::Introduction;
 use crate::links::Links;
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// How often expired flows are swept, the ledger is flushed, and the maps are audited.
@@ -23,6 +24,7 @@ pub async fn do_chores<L: Links>(
     mut chores: mpsc::UnboundedReceiver<Chore>,
     attacher: Attacher<L>,
     forget: mpsc::UnboundedSender<Forget>,
+    introduce: mpsc::UnboundedSender<Introduction>,
 ) {
     while let Some(chore) = chores.recv().await {
         match chore {
@@ -32,6 +34,8 @@ pub async fn do_chores<L: Links>(
             }
             // The sweeper ends with the agent.
             Chore::Forget(what) => drop(forget.send(what)),
+            // So does who introduces.
+            Chore::Introduce(ports) => drop(introduce.send((Instant::now(), ports))),
         }
     }
 }

@@ -27,6 +27,7 @@ pub mod dataplane;
 pub mod dhcp;
 pub mod events;
 pub mod frames;
+pub mod introduce;
 pub mod keeper;
 pub mod ledger;
 pub mod links;

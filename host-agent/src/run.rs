@@ -8,6 +8,7 @@ use crate::dataplane::kernel::{Kernel, Settings};
 use crate::dataplane::runtime::{self, Runtime};
 use crate::dataplane::{Dataplane as _, Pins};
 use crate::events::{self, Responder};
+use crate::introduce::Introducer;
 use crate::keeper;
 use crate::ledger::{Found, Ledger};
 use crate::links::netlink::Netlink;
@@ -86,7 +87,8 @@ pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::
     let listener =
         socket::bind(&config.socket).with_context(|| format!("--socket: binding {}", config.socket.display()))?;
     let (forget, forget_inbox) = mpsc::unbounded_channel();
-    tokio::spawn(keeper::do_chores(chores_inbox, attacher.clone(), forget));
+    let (introduce, introduce_inbox) = mpsc::unbounded_channel();
+    tokio::spawn(keeper::do_chores(chores_inbox, attacher.clone(), forget, introduce));
     tokio::spawn(keeper::sweep(pins.clone(), forget_inbox));
     let watch = tokio::spawn(keeper::watch_links(core.clone(), links, vanished));
     tokio::spawn(keeper::tick(core.clone()));
@@ -97,6 +99,8 @@ pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::
     let confirmer = Confirmer::new(core.clone(), maps()?, uplink.address).context("opening a socket")?;
     let rules_changed = core.lock().rules_changed();
     tokio::spawn(ends("who asks about flows", confirmer.run(rules_changed, unconfirmed_inbox)));
+    let introducer = Introducer::new(core.clone(), maps()?, uplink.address).context("opening a socket")?;
+    tokio::spawn(ends("who introduces ports", introducer.run(introduce_inbox)));
     tokio::spawn(ends("the reader of events", responder.run(ring)));
     tokio::spawn(ends("the prober", events::probe(core.clone(), maps()?, uplink.address)));
     let observer = Observer::new(Some(pins.clone()), hook);

@@ -44,9 +44,10 @@ impl Agent {
         let description = Description { az: "a".into(), rack: "r".into(), transit_hook: "tcx".into() };
         let follower = Follower::new(core.clone(), api.clone(), description);
         let (forget, _) = mpsc::unbounded_channel();
+        let (introduce, _) = mpsc::unbounded_channel();
         let tasks = vec![
             tokio::spawn(async move { match follower.run().await {} }),
-            tokio::spawn(keeper::do_chores(inbox, attacher.clone(), forget)),
+            tokio::spawn(keeper::do_chores(inbox, attacher.clone(), forget, introduce)),
         ];
         Self { core, plane, links, attacher, dir, tasks }
     }

@@ -4,7 +4,7 @@
 //! an entry past its time counts as absent, and the agent sweeps.
 
 use crate::ipv4::{proto, tcp};
-use mizar_abi::maps::{Flow, State, flow_flag, tcp_seen};
+use mizar_abi::maps::{ANYBODY, Flow, State, flow_flag, tcp_seen};
 
 /// A moment since boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -197,6 +197,29 @@ pub struct Peer {
     pub ep: u32,
 }
 
+/// The other side shows this identity. What was said of it by another, unless that was nobody's, is to be said
+/// again: who is in groups may do whatever somebody may who is in none.
+#[inline(always)]
+const fn show(flow: &mut Flow, identity: u32) {
+    if flow.peer_identity != identity && flow.peer_identity != ANYBODY {
+        flow.out_epoch = 0;
+        flow.in_epoch = 0;
+    }
+    flow.peer_identity = identity;
+}
+
+/// The other side is here, and shows this identity. True if its bouncers are to be asked about the flow.
+#[inline(always)]
+pub const fn neighbour_shows(flow: &mut Flow, identity: u32, now: &Now) -> bool {
+    let since_ms = begins(flow, now);
+    show(flow, identity);
+    if is_unconfirmed(flow) {
+        flow.since_ms = since_ms;
+        return true;
+    }
+    false
+}
+
 /// An older binding than the one known, seen so soon after that it is a straggler. Later, the
 /// number belongs to another port of the same address and says nothing.
 #[inline(always)]
@@ -281,7 +304,7 @@ fn admitted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) {
         | if admission.routed { flow_flag::ROUTED } else { 0 };
     flow.ep_id = admission.ep_id;
     flow.cookie = admission.cookie;
-    flow.peer_identity = peer.identity;
+    show(flow, peer.identity);
     flow.in_epoch = admission.stamp;
     learn(flow, peer, since_ms, now);
 }
@@ -317,7 +340,7 @@ fn replied(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -> bo
         | flow_flag::OWES_ACK
         | if admission.routed { flow_flag::ROUTED } else { 0 };
     flow.cookie = admission.cookie;
-    flow.peer_identity = peer.identity;
+    show(flow, peer.identity);
     learn(flow, peer, since_ms, now);
     true
 }
@@ -355,7 +378,7 @@ pub fn acknowledged(flow: &mut Flow, cookie: u32, peer: &Peer, as_reply: bool, n
     if flow.state == NEW_OUT {
         flow.state = EST;
     }
-    flow.peer_identity = peer.identity;
+    show(flow, peer.identity);
     if as_reply && flow.flags & flow_flag::R_INIT == 0 {
         flow.flags = flow.flags & !flow_flag::I_INIT | flow_flag::R_INIT | flow_flag::CONFIRMED;
         flow.in_epoch = 0;

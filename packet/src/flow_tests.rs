@@ -291,6 +291,35 @@ fn who_is_told_that_he_replied_did_not_open_the_flow() {
 }
 
 #[test]
+fn what_was_said_of_one_identity_is_not_said_of_another() {
+    let known = Flow { flags: flow_flag::I_INIT, out_epoch: 7, peer_identity: 4, ..in_state(State::Est) };
+    let reply = Admission { reply_only: true, ..admission() };
+    let events: [(&str, &dyn Fn(&mut Flow)); 4] = [
+        ("an acknowledgement", &|flow| assert!(acknowledged(flow, 77, &US, false, &AT))),
+        ("a reply", &|flow| assert!(enters(flow, &reply, &US, &AT))),
+        ("an admission", &|flow| assert!(enters(flow, &admission(), &US, &AT))),
+        ("a neighbour", &|flow| assert!(!neighbour_shows(flow, US.identity, &AT))),
+    ];
+    for (event, happens) in events {
+        for (before, stamp) in [(4, 0), (US.identity, 7), (ANYBODY, 7)] {
+            let mut flow = Flow { peer_identity: before, ..known };
+            happens(&mut flow);
+            assert_eq!((flow.out_epoch, flow.peer_identity), (stamp, US.identity), "{event}: {before}");
+        }
+    }
+    // What the other side opened is confirmed anew, in the usual time.
+    let opened = Flow { flags: flow_flag::R_INIT, in_epoch: 7, ..known };
+    let mut flow = opened;
+    assert!(acknowledged(&mut flow, 77, &US, false, &later(5)));
+    assert_eq!((flow.in_epoch, flow.since_ms), (0, later(5).ms));
+    let mut flow = opened;
+    assert!(neighbour_shows(&mut flow, US.identity, &later(5)));
+    assert_eq!((flow.in_epoch, flow.since_ms), (0, later(5).ms));
+    assert!(neighbour_shows(&mut flow, US.identity, &later(6)), "until it is");
+    assert_eq!(flow.since_ms, later(5).ms);
+}
+
+#[test]
 fn a_flow_that_both_sides_opened_survives_the_loss_of_one_right() {
     let both = flow_flag::I_INIT | flow_flag::R_INIT;
     for init in [flow_flag::I_INIT, flow_flag::R_INIT] {

@@ -53,6 +53,10 @@ impl Core {
         if rules_changed {
             self.rules_changed.notify_one();
         }
+        let regrouped = self.policies.take_regrouped();
+        if !regrouped.is_empty() {
+            self.chore(Chore::Introduce(regrouped));
+        }
         forget.moved.retain(|port| !forget.ports.contains(port));
         if !forget.is_empty() {
             if !forget.moved.is_empty() {

@@ -45,6 +45,8 @@ pub enum Chore {
     RemoveInterface(Interface),
     /// Ports or addresses are no longer here: flows, and whatever else names them, go.
     Forget(Forget),
+    /// Ports are in other groups now: those with whom they have flows hear of it.
+    Introduce(BTreeSet<u32>),
 }
 
 /// What is known of the host before it is registered.

@@ -3,7 +3,7 @@
 
 use mizar_abi::maps::egress;
 use mizar_plan::{Key, Op, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The set whose rules a key is of.
 pub fn set_of(key: &Key) -> Option<u32> {
@@ -19,6 +19,8 @@ pub fn set_of(key: &Key) -> Option<u32> {
 #[derive(Debug, Default)]
 pub struct Policies {
     sets: BTreeMap<u32, u32>,
+    /// Ports whose set has become another one.
+    regrouped: BTreeSet<u32>,
     generations: BTreeMap<u32, u32>,
 }
 
@@ -40,11 +42,22 @@ impl Policies {
         }
     }
 
+    /// Ports that got another set since the last call.
+    pub fn take_regrouped(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.regrouped)
+    }
+
     /// The same of an entry that is there.
     pub fn put(&mut self, key: &Key, value: &Value) -> bool {
         match (key, value) {
             // A port that is new has no flows.
-            (Key::Ep(port), Value::Ep(ep)) => self.sets.insert(*port, ep.set).is_some_and(|before| before != ep.set),
+            (Key::Ep(port), Value::Ep(ep)) => {
+                let other = self.sets.insert(*port, ep.set).is_some_and(|before| before != ep.set);
+                if other {
+                    self.regrouped.insert(*port);
+                }
+                other
+            }
             // The first generation of a set may come after the first port that has it.
             (Key::Epoch(set), Value::Epoch(epoch)) => self.generations.insert(*set, epoch.n) != Some(epoch.n),
             _ => false,
@@ -93,5 +106,7 @@ mod tests {
         ] {
             assert_eq!(policies.done(&op), doubt, "{op:?}");
         }
+        assert_eq!(policies.take_regrouped(), BTreeSet::from([1]));
+        assert_eq!(policies.take_regrouped(), BTreeSet::new());
     }
 }

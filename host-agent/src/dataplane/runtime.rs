@@ -8,7 +8,7 @@ use aya::maps::{HashMap, LpmTrie, MapData, MapError, PerCpuArray, PerCpuHashMap,
 use mizar_abi::hash::{shard_of, slot};
 use mizar_abi::maps::{self, RouteKind, ShardKey, State, VniAddress, name};
 use mizar_abi::reason::{Counter, Drop};
-use mizar_packet::flow::{Now, is_live};
+use mizar_packet::flow::{Now, is_live, knows_peer};
 use mizar_packet::policy::InForce;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -180,6 +180,16 @@ impl Runtime {
             }
         }
         doubtful
+    }
+
+    /// Flows of these endpoints whose other side is known, and elsewhere.
+    pub fn peers(&self, of: &BTreeMap<u32, maps::Ep>, here: [u8; 4]) -> Vec<(maps::FlowKey, maps::Flow, maps::Ep)> {
+        let tables = self.flow_est.iter().chain(self.flow_new.iter());
+        let with = |(Raw(key), Raw(flow)): (Raw<maps::FlowKey>, Raw<maps::Flow>)| {
+            let ep = of.get(&flow.ep_id)?;
+            (knows_peer(&flow) && flow.peer_host != here).then_some((key, flow, *ep))
+        };
+        tables.filter_map(Result::ok).filter_map(with).collect()
     }
 
     /// One of them with its endpoint; `None` once it has its verdict.
