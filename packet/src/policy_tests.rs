@@ -104,7 +104,11 @@ fn icmp_is_judged_by_type_and_code_as_far_as_the_flow_tells() {
     assert_eq!(opened_port(1, 7, 8), 0x0800, "who asks has the id, who answers the next number");
     assert_eq!(opened_port(1, 0xffff, 0), 0x0800);
     assert_eq!((opened_port(1, 7, 9), opened_port(1, 7, 10), opened_port(1, 7, 11)), (0x0d00, 0x0f00, 0x1100));
-    assert_eq!((opened_port(1, 7, 12), opened_port(1, 0x0901, 0x4901)), (0x2a00, 0x0901), "what has no id says its kind");
+    assert_eq!(
+        (opened_port(1, 7, 12), opened_port(1, 0x0901, 0x4901)),
+        (0x2a00, 0x0901),
+        "what has no id says its kind"
+    );
     assert_eq!(opened_port(1, 8, 7), u16::MAX, "an answer opens nothing that a rule names");
     assert_eq!(opened_port(1, 0, 0), u16::MAX);
 }

@@ -117,7 +117,8 @@ impl Runtime {
             }
             over
         };
-        let gone = prune(name::FLOW_EST, &mut self.flow_est, counted)? + prune(name::FLOW_NEW, &mut self.flow_new, over)?;
+        let gone =
+            prune(name::FLOW_EST, &mut self.flow_est, counted)? + prune(name::FLOW_NEW, &mut self.flow_new, over)?;
         let buckets: Vec<(u32, maps::Bucket)> =
             self.bucket.iter().filter_map(Result::ok).map(|(Raw(key), Raw(bucket))| (key, bucket)).collect();
         for (key, bucket) in turned(&held, self.flow_entries / SHARE, buckets) {
@@ -199,7 +200,8 @@ impl Runtime {
         is_doubtful(&flow, &force).then_some((flow, ep))
     }
 
-    fn policy(&self, port: u32) -> Option<(maps::Ep, InForce)> {
+    /// A port here, and its policy in force.
+    pub fn policy(&self, port: u32) -> Option<(maps::Ep, InForce)> {
         let Raw(ep) = self.ep.get(&Raw(port), 0).ok()?;
         let epoch = self.epochs.get(&Raw(ep.set), 0).ok().map(|Raw(epoch)| epoch);
         Some((ep, InForce::of(&ep, epoch)))
