@@ -12,6 +12,9 @@ fn in_state(state: State) -> Flow {
     Flow { state: state as u8, last_seen: AT.s, since_ms: AT.ms, cookie: 77, ..Flow::default() }
 }
 
+/// Something that may happen to a flow.
+type Happening<'a> = (&'a str, &'a dyn Fn(&mut Flow));
+
 fn admission() -> Admission {
     Admission { ep_id: 4, cookie: 88, stamp: 12, routed: true, opens: false, reply_only: false, no_egress: false }
 }
@@ -162,7 +165,7 @@ fn nothing_that_happens_gives_a_flow_that_waits_for_a_verdict_more_time() {
     let unidentified = Flow { flags: flow_flag::I_INIT | flow_flag::NEED_ID, ..confirmed };
     let at = later(5);
     let provisional = Admission { stamp: 0, ..admission() };
-    let events: [(&str, &dyn Fn(&mut Flow)); 4] = [
+    let events: [Happening<'_>; 4] = [
         ("a retry", &|flow| try_again(flow, &at)),
         ("a new question", &|flow| ask_again(flow, &at)),
         ("an acknowledgement", &|flow| assert!(acknowledged(flow, 77, &US, true, &at))),
@@ -294,7 +297,7 @@ fn who_is_told_that_he_replied_did_not_open_the_flow() {
 fn what_was_said_of_one_identity_is_not_said_of_another() {
     let known = Flow { flags: flow_flag::I_INIT, out_epoch: 7, peer_identity: 4, ..in_state(State::Est) };
     let reply = Admission { reply_only: true, ..admission() };
-    let events: [(&str, &dyn Fn(&mut Flow)); 4] = [
+    let events: [Happening<'_>; 4] = [
         ("an acknowledgement", &|flow| assert!(acknowledged(flow, 77, &US, false, &AT))),
         ("a reply", &|flow| assert!(enters(flow, &reply, &US, &AT))),
         ("an admission", &|flow| assert!(enters(flow, &admission(), &US, &AT))),
