@@ -3,6 +3,7 @@
 use crate::api::Named;
 use crate::fault::Fault;
 use crate::resource;
+use crate::session::Notice;
 use crate::signed::Signed;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -51,7 +52,7 @@ pub struct Frame {
     /// The user may change things.
     pub may_write: bool,
     /// What has just been done.
-    pub notice: Option<String>,
+    pub notice: Option<Notice>,
     /// Where the page's changes come from, if it follows them.
     pub live: Option<String>,
 }
@@ -107,6 +108,11 @@ impl Fragment {
         let id = id.into();
         Ok(Self { html: format!("<div id=\"{id}\">{}</div>", inside.render()?), id })
     }
+}
+
+/// The title of the window of a form; a screen reader reads it first, so it says whether something is wrong.
+pub fn title(status: StatusCode, title: &str) -> String {
+    if status.is_success() { title.to_owned() } else { format!("Error: {title}") }
 }
 
 /// Answers with a page.

@@ -79,6 +79,15 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// A sentence for the next page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What is read.
+    pub sentence: String,
+    /// It says what was not done.
+    pub refuses: bool,
+}
+
 /// Somebody who is signed in.
 pub struct Session {
     /// The token, and what it is for.
@@ -90,7 +99,7 @@ pub struct Session {
     /// Pages of the user that may follow changes now: all sessions of a user share these.
     pub streams: Arc<Semaphore>,
     closed: AtomicBool,
-    notice: Mutex<Option<String>>,
+    notice: Mutex<Option<Notice>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -129,12 +138,12 @@ impl Session {
     }
 
     /// Leaves a sentence for the next page.
-    pub fn notify(&self, sentence: String) {
-        *lock(&self.notice) = Some(sentence);
+    pub fn notify(&self, notice: Notice) {
+        *lock(&self.notice) = Some(notice);
     }
 
     /// The sentence that was left, once.
-    pub fn take_notice(&self) -> Option<String> {
+    pub fn take_notice(&self) -> Option<Notice> {
         lock(&self.notice).take()
     }
 }
@@ -306,8 +315,9 @@ pub(crate) mod tests {
     #[test]
     fn a_notice_is_shown_once() {
         let session = Session::new(grant(&[], 60), Vec::new());
-        session.notify("done".into());
-        assert_eq!((session.take_notice().as_deref(), session.take_notice()), (Some("done"), None));
+        let done = Notice { sentence: "done".into(), refuses: false };
+        session.notify(done.clone());
+        assert_eq!((session.take_notice(), session.take_notice()), (Some(done), None));
     }
 
     #[test]

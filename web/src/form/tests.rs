@@ -120,6 +120,15 @@ fn a_form_that_nobody_touched_changes_nothing_whatever_there_is_to_choose_from()
 }
 
 #[test]
+fn a_text_of_several_lines_is_not_changed_by_showing_it_in_one() {
+    let fields: Vec<_> = fields("networks").into_iter().filter(|field| field.name == "description").collect();
+    let object = json!({"description": "first\r\nsecond"});
+    let changed = |text: &str| change(&fields, &Texts::from([("description", vec![text.to_owned()])]), &object);
+    assert_eq!(changed("firstsecond"), Ok(Map::new()));
+    assert_eq!(changed("first, second").map(Value::Object), Ok(json!({"description": "first, second"})));
+}
+
+#[test]
 fn the_order_of_name_servers_is_a_difference_and_that_of_groups_is_none() {
     let differs = |path, name: &str, before: Value, now: &[&str]| {
         let fields: Vec<_> = fields(path).into_iter().filter(|field| field.name == name).collect();

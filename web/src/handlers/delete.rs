@@ -87,7 +87,7 @@ fn ids(sent: &mut Sent) -> Result<Vec<String>, Fault> {
 
 fn none_chosen(signed: &Signed, resource: &Resource) -> HttpResponse {
     let sentence = format!("Choose the {} to delete first.", resource.plural_words());
-    super::done(signed, sentence, &resource.list())
+    super::not_done(signed, sentence, &resource.list())
 }
 
 /// Asks whether they shall be deleted.

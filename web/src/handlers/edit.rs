@@ -125,7 +125,7 @@ async fn show(
         }
     };
     let form = Form {
-        frame: Frame::new(signed, title.clone(), &here),
+        frame: Frame::new(signed, page::title(status, &title), &here),
         title,
         action,
         submit,

@@ -18,6 +18,7 @@ pub mod wizard;
 
 use crate::fault::Fault;
 use crate::resource::Resource;
+use crate::session::Notice;
 use crate::signed::Signed;
 use crate::{assets, page};
 use actix_web::web::{self, PayloadConfig, ServiceConfig, get, head, post, resource};
@@ -91,7 +92,13 @@ pub(crate) fn id(text: &str) -> Result<String, Fault> {
 
 /// What was done, for the next page; then to it.
 pub(crate) fn done(signed: &Signed, sentence: String, to: &str) -> HttpResponse {
-    signed.session.notify(sentence);
+    signed.session.notify(Notice { sentence, refuses: false });
+    page::go(to)
+}
+
+/// What was refused, for the next page; then to it.
+pub(crate) fn not_done(signed: &Signed, sentence: String, to: &str) -> HttpResponse {
+    signed.session.notify(Notice { sentence, refuses: true });
     page::go(to)
 }
 

@@ -29,7 +29,7 @@ pub async fn change(posted: Posted<Signed>, path: Path<String>) -> Result<HttpRe
         Ok(_) => "Took the subnet off the router.".to_owned(),
         Err(CallError::Refused(refused)) if matches!(refused.status, 400 | 403 | 409) => {
             let help = advice::what_to_do(&refused).map(|help| format!(" {help}")).unwrap_or_default();
-            refused.message + &help
+            return Ok(super::not_done(&signed, refused.message + &help, &of.page_of(&router)));
         }
         Err(error) => return Err(error.into()),
     };

@@ -28,7 +28,7 @@ pub async fn change(posted: Posted<Signed>, path: Path<(String, String)>) -> Res
         !tag.is_empty() && tag.chars().count() <= 255 && !tag.contains(['/', ',']) && tag != "." && tag != "..";
     if !is_path {
         let sentence = "A tag has 1 to 255 characters, and no slash and no comma.".into();
-        return Ok(super::done(&signed, sentence, &page));
+        return Ok(super::not_done(&signed, sentence, &page));
     }
     let encoded: String = form_urlencoded::byte_serialize(tag.as_bytes()).collect::<String>().replace('+', "%20");
     let at = format!("{}/tags/{encoded}", resource.api_of(&id));
@@ -36,7 +36,9 @@ pub async fn change(posted: Posted<Signed>, path: Path<(String, String)>) -> Res
     let sentence = match outcome {
         Ok(()) if adds => format!("Added tag {tag}."),
         Ok(()) => format!("Removed tag {tag}."),
-        Err(CallError::Refused(refused)) if matches!(refused.status, 400 | 403 | 409) => refused.message,
+        Err(CallError::Refused(refused)) if matches!(refused.status, 400 | 403 | 409) => {
+            return Ok(super::not_done(&signed, refused.message, &page));
+        }
         Err(error) => return Err(error.into()),
     };
     Ok(super::done(&signed, sentence, &page))

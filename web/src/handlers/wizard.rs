@@ -129,7 +129,7 @@ async fn show(
         None => StatusCode::BAD_REQUEST,
     };
     let wizard = Wizard {
-        frame: Frame::new(signed, "New network with ports", "/wizard"),
+        frame: Frame::new(signed, page::title(status, "New network with ports"), "/wizard"),
         wanted,
         errors,
         help: refused.as_ref().and_then(advice::what_to_do),

@@ -238,6 +238,7 @@ async fn a_form_of_an_older_state_is_refused_however_often_it_is_sent() -> anyho
         let html = answer.text().await?;
         assert_eq!(status, StatusCode::PRECONDITION_FAILED, "{attempt}: {html}");
         // What the browser has next, and sends when Save is pressed again.
+        assert!(between(&html, "<title>", "</title>")?.starts_with("Error: "), "{html}");
         revision = between(&html, "name=\"revision\" value=\"", "\"")?.to_owned();
     }
     let now = world.get(&ann, &path).send().await?.text().await?;
@@ -294,6 +295,20 @@ async fn what_a_wizard_cannot_take_back_is_named() -> anyhow::Result<()> {
     assert!(html.contains("could not be taken back") && !html.contains("Nothing was made"), "{html}");
     let network = between(&html, "look at network <a href=\"/networks/", "\"")?;
     ensure!(uuid::Uuid::try_parse(network).is_ok(), "{network}");
+    world.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_refused_does_not_look_like_what_was_done() -> anyhow::Result<()> {
+    let world = World::start()?;
+    let ann = world.sign_in("ann").await?;
+    let page = format!("/networks/{REDS}");
+    let tag = world.post(&ann, &format!("{page}/tags"), &[("csrf", &ann.csrf), ("add", "a/b")]).send().await?;
+    assert_eq!(location(&tag), page);
+    let html = world.get(&ann, &page).send().await?.text().await?;
+    let notice = between(&html, "<p class=\"notice", "</p>")?;
+    assert!(notice.contains("role=\"alert\"") && notice.contains("no slash"), "{notice}");
     world.stop().await;
     Ok(())
 }
