@@ -12,7 +12,11 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-const SCENARIOS: &[Scenario] = &[("a_refused_packet_shows_up_at_both_ends_with_its_reason_within_two_seconds", drops)];
+const SCENARIOS: &[Scenario] = &[
+    ("a_refused_packet_shows_up_at_both_ends_with_its_reason_within_two_seconds", drops),
+    ("a_trace_names_the_missing_rule_and_then_the_one_that_lets_packets_in", traces),
+    ("a_trace_goes_where_packets_go_between_subnets_and_to_nobody", nobody),
+];
 
 /// Within this time a drop must be seen; far less than that is promised, on a machine that does nothing else.
 const SEEN: Duration = Duration::from_secs(2);
