@@ -29,8 +29,8 @@ pub enum CallError {
     /// The API refused it.
     #[error("{0}")]
     Refused(Refused),
-    /// There was no answer.
-    #[error("the network service does not answer: {0}")]
+    /// There was no answer; why is for the log.
+    #[error("the network service does not answer")]
     Unreachable(String),
     /// The answer is not what the API says it is.
     #[error("the network service's answer is not understood: {0}")]
@@ -166,8 +166,10 @@ impl Calls {
 }
 
 fn unreachable(error: reqwest::Error) -> CallError {
-    // The address holds ids at most, but the page that shows this is for tenants.
-    CallError::Unreachable(error.without_url().to_string())
+    // Without the address, which holds ids; what went wrong stands at the end of the chain.
+    let error = error.without_url();
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    CallError::Unreachable(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
 async fn read(response: reqwest::Response) -> Result<Value, CallError> {
@@ -221,6 +223,18 @@ mod tests {
         }
         assert!(object(json!({"port": {}}), "port").is_ok());
         assert!(object(json!({"port": []}), "port").is_err());
+    }
+
+    #[tokio::test]
+    async fn the_log_says_why_there_is_no_answer_and_the_page_does_not() -> anyhow::Result<()> {
+        // A port that was free a moment ago, and that nobody listens at.
+        let gone = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let calls = Api::new(&format!("http://{gone}"), None, None)?.with(&"secret-token".into(), None);
+        let error = calls.get("/v2.0/ports", &Query::new()).await.expect_err("nobody is there");
+        assert_eq!(error.to_string(), "the network service does not answer");
+        let CallError::Unreachable(why) = error else { panic!("{error:?}") };
+        assert!(why.contains("refused") && !why.contains("v2.0") && !why.contains("secret"), "{why}");
+        Ok(())
     }
 
     #[test]

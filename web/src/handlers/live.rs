@@ -150,7 +150,7 @@ impl Follower {
             Err(error) => {
                 // Once for each page: while nothing answers, every page asks again and again.
                 if self.failures == 0 {
-                    tracing::warn!(%error, "a page cannot be renewed");
+                    tracing::warn!(?error, "a page cannot be renewed");
                 }
                 self.failures += 1;
                 age.time.clone_from(&self.seen);

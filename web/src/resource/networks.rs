@@ -45,7 +45,7 @@ pub static NETWORKS: Resource = Resource {
         Field::new("name", "Name", Kind::Text).hint("For people; several may be called the same."),
         Field::new("description", "Description", Kind::Text),
         Field::new("mtu", "MTU", Kind::Number(0, 65_535))
-            .hint("Bytes of an IP packet; empty or 0: the largest possible."),
+            .hint("Bytes of an IP packet. 0, or a new network without it: the largest possible."),
         Field::new("port_security_enabled", "Port security of new ports", Kind::Flag(true))
             .hint("Without it, ports are not filtered and may use any address."),
         Field::new("shared", "Shared with every project", Kind::Flag(false)).operator(),
