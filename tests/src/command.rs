@@ -9,7 +9,8 @@ use std::process::{Command, Output};
 
 /// The program, as somebody signs in.
 pub struct Cli {
-    program: PathBuf,
+    /// Where it is.
+    pub program: PathBuf,
     /// What it finds in its environment.
     pub environment: Vec<(&'static str, String)>,
 }
