@@ -69,6 +69,8 @@ ids! {
     SecurityGroupId,
     /// An address group.
     AddressGroupId,
+    /// A label policy.
+    LabelPolicyId,
     /// A QoS policy.
     QosPolicyId,
 }

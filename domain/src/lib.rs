@@ -9,6 +9,7 @@ pub mod dhcp_option;
 pub mod dns;
 pub mod id;
 pub mod ipam;
+pub mod label_policy;
 pub mod mac;
 pub mod model;
 pub mod network;

@@ -3,7 +3,8 @@
 //! Each holds what its entries need and nothing else: no status, no timestamps. Numbers (`number`,
 //! `vni`, `generation`) are the short names of the data plane; ids are those of the API.
 
-use crate::id::{AddressGroupId, NetworkId, PortId, SecurityGroupId, SubnetId};
+use crate::id::{AddressGroupId, LabelPolicyId, NetworkId, PortId, ProjectId, SecurityGroupId, SubnetId};
+use crate::label_policy::{self, Labels};
 use crate::mac::Mac;
 use crate::policy;
 use ipnet::IpNet;
@@ -165,11 +166,44 @@ pub struct GroupSet {
     pub number: u32,
     /// Numbers of the groups, in order.
     pub groups: Vec<u32>,
+    /// By what label policies know its ports; `None`: they do not.
+    pub labels: Option<Labelled>,
+}
+
+/// The labels of ports of a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labelled {
+    /// Short name of the project.
+    pub project: u32,
+    /// The labels.
+    pub labels: Labels,
+}
+
+/// A label policy of a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelPolicy {
+    /// Its id.
+    pub id: LabelPolicyId,
+    /// Short name of the project.
+    pub project: u32,
+    /// What it says.
+    pub policy: label_policy::Policy,
+}
+
+/// What a project's label policies have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelProject {
+    /// The project.
+    pub id: ProjectId,
+    /// Its short name.
+    pub number: u32,
+    /// Rises whenever less may pass than before.
+    pub generation: u32,
 }
 
 impl GroupSet {
     /// Of a port whose groups are not known: nothing may pass. Its number is never drawn.
-    pub const UNKNOWN: Self = Self { number: i32::MAX as u32, groups: Vec::new() };
+    pub const UNKNOWN: Self = Self { number: i32::MAX as u32, groups: Vec::new(), labels: None };
 }
 
 /// A security group with its rules.

@@ -2,7 +2,8 @@
 
 use crate::dhcp_option::ExtraOption;
 use crate::dns::{CLOUD_DOMAIN, DnsDomain, DnsName};
-use crate::model::DhcpOption;
+use crate::label_policy::Labels;
+use crate::model::{DhcpOption, Labelled};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -92,6 +93,21 @@ pub struct PortExtras {
     /// `trusted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted: Option<bool>,
+    /// `mizar:labels`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
+    /// What its labels are called; the command that stores them says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_set: Option<LabelSet>,
+}
+
+/// What the labels of a port are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelSet {
+    /// Their number.
+    pub number: i32,
+    /// That of the project whose label policies select by them.
+    pub project: i32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
@@ -111,6 +127,8 @@ impl Default for PortExtras {
             numa_affinity_policy: None,
             data_plane_status: None,
             trusted: None,
+            labels: None,
+            label_set: None,
         }
     }
 }
@@ -130,6 +148,12 @@ impl PortExtras {
             .unwrap_or(CLOUD_DOMAIN)
     }
 
+    /// By what label policies know it.
+    pub fn labelled(&self) -> Option<Labelled> {
+        let (labels, set) = (self.labels.as_ref()?, self.label_set?);
+        Some(Labelled { project: set.project.cast_unsigned(), labels: labels.clone() })
+    }
+
     /// What DHCP tells it: its options, and its name where these do not say it.
     pub fn told(&self) -> Vec<DhcpOption> {
         let mut told: Vec<DhcpOption> = self.dhcp_options.iter().filter_map(|option| option.sent().cloned()).collect();
@@ -146,6 +170,7 @@ impl PortExtras {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn what_has_its_default_is_not_stored() {
@@ -161,9 +186,15 @@ mod tests {
             numa_affinity_policy: Some(NumaPolicy::Socket),
             data_plane_status: Some(DataPlaneStatus::Down),
             trusted: Some(true),
+            labels: Some(Labels {
+                namespace: "shop".into(),
+                namespace_labels: BTreeMap::new(),
+                labels: BTreeMap::new(),
+            }),
+            label_set: Some(LabelSet { number: 7, project: 3 }),
         };
         let stored = serde_json::to_value(&all).unwrap();
-        assert_eq!(stored.as_object().map(Map::len), Some(9));
+        assert_eq!(stored.as_object().map(Map::len), Some(11));
         assert_eq!((&stored["numa_affinity_policy"], &stored["data_plane_status"]), (&"socket".into(), &"DOWN".into()));
         assert_eq!(serde_json::from_value::<PortExtras>(stored).unwrap(), all);
     }
