@@ -36,6 +36,10 @@ pub enum Object<'a> {
     GroupSet(&'a model::GroupSet),
     /// A tenant's.
     AddressGroup(&'a model::AddressGroup),
+    /// A tenant's.
+    LabelPolicy(&'a model::LabelPolicy),
+    /// What these of one tenant have in common.
+    LabelProject(&'a model::LabelProject),
     /// Decided by the scheduler.
     ShardMap(&'a model::ShardMap),
     /// Decided by the scheduler.
@@ -88,6 +92,8 @@ pub fn compile(object: Object<'_>) -> Compiled {
         Object::SecurityGroup(group) => policy::security_group(group),
         Object::GroupSet(set) => policy::group_set(set),
         Object::AddressGroup(group) => policy::address_group(group),
+        Object::LabelPolicy(policy) => policy::label_policy(policy),
+        Object::LabelProject(project) => policy::label_project(project),
         Object::ShardMap(map) => object::shard_map(map),
         Object::DividerSet(set) => object::divider_set(set),
     }

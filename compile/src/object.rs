@@ -103,6 +103,7 @@ pub(crate) fn port(port: &model::BoundPort) -> Compiled {
     let (number, generation, vni) = (*number, *generation, *vni);
     let set = set.as_ref().map(crate::policy::set_body);
     let groups: &[u32] = set.as_ref().map_or(&[], |set| &set.groups);
+    let project = set.as_ref().and_then(|set| Some(set.labels.as_ref()?.project));
     let mut out = Compiled::default();
     if let Some(host) = *host {
         let body = body::Port {
@@ -130,6 +131,9 @@ pub(crate) fn port(port: &model::BoundPort) -> Compiled {
         for group in groups {
             out.include(Scope::Host(host), Scope::Member(*group));
         }
+        if let Some(project) = project {
+            out.include(Scope::Host(host), Scope::LabelEgress(project));
+        }
         for &model::FixedIp { subnet, address } in fixed_ips {
             let slot = slot(subnet, address);
             let body = body::Bounce { vni, address, subnet, host, port: number, generation, set: set.clone() };
@@ -137,6 +141,9 @@ pub(crate) fn port(port: &model::BoundPort) -> Compiled {
             out.include(Scope::Host(host), Scope::Senders(subnet));
             for group in groups {
                 out.include_at(Scope::Subnet(subnet), slot, Scope::Group(*group));
+            }
+            if let Some(project) = project {
+                out.include_at(Scope::Subnet(subnet), slot, Scope::LabelIngress(project));
             }
         }
     }

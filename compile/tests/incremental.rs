@@ -2,10 +2,12 @@
 //! leaves the same as compiling everything from nothing.
 
 use mizar_compile::{Compiled, Object, Write, compile, create, delete, update};
-use mizar_domain::id::{AddressGroupId, NetworkId, PortId, SecurityGroupId, SubnetId};
+use mizar_domain::id::{AddressGroupId, LabelPolicyId, NetworkId, PortId, ProjectId, SecurityGroupId, SubnetId};
+use mizar_domain::label_policy::{self, Labels, Peer};
 use mizar_domain::mac::Mac;
 use mizar_domain::model::{
-    AddressGroup, AddressPair, BoundPort, DhcpOption, FixedIp, GroupSet, Host, Network, SecurityGroup, Subnet, slot,
+    AddressGroup, AddressPair, BoundPort, DhcpOption, FixedIp, GroupSet, Host, LabelPolicy, LabelProject, Labelled,
+    Network, SecurityGroup, Subnet, slot,
 };
 use mizar_domain::policy::{Remote, Rule};
 use mizar_domain::security_group::{Direction, Ethertype};
@@ -54,6 +56,9 @@ enum Command {
     DropPort(u8),
     DropGroup(u8),
     DropAddresses(u8),
+    PutLabelPolicy(u8, LabelPolicy),
+    PutLabelProject(u8, u32),
+    DropLabelPolicy(u8),
 }
 
 fn network(n: u8, mtu: u32) -> Network {
@@ -107,7 +112,33 @@ fn port() -> impl Strategy<Value = BoundPort> {
 /// A number means the same groups wherever it stands.
 fn group_set(number: u8) -> GroupSet {
     let groups = (1..3).filter(|group| number & group != 0).map(u32::from).collect();
-    GroupSet { number: number.into(), groups }
+    let labels = || Labels { namespace: "a".into(), namespace_labels: BTreeMap::new(), labels: BTreeMap::new() };
+    let labels = (number >= 6).then(|| Labelled { project: 1, labels: labels() });
+    GroupSet { number: number.into(), groups, labels }
+}
+
+fn label_policy() -> impl Strategy<Value = LabelPolicy> {
+    let peer = prop_oneof![
+        Just(Peer::Ports { namespaces: None, ports: None }),
+        Just(Peer::Block { cidr: "10.0.0.0/8".parse().expect("a network"), except: vec![] }),
+    ];
+    let rule = proptest::collection::vec(peer, 0..2).prop_map(|peers| label_policy::Rule { peers, ports: vec![] });
+    let rules = || proptest::option::of(proptest::collection::vec(rule.clone(), 0..2));
+    ("[ab]", rules(), rules()).prop_map(|(namespace, ingress, egress)| LabelPolicy {
+        id: LabelPolicyId::from(Uuid::nil()),
+        project: 1,
+        policy: label_policy::Policy {
+            name: String::new(),
+            namespace,
+            ports: label_policy::Selector::default(),
+            ingress,
+            egress,
+        },
+    })
+}
+
+fn label_project(n: u8, generation: u32) -> LabelProject {
+    LabelProject { id: ProjectId::from(Uuid::from_u128(500 + u128::from(n))), number: n.into(), generation }
 }
 
 fn group() -> impl Strategy<Value = SecurityGroup> {
@@ -149,6 +180,9 @@ fn command() -> impl Strategy<Value = Command> {
         (1u8..4, 0u8..3).prop_map(|(n, address)| Command::PutHost(n, address)),
         (1u8..3, group()).prop_map(|(n, group)| Command::PutGroup(n, group)),
         (1u8..3, 0u8..3).prop_map(|(n, count)| Command::PutAddresses(n, count)),
+        (1u8..3, label_policy()).prop_map(|(n, policy)| Command::PutLabelPolicy(n, policy)),
+        (1u8..3, 0u32..3).prop_map(|(n, generation)| Command::PutLabelProject(n, generation)),
+        (1u8..3).prop_map(Command::DropLabelPolicy),
         (1u8..3).prop_map(Command::DropGroup),
         (1u8..3).prop_map(Command::DropAddresses),
         n.clone().prop_map(Command::DropNetwork),
@@ -167,6 +201,8 @@ struct Tables {
     /// Made by the first port that has one, forgotten with any of its groups.
     sets: BTreeMap<u8, GroupSet>,
     addresses: BTreeMap<u8, AddressGroup>,
+    label_policies: BTreeMap<u8, LabelPolicy>,
+    label_projects: BTreeMap<u8, LabelProject>,
 }
 
 /// Stores the object and returns what its command writes.
@@ -215,6 +251,14 @@ impl Tables {
                 }
                 writes
             }
+            Command::PutLabelPolicy(n, policy) => {
+                let id = LabelPolicyId::from(Uuid::from_u128(400 + u128::from(n)));
+                put(&mut self.label_policies, n, LabelPolicy { id, ..policy }, |o| Object::LabelPolicy(o))
+            }
+            Command::PutLabelProject(n, generation) => {
+                put(&mut self.label_projects, n, label_project(n, generation), |o| Object::LabelProject(o))
+            }
+            Command::DropLabelPolicy(n) => drop_it(&mut self.label_policies, n, |o| Object::LabelPolicy(o)),
             Command::DropAddresses(n) => drop_it(&mut self.addresses, n, |o| Object::AddressGroup(o)),
             Command::PutHost(n, address) => put(&mut self.hosts, n, host(n, address), |o| Object::Host(o)),
             Command::DropNetwork(n) => drop_it(&mut self.networks, n, |o| Object::Network(o)),
@@ -231,7 +275,9 @@ impl Tables {
             .chain(self.hosts.values().map(Object::Host))
             .chain(self.groups.values().map(Object::SecurityGroup))
             .chain(self.sets.values().map(Object::GroupSet))
-            .chain(self.addresses.values().map(Object::AddressGroup));
+            .chain(self.addresses.values().map(Object::AddressGroup))
+            .chain(self.label_policies.values().map(Object::LabelPolicy))
+            .chain(self.label_projects.values().map(Object::LabelProject));
         for object in objects {
             let compiled = compile(object);
             let before = all.entries.len();
@@ -387,9 +433,40 @@ fn a_rule_is_one_entry_of_its_direction_and_a_narrower_group_tells_both() {
     assert_eq!(compile(Object::SecurityGroup(&more)).includes, BTreeSet::from([peers]));
 }
 
+/// A label policy is as much to write however many ports it selects, and reaches them by includes.
+#[test]
+fn a_label_policy_is_one_entry_for_each_direction_that_it_is_about() {
+    let labels = Labels { namespace: "shop".into(), namespace_labels: BTreeMap::new(), labels: BTreeMap::new() };
+    let set = GroupSet { number: 8, groups: vec![], labels: Some(Labelled { project: 3, labels }) };
+    let port = BoundPort { set: Some(set.clone()), ..plain_port() };
+    let address = port.fixed_ips[0];
+    let slot = slot(address.subnet, address.address);
+    let includes = compile(Object::Port(&port)).includes;
+    assert!(includes.contains(&Include { scope: Scope::Subnet(4), slot: Some(slot), target: Scope::LabelIngress(3) }));
+    assert!(includes.contains(&Include { scope: Scope::Host(1), slot: None, target: Scope::LabelEgress(3) }));
+    let told: Vec<Scope> = compile(Object::GroupSet(&set)).entries.keys().map(|key| key.scope).collect();
+    assert_eq!(told, [Scope::Labelled(3)]);
+
+    let everybody = label_policy::Rule::default();
+    let neighbours = Peer::Ports { namespaces: None, ports: None };
+    let policy = label_policy::Policy {
+        name: "n".into(),
+        namespace: "shop".into(),
+        ports: label_policy::Selector::default(),
+        ingress: Some(vec![label_policy::Rule { peers: vec![neighbours], ports: vec![] }]),
+        egress: Some(vec![everybody]),
+    };
+    let id = LabelPolicyId::from(Uuid::from_u128(3));
+    let compiled = compile(Object::LabelPolicy(&LabelPolicy { id, project: 3, policy }));
+    let scopes: Vec<Scope> = compiled.entries.keys().map(|key| key.scope).collect();
+    assert_eq!(scopes, [Scope::LabelIngress(3), Scope::LabelEgress(3)]);
+    let peers = Include { scope: Scope::LabelIngress(3), slot: None, target: Scope::Labelled(3) };
+    assert_eq!(compiled.includes, BTreeSet::from([peers]), "rules about everybody need nobody's labels");
+}
+
 #[test]
 fn a_port_brings_rules_to_its_slot_and_its_host_and_its_set_to_peers_of_each_group() {
-    let set = GroupSet { number: 8, groups: vec![2, 5] };
+    let set = GroupSet { number: 8, groups: vec![2, 5], labels: None };
     let port = BoundPort { set: Some(set.clone()), ..plain_port() };
     let address = port.fixed_ips[0];
     let slot = slot(address.subnet, address.address);

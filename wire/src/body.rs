@@ -3,9 +3,12 @@
 
 use crate::entry::Kind;
 use ipnet::IpNet;
+use mizar_domain::label_policy::Selector;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use std::net::{IpAddr, Ipv4Addr};
 use uuid::Uuid;
+
+pub use mizar_domain::label_policy::{Labels, Ports as LabelPorts, Rule as LabelRule};
 
 /// A field whose absence must not pass for `None`, because `None` lets more through.
 fn stated<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
@@ -215,14 +218,27 @@ pub struct MovedPort {
     pub host: u32,
 }
 
-/// A set of security groups: what a port is filtered by, and what its packets carry as identity.
+/// A set of security groups, and labels: what a port is filtered by, and what its packets carry as identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupSet {
-    /// 1 to 2^31 - 1. One combination of groups has one number for ever.
+    /// 1 to 2^31 - 1. One combination of groups and labels has one number for ever.
     pub number: u32,
     /// Numbers of the groups, in order. None: nothing may pass, in or out.
     pub groups: Vec<u32>,
+    /// By what label policies know its ports; absent: they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Box<Labelled>>,
+}
+
+/// The labels of ports of a project.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labelled {
+    /// Number of the project.
+    pub project: u32,
+    /// The labels.
+    pub labels: Labels,
 }
 
 /// The rules of a security group in one direction.
@@ -278,6 +294,32 @@ pub struct AddressGroup {
     pub addresses: Vec<IpNet>,
 }
 
+/// A label policy in one direction: it isolates the ports that it selects in that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelPolicy {
+    /// Its id, for telling what decided.
+    pub id: Uuid,
+    /// Number of its project, whose ports alone it selects and names.
+    pub project: u32,
+    /// The namespace of the ports that it selects.
+    pub namespace: String,
+    /// What their labels are like.
+    pub ports: Selector,
+    /// What may pass; the order means nothing.
+    pub rules: Vec<LabelRule>,
+}
+
+/// How often a project's label policies have let less pass than before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelGeneration {
+    /// Number of the project.
+    pub project: u32,
+    /// Rises, in either direction: flows are asked about again.
+    pub generation: u32,
+}
+
 /// The body of an entry.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "each variant is its struct")]
@@ -296,6 +338,9 @@ pub enum Body {
     Member(Group),
     GroupSet(GroupSet),
     AddressGroup(AddressGroup),
+    LabelIngress(LabelPolicy),
+    LabelEgress(LabelPolicy),
+    LabelGeneration(LabelGeneration),
 }
 
 /// Why a body could not be decoded.
@@ -326,6 +371,9 @@ impl Body {
             Self::Member(_) => Kind::Member,
             Self::GroupSet(_) => Kind::GroupSet,
             Self::AddressGroup(_) => Kind::AddressGroup,
+            Self::LabelIngress(_) => Kind::LabelIngress,
+            Self::LabelEgress(_) => Kind::LabelEgress,
+            Self::LabelGeneration(_) => Kind::LabelGeneration,
         }
     }
 
@@ -345,6 +393,8 @@ impl Body {
             Self::Group(b) | Self::Member(b) => serde_json::to_vec(b),
             Self::GroupSet(b) => serde_json::to_vec(b),
             Self::AddressGroup(b) => serde_json::to_vec(b),
+            Self::LabelIngress(b) | Self::LabelEgress(b) => serde_json::to_vec(b),
+            Self::LabelGeneration(b) => serde_json::to_vec(b),
         };
         encoded.expect("structs of numbers, strings and addresses always serialize")
     }
@@ -369,6 +419,9 @@ impl Body {
             Kind::Member => Self::Member(read(kind, value)?),
             Kind::GroupSet => Self::GroupSet(read(kind, value)?),
             Kind::AddressGroup => Self::AddressGroup(read(kind, value)?),
+            Kind::LabelIngress => Self::LabelIngress(read(kind, value)?),
+            Kind::LabelEgress => Self::LabelEgress(read(kind, value)?),
+            Kind::LabelGeneration => Self::LabelGeneration(read(kind, value)?),
         })
     }
 }

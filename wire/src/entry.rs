@@ -30,6 +30,13 @@ pub enum Scope {
     Peers(u32),
     /// Whoever has a rule that names an address group, by its number.
     AddressGroup(u32),
+    /// Bouncers of ports with labels, by the number of their project: its label policies of ingress.
+    LabelIngress(u32),
+    /// Hosts with ports with labels, by the number of their project: its label policies of egress.
+    LabelEgress(u32),
+    /// Whoever has a label policy of a project that names labels, by its number: its sets with
+    /// labels.
+    Labelled(u32),
 }
 
 impl Scope {
@@ -46,6 +53,9 @@ impl Scope {
             Self::Member(n) => (8, n),
             Self::Peers(n) => (9, n),
             Self::AddressGroup(n) => (10, n),
+            Self::LabelIngress(n) => (11, n),
+            Self::LabelEgress(n) => (12, n),
+            Self::Labelled(n) => (13, n),
         };
         (kind << 32) | number as i64
     }
@@ -64,6 +74,9 @@ impl Scope {
             8 => Self::Member(number),
             9 => Self::Peers(number),
             10 => Self::AddressGroup(number),
+            11 => Self::LabelIngress(number),
+            12 => Self::LabelEgress(number),
+            13 => Self::Labelled(number),
             _ => return None,
         })
     }
@@ -97,10 +110,17 @@ pub enum Kind {
     Group = 11,
     /// [`crate::body::Group`] with egress rules in `Member`; key = security group id.
     Member = 12,
-    /// [`crate::body::GroupSet`] in `Peers` of each of its groups; key = number of the set.
+    /// [`crate::body::GroupSet`] in `Peers` of each of its groups, and in `Labelled` of its project if it
+    /// has labels; key = number of the set.
     GroupSet = 13,
     /// [`crate::body::AddressGroup`] in `AddressGroup`; key = address group id.
     AddressGroup = 14,
+    /// [`crate::body::LabelPolicy`] with rules of ingress in `LabelIngress`; key = label policy id.
+    LabelIngress = 15,
+    /// [`crate::body::LabelPolicy`] with rules of egress in `LabelEgress`; key = label policy id.
+    LabelEgress = 16,
+    /// [`crate::body::LabelGeneration`] in `LabelIngress` and `LabelEgress`; key = project id.
+    LabelGeneration = 17,
 }
 
 impl Kind {
@@ -121,6 +141,9 @@ impl Kind {
             12 => Self::Member,
             13 => Self::GroupSet,
             14 => Self::AddressGroup,
+            15 => Self::LabelIngress,
+            16 => Self::LabelEgress,
+            17 => Self::LabelGeneration,
             _ => return None,
         })
     }

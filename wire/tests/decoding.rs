@@ -1,9 +1,11 @@
 //! Whatever comes over the wire is decoded strictly: what we write is read back as it was, and
 //! what is not exactly that is an error, never a panic and never a guess.
 
+use mizar_domain::label_policy::{Is, Peer, Requirement, Selector};
 use mizar_wire::body::{
     AddressGroup, AddressPair, Body, Bounce, ClusterKey, DhcpOption, DividerRole, DividerSet, FixedIp, Group, GroupSet,
-    Host, HostRoute, MovedPort, Network, Port, Remote, Rule, ShardMap, Subnet,
+    Host, HostRoute, LabelGeneration, LabelPolicy, LabelPorts, LabelRule, Labelled, Labels, MovedPort, Network, Port,
+    Remote, Rule, ShardMap, Subnet,
 };
 use mizar_wire::entry::{Change, Kind, Scope};
 use mizar_wire::local::{Answer, AttachKind, Call};
@@ -113,11 +115,46 @@ fn body() -> impl Strategy<Value = Body> {
         set().prop_map(Body::GroupSet),
         (any::<u32>(), prop::collection::vec(net(), 0..3))
             .prop_map(|(number, addresses)| Body::AddressGroup(AddressGroup { number, addresses })),
+        label_policy().prop_map(Body::LabelIngress),
+        label_policy().prop_map(Body::LabelEgress),
+        any::<[u32; 2]>()
+            .prop_map(|[project, generation]| Body::LabelGeneration(LabelGeneration { project, generation })),
     ]
 }
 
 fn set() -> impl Strategy<Value = GroupSet> {
-    (any::<u32>(), prop::collection::vec(any::<u32>(), 0..3)).prop_map(|(number, groups)| GroupSet { number, groups })
+    let labels =
+        prop::option::of((any::<u32>(), labels()).prop_map(|(project, labels)| Box::new(Labelled { project, labels })));
+    let groups = prop::collection::vec(any::<u32>(), 0..3);
+    (any::<u32>(), groups, labels).prop_map(|(number, groups, labels)| GroupSet { number, groups, labels })
+}
+
+fn labels() -> impl Strategy<Value = Labels> {
+    let map = || prop::collection::btree_map("[a-z]", "[a-z]?", 0..3);
+    ("[a-z]", map(), map()).prop_map(|(namespace, namespace_labels, labels)| Labels {
+        namespace,
+        namespace_labels,
+        labels,
+    })
+}
+
+fn selector() -> impl Strategy<Value = Selector> {
+    let values = || prop::collection::btree_set("[a-z]?", 1..3);
+    let is = prop_oneof![values().prop_map(Is::In), values().prop_map(Is::NotIn), Just(Is::There), Just(Is::Absent)];
+    prop::collection::vec(("[a-z]", is).prop_map(|(key, is)| Requirement { key, is }), 0..3).prop_map(Selector)
+}
+
+fn label_policy() -> impl Strategy<Value = LabelPolicy> {
+    let ports = || prop::option::of(selector());
+    let peer = prop_oneof![
+        (net(), prop::collection::vec(net(), 0..2)).prop_map(|(cidr, except)| Peer::Block { cidr, except }),
+        (ports(), ports()).prop_map(|(namespaces, ports)| Peer::Ports { namespaces, ports }),
+    ];
+    let ports = any::<(u8, u16, u16)>().prop_map(|(protocol, first, last)| LabelPorts { protocol, first, last });
+    let rule = (prop::collection::vec(peer, 0..3), prop::collection::vec(ports, 0..3))
+        .prop_map(|(peers, ports)| LabelRule { peers, ports });
+    (id(), any::<u32>(), "[a-z]", selector(), prop::collection::vec(rule, 0..3))
+        .prop_map(|(id, project, namespace, ports, rules)| LabelPolicy { id, project, namespace, ports, rules })
 }
 
 fn group() -> impl Strategy<Value = Group> {
@@ -257,10 +294,10 @@ fn a_field_that_nobody_knows_is_refused_wherever_it_stands() {
 
 #[test]
 fn numbers_of_scopes_and_kinds_that_nobody_knows_are_not_guessed() {
-    assert_eq!(Scope::from_i64(11 << 32), None);
+    assert_eq!(Scope::from_i64(14 << 32), None);
     assert_eq!(Scope::from_i64(-1), None);
     assert_eq!(Scope::from_i64((1 << 32) | 5), None, "the cluster has no number");
-    assert!([0, 15, -1, i16::MAX].into_iter().all(|number| Kind::from_i16(number).is_none()));
+    assert!([0, 18, -1, i16::MAX].into_iter().all(|number| Kind::from_i16(number).is_none()));
 }
 
 proptest! {
@@ -280,8 +317,9 @@ proptest! {
         let fields = less.as_object_mut().expect("an object");
         let name = which.get(&fields.keys().cloned().collect::<Vec<_>>()).clone();
         fields.remove(&name);
-        // The only fields that may be absent: a subnet without a router, a port without options of its own.
-        let optional = ["gateway", "dhcp_options"].contains(&name.as_str());
+        // The only fields that may be absent: a subnet without a router, a port without options of its own, a set without
+        // labels.
+        let optional = ["gateway", "dhcp_options", "labels"].contains(&name.as_str());
         prop_assert_eq!(Body::from_value(body.kind(), less).is_ok(), optional, "without {}", name);
     }
 
@@ -290,7 +328,7 @@ proptest! {
         for (_, _, reads) in messages() {
             reads(value.clone());
         }
-        if let Some(kind) = Kind::from_i16(number.rem_euclid(16)) {
+        if let Some(kind) = Kind::from_i16(number.rem_euclid(18)) {
             let _ = Body::from_value(kind, value);
         }
     }
@@ -301,7 +339,7 @@ proptest! {
     }
 
     #[test]
-    fn scopes_come_back_as_they_were(kind in 1i64..=10, number in any::<u32>()) {
+    fn scopes_come_back_as_they_were(kind in 1i64..=13, number in any::<u32>()) {
         let number = if kind == 1 { 0 } else { number };
         let column = (kind << 32) | i64::from(number);
         prop_assert_eq!(Scope::from_i64(column).map(Scope::to_i64), Some(column));

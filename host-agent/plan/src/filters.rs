@@ -14,21 +14,35 @@ struct Uses {
 /// What a set is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Need<'a> {
-    /// Numbers of its groups.
-    pub groups: &'a [u32],
+    /// Its groups and labels.
+    pub set: &'a GroupSet,
     /// An address that this host bounces for has it.
     pub ingress: bool,
     /// A port of this host has it.
     pub egress: bool,
 }
 
+/// What a set is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// A security group.
+    Group(u32),
+    /// The project of its labels.
+    Project(u32),
+}
+
+fn parts(set: &GroupSet) -> impl Iterator<Item = Part> + '_ {
+    let project = set.labels.as_ref().map(|labelled| Part::Project(labelled.project));
+    set.groups.iter().map(|group| Part::Group(*group)).chain(project)
+}
+
 /// The sets in use.
 #[derive(Debug, Default)]
 pub(crate) struct Filters {
-    /// By number and groups: one number with two meanings is nothing that the control plane
+    /// By number and meaning: one number with two meanings is nothing that the control plane
     /// writes, and must not make the result depend on what came first.
-    uses: BTreeMap<(u32, Vec<u32>), Uses>,
-    by_group: BTreeMap<u32, BTreeSet<u32>>,
+    uses: BTreeMap<GroupSet, Uses>,
+    by_part: BTreeMap<Part, BTreeSet<u32>>,
     /// Entries by set and VNI.
     networks: BTreeMap<u32, BTreeMap<u32, usize>>,
 }
@@ -54,13 +68,13 @@ impl Filters {
         let entries = self.networks.entry(set.number).or_default().entry(vni).or_default();
         *entries += 1;
         let new_network = *entries == 1;
-        let uses = self.uses.entry((set.number, set.groups.clone())).or_default();
+        let uses = self.uses.entry(set.clone()).or_default();
         let before = *uses;
         uses.bounces += more.bounces;
         uses.ports += more.ports;
         if before == Uses::default() {
-            for group in &set.groups {
-                self.by_group.entry(*group).or_default().insert(set.number);
+            for part in parts(set) {
+                self.by_part.entry(part).or_default().insert(set.number);
             }
         }
         let first = (before.bounces == 0 && more.bounces > 0) || (before.ports == 0 && more.ports > 0);
@@ -70,8 +84,7 @@ impl Filters {
     /// An entry is gone. Returns the set of which less may be needed now, or in one network less.
     pub fn remove(&mut self, body: &Body) -> Option<u32> {
         let (set, less, vni) = used(body)?;
-        let key = (set.number, set.groups.clone());
-        let uses = self.uses.get_mut(&key)?;
+        let uses = self.uses.get_mut(set)?;
         let networks = self.networks.get_mut(&set.number)?;
         let entries = networks.get_mut(&vni)?;
         *entries -= 1;
@@ -86,13 +99,13 @@ impl Filters {
         uses.ports -= less.ports;
         let last = (uses.bounces == 0 && less.bounces > 0) || (uses.ports == 0 && less.ports > 0);
         if *uses == Uses::default() {
-            self.uses.remove(&key);
-            for group in &set.groups {
-                let still = self.meanings(set.number).any(|(groups, _)| groups.contains(group));
-                if !still && let Some(sets) = self.by_group.get_mut(group) {
+            self.uses.remove(set);
+            for part in parts(set) {
+                let still = self.meanings(set.number).any(|(other, _)| parts(other).any(|other| other == part));
+                if !still && let Some(sets) = self.by_part.get_mut(&part) {
                     sets.remove(&set.number);
                     if sets.is_empty() {
-                        self.by_group.remove(group);
+                        self.by_part.remove(&part);
                     }
                 }
             }
@@ -105,23 +118,23 @@ impl Filters {
         self.networks.get(&set).into_iter().flat_map(BTreeMap::keys).copied()
     }
 
-    fn meanings(&self, set: u32) -> impl Iterator<Item = (&[u32], Uses)> {
-        let meanings = self.uses.range((set, Vec::new())..).take_while(move |((number, _), _)| *number == set);
-        meanings.map(|((_, groups), uses)| (groups.as_slice(), *uses))
+    fn meanings(&self, number: u32) -> impl Iterator<Item = (&GroupSet, Uses)> {
+        let first = GroupSet { number, groups: Vec::new(), labels: None };
+        self.uses.range(first..).take_while(move |(set, _)| set.number == number).map(|(set, uses)| (set, *uses))
     }
 
     /// What a set is needed for; `None` = for nothing.
-    pub fn need(&self, set: u32) -> Option<Need<'_>> {
+    pub fn need(&self, number: u32) -> Option<Need<'_>> {
         let mut need: Option<Need<'_>> = None;
-        for (groups, uses) in self.meanings(set) {
+        for (set, uses) in self.meanings(number) {
             let (ingress, egress) = need.map_or((false, false), |need| (need.ingress, need.egress));
-            need = Some(Need { groups, ingress: ingress || uses.bounces > 0, egress: egress || uses.ports > 0 });
+            need = Some(Need { set, ingress: ingress || uses.bounces > 0, egress: egress || uses.ports > 0 });
         }
         need
     }
 
-    /// The sets in use that a group is in.
-    pub fn with(&self, group: u32) -> impl Iterator<Item = u32> + '_ {
-        self.by_group.get(&group).into_iter().flatten().copied()
+    /// The sets in use that something is part of.
+    pub fn with(&self, part: Part) -> impl Iterator<Item = u32> + '_ {
+        self.by_part.get(&part).into_iter().flatten().copied()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::budget::{self, Budget};
 use crate::endpoint::Endpoint;
-use crate::filters::{self, Filters};
+use crate::filters::{self, Filters, Part};
 use crate::policy::{self, Draft};
 use crate::render::{Claim, Facts, Wiring, configuration, render};
 use crate::state::{Held, Reference, State};
@@ -176,13 +176,19 @@ impl Planner {
         self.dirty.extend(sets.into_iter().map(Source::Policy));
     }
 
+    /// Marks the sets that something is part of.
+    fn touch_with(&mut self, part: Part) {
+        let sets: Vec<u32> = self.state.filters.with(part).collect();
+        self.touch_policies(sets);
+    }
+
     /// Marks the sets with groups whose rules name something.
     fn touch_naming(&mut self, named: Reference) {
         let naming = self.state.all(named).filter_map(|body| match body {
             Body::Group(group) | Body::Member(group) => Some(group.number),
             _ => None,
         });
-        let sets: Vec<u32> = naming.flat_map(|group| self.state.filters.with(group)).collect();
+        let sets: Vec<u32> = naming.flat_map(|group| self.state.filters.with(Part::Group(group))).collect();
         self.touch_policies(sets);
     }
 
@@ -197,11 +203,13 @@ impl Planner {
             Body::DividerSet(d) => self.touch(Reference::SubnetsOf(d.vni)),
             Body::DividerRole(d) => self.touch(Reference::SubnetsOf(d.vni)),
             Body::ShardMap(m) => self.touch(Reference::Subnet(m.subnet)),
-            Body::Group(g) | Body::Member(g) => {
-                let sets: Vec<u32> = self.state.filters.with(g.number).collect();
-                self.touch_policies(sets);
+            Body::Group(g) | Body::Member(g) => self.touch_with(Part::Group(g.number)),
+            Body::GroupSet(s) => {
+                s.groups.iter().for_each(|group| self.touch_naming(Reference::NamesGroup(*group)));
+                s.labels.iter().for_each(|labelled| self.touch_with(Part::Project(labelled.project)));
             }
-            Body::GroupSet(s) => s.groups.iter().for_each(|group| self.touch_naming(Reference::NamesGroup(*group))),
+            Body::LabelIngress(p) | Body::LabelEgress(p) => self.touch_with(Part::Project(p.project)),
+            Body::LabelGeneration(g) => self.touch_with(Part::Project(g.project)),
             Body::AddressGroup(g) => self.touch_naming(Reference::NamesAddressGroup(g.number)),
             Body::Host(_) | Body::Port(_) | Body::Bounce(_) | Body::MovedPort(_) => {}
         }
@@ -277,7 +285,7 @@ impl Planner {
 
     fn draft(&self, set: u32) -> Option<Draft> {
         let need = self.state.filters.need(set)?;
-        Some(policy::draft(set, &need, &self.state))
+        Some(policy::draft(&need, &self.state))
     }
 
     /// Drafts the rows of sets that changed; what they need may leave others room, or take it.

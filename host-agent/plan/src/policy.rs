@@ -18,12 +18,13 @@
 use crate::allowed::{Allowed, Cover};
 use crate::budget;
 use crate::filters::Need;
+use crate::label::{self, LabelPolicies};
 use crate::render::Claim;
 use crate::table::{Cidr, Key, Rule, Value};
 use ipnet::{IpNet, Ipv4Net};
 use mizar_abi::hash::Sip13;
 use mizar_abi::maps::{ALLOW, ANYBODY, Epoch, PolicyKey, cidr_identity, egress, epoch_flag};
-use mizar_wire::body;
+use mizar_wire::body::{self, GroupSet, LabelPolicy, Labelled};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What rules refer to.
@@ -110,25 +111,52 @@ impl Draft {
 }
 
 /// Drafts the rows of a set. A group that is not there takes no other group's rules with it.
-pub(crate) fn draft(set: u32, need: &Need<'_>, context: &(impl Peers + Rules)) -> Draft {
-    if set == 0 || set >= SETS {
-        let problem = Some(format!("number {set} of a set of security groups is not in 1 to 2^31 - 1"));
-        return Draft { problem, ..Draft::default() };
+pub(crate) fn draft(need: &Need<'_>, context: &(impl Peers + Rules + LabelPolicies)) -> Draft {
+    let GroupSet { number, groups, labels } = need.set;
+    let nothing = |problem| Draft { problem: Some(problem), ..Draft::default() };
+    if *number == 0 || *number >= SETS {
+        return nothing(format!("number {number} of a set of security groups is not in 1 to 2^31 - 1"));
+    }
+    let mut labelled = 0;
+    if let Some(Labelled { project, .. }) = labels.as_deref() {
+        // Whether any isolates it is not known, so nothing passes.
+        let Some(generation) = context.label_generation(*project) else {
+            return nothing(format!("waits for the label policies of project number {project}"));
+        };
+        labelled = generation;
     }
     let (mut draft, mut epoch) = (Draft::default(), Epoch::default());
     if need.egress {
-        let groups = known(need.groups, |group| context.egress(group), &mut draft.problem);
-        draft.egress = rows(groups.iter().flat_map(|group| &group.rules), context, &mut draft.problem);
-        epoch.n = generation(&groups);
+        let groups = known(groups, |group| context.egress(group), &mut draft.problem);
+        epoch.n = generation(&groups).wrapping_add(labelled).max(1);
+        let policies = |project| context.egress_policies(project);
+        draft.egress = rows(&groups, labels.as_deref(), policies, context, &mut draft.problem);
         epoch.flags = if draft.egress.ask_identity() { epoch_flag::NEED_ID } else { 0 };
     }
     if need.ingress {
-        let groups = known(need.groups, |group| context.ingress(group), &mut draft.problem);
-        draft.ingress = rows(groups.iter().flat_map(|group| &group.rules), context, &mut draft.problem);
-        epoch.n = generation(&groups);
+        let groups = known(groups, |group| context.ingress(group), &mut draft.problem);
+        epoch.n = generation(&groups).wrapping_add(labelled).max(1);
+        let policies = |project| context.ingress_policies(project);
+        draft.ingress = rows(&groups, labels.as_deref(), policies, context, &mut draft.problem);
     }
     draft.epoch = draft.problem.is_none().then_some(epoch);
     draft
+}
+
+/// The rows of one direction: of label policies, if any isolates the port, else of its groups.
+fn rows<'p, P: Iterator<Item = &'p LabelPolicy>>(
+    groups: &[&body::Group],
+    labels: Option<&Labelled>,
+    policies: impl Fn(u32) -> P,
+    context: &(impl Peers + LabelPolicies),
+    problem: &mut Option<String>,
+) -> Rows {
+    let mut builder = Builder::default();
+    let isolated = labels.is_some_and(|port| label::add(&mut builder, port, policies(port.project), context, problem));
+    if !isolated {
+        builder.add_rules(groups.iter().flat_map(|group| &group.rules), context, problem);
+    }
+    builder.finish()
 }
 
 /// Those groups that are there; takes note of the first that is not.
@@ -147,7 +175,7 @@ fn known<'g>(
     there
 }
 
-fn note(problem: &mut Option<String>, what: impl FnOnce() -> String) {
+pub(crate) fn note(problem: &mut Option<String>, what: impl FnOnce() -> String) {
     if problem.is_none() {
         *problem = Some(what());
     }
@@ -155,57 +183,87 @@ fn note(problem: &mut Option<String>, what: impl FnOnce() -> String) {
 
 /// Rises whenever that of any group rises. 0 is what a host has that knows none.
 fn generation(groups: &[&body::Group]) -> u32 {
-    groups.iter().fold(1, |sum: u32, group| sum.wrapping_add(group.generation)).max(1)
+    groups.iter().fold(1, |sum, group| sum.wrapping_add(group.generation))
 }
 
 /// Numbers of sets are above 0 and below this, numbers of classes are not.
 const SETS: u32 = cidr_identity(0);
 
-/// The rows for rules of any number of groups; leaves out, and takes note of, what waits for
-/// something or is wrong.
-fn rows<'r>(rules: impl IntoIterator<Item = &'r body::Rule>, peers: &impl Peers, problem: &mut Option<String>) -> Rows {
-    let mut everybody = Allowed::default();
-    let mut sets: BTreeMap<u32, Allowed> = BTreeMap::new();
-    let mut prefixes: BTreeMap<Ipv4Net, Allowed> = BTreeMap::new();
-    for rule in rules.into_iter().filter(|rule| !rule.ipv6) {
-        let body::Rule { id, ipv6: _, protocol, ports: [first, last], remote } = rule;
-        let add = |to: &mut Allowed| to.add(*protocol, *first, *last);
-        if first > last || (protocol.is_none() && (*first, *last) != (0, u16::MAX)) {
-            note(problem, || format!("rule {id} is about no interval of ports"));
-            continue;
-        }
-        let nets: &[IpNet] = match remote {
-            body::Remote::Any => {
-                add(&mut everybody);
-                &[]
+/// Makes rows of what is allowed to whom.
+#[derive(Default)]
+pub(crate) struct Builder {
+    everybody: Allowed,
+    sets: BTreeMap<u32, Allowed>,
+    prefixes: BTreeMap<Ipv4Net, Allowed>,
+}
+
+impl Builder {
+    /// Everybody may do this.
+    pub fn allow_everybody(&mut self, allowed: &Allowed) {
+        self.everybody.join(allowed);
+    }
+
+    /// Ports of a set may.
+    pub fn allow_set(&mut self, set: u32, allowed: &Allowed) {
+        self.sets.entry(set).or_default().join(allowed);
+    }
+
+    /// Addresses of a range may.
+    pub fn allow_net(&mut self, net: Ipv4Net, allowed: &Allowed) {
+        self.prefixes.entry(net.trunc()).or_default().join(allowed);
+    }
+
+    /// Adds rules of any number of groups; leaves out, and takes note of, what waits for something or
+    /// is wrong.
+    fn add_rules<'r>(
+        &mut self,
+        rules: impl IntoIterator<Item = &'r body::Rule>,
+        peers: &impl Peers,
+        problem: &mut Option<String>,
+    ) {
+        for rule in rules.into_iter().filter(|rule| !rule.ipv6) {
+            let body::Rule { id, ipv6: _, protocol, ports: [first, last], remote } = rule;
+            if first > last || (protocol.is_none() && (*first, *last) != (0, u16::MAX)) {
+                note(problem, || format!("rule {id} is about no interval of ports"));
+                continue;
             }
-            body::Remote::Group(group) => {
-                for set in peers.sets_with(*group) {
-                    add(sets.entry(set).or_default());
+            let mut allowed = Allowed::default();
+            allowed.add(*protocol, *first, *last);
+            let nets: &[IpNet] = match remote {
+                body::Remote::Any => {
+                    self.allow_everybody(&allowed);
+                    &[]
                 }
-                &[]
-            }
-            body::Remote::Prefix(net) => std::slice::from_ref(net),
-            body::Remote::AddressGroup(group) => peers.addresses(*group).unwrap_or_else(|| {
-                note(problem, || format!("waits for address group number {group}"));
-                &[]
-            }),
-        };
-        for net in nets {
-            if let IpNet::V4(net) = net {
-                add(prefixes.entry(net.trunc()).or_default());
+                body::Remote::Group(group) => {
+                    peers.sets_with(*group).for_each(|set| self.allow_set(set, &allowed));
+                    &[]
+                }
+                body::Remote::Prefix(net) => std::slice::from_ref(net),
+                body::Remote::AddressGroup(group) => peers.addresses(*group).unwrap_or_else(|| {
+                    note(problem, || format!("waits for address group number {group}"));
+                    &[]
+                }),
+            };
+            for net in nets {
+                if let IpNet::V4(net) = net {
+                    self.allow_net(*net, &allowed);
+                }
             }
         }
     }
-    let classes = classes(prefixes, &everybody);
-    let numbers = numbers(classes.values().cloned().collect());
-    let mut allowed: BTreeMap<u32, Allowed> = sets.into_iter().filter(|(_, one)| !everybody.covers(one)).collect();
-    let classes = classes.into_iter().filter_map(|(net, class)| Some((net, *numbers.get(&class)?))).collect();
-    allowed.extend(numbers.into_iter().map(|(class, number)| (number, class)));
-    if !everybody.is_empty() {
-        allowed.insert(ANYBODY, everybody);
+
+    fn finish(self) -> Rows {
+        let Self { everybody, sets, prefixes } = self;
+        let classes = classes(prefixes, &everybody);
+        let numbers = numbers(classes.values().cloned().collect());
+        let mut allowed: BTreeMap<u32, Allowed> = sets.into_iter().filter(|(_, one)| !everybody.covers(one)).collect();
+        let classes = classes.into_iter().filter_map(|(net, class)| Some((net, *numbers.get(&class)?))).collect();
+        allowed.extend(numbers.into_iter().map(|(class, number)| (number, class)));
+        if !everybody.is_empty() {
+            allowed.insert(ANYBODY, everybody);
+        }
+        Rows { allowed, classes }
     }
-    Rows { allowed, classes }
 }
 
 /// What the addresses of each prefix may do, with the rules of the prefixes around it. Prefixes
@@ -277,10 +335,15 @@ mod tests {
 
     /// The rows of rules with which nothing is wrong.
     fn right(rules: &[body::Rule]) -> Rows {
-        let mut problem = None;
-        let rows = rows(rules, &world(), &mut problem);
+        let (rows, problem) = made(rules);
         assert_eq!(problem, None);
         rows
+    }
+
+    fn made(rules: &[body::Rule]) -> (Rows, Option<String>) {
+        let (mut builder, mut problem) = (Builder::default(), None);
+        builder.add_rules(rules, &world(), &mut problem);
+        (builder.finish(), problem)
     }
 
     fn world() -> World {
@@ -369,8 +432,7 @@ mod tests {
             body::Rule { protocol: None, ..tcp([2, 3], body::Remote::Any) },
         ];
         for wrong in wrong {
-            let mut problem = None;
-            let rows = rows(&[wrong, fine.clone()], &world(), &mut problem);
+            let (rows, problem) = made(&[wrong, fine.clone()]);
             assert_eq!(rows.allowed, BTreeMap::from([(0, allowed(&[(1, 1)]))]));
             assert!(problem.is_some());
         }

@@ -76,7 +76,13 @@ pub(crate) fn render(body: &Body, context: &impl Context) -> Result<Vec<Claim>, 
         Body::ShardMap(map) => shards(map),
         Body::MovedPort(moved) => moved_port(moved),
         // Rendered together, for each set of groups that is in use here.
-        Body::Group(_) | Body::Member(_) | Body::GroupSet(_) | Body::AddressGroup(_) => Ok(Vec::new()),
+        Body::Group(_)
+        | Body::Member(_)
+        | Body::GroupSet(_)
+        | Body::AddressGroup(_)
+        | Body::LabelIngress(_)
+        | Body::LabelEgress(_)
+        | Body::LabelGeneration(_) => Ok(Vec::new()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The entries, and how one is found by what another refers to.
 
 use crate::filters::Filters;
+use crate::label::LabelPolicies;
 use crate::policy::{Peers, Rules};
 use crate::render::{Context, Wiring};
 use crate::table::Key;
@@ -30,6 +31,10 @@ pub(crate) enum Reference {
     NamesAddressGroup(u32),
     SetsWith(u32),
     AddressGroup(u32),
+    LabelIngress(u32),
+    LabelEgress(u32),
+    LabelGeneration(u32),
+    Labelled(u32),
 }
 
 impl Reference {
@@ -47,8 +52,14 @@ impl Reference {
                 .collect(),
             Body::Group(g) => Self::of_rules(Self::Group(g.number), g),
             Body::Member(g) => Self::of_rules(Self::Member(g.number), g),
-            Body::GroupSet(s) => s.groups.iter().map(|group| Self::SetsWith(*group)).collect(),
+            Body::GroupSet(s) => {
+                let labelled = s.labels.iter().map(|labelled| Self::Labelled(labelled.project));
+                s.groups.iter().map(|group| Self::SetsWith(*group)).chain(labelled).collect()
+            }
             Body::AddressGroup(g) => vec![Self::AddressGroup(g.number)],
+            Body::LabelIngress(p) => vec![Self::LabelIngress(p.project)],
+            Body::LabelEgress(p) => vec![Self::LabelEgress(p.project)],
+            Body::LabelGeneration(g) => vec![Self::LabelGeneration(g.project)],
             Body::Host(_) | Body::Bounce(_) | Body::MovedPort(_) => Vec::new(),
         }
     }
@@ -139,6 +150,33 @@ impl Peers for State {
             Body::AddressGroup(group) => Some(&group.addresses),
             _ => None,
         }
+    }
+}
+
+impl LabelPolicies for State {
+    fn ingress_policies(&self, project: u32) -> impl Iterator<Item = &body::LabelPolicy> {
+        self.all(Reference::LabelIngress(project)).filter_map(|body| match body {
+            Body::LabelIngress(policy) => Some(policy),
+            _ => None,
+        })
+    }
+    fn egress_policies(&self, project: u32) -> impl Iterator<Item = &body::LabelPolicy> {
+        self.all(Reference::LabelEgress(project)).filter_map(|body| match body {
+            Body::LabelEgress(policy) => Some(policy),
+            _ => None,
+        })
+    }
+    fn label_generation(&self, project: u32) -> Option<u32> {
+        match self.find(Reference::LabelGeneration(project))? {
+            Body::LabelGeneration(of) => Some(of.generation),
+            _ => None,
+        }
+    }
+    fn labelled(&self, project: u32) -> impl Iterator<Item = (u32, &body::Labels)> {
+        self.all(Reference::Labelled(project)).filter_map(|body| match body {
+            Body::GroupSet(set) => Some((set.number, &set.labels.as_ref()?.labels)),
+            _ => None,
+        })
     }
 }
 

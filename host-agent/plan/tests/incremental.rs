@@ -3,6 +3,7 @@
 
 use ipnet::IpNet;
 use mizar_abi::maps::EpKind;
+use mizar_domain::label_policy::{Peer, Selector};
 use mizar_plan::{Facts, Key, Op, Planner, Value, Wiring};
 use mizar_wire::body::{self, Body};
 use mizar_wire::{EntryKey, Kind, Scope};
@@ -34,11 +35,13 @@ fn ip(last: u8) -> IpAddr {
 
 /// A number means the same groups wherever it stands.
 fn set() -> impl Strategy<Value = Option<body::GroupSet>> {
-    prop::option::of((1u32..4).prop_map(group_set))
+    prop::option::of((1u32..8).prop_map(group_set))
 }
 
 fn group_set(number: u32) -> body::GroupSet {
-    body::GroupSet { number, groups: (1..3).filter(|group| number & group != 0).collect() }
+    let labels = || body::Labels { namespace: "a".into(), namespace_labels: BTreeMap::new(), labels: BTreeMap::new() };
+    let labels = (number & 4 != 0).then(|| Box::new(body::Labelled { project: 1, labels: labels() }));
+    body::GroupSet { number, groups: (1..3).filter(|group| number & group != 0).collect(), labels }
 }
 
 fn group() -> impl Strategy<Value = body::Group> {
@@ -63,10 +66,43 @@ fn group() -> impl Strategy<Value = body::Group> {
     })
 }
 
+fn label_policy() -> impl Strategy<Value = body::LabelPolicy> {
+    let peer = prop_oneof![
+        Just(Peer::Ports { namespaces: None, ports: None }),
+        Just(Peer::Block { cidr: IpNet::new_assert(ip(0), 30), except: vec![IpNet::from(ip(1))] }),
+    ];
+    let ports = (0u16..3).prop_map(|first| body::LabelPorts { protocol: 6, first, last: 3 });
+    let rule = (prop::collection::vec(peer, 0..2), prop::collection::vec(ports, 0..2))
+        .prop_map(|(peers, ports)| body::LabelRule { peers, ports });
+    ("[ab]", prop::collection::vec(rule, 0..2)).prop_map(|(namespace, rules)| body::LabelPolicy {
+        id: Uuid::nil(),
+        project: 1,
+        namespace,
+        ports: Selector::default(),
+        rules,
+    })
+}
+
 fn policy() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => group().prop_map(|g| Step::Put(entry(Scope::Group(g.number), Kind::Group, g.number), Body::Group(g))),
         2 => group().prop_map(|g| Step::Put(entry(Scope::Member(g.number), Kind::Member, g.number), Body::Member(g))),
+        1 => (4u32..8).prop_map(|number| Step::Put(
+            entry(Scope::Labelled(1), Kind::GroupSet, number),
+            Body::GroupSet(group_set(number)),
+        )),
+        1 => label_policy().prop_map(|p| Step::Put(
+            entry(Scope::LabelIngress(1), Kind::LabelIngress, 1),
+            Body::LabelIngress(p),
+        )),
+        1 => label_policy().prop_map(|p| Step::Put(
+            entry(Scope::LabelEgress(1), Kind::LabelEgress, 1),
+            Body::LabelEgress(p),
+        )),
+        2 => (0u32..3).prop_map(|generation| Step::Put(
+            entry(Scope::LabelEgress(1), Kind::LabelGeneration, 1),
+            Body::LabelGeneration(body::LabelGeneration { project: 1, generation }),
+        )),
         2 => (1u32..3, 1u32..4).prop_map(|(group, number)| Step::Put(
             entry(Scope::Peers(group), Kind::GroupSet, number),
             Body::GroupSet(group_set(number)),

@@ -284,7 +284,7 @@ fn an_endpoint_never_sends_more_than_the_uplink_takes() {
 
 /// An address bounced here for a port of this set.
 fn bounced(planner: &mut Planner, number: u32, vni: u32, groups: &[u32]) -> EntryKey {
-    let set = Some(body::GroupSet { number, groups: groups.to_vec() });
+    let set = Some(body::GroupSet { number, groups: groups.to_vec(), labels: None });
     let address = ip("10.0.1.5");
     let body = body::Bounce { vni, address, subnet: 1, host: 8, port: number, generation: 1, set };
     put(planner, Scope::Subnet(1), Body::Bounce(body), number)

@@ -172,7 +172,7 @@ pub fn group(generation: u32, ports: &[u16]) -> Vec<(EntryKey, Body)> {
 
 /// A port's entries, in the group.
 pub fn member(host: u32, number: u32) -> Vec<(EntryKey, Body)> {
-    let set = || Some(body::GroupSet { number: SET, groups: vec![GROUP] });
+    let set = || Some(body::GroupSet { number: SET, groups: vec![GROUP], labels: None });
     let in_group = |(key, body)| match body {
         Body::Port(port) => (key, Body::Port(body::Port { set: set(), ..port })),
         Body::Bounce(bounce) => (key, Body::Bounce(body::Bounce { set: set(), ..bounce })),
