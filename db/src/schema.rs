@@ -294,6 +294,21 @@ table! {
 }
 
 table! {
+    // The other columns stand beside the rules of the resource, in the API.
+    label_policies (id) {
+        id -> Uuid,
+    }
+}
+
+table! {
+    label_projects (id) {
+        id -> Uuid,
+        number -> Int4,
+        generation -> Int4,
+    }
+}
+
+table! {
     group_sets (number) {
         number -> Int4,
         groups -> Array<Int4>,
@@ -456,6 +471,8 @@ allow_tables_to_appear_in_same_query!(
     trunk_ports,
     security_groups,
     address_groups,
+    label_policies,
+    label_projects,
     group_sets,
     entries,
     subscriptions,

@@ -2,11 +2,15 @@
 
 use super::AuditError;
 use crate::resources::group_set;
+use crate::resources::label_policy;
 use crate::resources::network::NetworkRow;
 use crate::resources::policy;
 use crate::resources::port::{self, PortRow};
 use crate::resources::subnet::SubnetRow;
-use crate::schema::{address_groups, cluster_keys, group_sets, hosts, networks, ports, security_groups, subnets};
+use crate::schema::{
+    address_groups, cluster_keys, group_sets, hosts, label_policies, label_projects, networks, ports, security_groups,
+    subnets,
+};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use ipnet::IpNet;
@@ -37,6 +41,10 @@ pub enum Owner {
     GroupSet(u32),
     /// By id.
     AddressGroup(Uuid),
+    /// By id.
+    LabelPolicy(Uuid),
+    /// By the project's id.
+    LabelProject(Uuid),
 }
 
 impl Owner {
@@ -54,6 +62,8 @@ impl Owner {
             Kind::Group | Kind::Member => id().map(Self::SecurityGroup),
             Kind::GroupSet => number().map(Self::GroupSet),
             Kind::AddressGroup => id().map(Self::AddressGroup),
+            Kind::LabelIngress | Kind::LabelEgress => id().map(Self::LabelPolicy),
+            Kind::LabelGeneration => id().map(Self::LabelProject),
         }
     }
 }
@@ -69,6 +79,8 @@ pub(super) enum Table {
     SecurityGroups,
     GroupSets,
     AddressGroups,
+    LabelPolicies,
+    LabelProjects,
 }
 
 impl Table {
@@ -83,7 +95,9 @@ impl Table {
             Self::Ports => Some(Self::SecurityGroups),
             Self::SecurityGroups => Some(Self::GroupSets),
             Self::GroupSets => Some(Self::AddressGroups),
-            Self::AddressGroups => None,
+            Self::AddressGroups => Some(Self::LabelPolicies),
+            Self::LabelPolicies => Some(Self::LabelProjects),
+            Self::LabelProjects => None,
         }
     }
 
@@ -97,7 +111,9 @@ impl Table {
                         | Owner::Subnet(id)
                         | Owner::Port(id)
                         | Owner::SecurityGroup(id)
-                        | Owner::AddressGroup(id),
+                        | Owner::AddressGroup(id)
+                        | Owner::LabelPolicy(id)
+                        | Owner::LabelProject(id),
                     ) => id,
                     _ => Uuid::nil(),
                 };
@@ -127,6 +143,8 @@ impl Table {
                 page.into_iter().map(|number| Owner::GroupSet(number.cast_unsigned())).collect()
             }
             Self::AddressGroups => ids!(address_groups).into_iter().map(Owner::AddressGroup).collect(),
+            Self::LabelPolicies => ids!(label_policies).into_iter().map(Owner::LabelPolicy).collect(),
+            Self::LabelProjects => ids!(label_projects).into_iter().map(Owner::LabelProject).collect(),
         })
     }
 }
@@ -142,6 +160,8 @@ struct Ids {
     security_groups: Vec<Uuid>,
     group_sets: Vec<i32>,
     address_groups: Vec<Uuid>,
+    label_policies: Vec<Uuid>,
+    label_projects: Vec<Uuid>,
 }
 
 impl Ids {
@@ -157,6 +177,8 @@ impl Ids {
                 Owner::SecurityGroup(id) => ids.security_groups.push(id),
                 Owner::GroupSet(number) => ids.group_sets.push(number.cast_signed()),
                 Owner::AddressGroup(id) => ids.address_groups.push(id),
+                Owner::LabelPolicy(id) => ids.label_policies.push(id),
+                Owner::LabelProject(id) => ids.label_projects.push(id),
             }
         }
         ids
@@ -193,8 +215,8 @@ pub(super) async fn vnis(conn: &mut AsyncPgConnection, owners: &BTreeSet<Owner>)
 /// Locks what no network's lock holds, against those who write it: registration and the rotation
 /// of keys change their rows before their entries.
 pub(super) async fn lock(conn: &mut AsyncPgConnection, owners: &BTreeSet<Owner>) -> QueryResult<()> {
-    let Ids { hosts: numbers, keys, security_groups: groups, group_sets: sets, address_groups: named, .. } =
-        Ids::of(owners);
+    let ids = Ids::of(owners);
+    let Ids { hosts: numbers, keys, security_groups: groups, group_sets: sets, address_groups: named, .. } = ids;
     if !numbers.is_empty() {
         let rows = hosts::table.select(hosts::number).filter(hosts::number.eq_any(numbers)).order(hosts::number);
         rows.for_share().load::<i32>(conn).await?;
@@ -216,6 +238,15 @@ pub(super) async fn lock(conn: &mut AsyncPgConnection, owners: &BTreeSet<Owner>)
         let rows = address_groups::table.select(address_groups::id).filter(address_groups::id.eq_any(named));
         rows.order(address_groups::id).for_share().load::<Uuid>(conn).await?;
     }
+    // Commands on label policies change their project's row last.
+    if !ids.label_policies.is_empty() {
+        let rows = label_policies::table.filter(label_policies::id.eq_any(ids.label_policies));
+        rows.select(label_policies::id).order(label_policies::id).for_share().load::<Uuid>(conn).await?;
+    }
+    if !ids.label_projects.is_empty() {
+        let rows = label_projects::table.filter(label_projects::id.eq_any(ids.label_projects));
+        rows.select(label_projects::id).order(label_projects::id).for_share().load::<Uuid>(conn).await?;
+    }
     Ok(())
 }
 
@@ -233,9 +264,17 @@ pub(super) async fn compile_all(
         security_groups,
         group_sets,
         address_groups,
+        label_policies,
+        label_projects,
     } = Ids::of(owners);
     let mut all = BTreeMap::new();
     compile_policy(conn, security_groups, group_sets, address_groups, &mut all).await?;
+    for policy in label_policy::read(conn, label_policies).await? {
+        all.insert(Owner::LabelPolicy(policy.id.uuid()), compile(Object::LabelPolicy(&policy)));
+    }
+    for project in label_policy::read_projects(conn, label_projects).await? {
+        all.insert(Owner::LabelProject(project.id.uuid()), compile(Object::LabelProject(&project)));
+    }
     if !numbers.is_empty() {
         compile_hosts(conn, numbers, &mut all).await?;
     }
@@ -281,7 +320,8 @@ async fn doubt_sets(conn: &mut AsyncPgConnection, ports: &mut [port::Port]) -> Q
         group_sets::table.filter(group_sets::number.eq_any(named)).select((group_sets::number, group_sets::groups));
     let known: HashMap<i32, Vec<i32>> = rows.load::<(i32, Vec<i32>)>(conn).await?.into_iter().collect();
     for port in ports {
-        port.row.group_set = port.row.group_set.filter(|number| known.get(number) == Some(&port.group_numbers));
+        let parts = port.parts();
+        port.row.group_set = port.row.group_set.filter(|number| known.get(number) == Some(&parts));
     }
     Ok(())
 }
@@ -299,8 +339,8 @@ async fn compile_policy(
     if !sets.is_empty() {
         let columns = (group_sets::number, group_sets::groups);
         let rows = group_sets::table.filter(group_sets::number.eq_any(sets)).select(columns);
-        for (number, groups) in rows.load::<(i32, Vec<i32>)>(conn).await? {
-            let set = group_set::model(number, &groups);
+        let rows: Vec<(i32, Vec<i32>)> = rows.load(conn).await?;
+        for set in group_set::models(conn, &rows).await? {
             all.insert(Owner::GroupSet(set.number), compile(Object::GroupSet(&set)));
         }
     }

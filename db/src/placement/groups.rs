@@ -9,6 +9,7 @@ use super::{Error, fenced};
 use crate::resources::group_set;
 use crate::statement::statement;
 use crate::{DbPool, entries};
+use diesel::QueryResult;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, SmallInt};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures::FutureExt;
@@ -22,7 +23,7 @@ const BATCH: i64 = 200;
 /// An include by, or of, a scope of a security group; by its column values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnusedRules {
-    /// Number of the group whose row holds it.
+    /// Number of the group whose row holds it; negative: of the project with labels.
     pub group: i32,
     /// The scope that needed.
     pub scope: i64,
@@ -34,7 +35,8 @@ pub struct UnusedRules {
 
 statement! {
     /// Numbers in scopes: host (2), subnet (5), a group's ingress (7) and egress rules (8), its peers
-    /// (9), an address group (10).
+    /// (9), an address group (10), a project's label policies of ingress (11) and egress (12), its sets
+    /// with labels (13).
     FindUnused { group: Option<i32> as Nullable<Integer> } -> (Integer, BigInt, SmallInt, BigInt)
     {
         "WITH f AS (SELECT " group "::integer AS number), groups AS (SELECT g.id, g.number FROM f \
@@ -42,6 +44,8 @@ statement! {
          members AS (SELECT p.id, p.host, g.number FROM groups g \
            JOIN port_security_groups m ON m.security_group_id = g.id \
            JOIN ports p ON p.id = m.port_id WHERE p.host IS NOT NULL AND p.group_set IS NOT NULL), \
+         labelled AS (SELECT p.id, p.host, (p.extras->'label_set'->>'project')::bigint AS project FROM ports p \
+           WHERE p.host IS NOT NULL AND p.group_set IS NOT NULL AND p.extras ? 'label_set'), \
          named AS (SELECT CASE r.direction WHEN 'ingress' THEN 7 ELSE 8 END::bigint << 32 | g.number AS scope, r.* \
            FROM groups g JOIN security_group_rules r ON r.security_group_id = g.id), \
          needed AS (SELECT 5::bigint << 32 | s.number AS scope, a.slot, 7::bigint << 32 | m.number AS target \
@@ -50,9 +54,16 @@ statement! {
            UNION ALL SELECT n.scope, -1, 9::bigint << 32 | r.number FROM named n \
              JOIN security_groups r ON r.id = n.remote_group_id \
            UNION ALL SELECT n.scope, -1, 10::bigint << 32 | r.number FROM named n \
-             JOIN address_groups r ON r.id = n.remote_address_group_id), \
-         held AS (SELECT (CASE WHEN i.target >> 32 IN (7, 8) THEN i.target ELSE i.scope END & 4294967295)::integer \
-             AS holder, i.* FROM includes i WHERE NOT i.deleted AND i.target >> 32 IN (7, 8, 9, 10)) \
+             JOIN address_groups r ON r.id = n.remote_address_group_id \
+           UNION ALL SELECT 5::bigint << 32 | s.number, a.slot, 11::bigint << 32 | l.project FROM labelled l \
+             JOIN port_ips a ON a.port_id = l.id JOIN subnets s ON s.id = a.subnet_id \
+           UNION ALL SELECT 2::bigint << 32 | l.host, -1, 12::bigint << 32 | l.project FROM labelled l \
+           UNION ALL SELECT k.kind << 32 | n.number, -1, 13::bigint << 32 | n.number FROM label_projects n, \
+             (VALUES (11::bigint), (12::bigint)) k (kind) WHERE EXISTS (SELECT FROM label_policies p \
+             WHERE p.project_id = n.id)), \
+         held AS (SELECT (CASE WHEN i.target >> 32 IN (7, 8, 11, 12) THEN i.target ELSE i.scope END \
+             & 4294967295)::integer * CASE WHEN i.target >> 32 IN (11, 12, 13) THEN -1 ELSE 1 END AS holder, i.* \
+             FROM includes i WHERE NOT i.deleted AND i.target >> 32 BETWEEN 7 AND 13) \
          SELECT h.holder, h.scope, h.slot, h.target FROM held h, f WHERE (f.number IS NULL OR h.holder = f.number) \
          AND NOT EXISTS (SELECT FROM needed n WHERE n.scope = h.scope AND n.slot = h.slot AND n.target = h.target)"
     }
@@ -61,6 +72,11 @@ statement! {
 statement! {
     LockGroup { group: i32 as Integer } -> Integer
     { "SELECT number FROM security_groups WHERE number = " group " FOR UPDATE" }
+}
+
+statement! {
+    LockProject { number: i32 as Integer } -> Integer
+    { "SELECT number FROM label_projects WHERE number = " number " FOR UPDATE" }
 }
 
 async fn find(conn: &mut AsyncPgConnection, group: Option<i32>) -> Result<BTreeSet<UnusedRules>, Error> {
@@ -82,7 +98,11 @@ pub async fn remove(pool: &DbPool, fence: i64, group: i32, includes: Vec<UnusedR
         let includes = Arc::clone(&includes);
         async move {
             // Where it is gone there is nobody to keep out.
-            LockGroup { group }.execute(conn).await?;
+            if group > 0 {
+                LockGroup { group }.execute(conn).await?;
+            } else {
+                LockProject { number: -group }.execute(conn).await?;
+            }
             let still = find(conn, Some(group)).await?;
             let gone = includes.iter().filter(|include| still.contains(include));
             let gone = gone.map(|include| (include.scope, include.slot, include.target));
@@ -121,13 +141,14 @@ statement! {
     }
 }
 
-/// Forgets combinations of groups that no port has had for `longer`, as far as was looked. Returns
+/// Forgets combinations of groups and labels that no port has had for `longer`, as far as was looked. Returns
 /// how many there were, at most a batch.
 pub async fn forget_sets(pool: &DbPool, fence: i64, longer: Duration) -> Result<usize, Error> {
     let longer = i64::try_from(longer.as_micros()).unwrap_or(i64::MAX);
     fenced(pool, fence, move |conn| {
         async move {
             LookAtSets {}.execute(conn).await?;
+            forget_labels(conn, longer).await?;
             let numbers: Vec<i32> = LockUnusedSets { longer, most: BATCH }.load(conn).await?;
             if numbers.is_empty() {
                 return Ok(0);
@@ -140,4 +161,31 @@ pub async fn forget_sets(pool: &DbPool, fence: i64, longer: Duration) -> Result<
         .boxed()
     })
     .await
+}
+
+statement! {
+    /// Whoever needs labels at this moment holds their row.
+    LockUnusedLabels { longer: i64 as BigInt, most: i64 as BigInt } -> Integer
+    {
+        "SELECT l.number FROM label_sets l WHERE l.created_at < now() - " longer
+        " * interval '1 microsecond' AND NOT EXISTS (SELECT FROM group_sets s WHERE s.groups @> ARRAY[-l.number]) \
+         ORDER BY l.number LIMIT " most " FOR UPDATE SKIP LOCKED"
+    }
+}
+
+statement! {
+    DeleteUnusedLabels { numbers: Vec<i32> as Array<Integer> } -> Integer
+    {
+        "DELETE FROM label_sets l WHERE l.number = ANY(" numbers
+        ") AND NOT EXISTS (SELECT FROM group_sets s WHERE s.groups @> ARRAY[-l.number]) RETURNING l.number"
+    }
+}
+
+/// Forgets labels that are in no combination.
+async fn forget_labels(conn: &mut AsyncPgConnection, longer: i64) -> QueryResult<()> {
+    let numbers: Vec<i32> = LockUnusedLabels { longer, most: BATCH }.load(conn).await?;
+    if !numbers.is_empty() {
+        DeleteUnusedLabels { numbers }.execute(conn).await?;
+    }
+    Ok(())
 }

@@ -1,12 +1,13 @@
 //! Combinations of security groups: one number for each, whoever has it first makes it.
 //!
-//! A port is filtered by the union of its groups' rules, and its packets say which groups it has.
+//! A port is filtered by the union of its groups' rules, and its packets say which groups it has. Its
+//! labels, by which label policies select it, are part of its combination.
 //! Both go by the number of the combination, which so many ports share that the data plane holds
 //! rules and identities once for all of them. A number means one combination for ever: where a
 //! port gets other groups it gets another number, and where the last port with a combination is
 //! gone the janitor forgets it, number and all.
 
-use super::Failure;
+use super::{Failure, label_policy};
 use crate::entries;
 use crate::statement::statement;
 use diesel::QueryResult;
@@ -72,6 +73,13 @@ fn text(groups: &[i32]) -> String {
     format!("{{{}}}", numbers.join(","))
 }
 
+/// Numbers of labels and of groups as a combination.
+pub(super) fn parts(labels: Option<i32>, groups: impl Iterator<Item = i32>) -> Vec<i32> {
+    let mut parts: Vec<i32> = labels.map(|number| -number).into_iter().chain(groups).collect();
+    parts.sort_unstable();
+    parts
+}
+
 /// Turns up again only if the janitor forgets sets as fast as they are made.
 const ROUNDS: usize = 4;
 
@@ -112,21 +120,29 @@ pub(super) async fn numbers(
     Err(Failure::Contended)
 }
 
-/// A set as it is compiled.
-pub(crate) fn model(number: i32, groups: &[i32]) -> GroupSet {
-    GroupSet { number: number.cast_unsigned(), groups: groups.iter().map(|number| number.cast_unsigned()).collect() }
+/// Combinations as they are compiled, from their numbers and parts: the numbers of their groups, in
+/// order, and before these, negative, that of their labels.
+pub(crate) async fn models(conn: &mut AsyncPgConnection, sets: &[(i32, Vec<i32>)]) -> QueryResult<Vec<GroupSet>> {
+    let labels = sets.iter().flat_map(|(_, parts)| parts).filter(|part| **part < 0).map(|part| -part).collect();
+    let labels = label_policy::read_labels(conn, labels).await?;
+    let model = |(number, parts): &(i32, Vec<i32>)| GroupSet {
+        number: number.cast_unsigned(),
+        groups: parts.iter().filter(|part| **part > 0).map(|group| group.cast_unsigned()).collect(),
+        labels: parts.iter().find_map(|part| labels.get(&-part).cloned()),
+    };
+    Ok(sets.iter().map(model).collect())
 }
 
 async fn publish(conn: &mut AsyncPgConnection, made: &[(i32, Vec<i32>)]) -> QueryResult<()> {
-    let sets = made.iter().map(|(number, groups)| model(*number, groups));
-    let writes: Vec<_> = sets.flat_map(|set| mizar_compile::create(Object::GroupSet(&set))).collect();
+    let sets = models(conn, made).await?;
+    let writes: Vec<_> = sets.iter().flat_map(|set| mizar_compile::create(Object::GroupSet(set))).collect();
     entries::apply(conn, &writes).await
 }
 
 /// Tombstones the entries of sets whose rows are gone.
 pub(crate) async fn forget(conn: &mut AsyncPgConnection, gone: &[(i32, Vec<i32>)]) -> QueryResult<()> {
-    let sets = gone.iter().map(|(number, groups)| model(*number, groups));
-    let writes: Vec<_> = sets.flat_map(|set| mizar_compile::delete(Object::GroupSet(&set))).collect();
+    let sets = models(conn, gone).await?;
+    let writes: Vec<_> = sets.iter().flat_map(|set| mizar_compile::delete(Object::GroupSet(set))).collect();
     entries::apply(conn, &writes).await
 }
 

@@ -10,6 +10,7 @@ pub mod availability;
 pub(crate) mod group_set;
 pub mod host;
 pub mod l3;
+pub mod label_policy;
 pub mod network;
 pub mod policy;
 pub mod port;
@@ -49,6 +50,8 @@ pub enum ObjectKind {
     SecurityGroupRule,
     /// An address group.
     AddressGroup,
+    /// A label policy.
+    LabelPolicy,
 }
 
 impl ObjectKind {
@@ -61,6 +64,7 @@ impl ObjectKind {
             Self::Host => "Host",
             Self::SecurityGroupRule => "SecurityGroupRule",
             Self::AddressGroup => "AddressGroup",
+            Self::LabelPolicy => "LabelPolicy",
         }
     }
 }

@@ -189,6 +189,11 @@ impl PortRow {
         network.filter(|_| self.extras.0.is_named_by_network()).cloned().unwrap_or_default()
     }
 
+    /// The number of its labels.
+    pub(super) fn label_set(&self) -> Option<i32> {
+        self.extras.0.label_set.map(|set| set.number)
+    }
+
     /// Its allowed address pairs.
     pub fn pairs(&self) -> Result<Vec<AddressPair>, Failure> {
         let corrupt = || Failure::Corrupt { kind: ObjectKind::Port, id: self.id, column: "address_pairs" };
@@ -274,8 +279,18 @@ impl Port {
 
     /// The combination of its groups; where none was computed, one that lets nothing pass.
     fn set(&self) -> model::GroupSet {
-        let known = self.row.group_set.map(|number| group_set::model(number, &self.group_numbers));
+        let groups = || self.group_numbers.iter().map(|number| number.cast_unsigned()).collect();
+        let known = self.row.group_set.map(|number| model::GroupSet {
+            number: number.cast_unsigned(),
+            groups: groups(),
+            labels: self.row.extras.0.labelled(),
+        });
         known.unwrap_or(model::GroupSet::UNKNOWN)
+    }
+
+    /// What its combination is made of, as the row of that has it.
+    pub(crate) fn parts(&self) -> Vec<i32> {
+        group_set::parts(self.row.label_set(), self.group_numbers.iter().copied())
     }
 
     /// What its entries are compiled from. `spaces` are its network's subnets.

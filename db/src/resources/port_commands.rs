@@ -5,7 +5,7 @@ use super::network::{Hold, NetworkRow};
 use super::port::{Port, PortRow, join, stored_pairs};
 use super::port_extras::Extras;
 use super::subnet::SubnetRow;
-use super::{Failure, inet, l3, network, port_binding, security_group, violated};
+use super::{Failure, inet, l3, label_policy, network, port_binding, security_group, violated};
 use crate::entries;
 use crate::ledger::Ledger;
 use crate::listing::Visibility;
@@ -204,9 +204,12 @@ pub async fn create(
         let row = new_port(command, &around.network, &hosts)?;
         let groups = new_groups(command, row.port_security_enabled)?;
         let filtered = is_filtered(row.port_security_enabled, &row.device_owner);
-        joining.push(security_group::Joining { project: row.project_id, groups, filtered });
+        joining.push(security_group::Joining { project: row.project_id, groups, filtered, labels: None });
         new.push(row);
     }
+    let labelled = new.iter_mut().zip(&mut joining).map(|(row, joining)| (row.project_id, &mut row.extras, joining));
+    label_policy::name_labels(conn, labelled.map(|(project, extras, joining)| (project, extras, &mut joining.labels)))
+        .await?;
     let mut groups: Vec<(Uuid, Uuid, i32)> = Vec::new();
     let chosen = security_group::choose(conn, ledger, &joining, defaults).await?;
     for (port, chosen) in new.iter_mut().zip(chosen) {
@@ -389,7 +392,10 @@ pub async fn update(
         }
     };
     let filtered = is_filtered(row.port_security_enabled, &row.device_owner);
-    let groups = security_group::exchange(conn, &old, command.security_groups.as_deref(), filtered).await?;
+    let mut labels = None;
+    row.extras.0.label_set = None;
+    label_policy::name_labels(conn, std::iter::once((row.project_id, &mut row.extras, &mut labels))).await?;
+    let groups = security_group::exchange(conn, &old, command.security_groups.as_deref(), filtered, labels).await?;
     row.group_set = groups.set;
     let updated = diesel::update(ports::table.find(row.id)).set(&row).execute(conn).await;
     updated.map_err(|error| match violated(&error) {

@@ -141,6 +141,8 @@ pub(super) struct Joining<'a> {
     pub groups: Option<&'a [SecurityGroupId]>,
     /// Whether its packets are filtered.
     pub filtered: bool,
+    /// The number of its labels.
+    pub labels: Option<i32>,
 }
 
 /// The groups of a port.
@@ -148,6 +150,8 @@ pub(super) struct Joining<'a> {
 pub(super) struct Chosen {
     /// Ids and numbers.
     pub groups: BTreeMap<Uuid, i32>,
+    /// The number of its labels.
+    labels: Option<i32>,
     /// The number of the combination; none where packets are not filtered.
     pub set: Option<i32>,
 }
@@ -156,6 +160,10 @@ impl Chosen {
     /// The ids, in order.
     pub fn ids(&self) -> Vec<Uuid> {
         self.groups.keys().copied().collect()
+    }
+
+    fn parts(&self) -> Vec<i32> {
+        group_set::parts(self.labels, self.groups.values().copied())
     }
 
     /// The numbers, in order.
@@ -199,7 +207,7 @@ pub(super) async fn choose(
             Some(named) => named.iter().filter_map(|group| number(&group.uuid())).collect(),
             None => defaults.get(&joining.project).copied().into_iter().collect(),
         };
-        chosen.push(Chosen { groups, set: None });
+        chosen.push(Chosen { groups, labels: joining.labels, set: None });
     }
     let filtered: Vec<&mut Chosen> =
         chosen.iter_mut().zip(joining).filter(|(_, joining)| joining.filtered).map(|(chosen, _)| chosen).collect();
@@ -212,10 +220,10 @@ async fn number_sets(
     chosen: Vec<&mut Chosen>,
     known: group_set::Numbers,
 ) -> Result<(), Failure> {
-    let wanted = chosen.iter().map(|chosen| chosen.numbers()).collect();
+    let wanted = chosen.iter().map(|chosen| chosen.parts()).collect();
     let sets = group_set::numbers(conn, wanted, known).await?;
     for chosen in chosen {
-        chosen.set = Some(sets.get(&chosen.numbers()).copied().ok_or(Failure::Contended)?);
+        chosen.set = Some(sets.get(&chosen.parts()).copied().ok_or(Failure::Contended)?);
     }
     Ok(())
 }
@@ -302,6 +310,7 @@ pub(super) async fn exchange(
     held: &Port,
     wanted: Option<&[SecurityGroupId]>,
     filtered: bool,
+    labels: Option<i32>,
 ) -> Result<Chosen, Failure> {
     let wanted: BTreeSet<Uuid> = match wanted {
         Some(groups) => groups.iter().map(|group| group.uuid()).collect(),
@@ -318,7 +327,7 @@ pub(super) async fn exchange(
     }
     let new: Vec<_> = new.iter().map(|group| (held.row.id, group.uuid(), 0)).collect();
     join(conn, &new).await?;
-    let mut chosen = Chosen { groups: numbers, set: None };
+    let mut chosen = Chosen { groups: numbers, labels, set: None };
     if filtered {
         number_sets(conn, vec![&mut chosen], group_set::Numbers::new()).await?;
     }

@@ -191,6 +191,11 @@ impl Cloud {
 
     /// One port on each of the hosts, made at once.
     pub async fn ports_on(&self, network: &Network, hosts: Vec<u32>) -> Result<Vec<port::Port>> {
+        self.ports_with(network, hosts, &PortExtras::default()).await
+    }
+
+    /// The same with attributes.
+    pub async fn ports_with(&self, network: &Network, hosts: Vec<u32>, extras: &PortExtras) -> Result<Vec<port::Port>> {
         let command = |host: u32| CreatePort {
             id: PortId::random(),
             project: network.row.project_id.into(),
@@ -209,7 +214,7 @@ impl Cloud {
             vnic_type: VnicType::Normal,
             profile: serde_json::json!({}),
             tags: Tags::default(),
-            extras: PortExtras::default(),
+            extras: extras.clone(),
             qos_policy: None,
         };
         let commands: Vec<CreatePort> = hosts.into_iter().map(command).collect();

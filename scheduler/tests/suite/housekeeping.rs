@@ -3,9 +3,12 @@
 use crate::cluster::{Cloud, settings, sql_id};
 use anyhow::{Context as _, Result};
 use diesel_async::SimpleAsyncConnection as _;
+use mizar_domain::label_policy::Labels;
+use mizar_domain::port_extras::PortExtras;
 use mizar_scheduler::Settings;
 use mizar_wire::body::ClusterKey;
 use mizar_wire::{Body, Kind, Scope};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 async fn key(cloud: &Cloud, id: u8) -> Result<Option<ClusterKey>> {
@@ -127,6 +130,34 @@ async fn rules_and_combinations_of_groups_go_with_their_last_port() -> Result<()
     cloud.until_number(sets, 0).await?;
     cloud.until_number(told, 0).await?;
     assert_eq!(cloud.number(&peers).await?, 1, "the rule is there");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn label_policies_and_labels_go_with_their_last_port() -> Result<()> {
+    let cloud = Cloud::of_four().await?;
+    let network = cloud.network().await?;
+    cloud.subnet(&network, 1).await?;
+    let labels = Labels { namespace: "shop".into(), namespace_labels: BTreeMap::new(), labels: BTreeMap::new() };
+    let extras = PortExtras { labels: Some(labels), ..PortExtras::default() };
+    let ports = cloud.ports_with(&network, vec![1, 2], &extras).await?;
+    let includes = |scope: u32, target: u32| {
+        format!("SELECT count(*) FROM includes WHERE NOT deleted AND scope >> 32 = {scope} AND target >> 32 = {target}")
+    };
+    let (hosts, slots) = (includes(2, 12), includes(5, 11));
+    let found = async || Ok::<_, anyhow::Error>((cloud.number(&hosts).await?, cloud.number(&slots).await?));
+    assert_eq!(found().await?, (2, 2));
+    let soon = Duration::from_millis(100);
+    let _scheduler = cloud.schedule(Settings { unused: soon, sets: soon, ..settings() });
+    cloud.execute(&format!("DELETE FROM ports WHERE id = '{}'", ports[0].row.id)).await?;
+    cloud.until_number(&hosts, 1).await?;
+    cloud.until_number(&slots, 1).await?;
+    assert_eq!(cloud.number("SELECT count(*) FROM label_sets").await?, 1, "the other port has them");
+    cloud.execute(&format!("DELETE FROM ports WHERE id = '{}'", ports[1].row.id)).await?;
+    cloud.until_number(&hosts, 0).await?;
+    cloud.until_number(&slots, 0).await?;
+    cloud.until_number("SELECT count(*) FROM label_sets", 0).await?;
+    cloud.until_number("SELECT count(*) FROM entries WHERE NOT deleted AND scope >> 32 = 13", 0).await?;
     Ok(())
 }
 
