@@ -1,5 +1,5 @@
-//! Security groups in scenarios: four endpoints, what their groups say, and what passes between
-//! them.
+//! Security groups and label policies in scenarios: four endpoints, what these say, and what passes
+//! between them.
 
 use crate::bed::Bed;
 use crate::tenant::{At, Tenant, at};
@@ -85,6 +85,15 @@ pub enum Probe {
 const TCP_PORTS: [u16; 3] = [80, 443, 5000];
 /// Where datagrams are answered.
 const UDP_PORTS: [u16; 2] = [53, 123];
+
+/// Of the web.
+pub const HTTP: Probe = Probe::Tcp(80);
+/// Of the web.
+pub const HTTPS: Probe = Probe::Tcp(443);
+/// Of some application.
+pub const API: Probe = Probe::Tcp(5000);
+/// Of names.
+pub const DNS: Probe = Probe::Udp(53);
 
 /// A probe from one endpoint to another.
 pub type Try = (usize, usize, Probe);
@@ -244,6 +253,30 @@ impl<'a> Stage<'a> {
     pub fn give(&self, end: usize, names: &[&str]) -> Result<()> {
         let ids: Vec<&String> = names.iter().map(|name| self.group(name)).collect::<Result<_>>()?;
         self.change(end, &json!({"security_groups": ids}))
+    }
+
+    /// Labels an endpoint, in a namespace with labels of its own.
+    pub fn label(&self, end: usize, labels: &Value) -> Result<()> {
+        self.change(end, &json!({"mizar:labels": labels}))
+    }
+
+    /// Makes these the label policies, as a manifest's name and spec in a namespace, and removes those of
+    /// before; every host knows when this returns.
+    pub fn policies(&self, policies: &[(&str, &str, Value)]) -> Result<()> {
+        let old = self.tenant.api.get("/v2.0/label-policies?fields=id")?;
+        for policy in old["label_policies"].as_array().into_iter().flatten() {
+            self.tenant.api.delete(&format!("/v2.0/label-policies/{}", text(policy, "id")?))?;
+        }
+        for (namespace, name, spec) in policies {
+            let manifest = json!({
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "NetworkPolicy",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": spec,
+            });
+            self.tenant.api.post("/v2.0/label-policies", &json!({"label_policy": {"manifest": manifest}}))?;
+        }
+        self.bed.settle()
     }
 
     /// Changes an endpoint's port.

@@ -68,7 +68,11 @@ impl<'a> Tenant<'a> {
             }
         }
         // The default group is the project's for as long as there is one.
-        for (path, collection) in [("security-groups", "security_groups"), ("address-groups", "address_groups")] {
+        for (path, collection) in [
+            ("security-groups", "security_groups"),
+            ("address-groups", "address_groups"),
+            ("label-policies", "label_policies"),
+        ] {
             let all = self.api.get(&format!("/v2.0/{path}?fields=id&fields=name"))?;
             for one in all[collection].as_array().into_iter().flatten().filter(|one| one["name"] != "default") {
                 let id = one["id"].as_str().context("no id in the answer")?;

@@ -91,6 +91,30 @@ fn lists(bed: &Bed) -> Result<()> {
     red.fails("port list --sort colour", 2, "colour")
 }
 
+/// A manifest as it is written for Kubernetes, applied, changed, refused, deleted.
+fn apply_policy(red: &Cli, file: &std::path::Path) -> Result<()> {
+    let manifest = |port: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: web\n  namespace: shop\nspec:\n  \
+             podSelector:\n    matchLabels:\n      app: web\n  ingress:\n  - ports:\n    - port: {port}\n"
+        )
+    };
+    let apply = format!("policy apply -f {}", file.display());
+    for (port, said) in [("80", "created"), ("80", "unchanged"), ("443", "configured")] {
+        std::fs::write(file, manifest(port))?;
+        let out = red.run(&apply)?;
+        ensure!(out == format!("networkpolicy shop/web {said}\n"), "{out}");
+    }
+    std::fs::write(file, manifest("http"))?;
+    red.fails(&apply, 2, "spec.ingress[0].ports[0].port")?;
+    let listed = red.json("policy list --namespace shop")?;
+    ensure!(listed[0]["name"] == "web", "{listed}");
+    let shown = red.json("policy show web --namespace shop")?;
+    ensure!(shown["spec"]["ingress"][0]["ports"][0]["port"] == 443, "{shown}");
+    red.run("policy delete web --namespace shop")?;
+    red.fails("policy show web --namespace shop", 3, "shop/web")
+}
+
 fn others(bed: &Bed) -> Result<()> {
     bed.tenant()?;
     let red = Cli::of(bed, "tenant0")?;
@@ -108,6 +132,10 @@ fn others(bed: &Bed) -> Result<()> {
         "exists",
     )?;
     red.run(&format!("security-group-rule delete {}", rule["id"].as_str().context("an id")?))?;
+    let file = std::env::temp_dir().join(format!("mizar-policy-{}.yaml", std::process::id()));
+    let applied = apply_policy(&red, &file);
+    std::fs::remove_file(&file)?;
+    applied?;
     red.run("router create edge --tag t")?;
     ensure!(red.run("router list --tag t -o value -c name")? == "edge\n", "not found by its tag");
     red.run("router delete edge")?;

@@ -379,6 +379,7 @@ impl From<Failure> for Fault {
                     ObjectKind::Host => "HostNotFound",
                     ObjectKind::SecurityGroupRule => "SecurityGroupRuleNotFound",
                     ObjectKind::AddressGroup => "AddressGroupNotFound",
+                    ObjectKind::LabelPolicy => "LabelPolicyNotFound",
                 };
                 Self::not_found(neutron, failure.to_string())
             }

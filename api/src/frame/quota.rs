@@ -12,6 +12,7 @@ const DEFAULTS: &[(&str, i64)] = &[
     ("address_group", -1),
     ("address_scope", -1),
     ("floatingip", 50),
+    ("label_policy", 1000),
     ("network", 100),
     ("port", 500),
     ("rbac_policy", 10),

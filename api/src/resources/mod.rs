@@ -7,6 +7,7 @@ mod audit_events;
 mod default_security_group_rules;
 mod floating_ips;
 mod l3;
+mod label_policies;
 pub mod network_ip_availabilities;
 pub mod networks;
 mod port_attached;
@@ -96,6 +97,7 @@ pub fn all() -> Vec<Registered> {
         Registered::of::<Item<security_group_rules::SecurityGroupRule>>(),
         Registered::of::<Item<default_security_group_rules::DefaultRule>>(),
         Registered::of::<Item<address_groups::AddressGroup>>(),
+        Registered::of::<Item<label_policies::LabelPolicy>>(),
         Registered::of::<Item<qos_policies::QosPolicy>>(),
         Registered::of::<Item<qos_rule_kinds::BandwidthLimitRule>>(),
         Registered::of::<Item<qos_rule_kinds::DscpMarkingRule>>(),

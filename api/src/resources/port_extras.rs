@@ -6,9 +6,11 @@ use crate::frame::decode::{Decode, Opaque, Strict, one_of, plain, shown, words};
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
 use crate::frame::standard::{nullable, text_schema};
+use crate::resources::label_policies::shown_labels;
 use mizar_db::resources::port::Port;
 use mizar_domain::dhcp_option::{self, NAME_MAX, OptionChange, VALUE_MAX};
 use mizar_domain::dns::{DnsDomain, DnsName};
+use mizar_domain::label_policy::Labels;
 use mizar_domain::port_extras::{DataPlaneStatus, NumaPolicy, PortExtras};
 use mizar_domain::text::{Name, Text};
 use serde_json::{Value, json};
@@ -153,6 +155,11 @@ pub(super) fn attributes() -> Vec<Attr> {
             .writable()
             .sent_by(Access::Admin)
             .seen_by(Access::Admin),
+        Attr::shown("mizar:labels", Option::<Labels>::schema, |p, out| {
+            out.put(&shown_labels(p.row.extras.0.labels.as_ref()));
+        })
+        .about("By what the label policies of its project select and name the port; null: they do not.")
+        .writable(),
     ]
 }
 
@@ -177,5 +184,6 @@ pub(super) fn decode(fields: &mut Fields<'_>, old: &PortExtras) -> Result<PortEx
     new.data_plane_status = fields.patch("data_plane_status")?.over(new.data_plane_status);
     new.hints = fields.patch::<Opaque>("hints")?.map(|hints| hints.0).over(new.hints);
     new.trusted = fields.patch::<bool>("trusted")?.over(new.trusted);
+    new.labels = fields.patch("mizar:labels")?.over(new.labels);
     Ok(new)
 }

@@ -25,6 +25,8 @@ async fn objects(cloud: &Cloud, owner: &Client) -> anyhow::Result<()> {
     owner.post("/v2.0/address-scopes", &json!({"address_scope": {"ip_version": 4}})).await?.ok(201)?;
     owner.make("subnetpool", json!({"name": "p", "prefixes": ["10.0.0.0/8"]})).await?;
     owner.post("/v2.0/address-groups", &json!({"address_group": {}})).await?.ok(201)?;
+    let manifest = crate::label_policies::manifest("web", json!({"podSelector": {}}));
+    owner.post("/v2.0/label-policies", &json!({"label_policy": {"manifest": manifest}})).await?.ok(201)?;
     let (outside, _) = crate::routers::outside(&cloud.admin().await?).await?;
     owner.make("router", json!({})).await?;
     owner.make("floatingip", json!({"floating_network_id": outside["id"]})).await?;

@@ -24,6 +24,7 @@ mod identity_races;
 mod identity_roles;
 mod ip_availability;
 mod isolation;
+mod label_policies;
 mod listing;
 mod networks;
 mod observe;

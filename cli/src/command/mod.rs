@@ -8,6 +8,7 @@ pub mod cloud;
 pub mod docs;
 pub mod failure;
 mod host;
+mod policy;
 mod quota;
 pub mod render;
 pub mod resource;
@@ -44,6 +45,9 @@ struct Arguments {
 /// What is not a resource of the table.
 #[derive(Subcommand)]
 enum Verb {
+    /// Label policies (Kubernetes' NetworkPolicy): apply, list, show, delete.
+    #[command(subcommand, display_order = 49)]
+    Policy(policy::Verb),
     /// Quotas of projects: show, list, set, reset.
     #[command(subcommand, display_order = 50)]
     Quota(quota::Verb),
@@ -110,6 +114,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
     }
     let Arguments { choice, verb } = Arguments::from_arg_matches(matches)?;
     match verb {
+        Verb::Policy(verb) => print(&policy::run(&api(&choice)?, verb)?),
         Verb::Quota(verb) => print(&quota::run(&api(&choice)?, verb)?),
         Verb::Trace(arguments) => print(&trace::run(&api(&choice)?, &arguments)?),
         Verb::Doctor(arguments) => {

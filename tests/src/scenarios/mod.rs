@@ -1,7 +1,9 @@
-//! Scenarios that more than one test program runs, with other settings.
+//! Scenarios that more than one test program runs, with other settings, or of which there are many.
 
 pub mod direct;
 pub mod errors;
+pub mod group_cases;
+pub mod label_policies;
 pub mod lifecycle;
 pub mod paths;
 pub mod replay;

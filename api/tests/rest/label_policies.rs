@@ -1,0 +1,146 @@
+//! Label policies, the labels of ports, and what both write into the feed.
+
+use crate::support::{Client, Cloud, id, ids};
+use mizar_wire::{Kind, Scope};
+use serde_json::{Value, json};
+
+const PATH: &str = "/v2.0/label-policies";
+
+pub fn manifest(name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": spec,
+    })
+}
+
+async fn make(client: &Client, manifest: &Value) -> anyhow::Result<Value> {
+    let body = json!({"label_policy": {"manifest": manifest}});
+    Ok(client.post(PATH, &body).await?.ok(201)?["label_policy"].clone())
+}
+
+fn at(policy: &Value) -> String {
+    format!("{PATH}/{}", id(policy))
+}
+
+/// Kind of scope, its number, kind of entry, of all that are live and about labels.
+async fn told(cloud: &Cloud) -> anyhow::Result<Vec<String>> {
+    let query = "SELECT concat(scope >> 32, ' ', scope & 4294967295, ' ', kind) FROM entries \
+                 WHERE NOT deleted AND scope >> 32 IN (11, 12, 13) ORDER BY scope, kind, key";
+    cloud.rows(query).await
+}
+
+#[tokio::test]
+async fn a_manifest_is_kept_as_it_is_and_shown_listed_changed_and_deleted() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let mut web = manifest("web", json!({"podSelector": {"matchLabels": {"app": "web"}}, "ingress": [{}]}));
+    let kept = web.clone();
+    web["metadata"]["annotations"] = json!({"a": "b"});
+    web["status"] = json!({});
+    let policy = make(&red, &web).await?;
+    assert_eq!((&policy["name"], &policy["namespace"]), (&json!("web"), &json!("shop")));
+    assert_eq!((&policy["manifest"], &policy["project_id"]), (&kept, &json!(red.project)));
+    assert_eq!(red.post(PATH, &json!({"label_policy": {"manifest": web}})).await?.fault(), (409, "LabelPolicyExists"));
+    let other = make(&red, &manifest("other", json!({"podSelector": {}}))).await?;
+    let found = red.get(&format!("{PATH}?namespace=shop&name=web")).await?.ok(200)?;
+    assert_eq!(ids(&found["label_policies"]), [id(&policy)]);
+
+    let change =
+        async |manifest: &Value| red.put(&at(&policy), Some(&json!({"label_policy": {"manifest": manifest}}))).await;
+    let closed = manifest("web", json!({"podSelector": {}}));
+    assert_eq!(change(&closed).await?.ok(200)?["label_policy"]["manifest"], closed);
+    let renamed = change(&manifest("web2", json!({"podSelector": {}}))).await?;
+    assert_eq!(renamed.status, 400);
+    for policy in [&policy, &other] {
+        red.delete(&at(policy)).await?.ok(204)?;
+    }
+    assert_eq!(red.get(&at(&policy)).await?.fault(), (404, "LabelPolicyNotFound"));
+    cloud.assert_entries_are_right().await
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_manifest_or_labels_is_named_by_its_place() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let (network, _) = red.network("10.0.0.0/24").await?;
+    let before = cloud.dump().await?;
+    let spec = json!({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0"}}]}]});
+    let wrong = [
+        (json!({"label_policy": {}}), "manifest"),
+        (json!({"label_policy": {"manifest": manifest("n", spec)}}), "spec.ingress[0].from[0].ipBlock.cidr"),
+        (json!({"label_policy": {"manifest": manifest("N", json!({"podSelector": {}}))}}), "metadata.name"),
+        (json!({"label_policy": {"manifest": {"apiVersion": "v1"}}}), "apiVersion"),
+    ];
+    for (body, place) in wrong {
+        let answer = red.post(PATH, &body).await?;
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(answer.text.contains(place), "{place}: {}", answer.text);
+    }
+    let wrong = [
+        (json!({}), "namespace"),
+        (json!({"namespace": "Shop"}), "namespace"),
+        (json!({"namespace": "shop", "labels": {"a b": "c"}}), "a b"),
+        (json!({"namespace": "shop", "labels": {"a": 1}}), "string"),
+        (json!({"namespace": "shop", "colour": "red"}), "colour"),
+    ];
+    for (labels, place) in wrong {
+        let body = json!({"port": {"network_id": network["id"], "mizar:labels": labels}});
+        let answer = red.post("/v2.0/ports", &body).await?;
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(answer.text.contains(place), "{place}: {}", answer.text);
+    }
+    assert_eq!(cloud.dump().await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_policy_is_one_entry_a_direction_however_many_ports_it_selects() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let admin = cloud.admin().await?;
+    cloud.host("h1", 1500, 1).await?;
+    let (network, _) = admin.network("10.0.0.0/24").await?;
+    let port = async |labels: Value| {
+        admin.make("port", json!({"network_id": network["id"], "binding:host_id": "h1", "mizar:labels": labels})).await
+    };
+    let web = json!({"namespace": "shop", "namespace_labels": {}, "labels": {"app": "web"}});
+    let first = port(web.clone()).await?;
+    assert_eq!(first["mizar:labels"], web);
+    let project = cloud.rows("SELECT number FROM label_projects").await?.remove(0);
+    let sets = |n: usize| vec![format!("13 {project} 13"); n];
+    let generations = [format!("11 {project} 17"), format!("12 {project} 17")];
+    assert_eq!(told(&cloud).await?, [&generations[..], &sets(1)].concat());
+    port(web.clone()).await?;
+    assert_eq!(told(&cloud).await?, [&generations[..], &sets(1)].concat(), "the same labels are the same set");
+    port(json!({"namespace": "shop", "labels": {"app": "db"}})).await?;
+    port(json!(null)).await?;
+    cloud.assert_entries_are_right().await?;
+
+    let xid = "SELECT sum(xid) FROM entries WHERE scope >> 32 NOT IN (11, 12, 13)";
+    let others = cloud.rows(xid).await?;
+    let spec = json!({"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "db"}}}]}]});
+    let policy = make(&admin, &manifest("web", spec)).await?;
+    let both = [format!("11 {project} 15"), generations[0].clone(), format!("12 {project} 16"), generations[1].clone()];
+    assert_eq!(told(&cloud).await?, [&both[..], &sets(2)].concat());
+    assert_eq!(cloud.rows(xid).await?, others, "no port is written for a policy");
+    cloud.assert_entries_are_right().await?;
+
+    // Another label is another set; none is none.
+    let relabelled = admin.update("port", &first, json!({"mizar:labels": {"namespace": "ops"}})).await?.ok(200)?;
+    assert_eq!(relabelled["port"]["mizar:labels"]["namespace"], "ops");
+    assert_eq!(told(&cloud).await?, [&both[..], &sets(3)].concat());
+    admin.update("port", &first, json!({"mizar:labels": null})).await?.ok(200)?;
+    cloud.assert_entries_are_right().await?;
+    admin.delete(&at(&policy)).await?.ok(204)?;
+    assert_eq!(told(&cloud).await?, [&generations[..], &sets(3)].concat());
+    let generation = cloud.rows("SELECT generation FROM label_projects").await?;
+    assert_eq!(generation, ["3"], "it came, and it went");
+    let (kind, scope) = (Kind::LabelGeneration as i16, Scope::LabelIngress(0).to_i64() >> 32);
+    let stored = format!(
+        "SELECT convert_from(body, 'UTF8')::json->>'generation' FROM entries WHERE kind = {kind} AND scope >> 32 = {scope}"
+    );
+    assert_eq!(cloud.rows(&stored).await?, ["3"]);
+    cloud.assert_entries_are_right().await
+}

@@ -1,0 +1,184 @@
+//! Label policies: manifests of Kubernetes' NetworkPolicy, applied as they are.
+
+use super::cloud::query;
+use super::failure::{Exit, Problem};
+use super::render::{Format, Output};
+use crate::client::Api;
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+const PATH: &str = "/v2.0/label-policies";
+
+/// Verbs of `policy`.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Make policies what the manifests of a file say.
+    #[command(after_help = "Example:\n  mizar policy apply -f deny-all.yaml")]
+    Apply {
+        /// YAML or JSON, any number of documents; `-`: standard input.
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// List label policies.
+    #[command(after_help = "Example:\n  mizar policy list --namespace shop")]
+    List {
+        /// Only of this namespace.
+        #[arg(short, long)]
+        namespace: Option<String>,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Show the manifest of a policy.
+    #[command(after_help = "Example:\n  mizar policy show deny-all --namespace shop -o json")]
+    Show {
+        #[command(flatten)]
+        policy: Named,
+        /// How to write it.
+        #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "yaml")]
+        output: Format,
+    },
+    /// Delete a policy.
+    #[command(after_help = "Example:\n  mizar policy delete deny-all --namespace shop")]
+    Delete {
+        #[command(flatten)]
+        policy: Named,
+    },
+}
+
+/// How to write a list.
+#[derive(Args)]
+pub struct Shown {
+    /// How to write it.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+    /// Only this attribute; may be repeated.
+    #[arg(short, long, value_name = "ATTRIBUTE")]
+    column: Vec<String>,
+}
+
+/// Which policy.
+#[derive(Args)]
+pub struct Named {
+    /// Its name.
+    name: String,
+    /// Its namespace.
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+}
+
+/// Does what the verb says.
+pub fn run(api: &Api, verb: Verb) -> Result<String> {
+    match verb {
+        Verb::Apply { file } => {
+            let manifests = manifests(&file)?;
+            let lines = manifests.iter().map(|manifest| apply(api, manifest)).collect::<Result<Vec<_>>>()?;
+            Ok(lines.join("\n"))
+        }
+        Verb::List { namespace, shown } => {
+            let all = list(api, namespace.map(|namespace| ("namespace", namespace)))?;
+            Output::new(shown.output, shown.column).list(&all, &["namespace", "name", "id"])
+        }
+        Verb::Show { policy, output } => {
+            let found = find(api, &policy.namespace, &policy.name)?;
+            Output::new(output, Vec::new()).object(&found["manifest"])
+        }
+        Verb::Delete { policy } => {
+            let found = find(api, &policy.namespace, &policy.name)?;
+            api.delete(&at(&found)?)?;
+            Ok(String::new())
+        }
+    }
+}
+
+fn list(api: &Api, filters: impl IntoIterator<Item = (&'static str, String)>) -> Result<Vec<Value>> {
+    let answer = api.get(&format!("{PATH}?{}", query(filters)))?;
+    answer["label_policies"].as_array().cloned().context("the answer has no list `label_policies`")
+}
+
+fn at(policy: &Value) -> Result<String> {
+    Ok(format!("{PATH}/{}", policy["id"].as_str().context("the answer has a policy without id")?))
+}
+
+fn look(api: &Api, namespace: &str, name: &str) -> Result<Option<Value>> {
+    Ok(list(api, [("namespace", namespace.to_owned()), ("name", name.to_owned())])?.into_iter().next())
+}
+
+fn find(api: &Api, namespace: &str, name: &str) -> Result<Value> {
+    let missing = || Problem::new(Exit::NotFound, format!("there is no label policy {namespace}/{name}")).into();
+    look(api, namespace, name)?.ok_or_else(missing)
+}
+
+fn usage(reason: String) -> anyhow::Error {
+    Problem::new(Exit::Usage, reason).into()
+}
+
+/// The documents of a file. JSON is YAML too.
+fn manifests(file: &Path) -> Result<Vec<Value>> {
+    let name = file.display();
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
+    };
+    read.map_err(|error| usage(format!("{name}: {error}")))?;
+    documents(&text).map_err(|error| usage(format!("{name}: {error}")))
+}
+
+fn documents(text: &str) -> Result<Vec<Value>, String> {
+    let all: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
+    let all: Vec<Value> = all.into_iter().filter(|document| !document.is_null()).collect();
+    if all.is_empty() { Err("holds no manifest".into()) } else { Ok(all) }
+}
+
+/// Makes a policy, or changes it; says which, as Kubernetes' tools do. What the manifest says is for
+/// the API to judge, but its name must be known here.
+fn apply(api: &Api, manifest: &Value) -> Result<String> {
+    let metadata = &manifest["metadata"];
+    let name = metadata["name"].as_str().ok_or_else(|| usage("metadata.name: is missing".into()))?;
+    let namespace = metadata["namespace"].as_str().unwrap_or("default");
+    let body = json!({"label_policy": {"manifest": manifest}});
+    let done = match look(api, namespace, name)? {
+        None => {
+            api.post(PATH, &body)?;
+            "created"
+        }
+        Some(found) => {
+            let before = found["revision_number"].clone();
+            let kept = &found["manifest"];
+            if ["apiVersion", "kind", "spec"].iter().all(|member| kept[member] == manifest[member]) {
+                "unchanged"
+            } else {
+                let after = api.put(&at(&found)?, Some(&body))?;
+                if after["label_policy"]["revision_number"] == before { "unchanged" } else { "configured" }
+            }
+        }
+    };
+    Ok(format!("networkpolicy {namespace}/{name} {done}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_any_number_of_documents_in_yaml_or_json() {
+        let names = |text: &str| -> Vec<String> {
+            let all = documents(text).expect("documents");
+            all.iter().map(|one| one["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
+        };
+        assert_eq!(names("---\nmetadata:\n  name: a\n---\nmetadata:\n  name: b\n---\n"), ["a", "b"]);
+        assert_eq!(names(r#"{"metadata": {"name": "c"}}"#), ["c"]);
+        assert!(documents("---\n").is_err());
+        assert!(documents("a: [").is_err());
+    }
+
+    #[test]
+    fn labels_that_look_like_other_things_stay_texts_where_they_are_quoted() {
+        let read = documents("spec:\n  a: \"yes\"\n  b: \"1\"\n  port: 80\n").expect("a document").remove(0);
+        assert_eq!(read["spec"], json!({"a": "yes", "b": "1", "port": 80}));
+    }
+}
