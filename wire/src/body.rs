@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use std::net::{IpAddr, Ipv4Addr};
 use uuid::Uuid;
 
-pub use mizar_domain::label_policy::{Labels, Ports as LabelPorts, Rule as LabelRule};
+pub use mizar_domain::label_policy::{Labels, Peer as LabelPeer, Ports as LabelPorts, Rule as LabelRule};
 
 /// A field whose absence must not pass for `None`, because `None` lets more through.
 fn stated<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {

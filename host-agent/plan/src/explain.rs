@@ -3,11 +3,12 @@
 //! A row of POLICY stands for any number of rules of any number of groups, so what decided is found among the rules that
 //! the rows of a set were made of.
 
+use crate::label::{self, LabelPolicies};
 use crate::planner::Planner;
 use crate::policy::{Peers, Rules};
 use crate::state::State;
 use mizar_abi::maps::{cidr_identity, egress};
-use mizar_wire::body::{Remote, Rule};
+use mizar_wire::body::{LabelPeer as Peer, LabelPolicy, LabelPorts, Remote, Rule};
 use std::net::{IpAddr, Ipv4Addr};
 use uuid::Uuid;
 
@@ -43,13 +44,39 @@ fn matches(rule: &Rule, judged: &Judged, peers: &impl Peers) -> bool {
         }
 }
 
+fn matches_labels(policy: &LabelPolicy, judged: &Judged, context: &impl LabelPolicies) -> bool {
+    let is_peer = |peer: &Peer| {
+        let mut labelled = context.labelled(policy.project).filter(|(set, _)| *set == judged.identity);
+        peer.blocks().iter().any(|net| net.contains(&judged.remote))
+            || labelled.any(|(_, labels)| peer.names(&policy.namespace, labels))
+    };
+    let has_number =
+        |ports: &LabelPorts| ports.protocol == judged.protocol && (ports.first..=ports.last).contains(&judged.port);
+    policy.rules.iter().any(|rule| {
+        (rule.ports.is_empty() || rule.ports.iter().any(has_number))
+            && (rule.peers.is_empty() || rule.peers.iter().any(is_peer))
+    })
+}
+
 impl Planner {
-    /// The rules that let it pass; none: nothing does.
+    /// The rules that let it pass, or, where label policies decide, these; none: nothing does.
     pub fn rules_about(&self, judged: &Judged) -> Vec<Uuid> {
         let state: &State = self.state();
         let set = judged.policy & !egress(0);
         let is_egress = judged.policy >= cidr_identity(0);
-        let groups = state.filters.need(set).map(|need| need.groups).unwrap_or_default();
+        let Some(need) = state.filters.need(set) else { return Vec::new() };
+        if let Some(port) = need.set.labels.as_deref() {
+            let selecting: Vec<&LabelPolicy> = if is_egress {
+                label::selecting(port, state.egress_policies(port.project)).collect()
+            } else {
+                label::selecting(port, state.ingress_policies(port.project)).collect()
+            };
+            if !selecting.is_empty() {
+                let deciding = selecting.into_iter().filter(|policy| matches_labels(policy, judged, state));
+                return deciding.map(|policy| policy.id).collect();
+            }
+        }
+        let groups = &need.set.groups;
         let rules = |group: &u32| if is_egress { state.egress(*group) } else { state.ingress(*group) };
         let all = groups.iter().filter_map(rules).flat_map(|group| &group.rules);
         all.filter(|rule| matches(rule, judged, state)).map(|rule| rule.id).collect()

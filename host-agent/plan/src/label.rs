@@ -22,6 +22,14 @@ pub(crate) trait LabelPolicies {
     fn labelled(&self, project: u32) -> impl Iterator<Item = (u32, &Labels)>;
 }
 
+/// Those of a project's policies that select a port.
+pub(crate) fn selecting<'p>(
+    port: &Labelled,
+    policies: impl Iterator<Item = &'p LabelPolicy>,
+) -> impl Iterator<Item = &'p LabelPolicy> {
+    policies.filter(|policy| policy.namespace == port.labels.namespace && policy.ports.selects(&port.labels))
+}
+
 /// Adds what policies allow a port. Returns whether any of them isolates it.
 pub(crate) fn add<'p>(
     to: &mut Builder,
@@ -31,10 +39,7 @@ pub(crate) fn add<'p>(
     problem: &mut Option<String>,
 ) -> bool {
     let mut isolated = false;
-    for policy in policies {
-        if policy.namespace != port.labels.namespace || !policy.ports.selects(&port.labels) {
-            continue;
-        }
+    for policy in selecting(port, policies) {
         isolated = true;
         for rule in &policy.rules {
             if let Some(wrong) = rule.ports.iter().find(|ports| ports.first > ports.last) {

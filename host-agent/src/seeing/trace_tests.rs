@@ -118,7 +118,7 @@ fn planner() -> Planner {
         host: 3,
         port: 12,
         generation: 1,
-        set: Some(body::GroupSet { number: SET_B, groups: vec![2] }),
+        set: Some(body::GroupSet { number: SET_B, groups: vec![2], labels: None }),
     };
     put(Scope::Subnet(0), 0, Body::Bounce(bounce));
     let port = body::Port {
@@ -132,7 +132,7 @@ fn planner() -> Planner {
         pairs: vec![],
         port_security: true,
         admin_up: true,
-        set: Some(body::GroupSet { number: SET_A, groups: vec![1] }),
+        set: Some(body::GroupSet { number: SET_A, groups: vec![1], labels: None }),
         dhcp_options: vec![],
     };
     put(Scope::Host(1), 1, Body::Port(port));
