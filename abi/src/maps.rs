@@ -515,8 +515,8 @@ pub struct Bucket {
     pub refilled: u64,
     /// Tokens left.
     pub tokens: u32,
-    /// 1: the port holds its share of FLOW_EST, so it gets no new flows. The agent's sweep counts.
-    pub full: u32,
+    /// Reserved, 0.
+    pub pad: u32,
 }
 
 /// Key of DROPS.

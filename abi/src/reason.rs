@@ -65,7 +65,7 @@ numbered! {
         NoEndpoint = 20 "no_endpoint",
         /// Packets of the port come back faster than its token bucket for new flows.
         ReturnRate = 21 "return_rate",
-        /// The port makes or gets new flows faster than its token bucket, or holds its share of the host's.
+        /// The port makes or gets new flows faster than its token bucket.
         FlowRate = 22 "flow_rate",
         /// A kernel helper failed.
         Helper = 23 "helper",

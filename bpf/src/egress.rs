@@ -230,7 +230,7 @@ fn unknown(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if walk.inner.icmp_error {
         return drop(Drop::IcmpNoFlow);
     }
-    if !tables::may_open(ep_id) {
+    if !tables::take_token(ep_id) {
         return drop(Drop::FlowRate);
     }
     // Before they are read: what older rules allow must not bear the stamp of later ones.

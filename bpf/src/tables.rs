@@ -164,29 +164,16 @@ pub fn deny(key: &FlowKey, flow: &Flow, now: &Now) -> bool {
     keep(key, &denied)
 }
 
-/// Takes a token for a packet of a port that costs as much as a new flow.
+/// Takes a token for a new flow of a port, or a packet of it that costs as much.
 #[inline(never)]
 pub fn take_token(ep_id: u32) -> bool {
     take(&BUCKET, &ep_id, setting(&NEW_FLOW_RATE), setting(&NEW_FLOW_BURST))
 }
 
-/// Takes a token for a new flow of a port, if it may have another.
-#[inline(always)]
-pub fn may_open(ep_id: u32) -> bool {
-    !is_full(ep_id) && take_token(ep_id)
-}
-
-/// Takes a token for a flow that another opens to a port, if it may have another.
+/// Takes a token for a flow that another opens to a port.
 #[inline(never)]
 pub fn may_enter(ep_id: u32) -> bool {
-    let key = inbound(ep_id);
-    !is_full(key) && take(&BUCKET, &key, setting(&NEW_IN_RATE), setting(&NEW_IN_BURST))
-}
-
-#[inline(always)]
-fn is_full(key: u32) -> bool {
-    // SAFETY: as for `endpoint`.
-    matches!(unsafe { BUCKET.get(&key) }, Some(bucket) if bucket.full != 0)
+    take(&BUCKET, &inbound(ep_id), setting(&NEW_IN_RATE), setting(&NEW_IN_BURST))
 }
 
 /// Takes a token for an event about a port. Each kind has its own: a flood of denials does not
@@ -203,7 +190,7 @@ fn take<K>(buckets: &impl Buckets<K>, key: &K, rate: u32, burst: u32) -> bool {
     // SAFETY: a plain helper call.
     let now = unsafe { bpf_ktime_get_ns() };
     let Some(bucket) = buckets.bucket(key) else {
-        buckets.add(key, &Bucket { refilled: now, tokens: burst.saturating_sub(1), full: 0 });
+        buckets.add(key, &Bucket { refilled: now, tokens: burst.saturating_sub(1), pad: 0 });
         return burst != 0;
     };
     // SAFETY: an entry is replaced, not freed, while a program runs (RCU).

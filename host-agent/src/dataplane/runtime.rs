@@ -67,17 +67,21 @@ fn is_doubtful(flow: &maps::Flow, force: &InForce) -> bool {
     flow.state != State::Denied as u8 && force.doubts(flow)
 }
 
-/// Of the established flows of a host one port may have one part in so many.
+/// Of a nearly full table of established flows one port may have one part in so many.
 const SHARE: usize = 4;
 
-/// Buckets of ports that hold their share now and did not before, or the other way round.
-fn turned(held: &BTreeMap<u32, usize>, most: usize, buckets: Vec<(u32, maps::Bucket)>) -> Vec<(u32, maps::Bucket)> {
-    let turned = buckets.into_iter().filter_map(|(key, bucket)| {
-        let port = key & !maps::inbound(0);
-        let full = u32::from(held.get(&port).is_some_and(|flows| *flows >= most));
-        (bucket.full != full).then_some((key, maps::Bucket { full, ..bucket }))
+/// The oldest flows, by their age, of ports that hold more than their share of a table of so many entries; none
+/// while a quarter of it is free.
+fn beyond(held: BTreeMap<u32, Vec<(u32, maps::FlowKey)>>, entries: usize) -> Vec<maps::FlowKey> {
+    let total: usize = held.values().map(Vec::len).sum();
+    if total * 4 < entries * 3 {
+        return Vec::new();
+    }
+    let oldest = held.into_values().flat_map(|mut flows| {
+        flows.sort_unstable();
+        flows.split_off(flows.len().min(entries / SHARE))
     });
-    turned.collect()
+    oldest.map(|(_, key)| key).collect()
 }
 
 fn count<K: Plain, V: Plain>(table: &Hash<K, V>) -> usize {
@@ -105,26 +109,25 @@ impl Runtime {
         })
     }
 
-    /// Removes flows whose time is over. Programs ignore them; this gives their place back. A port that holds
-    /// more than its share of the established ones gets no new ones until some have gone.
+    /// Removes flows whose time is over. Programs ignore them; this gives their place back. If the table of
+    /// established flows is nearly full, ports that hold more than their share of it lose their oldest ones,
+    /// before others lose theirs.
     pub fn expire_flows(&mut self, now: &Now) -> Result<usize, PlaneError> {
         let over = |key: &maps::FlowKey, flow: &maps::Flow| !is_live(flow, key.vni_proto as u8, now);
-        let mut held: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut held: BTreeMap<u32, Vec<(u32, maps::FlowKey)>> = BTreeMap::new();
         let counted = |key: &maps::FlowKey, flow: &maps::Flow| {
             let over = over(key, flow);
             if !over {
-                *held.entry(flow.ep_id).or_default() += 1;
+                held.entry(flow.ep_id).or_default().push((now.s.wrapping_sub(flow.last_seen), *key));
             }
             over
         };
-        let gone =
+        let mut gone =
             prune(name::FLOW_EST, &mut self.flow_est, counted)? + prune(name::FLOW_NEW, &mut self.flow_new, over)?;
-        let buckets: Vec<(u32, maps::Bucket)> =
-            self.bucket.iter().filter_map(Result::ok).map(|(Raw(key), Raw(bucket))| (key, bucket)).collect();
-        for (key, bucket) in turned(&held, self.flow_entries / SHARE, buckets) {
-            // Tokens that are taken meanwhile are not counted, once.
-            let done = self.bucket.insert(Raw(key), Raw(bucket), 0);
-            done.map_err(|source| PlaneError::Map { map: name::BUCKET, source })?;
+        for key in beyond(held, self.flow_entries) {
+            let done = unless_absent(self.flow_est.remove(&Raw(key)));
+            done.map_err(|source| PlaneError::Map { map: name::FLOW_EST, source })?;
+            gone += 1;
         }
         Ok(gone)
     }
@@ -309,12 +312,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_full_from_its_share_on_in_both_directions_and_until_some_have_gone() {
-        let bucket = |full| maps::Bucket { tokens: 5, full, ..maps::Bucket::default() };
-        let held = BTreeMap::from([(1, 100), (2, 99), (3, 100), (4, 7)]);
-        let buckets = [(1, 0), (maps::inbound(1), 0), (2, 0), (maps::inbound(3), 1), (maps::inbound(4), 1), (9, 1)];
-        let buckets = buckets.map(|(key, full)| (key, bucket(full))).to_vec();
-        let expected = [(1, 1), (maps::inbound(1), 1), (maps::inbound(4), 0), (9, 0)];
-        assert_eq!(turned(&held, 100, buckets), expected.map(|(key, full)| (key, bucket(full))));
+    fn of_a_nearly_full_table_the_oldest_flows_of_who_has_most_go() {
+        let flow = |age, lport| (age, maps::FlowKey { lport, ..maps::FlowKey::default() });
+        let hog = |n: u16| (0..n).map(|lport| flow(100 - u32::from(lport), lport)).collect::<Vec<_>>();
+        let held = |n| BTreeMap::from([(1, hog(n)), (2, vec![flow(5_000, 999); 20])]);
+        assert_eq!(beyond(held(54), 100), [], "there is room");
+        let gone: Vec<u16> = beyond(held(60), 100).iter().map(|key| key.lport).collect();
+        assert_eq!(gone, (0..35).rev().collect::<Vec<u16>>(), "and not the older ones of others");
     }
 }
