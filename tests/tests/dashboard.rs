@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 use uuid::Uuid;
 
 const SCENARIOS: &[Scenario] = &[
@@ -25,6 +26,7 @@ const SCENARIOS: &[Scenario] = &[
     ("who_signs_in_again_is_back_where_the_session_ended", |bed| story(bed, "session", 1)),
     ("two_people_see_each_others_changes", |bed| story(bed, "live", 1)),
     ("what_groups_let_through_together_is_shown_and_a_full_quota_explained", |bed| story(bed, "rules", 1)),
+    ("a_trace_names_what_blocks_a_packet_and_the_rule_that_lets_it_through", |bed| story(bed, "trace", 1)),
     ("lists_are_narrowed_sorted_paged_and_searched", |bed| story(bed, "lists", 1)),
     ("an_operator_sees_a_host_stop_and_come_back", |bed| story(bed, "operator", 1)),
     ("every_page_can_be_used_by_everybody_in_light_and_dark", |bed| story(bed, "pages", 1)),
@@ -93,6 +95,11 @@ fn answer(bed: &Bed, question: &Value) -> Result<Value> {
             bed.settle()?;
             let options = PingOptions { count: 3, patience: PATIENCE, ..PingOptions::default() };
             Ok(json!(ping(&bed.sandbox.container(&from)?, to.address()?, &options)?.all_answered()))
+        }
+        "knock" => {
+            let (from, to) = (bed.admin.port(id(&about["from"])?)?, bed.admin.port(id(&about["to"])?)?);
+            let options = PingOptions { patience: Duration::from_secs(1), ..PingOptions::default() };
+            Ok(json!(ping(&bed.sandbox.container(&from)?, to.address()?, &options)?.received > 0))
         }
         "restart" => {
             let service = match about.as_str() {

@@ -20,6 +20,9 @@
     }
   });
 
+  // On a narrow window the menu is a row to scroll: the present page's entry is shown.
+  document.querySelector(".menu [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
   // On the map, what belongs to what is pointed at lights up.
   const light = (event) => {
     const node = event.target.closest?.("[data-node]");

@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod delete;
+pub mod drops;
 pub mod edit;
 pub mod extra;
 pub mod list;
@@ -14,6 +15,7 @@ pub mod search;
 pub mod show;
 pub mod table;
 pub mod tags;
+pub mod trace;
 pub mod wizard;
 
 use crate::fault::Fault;
@@ -52,6 +54,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/map", get().to(map::page))
         .route("/roles", get().to(operator::roles))
         .route("/routers/{id}/interfaces", post().to(routers::change))
+        .route("/ports/{id}/trace", get().to(trace::page))
         .route("/{kind}", get().to(list::page))
         .route("/{kind}", post().to(edit::create))
         .route("/{kind}/new", get().to(edit::new))
@@ -59,6 +62,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/{kind}/delete", post().to(delete::delete))
         .route("/{kind}/{id}", get().to(show::page))
         .route("/{kind}/{id}", post().to(edit::update))
+        .route("/{kind}/{id}/drops", get().to(drops::page))
         .route("/{kind}/{id}/edit", get().to(edit::edit))
         .route("/{kind}/{id}/tags", post().to(tags::change))
         .default_service(web::to(nothing));

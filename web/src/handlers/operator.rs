@@ -4,8 +4,8 @@ use crate::api::{Query, object, objects};
 use crate::cell::{Cell, Link, Names, time};
 use crate::fault::Fault;
 use crate::page::{self, Fragment, Frame};
-use crate::resource::declared;
 use crate::resource::text::plain;
+use crate::resource::{Column, Shape, declared};
 use crate::signed::Signed;
 use actix_web::HttpResponse;
 use askama::Template;
@@ -13,6 +13,10 @@ use serde_json::Value;
 use std::collections::HashMap;
 
 const ROLES: &str = "/v2.0/mizar/roles";
+
+/// What a role is of.
+static OF_SUBNET: Column = Column::new("", "subnet_id", Shape::Reference("subnets"));
+static OF_NETWORK: Column = Column::new("", "network_id", Shape::Reference("networks"));
 
 /// Columns of the matrix: a role in a state.
 const KINDS: [(&str, &str); 6] = [
@@ -88,12 +92,7 @@ pub async fn matrix(signed: &Signed) -> Result<Fragment, Fault> {
     let counts = counts(&roles);
     let rows = hosts.iter().map(|host| HostRow {
         host: crate::cell::link_to(of, host),
-        lease: Cell::of(
-            of,
-            &crate::resource::Column::new("", "alive", crate::resource::Shape::Status),
-            host,
-            &Names::default(),
-        ),
+        lease: Cell::of(of, &Column::new("", "alive", Shape::Status), host, &Names::default()),
         transit: plain(&host["transit"]),
         counts: host["name"].as_str().and_then(|name| counts.get(name)).copied().unwrap_or_default(),
     });
@@ -133,32 +132,38 @@ pub async fn roles(signed: Signed) -> Result<HttpResponse, Fault> {
 /// Who holds the roles of a network.
 pub async fn holders(signed: &Signed, network: &str) -> Result<Fragment, Fault> {
     let roles = signed.calls.list(ROLES, "roles", &Query::new().with("network_id", network)).await?;
-    let subnets: Vec<&str> = roles.iter().filter_map(|role| role["subnet_id"].as_str()).collect();
-    let mut names = Names::default();
-    let of = declared("subnets");
-    if !subnets.is_empty() {
-        names.learn("subnets", &signed.calls.list(of.api, of.plural, &Query::new().with("network_id", network)).await?);
-    }
     let none = "Nobody yet: roles are placed once hosts with transit are there.";
-    let title = "Who bounces and divides";
-    let (holdings, more) = holdings(&roles, &names);
-    Fragment::of("holders", &Holdings { title, none, by_host: true, holdings, more })
+    holdings(signed, "Who bounces and divides", none, true, roles).await
 }
 
 /// The roles of a host.
 pub async fn roles_of(signed: &Signed, host: &str) -> Result<Fragment, Fault> {
     let roles = signed.calls.list(ROLES, "roles", &Query::new().with("host", host)).await?;
-    let (holdings, more) = holdings(&roles, &Names::default());
-    Fragment::of("holders", &Holdings { title: "Transit roles", none: "None.", by_host: false, holdings, more })
+    holdings(signed, "Transit roles", "None.", false, roles).await
+}
+
+async fn holdings(
+    signed: &Signed,
+    title: &'static str,
+    none: &'static str,
+    by_host: bool,
+    roles: Vec<Value>,
+) -> Result<Fragment, Fault> {
+    let (roles, more) = first(roles);
+    let names = Names::of_columns(&signed.calls, &[&OF_SUBNET, &OF_NETWORK], &roles).await?;
+    let holdings = roles.iter().map(|role| holding(role, &names)).collect();
+    Fragment::of("holders", &Holdings { title, none, by_host, holdings, more })
 }
 
 /// The first of them, and how many others there are.
-fn holdings(roles: &[Value], names: &Names) -> (Vec<Holding>, usize) {
-    let mut all: Vec<Holding> = roles.iter().map(|role| holding(role, names)).collect();
-    all.sort_by(|a, b| (&a.role, &a.slots, &a.host).cmp(&(&b.role, &b.slots, &b.host)));
-    let more = all.len().saturating_sub(NAMED);
-    all.truncate(NAMED);
-    (all, more)
+fn first(mut roles: Vec<Value>) -> (Vec<Value>, usize) {
+    let text = |role: &Value, name: &str| plain(&role[name]);
+    roles.sort_by_cached_key(|role| {
+        (text(role, "role"), text(role, "subnet_id"), role["first_slot"].as_i64(), text(role, "host"))
+    });
+    let more = roles.len().saturating_sub(NAMED);
+    roles.truncate(NAMED);
+    (roles, more)
 }
 
 fn holding(role: &Value, names: &Names) -> Holding {
@@ -204,8 +209,8 @@ mod tests {
     fn of_many_roles_some_are_named_and_the_others_counted() {
         let role = |slot: usize| json!({"host": "h1", "role": "bouncer", "state": "active", "first_slot": slot, "last_slot": slot});
         let roles: Vec<Value> = (0..NAMED + 7).map(role).collect();
-        let (named, more) = holdings(&roles, &Names::default());
+        let (named, more) = first(roles.clone());
         assert_eq!((named.len(), more), (NAMED, 7));
-        assert_eq!(holdings(&roles[..3], &Names::default()).1, 0);
+        assert_eq!(first(roles[..3].to_vec()).1, 0);
     }
 }

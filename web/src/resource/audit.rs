@@ -45,5 +45,6 @@ pub static AUDIT: Resource = Resource {
     parts: &[],
     extra: Extra::None,
     dependents: &[],
+    doors: &[],
     verbs: Verbs::SHOWN,
 };

@@ -55,5 +55,6 @@ pub static FLOATING_IPS: Resource = Resource {
     parts: &[],
     extra: Extra::None,
     dependents: &[],
+    doors: &[],
     verbs: Verbs::TENANT,
 };

@@ -18,6 +18,16 @@ fn heard(host: &Value) -> String {
     }
 }
 
+/// How far it lags behind what is wanted of it.
+fn behind(host: &Value) -> String {
+    match (host["pending_entries"].as_i64(), host["oldest_pending_s"].as_i64()) {
+        (None, _) => "not known".into(),
+        (Some(0), _) => "nothing".into(),
+        (Some(entries), None) => format!("{entries} entries"),
+        (Some(entries), Some(seconds)) => format!("{entries} entries, {seconds} s"),
+    }
+}
+
 fn failures(failures: &Value) -> String {
     match failures.as_array().map_or(0, Vec::len) {
         0 => "none".into(),
@@ -43,6 +53,7 @@ pub static HOSTS: Resource = Resource {
         Column::new("Rack", "rack", Shape::Text),
         Column::new("Transit", "transit", Shape::Text),
         Column::new("Ports", "ports", Shape::Text),
+        Column::new("Behind by", "pending_entries", Shape::Whole(behind)),
         Column::new("Failures", "failures", Shape::By(failures)),
         Column::new("Version", "version", Shape::Code),
     ],
@@ -59,6 +70,7 @@ pub static HOSTS: Resource = Resource {
         Column::new("Weight", "weight", Shape::Text),
         Column::new("Where transit runs", "transit_hook", Shape::Code),
         Column::new("Ports", "ports", Shape::Text),
+        Column::new("Behind by", "pending_entries", Shape::Whole(behind)),
         Column::new("Failures", "failures", Shape::By(failures)),
         Column::new("Version", "version", Shape::Code),
         Column::new("ABI", "abi", Shape::By(plain)),
@@ -77,5 +89,6 @@ pub static HOSTS: Resource = Resource {
     parts: &[Part { of: "ports", by: "binding:host_id", with: "name" }],
     extra: Extra::Roles,
     dependents: &[],
+    doors: &[("drops", "What is dropped")],
     verbs: Verbs { edit: true, ..Verbs::SHOWN },
 };

@@ -46,6 +46,8 @@ pub struct Resource {
     pub parts: &'static [Part],
     /// What else its page shows.
     pub extra: Extra,
+    /// Further pages of one: what their addresses end with, and what they are called.
+    pub doors: &'static [(&'static str, &'static str)],
     /// What one must know before deleting it.
     pub dependents: &'static [Dependent],
     /// What can be done.

@@ -57,5 +57,6 @@ pub static NETWORKS: Resource = Resource {
         Dependent { of: "ports", by: "network_id", blocks: true },
         Dependent { of: "subnets", by: "network_id", blocks: false },
     ],
+    doors: &[],
     verbs: Verbs::TENANT,
 };

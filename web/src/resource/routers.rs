@@ -43,5 +43,6 @@ pub static ROUTERS: Resource = Resource {
     parts: &[],
     extra: Extra::Interfaces,
     dependents: &[],
+    doors: &[],
     verbs: Verbs::TENANT,
 };

@@ -57,5 +57,6 @@ pub static RULES: Resource = Resource {
     parts: &[],
     extra: Extra::None,
     dependents: &[],
+    doors: &[],
     verbs: Verbs { edit: false, tags: false, ..Verbs::TENANT },
 };

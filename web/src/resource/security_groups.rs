@@ -42,5 +42,6 @@ pub static SECURITY_GROUPS: Resource = Resource {
         Dependent { of: "ports", by: "security_groups", blocks: true },
         Dependent { of: "security-group-rules", by: "security_group_id", blocks: false },
     ],
+    doors: &[],
     verbs: Verbs::TENANT,
 };

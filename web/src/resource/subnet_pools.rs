@@ -53,5 +53,6 @@ pub static SUBNET_POOLS: Resource = Resource {
     parts: &[Part { of: "subnets", by: "subnetpool_id", with: "id" }],
     extra: Extra::None,
     dependents: &[Dependent { of: "subnets", by: "subnetpool_id", blocks: true }],
+    doors: &[],
     verbs: Verbs::TENANT,
 };

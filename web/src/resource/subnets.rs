@@ -65,5 +65,6 @@ pub static SUBNETS: Resource = Resource {
     parts: &[],
     extra: Extra::None,
     dependents: &[],
+    doors: &[],
     verbs: Verbs::TENANT,
 };
