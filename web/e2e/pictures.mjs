@@ -18,7 +18,7 @@ try {
   await picture("overview");
   await page.goto(`${base}/wizard`);
   await page.getByLabel("Name of the network").fill("shop");
-  await page.getByLabel("Range of the subnet").fill("10.0.1.0/20");
+  await page.getByLabel("CIDR of the subnet").fill("10.0.1.0/20");
   await page.getByText("overlaps 2 of").waitFor();
   await picture("wizard");
   await page.goto(`${base}/ports?sort=name`);

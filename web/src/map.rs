@@ -27,7 +27,7 @@ const TOP: usize = 40;
 const LETTERS: usize = 24;
 
 /// Columns from left to right.
-pub const COLUMNS: [&str; 5] = ["Outside", "Routers", "Networks", "Subnets", "Ports"];
+pub const COLUMNS: [&str; 5] = ["External", "Routers", "Networks", "Subnets", "Ports"];
 
 /// What the map is made of.
 #[derive(Debug, Default)]

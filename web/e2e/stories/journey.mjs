@@ -37,7 +37,7 @@ export default async function (story) {
   await page.goto(`${story.base}/networks/${network}`);
   await page.getByRole("link", { name: "New subnet" }).click();
   await page.getByLabel("Name", { exact: true }).fill("back");
-  await page.getByLabel("Range", { exact: false }).first().fill("10.0.0.128/25");
+  await page.getByLabel("CIDR", { exact: false }).first().fill("10.0.0.128/25");
   await page.getByRole("button", { name: "Create" }).click();
   const wrong = page.locator("#f-cidr");
   assert.equal(await wrong.getAttribute("aria-invalid"), "true");

@@ -8,7 +8,7 @@ export default async function (story) {
   await page.getByRole("button", { name: "Create" }).click();
   await story.notice(page, "Created network quiet.");
   await page.getByRole("link", { name: "New subnet" }).click();
-  await page.getByLabel("Range", { exact: true }).fill("10.3.0.0/24");
+  await page.getByLabel("CIDR", { exact: true }).fill("10.3.0.0/24");
   await page.getByRole("button", { name: "Create" }).click();
   await story.notice(page, "Created subnet");
   await page.getByRole("link", { name: "quiet" }).click();
@@ -33,7 +33,7 @@ export default async function (story) {
   // The wizard says what a range overlaps when it is sent.
   await page.goto(`${story.base}/wizard`);
   await page.getByLabel("Name of the network").fill("second");
-  await page.getByLabel("Range of the subnet").fill("10.3.0.0/16");
+  await page.getByLabel("CIDR of the subnet").fill("10.3.0.0/16");
   await page.getByRole("button", { name: "Create" }).click();
   await story.see(page, "It overlaps");
   await page.getByLabel("It may overlap").check();

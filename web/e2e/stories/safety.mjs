@@ -17,7 +17,7 @@ async function names(story, page) {
   await story.notice(page, "Added tag <b");
   await page.goto(`${story.base}/subnets/new?network_id=${network}`);
   await page.getByLabel("Name", { exact: true }).fill(MARKUP);
-  await page.getByLabel("Range", { exact: true }).fill("10.9.0.0/24");
+  await page.getByLabel("CIDR", { exact: true }).fill("10.9.0.0/24");
   await page.getByRole("button", { name: "Create" }).click();
   await story.notice(page, "Created subnet <img");
   await page.goto(`${story.base}/ports/new?network_id=${network}`);

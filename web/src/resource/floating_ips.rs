@@ -20,21 +20,21 @@ pub static FLOATING_IPS: Resource = Resource {
         Column::new("Address", "floating_ip_address", Shape::Title).sorted(),
         Column::new("Status", "status", Shape::Status).sorted(),
         Column::new("Port", "port_id", Shape::Reference("ports")),
-        Column::new("Its address", "fixed_ip_address", Shape::Code),
-        Column::new("Outside", "floating_network_id", Shape::Reference("networks")).sorted(),
+        Column::new("Fixed IP address", "fixed_ip_address", Shape::Code),
+        Column::new("External network", "floating_network_id", Shape::Reference("networks")).sorted(),
     ],
     facts: &[
         Column::new("Id", "id", Shape::Code),
         Column::new("Address", "floating_ip_address", Shape::Code),
         Column::new("Status", "status", Shape::Status),
-        Column::new("Outside", "floating_network_id", Shape::Reference("networks")),
+        Column::new("External network", "floating_network_id", Shape::Reference("networks")),
         Column::new("Port", "port_id", Shape::Reference("ports")),
-        Column::new("Its address", "fixed_ip_address", Shape::Code),
+        Column::new("Fixed IP address", "fixed_ip_address", Shape::Code),
         Column::new("Router", "router_id", Shape::Reference("routers")),
         Column::new("Description", "description", Shape::Text),
         Column::new("Project", "project_id", Shape::By(plain)).operator(),
-        Column::new("Made", "created_at", Shape::Time),
-        Column::new("Changed", "updated_at", Shape::Time),
+        Column::new("Created", "created_at", Shape::Time),
+        Column::new("Updated", "updated_at", Shape::Time),
     ],
     filters: &[
         Filter::text("floating_ip_address", "Address"),
@@ -42,14 +42,14 @@ pub static FLOATING_IPS: Resource = Resource {
         Filter::text("tags", "Tag"),
     ],
     fields: &[
-        Field::new("floating_network_id", "Outside network", Kind::Reference("networks", "Choose an outside network"))
+        Field::new("floating_network_id", "External network", Kind::Reference("networks", "Choose an outside network"))
             .hint("One that is an outside for routers.")
             .among(&[("router:external", "true")])
             .once()
             .needed(),
         Field::new("port_id", "Port", Kind::Reference("ports", "None"))
             .hint("One whose subnet a router joins with the outside network."),
-        Field::new("fixed_ip_address", "Its address", Kind::Written(IPV4)).hint("If the port has several."),
+        Field::new("fixed_ip_address", "Fixed IP address", Kind::Written(IPV4)).hint("If the port has several."),
         Field::new("description", "Description", Kind::Text),
     ],
     parts: &[],

@@ -32,16 +32,16 @@ pub static PORTS: Resource = Resource {
         Column::new("MAC", "mac_address", Shape::Code),
         Column::new("Security groups", "security_groups", Shape::References("security-groups")),
         Column::new("Port security", "port_security_enabled", Shape::Flag("on", "off: it is not filtered")),
-        Column::new("Also its addresses", "allowed_address_pairs", Shape::By(|pairs| joined(PAIRS.show, pairs))),
-        Column::new("Switched on", "admin_state_up", Shape::Flag("yes", "no")),
+        Column::new("Allowed address pairs", "allowed_address_pairs", Shape::By(|pairs| joined(PAIRS.show, pairs))),
+        Column::new("Admin state", "admin_state_up", Shape::Flag("up", "down")),
         Column::new("Device", "device_id", Shape::Text),
-        Column::new("Owner of the device", "device_owner", Shape::Text),
+        Column::new("Device owner", "device_owner", Shape::Text),
         Column::new("DNS name", "dns_name", Shape::Text),
         Column::new("Host", "binding:host_id", Shape::Text).operator(),
         Column::new("Interface", "binding:vif_type", Shape::Text).operator(),
         Column::new("Project", "project_id", Shape::Code).operator(),
-        Column::new("Made", "created_at", Shape::Time),
-        Column::new("Changed", "updated_at", Shape::Time),
+        Column::new("Created", "created_at", Shape::Time),
+        Column::new("Updated", "updated_at", Shape::Time),
     ],
     filters: &[
         Filter::text("name", "Name"),
@@ -61,9 +61,9 @@ pub static PORTS: Resource = Resource {
             .hint("What they let through together may pass. A new port without any gets the project's default group."),
         Field::new("port_security_enabled", "Port security", Kind::Flag(true))
             .hint("Without it the port is not filtered and may use any address; then it has no security groups."),
-        Field::new("allowed_address_pairs", "Also its addresses", Kind::Written(PAIRS))
+        Field::new("allowed_address_pairs", "Allowed address pairs", Kind::Written(PAIRS))
             .hint("One a line: an address or range that it may use beside its own, and a MAC if that is another."),
-        Field::new("admin_state_up", "Switched on", Kind::Flag(true)),
+        Field::new("admin_state_up", "Admin state up", Kind::Flag(true)),
         Field::new("device_id", "Device", Kind::Text).hint("Id of the machine or container, for whoever runs it."),
         Field::new("dns_name", "DNS name", Kind::Text).hint("DHCP tells it to the port."),
         Field::new("description", "Description", Kind::Text),

@@ -16,23 +16,23 @@ pub static ROUTERS: Resource = Resource {
     columns: &[
         Column::new("Name", "name", Shape::Title).sorted(),
         Column::new("Status", "status", Shape::Status).sorted(),
-        Column::new("Switched on", "admin_state_up", Shape::Flag("yes", "no")).sorted(),
+        Column::new("Admin state", "admin_state_up", Shape::Flag("up", "down")).sorted(),
         Column::new("Description", "description", Shape::Text),
     ],
     facts: &[
         Column::new("Id", "id", Shape::Code),
         Column::new("Description", "description", Shape::Text),
         Column::new("Status", "status", Shape::Status),
-        Column::new("Switched on", "admin_state_up", Shape::Flag("yes", "no")),
+        Column::new("Admin state", "admin_state_up", Shape::Flag("up", "down")),
         Column::new("Routes", "routes", Shape::By(|routes| joined(ROUTES.show, routes))),
         Column::new("Project", "project_id", Shape::Code).operator(),
-        Column::new("Made", "created_at", Shape::Time),
-        Column::new("Changed", "updated_at", Shape::Time),
+        Column::new("Created", "created_at", Shape::Time),
+        Column::new("Updated", "updated_at", Shape::Time),
     ],
     filters: &[Filter::text("name", "Name"), Filter::text("tags", "Tag")],
     fields: &[
         Field::new("name", "Name", Kind::Text),
-        Field::new("admin_state_up", "Switched on", Kind::Flag(true)),
+        Field::new("admin_state_up", "Admin state up", Kind::Flag(true)),
         Field::new("routes", "Routes", Kind::Written(ROUTES))
             .hint(
                 "One a line, such as 192.0.2.0/24 via 10.0.1.3; the address must be of a subnet that the router joins.",

@@ -34,7 +34,7 @@ pub static RULES: Resource = Resource {
         Column::new("Other side: range", "remote_ip_prefix", Shape::Code),
         Column::new("Other side: group", "remote_group_id", Shape::Reference("security-groups")),
         Column::new("Description", "description", Shape::Text),
-        Column::new("Made", "created_at", Shape::Time),
+        Column::new("Created", "created_at", Shape::Time),
     ],
     filters: &[
         Filter::choice("direction", "Direction", &["ingress", "egress"]),
@@ -44,7 +44,7 @@ pub static RULES: Resource = Resource {
     fields: &[
         Field::new("security_group_id", "Group", Kind::Reference("security-groups", "Choose a group")).once().needed(),
         Field::new("direction", "Direction", Kind::Choice(DIRECTIONS)).once().needed(),
-        Field::new("ethertype", "Family", Kind::Choice(FAMILIES)).once(),
+        Field::new("ethertype", "Ether type", Kind::Choice(FAMILIES)).once(),
         Field::new("protocol", "Protocol", Kind::Text).hint("tcp, udp, icmp, or a number; empty: any.").once(),
         Field::new("port_range_min", "First port", Kind::Number(0, 65_535)).hint("Of ICMP: its type.").once(),
         Field::new("port_range_max", "Last port", Kind::Number(0, 65_535)).hint("Of ICMP: its code.").once(),

@@ -15,7 +15,7 @@ pub static SUBNETS: Resource = Resource {
     title: name_or_id,
     columns: &[
         Column::new("Name", "name", Shape::Title).sorted(),
-        Column::new("Range", "cidr", Shape::Code).sorted(),
+        Column::new("CIDR", "cidr", Shape::Code).sorted(),
         Column::new("Network", "network_id", Shape::Reference("networks")),
         Column::new("Gateway", "gateway_ip", Shape::Code),
         Column::new("DHCP", "enable_dhcp", Shape::Flag("on", "off")).sorted(),
@@ -24,20 +24,20 @@ pub static SUBNETS: Resource = Resource {
         Column::new("Id", "id", Shape::Code),
         Column::new("Description", "description", Shape::Text),
         Column::new("Network", "network_id", Shape::Reference("networks")),
-        Column::new("Range", "cidr", Shape::Code),
+        Column::new("CIDR", "cidr", Shape::Code),
         Column::new("Gateway", "gateway_ip", Shape::Code),
         Column::new("DHCP", "enable_dhcp", Shape::Flag("on", "off")),
-        Column::new("Addresses given from", "allocation_pools", Shape::By(|pools| joined(POOLS.show, pools))),
-        Column::new("Name servers", "dns_nameservers", Shape::List),
-        Column::new("Routes of hosts", "host_routes", Shape::By(|routes| joined(ROUTES.show, routes))),
+        Column::new("Allocation pools", "allocation_pools", Shape::By(|pools| joined(POOLS.show, pools))),
+        Column::new("DNS name servers", "dns_nameservers", Shape::List),
+        Column::new("Host routes", "host_routes", Shape::By(|routes| joined(ROUTES.show, routes))),
         Column::new("Pool", "subnetpool_id", Shape::Reference("subnet-pools")),
         Column::new("Project", "project_id", Shape::Code).operator(),
-        Column::new("Made", "created_at", Shape::Time),
-        Column::new("Changed", "updated_at", Shape::Time),
+        Column::new("Created", "created_at", Shape::Time),
+        Column::new("Updated", "updated_at", Shape::Time),
     ],
     filters: &[
         Filter::text("name", "Name"),
-        Filter::text("cidr", "Range"),
+        Filter::text("cidr", "CIDR"),
         Filter::text("network_id", "Network id"),
         Filter::choice("enable_dhcp", "DHCP", &["true", "false"]),
         Filter::text("tags", "Tag"),
@@ -45,7 +45,7 @@ pub static SUBNETS: Resource = Resource {
     fields: &[
         Field::new("network_id", "Network", Kind::Reference("networks", "Choose a network")).once().needed(),
         Field::new("name", "Name", Kind::Text),
-        Field::new("cidr", "Range", Kind::Written(CIDR))
+        Field::new("cidr", "CIDR", Kind::Written(CIDR))
             .hint("Such as 10.0.1.0/24. Subnets of one network do not overlap. Empty: from the pool.")
             .once(),
         Field::new("subnetpool_id", "Pool", Kind::Reference("subnet-pools", "None: the range is written above")).once(),
@@ -55,10 +55,10 @@ pub static SUBNETS: Resource = Resource {
         Field::new("gateway_ip", "Gateway", Kind::Written(GATEWAY))
             .hint("Empty: the first address of a new subnet; none: there is no gateway."),
         Field::new("enable_dhcp", "DHCP", Kind::Flag(true)),
-        Field::new("allocation_pools", "Addresses given from", Kind::Written(POOLS))
+        Field::new("allocation_pools", "Allocation pools", Kind::Written(POOLS))
             .hint("One range a line, such as 10.0.1.10 - 10.0.1.99. Empty: all but the gateway."),
-        Field::new("dns_nameservers", "Name servers", Kind::Written(ADDRESSES)).hint("One address a line."),
-        Field::new("host_routes", "Routes of hosts", Kind::Written(ROUTES))
+        Field::new("dns_nameservers", "DNS name servers", Kind::Written(ADDRESSES)).hint("One address a line."),
+        Field::new("host_routes", "Host routes", Kind::Written(ROUTES))
             .hint("One a line, such as 192.0.2.0/24 via 10.0.1.3."),
         Field::new("description", "Description", Kind::Text),
     ],
