@@ -43,7 +43,8 @@ pub static SUBNET_POOLS: Resource = Resource {
         Field::new("prefixes", "Prefixes", Kind::Written(CIDRS))
             .hint("One a line, such as 10.64.0.0/16. A change may only add to them.")
             .needed(),
-        Field::new("default_prefixlen", "Default prefix length", Kind::Number(1, 128)).hint("Where a subnet says none."),
+        Field::new("default_prefixlen", "Default prefix length", Kind::Number(1, 128))
+            .hint("Where a subnet says none."),
         Field::new("min_prefixlen", "Minimum prefix length", Kind::Number(1, 128)),
         Field::new("max_prefixlen", "Maximum prefix length", Kind::Number(1, 128)),
         Field::new("description", "Description", Kind::Text),
