@@ -309,6 +309,14 @@ table! {
 }
 
 table! {
+    label_sets (number) {
+        number -> Int4,
+        labels -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+table! {
     group_sets (number) {
         number -> Int4,
         groups -> Array<Int4>,
@@ -473,6 +481,7 @@ allow_tables_to_appear_in_same_query!(
     address_groups,
     label_policies,
     label_projects,
+    label_sets,
     group_sets,
     entries,
     subscriptions,
