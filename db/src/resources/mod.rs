@@ -17,6 +17,7 @@ pub mod port;
 pub mod port_binding;
 pub mod port_commands;
 pub mod port_extras;
+mod port_insert;
 pub mod qos;
 pub mod role;
 pub mod security_group;

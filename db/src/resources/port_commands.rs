@@ -1,18 +1,18 @@
 //! Ports: create, update, delete.
 
-use super::address::{Assignment, FixedIpRow, Wanted, assign};
+use super::address::{FixedIpRow, Wanted, assign};
 use super::network::{Hold, NetworkRow};
 use super::port::{Port, PortRow, join, stored_pairs};
 use super::port_extras::Extras;
+use super::port_insert::NewPort;
 use super::subnet::SubnetRow;
-use super::{Failure, inet, l3, label_policy, network, port_binding, security_group, violated};
+use super::{Failure, inet, l3, label_policy, network, port_binding, port_insert, security_group, violated};
 use crate::entries;
 use crate::ledger::Ledger;
 use crate::listing::Visibility;
 use crate::schema::{hosts, port_ips, ports, subnets};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::result::DatabaseErrorKind;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_compile::Object;
 use mizar_domain::id::NetworkId;
@@ -27,35 +27,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use uuid::Uuid;
-
-// With defaults in place of nulls the statement's text would depend on the row, and be prepared for each.
-#[derive(Clone, Insertable)]
-#[diesel(table_name = ports, check_for_backend(diesel::pg::Pg), treat_none_as_default_value = false)]
-struct NewPort {
-    id: Uuid,
-    project_id: Uuid,
-    network_id: Uuid,
-    name: String,
-    description: String,
-    mac: [u8; 6],
-    admin_state_up: bool,
-    device_id: String,
-    device_owner: String,
-    port_security_enabled: bool,
-    address_pairs: Value,
-    status: &'static str,
-    status_reason: String,
-    host: Option<i32>,
-    generation: i32,
-    host_name: String,
-    vnic_type: &'static str,
-    vif_type: &'static str,
-    vif_details: Value,
-    profile: Value,
-    extras: Extras,
-    group_set: Option<i32>,
-    tags: Vec<String>,
-}
 
 /// What Nova reads about a bound interface: anti-spoofing is the data plane's work.
 pub(super) fn vif_details(binding: &Binding) -> Value {
@@ -216,7 +187,7 @@ pub async fn create(
         port.group_set = chosen.set;
         groups.extend(chosen.groups.into_iter().map(|(group, number)| (port.id, group, number)));
     }
-    let (rows, addresses) = store(conn, commands, &new, &wanted, &groups).await?;
+    let (rows, addresses) = port_insert::store(conn, commands, new, &wanted, &groups).await?;
     let domains = around.iter().map(|(id, around)| (*id, around.network.dns_domain.clone())).collect();
     let mut made = join(rows, addresses, groups, &domains);
 
@@ -276,76 +247,6 @@ fn new_port(
         group_set: None,
         tags: command.tags.clone().into_vec(),
     })
-}
-
-/// Rows of one insert: each has 23 columns, and the protocol counts at most 65,535 parameters.
-const ROWS: usize = 1000;
-
-/// Inserts ports with their addresses and groups; the rows are in the order of the commands.
-async fn store(
-    conn: &mut AsyncPgConnection,
-    commands: &[CreatePort],
-    new: &[NewPort],
-    wanted: &[Wanted<'_>],
-    groups: &[(Uuid, Uuid, i32)],
-) -> Result<(Vec<PortRow>, Vec<FixedIpRow>), Failure> {
-    let mut assignment = Assignment::of(wanted);
-    let guesses = assignment.guess()?;
-    let (before, last) = new.split_at(new.len().saturating_sub(1) / ROWS * ROWS);
-    let mut rows = Vec::with_capacity(new.len());
-    for chunk in before.chunks(ROWS) {
-        rows.extend(insert(conn, chunk).await?);
-    }
-    let (inserted, addresses, joined) = {
-        // In one round trip, and in this order: what belongs to a port comes after it.
-        let conn = &*conn;
-        futures::join!(insert(conn, last), guesses.insert(conn), security_group::join(conn, groups))
-    };
-    rows.extend(inserted?);
-    // Without its port's row what follows has failed too; this is why.
-    let mut rows: BTreeMap<Uuid, PortRow> = rows.into_iter().map(|row| (row.id, row)).collect();
-    if let Some(port) = new.iter().find(|port| !rows.contains_key(&port.id)) {
-        let named = commands.iter().any(|command| command.id.uuid() == port.id && command.mac.is_some());
-        return Err(if named {
-            PortError::MacInUse { network: port.network_id.into(), mac: Mac(port.mac) }.into()
-        } else {
-            unlucky().into()
-        });
-    }
-    joined?;
-    let addresses = assignment.finish(conn, addresses?).await?;
-    Ok((commands.iter().filter_map(|command| rows.remove(&command.id.uuid())).collect(), addresses))
-}
-
-/// Somebody has the random MAC address. With a million ports on one network that happens to one create in seventy
-/// million, which runs again and draws another.
-fn unlucky() -> diesel::result::Error {
-    let message = "a random MAC address was taken".to_owned();
-    diesel::result::Error::DatabaseError(DatabaseErrorKind::SerializationFailure, Box::new(message))
-}
-
-/// Inserts those rows whose MAC addresses are nobody's.
-async fn insert(mut conn: &AsyncPgConnection, new: &[NewPort]) -> QueryResult<Vec<PortRow>> {
-    match new {
-        [] => Ok(Vec::new()),
-        // One row is the common case, and a statement of fixed shape, prepared once.
-        [one] => {
-            let statement = diesel::insert_into(ports::table)
-                .values(one)
-                .on_conflict((ports::network_id, ports::mac))
-                .do_nothing()
-                .returning(PortRow::as_returning());
-            statement.get_results(&mut conn).await
-        }
-        many => {
-            let statement = diesel::insert_into(ports::table)
-                .values(many)
-                .on_conflict((ports::network_id, ports::mac))
-                .do_nothing()
-                .returning(PortRow::as_returning());
-            statement.get_results(&mut conn).await
-        }
-    }
 }
 
 /// Locks a port's network with other commands on ports, and its row alone. `None` if there is no
