@@ -6,8 +6,8 @@ use crate::policy::{Peers, Rules};
 use crate::render::{Context, Wiring};
 use crate::table::Key;
 use ipnet::IpNet;
-use mizar_wire::EntryKey;
 use mizar_wire::body::{self, Body};
+use mizar_wire::{EntryKey, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -103,6 +103,16 @@ impl State {
         let keys = self.index.get(&reference);
         keys.into_iter().flatten().filter_map(|key| self.entries.get(key)).map(|held| &held.body)
     }
+
+    /// The generation of a project's label policies in one direction. Each scope arrives by itself: having
+    /// heard of the one is not having heard of the other.
+    fn generation_in(&self, scope: Scope, project: u32) -> Option<u32> {
+        let key = self.index.get(&Reference::LabelGeneration(project))?.iter().rfind(|key| key.scope == scope)?;
+        match self.entries.get(key)?.body {
+            Body::LabelGeneration(ref of) => Some(of.generation),
+            _ => None,
+        }
+    }
 }
 
 impl Context for State {
@@ -166,11 +176,11 @@ impl LabelPolicies for State {
             _ => None,
         })
     }
-    fn label_generation(&self, project: u32) -> Option<u32> {
-        match self.find(Reference::LabelGeneration(project))? {
-            Body::LabelGeneration(of) => Some(of.generation),
-            _ => None,
-        }
+    fn ingress_generation(&self, project: u32) -> Option<u32> {
+        self.generation_in(Scope::LabelIngress(project), project)
+    }
+    fn egress_generation(&self, project: u32) -> Option<u32> {
+        self.generation_in(Scope::LabelEgress(project), project)
     }
     fn labelled(&self, project: u32) -> impl Iterator<Item = (u32, &body::Labels)> {
         self.all(Reference::Labelled(project)).filter_map(|body| match body {
