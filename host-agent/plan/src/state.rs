@@ -89,6 +89,8 @@ pub(crate) struct State {
     pub filters: Filters,
     pub wirings: BTreeMap<u32, Wiring>,
     pub most: u32,
+    /// Scopes that hold something which was not understood.
+    pub unread: BTreeSet<Scope>,
 }
 
 impl State {
@@ -105,8 +107,11 @@ impl State {
     }
 
     /// The generation of a project's label policies in one direction. Each scope arrives by itself: having
-    /// heard of the one is not having heard of the other.
+    /// heard of the one is not having heard of the other. Nor does it know them that cannot read one.
     fn generation_in(&self, scope: Scope, project: u32) -> Option<u32> {
+        if self.unread.contains(&scope) {
+            return None;
+        }
         let key = self.index.get(&Reference::LabelGeneration(project))?.iter().rfind(|key| key.scope == scope)?;
         match self.entries.get(key)?.body {
             Body::LabelGeneration(ref of) => Some(of.generation),
