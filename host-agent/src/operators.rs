@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 /// How long the sizes of maps are good.
-const COUNTED: Duration = Duration::from_secs(30);
+const COUNTED: Duration = Duration::from_secs(10);
 
 /// Longer than a poll waits for news, and some attempts: then the API is away.
 const SILENCE: Duration = Duration::from_secs(90);
