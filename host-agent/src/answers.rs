@@ -46,7 +46,7 @@ async fn answer(core: &Shared, pins: &Pins, asked: Vec<Asked>) -> Vec<Answered> 
         let one = |Asked { id, question, .. }: Asked| {
             let answer = Question::from_value(question).map_err(|error| chain(&error));
             let answer = answer.and_then(|question| look(&core, &pins, &question));
-            let answer = answer.unwrap_or_else(|reason| Answer::Refused { reason });
+            let answer = answer.unwrap_or_else(|reason| Answer::refused(&reason));
             Answered { id, answer: answer.to_value() }
         };
         asked.into_iter().map(one).collect()

@@ -99,10 +99,10 @@ pub fn protocol(number: u64) -> String {
 
 /// Hosts that said nothing: what they drop is missing.
 fn silent(drops: &Value) -> Vec<String> {
-    let of_host = drops["error"].as_str().map(|error| format!("not asked: {error}"));
+    let of_host = drops["error"].is_string().then(|| format!("not asked: {}", cell(&drops["error"])));
     let of_port = drops["hosts"].as_array().into_iter().flatten().filter_map(|host| {
         let who = if host["host"].is_null() { cell(&host["role"]) } else { cell(&host["host"]) };
-        Some(format!("{who} is missing: {}", host["error"].as_str()?))
+        host["error"].is_string().then(|| format!("{who} is missing: {}", cell(&host["error"])))
     });
     of_host.into_iter().chain(of_port).collect()
 }
@@ -129,5 +129,15 @@ mod tests {
         ]});
         assert_eq!(silent(&drops), ["port is missing: it slept"]);
         assert_eq!(silent(&json!({"host": "h1", "error": "it slept"})), ["not asked: it slept"]);
+    }
+
+    #[test]
+    fn what_a_host_says_steers_no_terminal() {
+        let said = json!("\u{1b}[2Jall is well\u{7}");
+        let of_host = silent(&json!({"host": "h1", "error": said}));
+        let of_port = silent(&json!({"hosts": [{"role": "port", "host": "h1", "error": said}]}));
+        for text in [of_host, of_port].concat() {
+            assert!(text.contains("all is well") && !text.contains(char::is_control), "{text:?}");
+        }
     }
 }
