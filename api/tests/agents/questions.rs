@@ -179,3 +179,24 @@ async fn stopping_answers_the_polls_that_wait_for_questions() -> anyhow::Result<
     assert!(start.elapsed() < Duration::from_secs(20), "after {:?}", start.elapsed());
     Ok(())
 }
+
+#[tokio::test]
+async fn what_nobody_waits_for_goes_even_while_others_ask() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let mut conn = server.db.connect().await?;
+    let old = "INSERT INTO host_questions (id, host, question, until) \
+               VALUES (gen_random_uuid(), 9, '{}', clock_timestamp() - interval '2 minutes')";
+    diesel::sql_query(old).execute(&mut conn).await?;
+    let start = Instant::now();
+    loop {
+        // As often as a page that somebody looks at asks.
+        let notice = diesel::sql_query("SELECT pg_notify('mizar_questions', 'asked 9')");
+        notice.execute(&mut conn).await?;
+        let left: i64 = host_questions::table.count().get_result(&mut conn).await?;
+        if left == 0 {
+            return Ok(());
+        }
+        anyhow::ensure!(start.elapsed() < Duration::from_secs(30), "it is still there");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
