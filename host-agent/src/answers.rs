@@ -11,7 +11,7 @@ use crate::sync::source::StateSource;
 use mizar_wire::ask::{ANSWER, Answer, Answered, Asked, Poll, Question};
 use mizar_wire::sync::PROTOCOL;
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a poll waits: agents do not march in step, and an idle one asks seldom.
 const WAIT: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(30));
@@ -46,26 +46,17 @@ pub async fn run(core: Shared, source: impl StateSource, pins: Pins) -> Infallib
 /// Answers one after the other, where it may take its time: a full table is 100,000 system calls.
 async fn answer(core: &Shared, pins: &Pins, asked: Vec<Asked>) -> Vec<Answered> {
     let (core, pins) = (core.clone(), pins.clone());
-    let arrived = Instant::now();
-    let work = move || each(asked, || arrived.elapsed(), |question| look(&core, &pins, question));
+    let work = move || each(asked, |question| look(&core, &pins, question));
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a question could not be answered");
         Vec::new()
     })
 }
 
-/// Until the answers are as long as a poll may be. What nobody waits for any more, `elapsed` after it came, is left out: it
-/// would only keep the others waiting.
-fn each(
-    asked: Vec<Asked>,
-    elapsed: impl Fn() -> Duration,
-    look: impl Fn(&Question) -> Result<Answer, String>,
-) -> Vec<Answered> {
+/// Until the answers are as long as a poll may be.
+fn each(asked: Vec<Asked>, look: impl Fn(&Question) -> Result<Answer, String>) -> Vec<Answered> {
     let (mut answers, mut carried) = (Vec::new(), 0);
-    for Asked { id, within_ms, question } in asked {
-        if elapsed() > Duration::from_millis(within_ms.into()) {
-            continue;
-        }
+    for Asked { id, question, .. } in asked {
         if carried > CARRIED {
             break;
         }
@@ -99,7 +90,6 @@ fn look(core: &Shared, pins: &Pins, question: &Question) -> Result<Answer, Strin
 mod tests {
     use super::*;
     use mizar_wire::ask::{BATCH, Dropped};
-    use std::cell::Cell;
     use uuid::Uuid;
 
     fn asked(number: usize) -> Asked {
@@ -118,38 +108,21 @@ mod tests {
         // Each is as long as it may be, nearly.
         let long = ANSWER / (drops(2).to_value().to_string().len() - drops(1).to_value().to_string().len()) - 1;
         let questions = || (0..BATCH).map(asked).collect::<Vec<_>>();
-        let answers = each(questions(), || Duration::ZERO, |_| Ok(drops(long)));
+        let answers = each(questions(), |_| Ok(drops(long)));
         let bytes = serde_json::to_string(&answers).map_or(0, |text| text.len());
         assert!(!answers.is_empty() && bytes < 2 << 20, "{bytes} bytes");
         let ids: Vec<Uuid> = answers.iter().map(|answered| answered.id).collect();
         assert_eq!(ids, questions()[..ids.len()].iter().map(|asked| asked.id).collect::<Vec<_>>(), "the oldest first");
-        assert_eq!(each(questions(), || Duration::ZERO, |_| Ok(drops(1))).len(), BATCH);
+        assert_eq!(each(questions(), |_| Ok(drops(1))).len(), BATCH);
     }
 
     #[test]
     fn an_answer_that_would_be_too_long_is_refused_alone() {
-        let answers = each(vec![asked(1), asked(2)], || Duration::ZERO, |_| Ok(drops(ANSWER / 20)));
+        let answers = each(vec![asked(1), asked(2)], |_| Ok(drops(ANSWER / 20)));
         for Answered { answer, .. } in &answers {
             let read = Answer::from_value(answer.clone());
             assert!(matches!(&read, Ok(Answer::Refused { reason }) if reason.contains("are the most")), "{read:?}");
         }
         assert_eq!(answers.len(), 2);
-    }
-
-    #[test]
-    fn what_nobody_waits_for_any_more_keeps_nobody_waiting() {
-        let looks = Cell::new(0);
-        let short = |number| Asked { within_ms: 1_500, ..asked(number) };
-        // Each takes a second.
-        let answers = each(
-            vec![asked(1), short(2), short(3), short(4), asked(5)],
-            || Duration::from_secs(looks.get()),
-            |_| {
-                looks.set(looks.get() + 1);
-                Ok(drops(1))
-            },
-        );
-        let ids: Vec<u128> = answers.iter().map(|answered| answered.id.as_u128()).collect();
-        assert_eq!((ids, looks.get()), (vec![1, 2, 5], 3));
     }
 }

@@ -9,7 +9,6 @@ use mizar_abi::Address;
 use mizar_abi::maps::{DropCount, DropKey};
 use mizar_abi::reason::Drop;
 use mizar_wire::ask::{ANSWER, Dropped, Headers, Sample};
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::SystemTime;
 
@@ -22,14 +21,12 @@ const AROUND: usize = 64;
 /// What was dropped of these ports, or of none named, the most first.
 pub fn read(runtime: &Runtime, ports: &[u32]) -> Vec<Dropped> {
     let clock = Clock::now();
-    let counts: Vec<(DropKey, Vec<DropCount>)> = if ports.is_empty() {
-        runtime.drop_counts().into_iter().collect()
-    } else {
-        let ports: BTreeSet<u32> = ports.iter().copied().collect();
-        ports.into_iter().flat_map(|port| runtime.drop_counts_of(port)).collect()
-    };
-    let mut drops: Vec<Dropped> =
-        counts.into_iter().filter_map(|(key, counts)| dropped(&key, &counts, &clock)).collect();
+    let counts = runtime.drop_counts();
+    let mut drops: Vec<Dropped> = counts
+        .into_iter()
+        .filter(|(key, _)| ports.is_empty() || ports.contains(&key.ep_id))
+        .filter_map(|(key, counts)| dropped(&key, &counts, &clock))
+        .collect();
     drops.sort_by(|a, b| b.packets.cmp(&a.packets).then_with(|| (a.port, &a.reason).cmp(&(b.port, &b.reason))));
     fit(drops)
 }
