@@ -53,10 +53,11 @@ fn drops(bed: &Bed) -> Result<()> {
     ensure!(pinged.received == 0, "the closed port was reached: {pinged:?}");
     let start = Instant::now();
     let (mut at_b, mut at_a) = (Value::Null, Value::Null);
-    bed.wait("both ends see the drop", || {
+    let seen = bed.wait("both ends see the drop", || {
         (at_a, at_b) = (of(&a)?, of(&b)?);
         Ok(reason(&at_a, "policy").is_some() && reason(&at_b, "refused").is_some())
-    })?;
+    });
+    seen.with_context(|| format!("the sender: {at_a}, the receiver: {at_b}"))?;
     let took = start.elapsed();
     println!("seen at both ends after {took:?}");
     ensure!(took < bed::stretched(SEEN)?, "seen after {took:?}");
