@@ -154,15 +154,18 @@ pub fn turn_around(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
 #[inline(never)]
 pub fn send_back(walk: &mut Walk, cfg: &Cfg) -> Step {
     let body = &mut walk.signed.body;
-    let hops = body.hops();
-    if hops == 0 {
-        return drop(Drop::Loop);
+    let denied = body.kind_number() == Kind::Denied as u8;
+    // A denial has arrived where it goes: who asks anew after it takes the hop.
+    if !denied {
+        let hops = body.hops();
+        if hops == 0 {
+            return drop(Drop::Loop);
+        }
+        body.set_hops(hops - 1);
     }
-    body.set_hops(hops - 1);
     walk.to = body.origin();
     walk.to_vni = body.origin_vni();
     body.set_origin(cfg.host);
-    let denied = body.kind_number() == Kind::Denied as u8;
     count(if denied { Counter::DeniedOut } else { Counter::ReturnOut });
     if walk.to == cfg.host {
         if denied && walk.ep_id != 0 {
@@ -373,12 +376,13 @@ pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
             return drop(Drop::Policy);
         }
     }
-    ask_again(walk, cfg, ep, hops)
+    ask_again(walk, cfg, ep, hops, 0)
 }
 
-/// Asks for the way of `walk.flow` with a packet that came back, which has so many hops left.
+/// Asks for the way of `walk.flow` with a packet that came back, which has so many hops left and bears these
+/// flags beside those of any request.
 #[inline(never)]
-fn ask_again(walk: &mut Walk, cfg: &Cfg, ep: &Ep, hops: u8) -> Step {
+fn ask_again(walk: &mut Walk, cfg: &Cfg, ep: &Ep, hops: u8, flags: u8) -> Step {
     let tries = walk.flow.tries;
     let Some(route) = tables::route(ep.vni, walk.inner.dst) else { return drop(Drop::NoRoute) };
     walk.hash = path::hash(&walk.inner);
@@ -395,6 +399,8 @@ fn ask_again(walk: &mut Walk, cfg: &Cfg, ep: &Ep, hops: u8) -> Step {
     }
     // Its TTL was lowered when it was sent first.
     egress::request_body(walk, cfg, ep);
+    let flags = walk.signed.body.flags() | flags;
+    walk.signed.body.set_flags(flags);
     walk.signed.body.set_hops(hops.saturating_sub(1));
     if host == cfg.number {
         return REQUEST;
@@ -435,6 +441,7 @@ pub fn denied(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if waits
         && body.reason() == code::POLICY
         && hops != 0
+        && body.flags() & flag::SIBLING == 0
         && let Some(ep) = tables::endpoint(flow.ep_id)
         && ep.vni == walk.seen.vni
         && tables::in_force(ep).is_new_set(&walk.now)
@@ -443,7 +450,7 @@ pub fn denied(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         // Whoever refused it may not have heard yet in which groups the endpoint is now; the other replica may.
         walk.flow = *flow;
         walk.flow.tries = walk.flow.tries.wrapping_add(1);
-        return match ask_again(walk, cfg, ep, hops) {
+        return match ask_again(walk, cfg, ep, hops, flag::SIBLING) {
             // This host is the other, and its packets ask it at once.
             REQUEST => drop(Drop::Policy),
             step => step,

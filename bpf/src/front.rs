@@ -141,12 +141,15 @@ fn bounce(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg) -> u32 {
     let hops = walk.signed.body.hops();
     let origin = walk.signed.body.origin();
     let to = if back { origin } else { walk.decision.host };
-    if to == cfg.host || (back && hops == 0) || !neighbour(ctx, walk, cfg, to) {
+    if to == cfg.host || (back && !denied && hops == 0) || !neighbour(ctx, walk, cfg, to) {
         return PASS;
     }
     transit::apply(walk);
     if back {
-        walk.signed.body.set_hops(hops - 1);
+        // As in `control::send_back`.
+        if !denied {
+            walk.signed.body.set_hops(hops - 1);
+        }
         walk.signed.body.set_origin(cfg.host);
         walk.to_vni = walk.signed.body.origin_vni();
         walk.to = origin;

@@ -75,3 +75,36 @@ fn a_forged_source_address_is_remembered() {
     let spoof = last(&mut w, 1, 11, Drop::Spoof);
     assert_eq!((spoof.src, spoof.dport), (mapped([10, 0, 0, 99]), 6));
 }
+
+#[test]
+fn a_port_with_new_groups_whom_both_replicas_refuse_is_told_so_and_asks_each_once() {
+    for other in [[10, 0, 0, 0], [10, 0, 9, 0]] {
+        let mut w = World::new(5).unwrap();
+        w.subnet(VNI, 7, [10, 0, 0, 0], &[[3, 4]]).unwrap();
+        let routed = other != [10, 0, 0, 0];
+        if routed {
+            w.subnet(VNI, 8, other, &[[3, 4]]).unwrap();
+            w.dividers(VNI, &[[5, 0]]).unwrap();
+        }
+        w.rules(CLIENT, 4, &[Rule::ALL_OUT]).unwrap();
+        let a = w.port_of(CLIENT, 1, 11, 7, 5).unwrap();
+        let b = w.port_of(CLIENT, 2, 12, if routed { 8 } else { 7 }, 6).unwrap();
+        for xdp in [false, true] {
+            w.xdp = xdp;
+            for sport in 1000..1008 {
+                let a = w.regroup(&a, CLIENT).unwrap();
+                w.counts().unwrap();
+                let syn = a.frame(Ip::tcp(a.address, b.address, sport, 80, 2));
+                assert_eq!(w.send(&a, &syn).unwrap().end, End::Dropped(1));
+                let counts = w.counts().unwrap();
+                let sum = |what: &str| -> u64 {
+                    counts.iter().filter(|(name, _)| name.contains(what)).map(|(_, count)| count).sum()
+                };
+                let drops = (sum("h1 p11 dropped policy"), sum("p12 dropped refused"), sum("dropped"));
+                assert_eq!((sum("h1 request_out"), drops), (2, (1, 2, 3)), "{counts:?}");
+                // A divider knows by itself which replica it asked last.
+                assert!(routed || (sum("h3 denied_out"), sum("h4 denied_out")) == (1, 1), "{counts:?}");
+            }
+        }
+    }
+}
