@@ -156,6 +156,10 @@ pub struct Listener(AsyncPgConnection);
 /// How long the server may take to say that it is there.
 const SILENCE: Duration = Duration::from_secs(5);
 
+fn silent() -> diesel::result::Error {
+    diesel::result::Error::BrokenTransactionManager
+}
+
 impl Listener {
     /// Hears from now on.
     pub async fn connect(url: &str) -> diesel::ConnectionResult<Self> {
@@ -170,9 +174,13 @@ impl Listener {
         hosts(&mut self.0).await
     }
 
-    /// What is told next. `None`: nothing for so long, and the connection was found well. An error ends it.
+    /// Removes what nobody waits for, by which the connection is found well. An error ends it.
+    pub async fn sweep(&mut self) -> QueryResult<usize> {
+        tokio::time::timeout(SILENCE, sweep(&mut self.0)).await.map_err(|_| silent())?
+    }
+
+    /// What is told next. `None`: nothing for so long, or nothing that this version knows. An error ends it.
     pub async fn next(&mut self, patience: Duration) -> QueryResult<Option<Notice>> {
-        let silent = || diesel::result::Error::BrokenTransactionManager;
         let told = {
             let stream = std::pin::pin!(self.0.notifications_stream());
             let mut stream = stream;
@@ -181,10 +189,7 @@ impl Listener {
         match told {
             Ok(Some(notice)) => Ok(Notice::parse(&notice?.payload)),
             Ok(None) => Err(silent()),
-            Err(_) => {
-                let well = tokio::time::timeout(SILENCE, sweep(&mut self.0)).await;
-                well.map_err(|_| silent())?.map(|_| None)
-            }
+            Err(_) => Ok(None),
         }
     }
 }

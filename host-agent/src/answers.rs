@@ -8,13 +8,17 @@ use crate::dataplane::{Pins, PlaneError};
 use crate::seeing::{drops, trace};
 use crate::sync::backoff::{Backoff, jitter};
 use crate::sync::source::StateSource;
-use mizar_wire::ask::{Answer, Answered, Asked, Poll, Question};
+use mizar_wire::ask::{ANSWER, Answer, Answered, Asked, Poll, Question};
 use mizar_wire::sync::PROTOCOL;
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a poll waits: agents do not march in step, and an idle one asks seldom.
 const WAIT: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(30));
+
+/// Bytes of the answers that one poll carries: after so many the rest waits for the next, since what is not answered is
+/// asked again.
+const CARRIED: usize = 4 * ANSWER;
 
 /// Fetches questions and answers them, for ever.
 pub async fn run(core: Shared, source: impl StateSource, pins: Pins) -> Infallible {
@@ -42,19 +46,41 @@ pub async fn run(core: Shared, source: impl StateSource, pins: Pins) -> Infallib
 /// Answers one after the other, where it may take its time: a full table is 100,000 system calls.
 async fn answer(core: &Shared, pins: &Pins, asked: Vec<Asked>) -> Vec<Answered> {
     let (core, pins) = (core.clone(), pins.clone());
-    let work = move || {
-        let one = |Asked { id, question, .. }: Asked| {
-            let answer = Question::from_value(question).map_err(|error| chain(&error));
-            let answer = answer.and_then(|question| look(&core, &pins, &question));
-            let answer = answer.unwrap_or_else(|reason| Answer::Refused { reason });
-            Answered { id, answer: answer.to_value() }
-        };
-        asked.into_iter().map(one).collect()
-    };
+    let arrived = Instant::now();
+    let work = move || each(asked, || arrived.elapsed(), |question| look(&core, &pins, question));
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a question could not be answered");
         Vec::new()
     })
+}
+
+/// Until the answers are as long as a poll may be. What nobody waits for any more, `elapsed` after it came, is left out: it
+/// would only keep the others waiting.
+fn each(
+    asked: Vec<Asked>,
+    elapsed: impl Fn() -> Duration,
+    look: impl Fn(&Question) -> Result<Answer, String>,
+) -> Vec<Answered> {
+    let (mut answers, mut carried) = (Vec::new(), 0);
+    for Asked { id, within_ms, question } in asked {
+        if elapsed() > Duration::from_millis(within_ms.into()) {
+            continue;
+        }
+        if carried > CARRIED {
+            break;
+        }
+        let answer = Question::from_value(question).map_err(|error| chain(&error));
+        let answer = answer.and_then(|question| look(&question));
+        let mut answer = answer.unwrap_or_else(|reason| Answer::refused(&reason)).to_value();
+        let size = answer.to_string().len();
+        if size > ANSWER {
+            let reason = format!("its answer has {size} bytes, and {ANSWER} are the most");
+            answer = Answer::refused(&reason).to_value();
+        }
+        carried += size.min(ANSWER);
+        answers.push(Answered { id, answer });
+    }
+    answers
 }
 
 fn look(core: &Shared, pins: &Pins, question: &Question) -> Result<Answer, String> {
@@ -66,5 +92,64 @@ fn look(core: &Shared, pins: &Pins, question: &Question) -> Result<Answer, Strin
             let core = core.lock();
             Ok(Answer::Trace(trace::answer(&tables, &core.store().planner, question)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mizar_wire::ask::{BATCH, Dropped};
+    use std::cell::Cell;
+    use uuid::Uuid;
+
+    fn asked(number: usize) -> Asked {
+        let question = Question::Drops { ports: vec![] }.to_value();
+        Asked { id: Uuid::from_u128(number as u128), within_ms: 60_000, question }
+    }
+
+    fn drops(count: usize) -> Answer {
+        let one =
+            Dropped { port: 1, reason: "spoof".into(), about: String::new(), packets: 1, bytes: 60, samples: vec![] };
+        Answer::Drops(vec![one; count])
+    }
+
+    #[test]
+    fn a_poll_carries_only_what_the_api_reads() {
+        // Each is as long as it may be, nearly.
+        let long = ANSWER / (drops(2).to_value().to_string().len() - drops(1).to_value().to_string().len()) - 1;
+        let questions = || (0..BATCH).map(asked).collect::<Vec<_>>();
+        let answers = each(questions(), || Duration::ZERO, |_| Ok(drops(long)));
+        let bytes = serde_json::to_string(&answers).map_or(0, |text| text.len());
+        assert!(!answers.is_empty() && bytes < 2 << 20, "{bytes} bytes");
+        let ids: Vec<Uuid> = answers.iter().map(|answered| answered.id).collect();
+        assert_eq!(ids, questions()[..ids.len()].iter().map(|asked| asked.id).collect::<Vec<_>>(), "the oldest first");
+        assert_eq!(each(questions(), || Duration::ZERO, |_| Ok(drops(1))).len(), BATCH);
+    }
+
+    #[test]
+    fn an_answer_that_would_be_too_long_is_refused_alone() {
+        let answers = each(vec![asked(1), asked(2)], || Duration::ZERO, |_| Ok(drops(ANSWER / 20)));
+        for Answered { answer, .. } in &answers {
+            let read = Answer::from_value(answer.clone());
+            assert!(matches!(&read, Ok(Answer::Refused { reason }) if reason.contains("are the most")), "{read:?}");
+        }
+        assert_eq!(answers.len(), 2);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_any_more_keeps_nobody_waiting() {
+        let looks = Cell::new(0);
+        let short = |number| Asked { within_ms: 1_500, ..asked(number) };
+        // Each takes a second.
+        let answers = each(
+            vec![asked(1), short(2), short(3), short(4), asked(5)],
+            || Duration::from_secs(looks.get()),
+            |_| {
+                looks.set(looks.get() + 1);
+                Ok(drops(1))
+            },
+        );
+        let ids: Vec<u128> = answers.iter().map(|answered| answered.id.as_u128()).collect();
+        assert_eq!((ids, looks.get()), (vec![1, 2, 5], 3));
     }
 }

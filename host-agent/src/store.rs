@@ -88,6 +88,8 @@ impl Store {
         for change in &batch.changes {
             self.change(change, &mut ports);
         }
+        let unread = self.foreign.keys().filter_map(|key| Scope::from_i64(key.0));
+        self.planner.set_unread(unread.collect());
         ports
     }
 
@@ -244,6 +246,63 @@ mod tests {
         store.apply(&batch(vec![host(1, 1), gone(&unknown_scope), gone(&bad_key)]));
         assert!(store.failures().is_empty());
         assert_eq!(store.planner.len(), 2);
+    }
+
+    /// Whether a port with labels is filtered by its security group, which lets everything in.
+    fn is_open(store: &mut Store) -> bool {
+        store.planner.flush();
+        store.planner.desired().any(|(key, _)| matches!(key, mizar_plan::Key::Policy(_)))
+    }
+
+    #[test]
+    fn nothing_passes_where_a_label_policy_is_not_understood() {
+        let change = |scope: Scope, kind: Kind, body: serde_json::Value| Change {
+            scope: scope.to_i64(),
+            slot: 0,
+            kind: kind as i16,
+            key: "00000001".into(),
+            body: Some(body),
+        };
+        let set =
+            serde_json::json!({"number": 9, "groups": [1], "labels": {"project": 3, "labels": {"namespace": "shop"}}});
+        let bounce = serde_json::json!({
+            "vni": 5000, "address": "10.0.0.1", "subnet": 1, "host": 1, "port": 1, "generation": 1, "set": set,
+        });
+        let rule = serde_json::json!({
+            "id": Uuid::nil(), "ipv6": false, "protocol": null, "ports": [0, 65535], "remote": "any",
+        });
+        let group = serde_json::json!({"number": 1, "generation": 1, "rules": [rule]});
+        let mut policy = serde_json::json!({
+            "id": Uuid::nil(), "project": 3, "namespace": "shop", "ports": [], "rules": [], "colour": "blue",
+        });
+        let label = |body: &serde_json::Value| change(Scope::LabelIngress(3), Kind::LabelIngress, body.clone());
+        let heard = serde_json::json!({"project": 3, "generation": 1});
+        let all = [
+            change(Scope::Subnet(1), Kind::Bounce, bounce),
+            change(Scope::Group(1), Kind::Group, group),
+            change(Scope::LabelIngress(3), Kind::LabelGeneration, heard.clone()),
+        ];
+        let mut store = Store::default();
+        store.apply(&batch(all.to_vec()));
+        assert_eq!((is_open(&mut store), store.failures()), (true, vec![]));
+
+        let later =
+            change(Scope::LabelIngress(3), Kind::LabelGeneration, serde_json::json!({"project": 3, "generation": 2}));
+        store.apply(&batch(vec![label(&policy), later]));
+        assert!(!is_open(&mut store));
+        assert!(store.failures().iter().any(|failure| failure.reason.contains("colour")));
+        let mut again = Store::default();
+        for batch in store.to_batches(Some("c".into())) {
+            again.apply(&batch);
+        }
+        assert!(!is_open(&mut again), "a restart makes no difference");
+
+        store.apply(&batch(vec![gone(&label(&policy))]));
+        assert_eq!((is_open(&mut store), store.failures()), (true, vec![]));
+        policy["namespace"] = "elsewhere".into();
+        policy.as_object_mut().map(|members| members.remove("colour"));
+        store.apply(&batch(vec![label(&policy)]));
+        assert!(is_open(&mut store), "one that is understood, and selects it not");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub const BATCH: usize = 16;
 pub const ANSWER: usize = 256 << 10;
 /// Ports that one question may name.
 pub const PORTS: usize = 100;
-/// Characters of a text in an answer.
+/// Characters of a text in an answer; none of them steers a terminal.
 pub const TEXT: usize = 300;
 
 /// A long poll for questions.
@@ -153,6 +153,14 @@ pub enum NotUnderstood {
     /// It is longer than it may be.
     #[error("{0} is longer than it may be")]
     Long(&'static str),
+    /// It is longer than it may be, or not for people.
+    #[error("a text is longer than it may be, or has characters that are not to be read")]
+    Text,
+}
+
+/// What would steer the terminal on which a text is read, or turn its direction.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn read<T: DeserializeOwned>(value: Value) -> Result<T, NotUnderstood> {
@@ -181,15 +189,22 @@ impl Answer {
         serde_json::to_value(self).expect("structs of numbers, strings and addresses always serialize")
     }
 
-    /// Decodes one, strictly: an agent that was broken into must not fill the answers of the API.
+    /// There is none, because of this; an error may quote anything, and be of any length.
+    pub fn refused(reason: &str) -> Self {
+        let readable = |c| if steers(c) { ' ' } else { c };
+        Self::Refused { reason: reason.chars().take(TEXT).map(readable).collect() }
+    }
+
+    /// Decodes one, strictly: an agent that was broken into must not fill the answers of the API, nor write to
+    /// the terminals of those who read them.
     pub fn from_value(value: Value) -> Result<Self, NotUnderstood> {
         let answer: Self = read(value)?;
-        let short = |text: &String| text.chars().count() <= TEXT;
+        let short = |text: &String| text.chars().count() <= TEXT && !text.contains(steers);
         let fits = match &answer {
             Self::Drops(drops) => drops.iter().all(|one| short(&one.reason) && short(&one.about)),
             Self::Trace(answer) => answer.fits(short),
             Self::Refused { reason } => short(reason),
         };
-        if fits { Ok(answer) } else { Err(NotUnderstood::Long("a text")) }
+        if fits { Ok(answer) } else { Err(NotUnderstood::Text) }
     }
 }

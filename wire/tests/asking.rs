@@ -63,3 +63,22 @@ fn nothing_is_longer_than_it_may_be() {
     let most = Look { says: "x".repeat(TEXT), rules: vec![Uuid::nil(); RULES], ..look() };
     assert!(Answer::from_value(trace(vec![most; LOOKS]).to_value()).is_ok());
 }
+
+#[test]
+fn texts_that_steer_a_terminal_are_refused() {
+    for text in ["\u{1b}[2J", "\u{1b}]0;title\u{7}", "a\nb", "a\u{0}b", "\u{9b}2J", "\u{202e}llew si lla"] {
+        let drops = |reason: &str, about: &str| json!({"drops": [{"port": 1, "reason": reason, "about": about, "packets": 1, "bytes": 1, "samples": []}]});
+        for bad in [
+            Answer::Refused { reason: text.into() }.to_value(),
+            trace(vec![Look { says: text.into(), ..look() }]).to_value(),
+            trace(vec![Look { entry: text.into(), ..look() }]).to_value(),
+            drops(text, ""),
+            drops("spoof", text),
+        ] {
+            assert!(Answer::from_value(bad.clone()).is_err(), "{bad}");
+        }
+        // An agent that quotes it makes it readable first.
+        let refused = Answer::refused(&text.repeat(TEXT));
+        assert_eq!(Answer::from_value(refused.to_value()).expect("it is read"), refused);
+    }
+}

@@ -4,10 +4,10 @@ use super::Exchange;
 use mizar_db::chain;
 use mizar_db::questions::{Listener, Notice};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How often a connection on which nothing is told is tried.
-const QUIET: Duration = Duration::from_secs(10);
+/// How often what nobody waits for is removed, which also tries the connection: whether or not something is told on it.
+const SWEEPS: Duration = Duration::from_secs(10);
 /// Between attempts to connect again.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -36,11 +36,16 @@ async fn follow(exchange: &Exchange, listener: &mut Listener) -> diesel::QueryRe
         exchange.asked(host);
     }
     exchange.look_again();
+    let mut swept = Instant::now();
     loop {
-        match listener.next(QUIET).await? {
+        match listener.next(SWEEPS.saturating_sub(swept.elapsed())).await? {
             Some(Notice::Asked(host)) => exchange.asked(host),
             Some(Notice::Answered(id)) => exchange.answered(id),
             None => {}
+        }
+        if swept.elapsed() >= SWEEPS {
+            listener.sweep().await?;
+            swept = Instant::now();
         }
     }
 }

@@ -98,7 +98,8 @@ fn traced(document: &mut Document) {
         if input.required { object.required(input.name) } else { object }
     });
     document.schema("TraceRequest", request.into());
-    let rule = whole(vec![("id", Uuid::schema()), ("security_group_id", Uuid::schema())]);
+    // A label policy has no group.
+    let rule = whole(vec![("id", Uuid::schema()), ("security_group_id", Option::<Uuid>::schema())]);
     document.schema(
         "TraceLook",
         whole(vec![("table", text()), ("says", text()), ("entry", nullable(text())), ("rules", list(rule))]),

@@ -295,7 +295,7 @@ async fn view(
     let (sender_sees, receiver_sees) = seen(&end, packet, addresses);
     let mut conn = app.pool.get().await?;
     let rules: Vec<Uuid> = hops.iter().flat_map(|hop| &hop.looks).flat_map(|look| look.rules.clone()).collect();
-    let rules: BTreeMap<Uuid, Uuid> = seeing::rules_of(&mut conn, &rules, context.caller.own()).await?;
+    let rules: BTreeMap<Uuid, Option<Uuid>> = seeing::rules_of(&mut conn, &rules, context.caller.own()).await?;
     let numbers: Vec<i32> = hops.iter().map(|hop| hop.host).collect();
     let names = if is_operator(context) { seeing::host_names(&mut conn, &numbers).await? } else { BTreeMap::new() };
     let to = match end {

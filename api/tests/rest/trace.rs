@@ -1,5 +1,6 @@
 //! Traces, where the hosts are played: whom the API asks what, and what it tells whom.
 
+use crate::label_policies::manifest;
 use crate::seeing::{Asking, port};
 use crate::support::{Client, id};
 use mizar_wire::ask::{Answer, Question};
@@ -95,6 +96,33 @@ async fn each_host_is_asked_what_the_one_before_wrote_and_rules_are_named_to_the
     assert_eq!((&admin["hops"][3]["host"], &admin["hops"][3]["looks"][0]["entry"]), (&json!("h2"), &json!("host 7")));
     assert_eq!(admin["hops"][3]["looks"][0]["rules"][0]["id"], json!(foreign));
     [source, judge, end].iter().for_each(|task| task.abort());
+    Ok(())
+}
+
+#[tokio::test]
+async fn label_policies_that_decided_are_named_to_their_owners() -> anyhow::Result<()> {
+    let asking = Asking::start().await?;
+    let (owner, other) = (asking.cloud.tenant("red", "member").await?, asking.cloud.tenant("blue", "member").await?);
+    let (port, hosts) = port(&asking.cloud, &owner).await?;
+    let policy = async |client: &Client| {
+        let manifest = manifest("web", json!({"podSelector": {}, "ingress": [{}]}));
+        let body = json!({"label_policy": {"manifest": manifest}});
+        let made = client.post("/v2.0/label-policies", &body).await?.ok(201)?;
+        anyhow::Ok(id(&made["label_policy"]).parse::<Uuid>()?)
+    };
+    let (own, foreign) = (policy(&owner).await?, policy(&other).await?);
+    let source = asking.host(hosts["h1"], move |_| {
+        let drop = Then::Drop { reason: "refused".into(), about: "Not let in.".into(), told: None };
+        answer(look("POLICY", vec![own, foreign]), drop)
+    });
+    let named = async |client: &Client| {
+        let trace = trace_of(&asking.at(client), &to(&port)).await?;
+        anyhow::Ok(trace["hops"][0]["looks"][0]["rules"].clone())
+    };
+    let of = |policy: Uuid| json!({"id": policy, "security_group_id": null});
+    assert_eq!(named(&owner).await?, json!([of(own)]), "another project's policy");
+    assert_eq!(named(&asking.cloud.admin().await?).await?, json!([of(own), of(foreign)]));
+    source.abort();
     Ok(())
 }
 

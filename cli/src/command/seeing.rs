@@ -41,17 +41,23 @@ pub fn drops(api: &Api, resource: &Resource, matches: &ArgMatches) -> Result<Str
         return output.object(&drops);
     }
     let rows: Vec<Value> = drops["reasons"].as_array().into_iter().flatten().map(row).collect();
+    let silent = silent(&drops);
     let mut text = match rows.as_slice() {
-        [] => "nothing was dropped".to_owned(),
+        [] => none(&silent).to_owned(),
         rows if resource.noun == "port" => {
             output.list(rows, &["reason", "where", "packets", "bytes", "last", "packet", "about"])?
         }
         rows => output.list(rows, &["reason", "port_id", "packets", "bytes", "last", "packet", "about"])?,
     };
-    for silent in silent(&drops) {
+    for silent in silent {
         text += &format!("\n{silent}");
     }
     Ok(text)
+}
+
+/// Without any reason. That nobody answered is no good news.
+fn none(silent: &[String]) -> &'static str {
+    if silent.is_empty() { "nothing was dropped" } else { "nobody says that anything was dropped" }
 }
 
 /// A reason with the youngest of its packets.
@@ -99,10 +105,10 @@ pub fn protocol(number: u64) -> String {
 
 /// Hosts that said nothing: what they drop is missing.
 fn silent(drops: &Value) -> Vec<String> {
-    let of_host = drops["error"].as_str().map(|error| format!("not asked: {error}"));
+    let of_host = drops["error"].is_string().then(|| format!("the host does not say: {}", cell(&drops["error"])));
     let of_port = drops["hosts"].as_array().into_iter().flatten().filter_map(|host| {
         let who = if host["host"].is_null() { cell(&host["role"]) } else { cell(&host["host"]) };
-        Some(format!("{who} is missing: {}", host["error"].as_str()?))
+        host["error"].is_string().then(|| format!("{who} is missing: {}", cell(&host["error"])))
     });
     of_host.into_iter().chain(of_port).collect()
 }
@@ -128,6 +134,23 @@ mod tests {
             {"role": "port", "host": null, "error": "it slept"}, {"role": "bouncer", "host": "h2", "error": null},
         ]});
         assert_eq!(silent(&drops), ["port is missing: it slept"]);
-        assert_eq!(silent(&json!({"host": "h1", "error": "it slept"})), ["not asked: it slept"]);
+        assert_eq!(silent(&json!({"host": "h1", "error": "it slept"})), ["the host does not say: it slept"]);
+    }
+
+    #[test]
+    fn nothing_was_dropped_only_if_everybody_answered() {
+        assert_eq!(none(&[]), "nothing was dropped");
+        let silent = silent(&json!({"host": "h1", "error": "it slept"}));
+        assert!(!none(&silent).contains("nothing was dropped"));
+    }
+
+    #[test]
+    fn what_a_host_says_steers_no_terminal() {
+        let said = json!("\u{1b}[2Jall is well\u{7}");
+        let of_host = silent(&json!({"host": "h1", "error": said}));
+        let of_port = silent(&json!({"hosts": [{"role": "port", "host": "h1", "error": said}]}));
+        for text in [of_host, of_port].concat() {
+            assert!(text.contains("all is well") && !text.contains(char::is_control), "{text:?}");
+        }
     }
 }

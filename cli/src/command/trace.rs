@@ -92,8 +92,8 @@ fn table(trace: &Value) -> Result<String> {
     let mut text = Output::new(Format::Table, Vec::new()).list(&rows, &columns)?;
     text += &format!("\n{} {}: {}", packet(trace), cell(&trace["verdict"]), cell(&trace["about"]));
     for (who, sees) in [("sender", "sender_sees"), ("receiver", "receiver_sees")] {
-        if let Some(sees) = trace[sees].as_str() {
-            text += &format!("\nthe {who} sees {sees}");
+        if trace[sees].is_string() {
+            text += &format!("\nthe {who} sees {}", cell(&trace[sees]));
         }
     }
     Ok(text.trim_end_matches(": ").to_owned())

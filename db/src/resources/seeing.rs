@@ -4,7 +4,7 @@ use crate::listing::Visibility;
 use crate::schema::{hosts, port_ips, ports, subnets};
 use crate::statement::statement;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use ipnet::IpNet;
 use mizar_wire::Scope;
@@ -104,13 +104,14 @@ pub async fn port_of(conn: &mut AsyncPgConnection, number: i32, own: Visibility)
     Ok(found.filter(|(_, project)| is_own(own, *project)).map(|(id, _)| id))
 }
 
-/// The security groups of rules, of those that a project, or an operator, may know.
+/// The security groups of rules, of those that a project, or an operator, may know. A label policy decides as a whole, and
+/// belongs to no group.
 pub async fn rules_of(
     conn: &mut AsyncPgConnection,
     rules: &[Uuid],
     own: Visibility,
-) -> QueryResult<BTreeMap<Uuid, Uuid>> {
-    let rows: Vec<(Uuid, Uuid, Uuid)> = RulesOf { rules: rules.to_vec() }.load(conn).await?;
+) -> QueryResult<BTreeMap<Uuid, Option<Uuid>>> {
+    let rows: Vec<(Uuid, Option<Uuid>, Uuid)> = RulesOf { rules: rules.to_vec() }.load(conn).await?;
     let own = rows.into_iter().filter(|(_, _, project)| is_own(own, *project));
     Ok(own.map(|(rule, group, _)| (rule, group)).collect())
 }
@@ -124,9 +125,10 @@ fn is_own(own: Visibility, project: Uuid) -> bool {
 }
 
 statement! {
-    RulesOf { rules: Vec<Uuid> as Array<SqlUuid> } -> (SqlUuid, SqlUuid, SqlUuid)
+    RulesOf { rules: Vec<Uuid> as Array<SqlUuid> } -> (SqlUuid, Nullable<SqlUuid>, SqlUuid)
     {
         "SELECT r.id, r.security_group_id, g.project_id FROM security_group_rules r \
-         JOIN security_groups g ON g.id = r.security_group_id WHERE r.id = ANY(" rules ")"
+         JOIN security_groups g ON g.id = r.security_group_id WHERE r.id = ANY(" rules ") \
+         UNION ALL SELECT p.id, NULL::uuid, p.project_id FROM label_policies p WHERE p.id = ANY(" rules ")"
     }
 }

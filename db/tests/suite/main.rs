@@ -6,6 +6,7 @@ mod feed_hosts;
 mod feed_lag;
 mod feed_plan;
 mod feed_stress;
+mod migrations;
 mod schema;
 mod world;
 mod writes;

@@ -16,8 +16,10 @@ pub(crate) trait LabelPolicies {
     fn ingress_policies(&self, project: u32) -> impl Iterator<Item = &LabelPolicy>;
     /// Those about what goes out.
     fn egress_policies(&self, project: u32) -> impl Iterator<Item = &LabelPolicy>;
-    /// How often less may pass than before; `None`: the host has not heard of its policies yet.
-    fn label_generation(&self, project: u32) -> Option<u32>;
+    /// How often less may pass than before; `None`: the host has not heard of all those about what comes in.
+    fn ingress_generation(&self, project: u32) -> Option<u32>;
+    /// The same of what goes out. Either comes after the policies of its direction, and alone.
+    fn egress_generation(&self, project: u32) -> Option<u32>;
     /// Its sets, by what they are labelled.
     fn labelled(&self, project: u32) -> impl Iterator<Item = (u32, &Labels)>;
 }

@@ -71,6 +71,7 @@ impl Planner {
                 filters: Filters::default(),
                 wirings: BTreeMap::new(),
                 most: u32::MAX,
+                unread: BTreeSet::new(),
             },
             facts: None,
             desired: BTreeMap::new(),
@@ -153,6 +154,18 @@ impl Planner {
         };
         if before != wiring {
             self.touch(Reference::Port(port));
+        }
+    }
+
+    /// These scopes hold entries that are not understood. A security group that lacks a rule lets less
+    /// pass; a project that lacks a label policy lets more, so none of its ports trusts the others.
+    pub fn set_unread(&mut self, scopes: BTreeSet<Scope>) {
+        let before = std::mem::replace(&mut self.state.unread, scopes);
+        let changed: Vec<Scope> = before.symmetric_difference(&self.state.unread).copied().collect();
+        for scope in changed {
+            if let Scope::LabelIngress(project) | Scope::LabelEgress(project) = scope {
+                self.touch_with(Part::Project(project));
+            }
         }
     }
 

@@ -117,23 +117,26 @@ pub(crate) fn draft(need: &Need<'_>, context: &(impl Peers + Rules + LabelPolici
     if *number == 0 || *number >= SETS {
         return nothing(format!("number {number} of a set of security groups is not in 1 to 2^31 - 1"));
     }
-    let mut labelled = 0;
-    if let Some(Labelled { project, .. }) = labels.as_deref() {
-        // Whether any isolates it is not known, so nothing passes.
-        let Some(generation) = context.label_generation(*project) else {
-            return nothing(format!("waits for the label policies of project number {project}"));
-        };
-        labelled = generation;
-    }
     let (mut draft, mut epoch) = (Draft::default(), Epoch::default());
-    if need.egress {
+    let project = labels.as_deref().map(|labelled| labelled.project);
+    let outward = project.map_or(Some(0), |project| context.egress_generation(project)).filter(|_| need.egress);
+    let inward = project.map_or(Some(0), |project| context.ingress_generation(project)).filter(|_| need.ingress);
+    if let Some(project) = project
+        && (outward.is_some(), inward.is_some()) != (need.egress, need.ingress)
+    {
+        // Whether any isolates it is not known, so in that direction nothing passes.
+        draft.problem = Some(format!("waits for the label policies of project number {project}"));
+    }
+    // Where one direction has heard of more changes than the other, flows are not stamped with them yet.
+    let labelled = outward.into_iter().chain(inward).min().unwrap_or(0);
+    if outward.is_some() {
         let groups = known(groups, |group| context.egress(group), &mut draft.problem);
         epoch.n = generation(&groups).wrapping_add(labelled).max(1);
         let policies = |project| context.egress_policies(project);
         draft.egress = rows(&groups, labels.as_deref(), policies, context, &mut draft.problem);
         epoch.flags = if draft.egress.ask_identity() { epoch_flag::NEED_ID } else { 0 };
     }
-    if need.ingress {
+    if inward.is_some() {
         let groups = known(groups, |group| context.ingress(group), &mut draft.problem);
         epoch.n = generation(&groups).wrapping_add(labelled).max(1);
         let policies = |project| context.ingress_policies(project);

@@ -6,8 +6,8 @@ use crate::policy::{Peers, Rules};
 use crate::render::{Context, Wiring};
 use crate::table::Key;
 use ipnet::IpNet;
-use mizar_wire::EntryKey;
 use mizar_wire::body::{self, Body};
+use mizar_wire::{EntryKey, Scope};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -89,6 +89,8 @@ pub(crate) struct State {
     pub filters: Filters,
     pub wirings: BTreeMap<u32, Wiring>,
     pub most: u32,
+    /// Scopes that hold something which was not understood.
+    pub unread: BTreeSet<Scope>,
 }
 
 impl State {
@@ -102,6 +104,19 @@ impl State {
     pub fn all(&self, reference: Reference) -> impl Iterator<Item = &Body> {
         let keys = self.index.get(&reference);
         keys.into_iter().flatten().filter_map(|key| self.entries.get(key)).map(|held| &held.body)
+    }
+
+    /// The generation of a project's label policies in one direction. Each scope arrives by itself: having
+    /// heard of the one is not having heard of the other. Nor does it know them that cannot read one.
+    fn generation_in(&self, scope: Scope, project: u32) -> Option<u32> {
+        if self.unread.contains(&scope) {
+            return None;
+        }
+        let key = self.index.get(&Reference::LabelGeneration(project))?.iter().rfind(|key| key.scope == scope)?;
+        match self.entries.get(key)?.body {
+            Body::LabelGeneration(ref of) => Some(of.generation),
+            _ => None,
+        }
     }
 }
 
@@ -166,11 +181,11 @@ impl LabelPolicies for State {
             _ => None,
         })
     }
-    fn label_generation(&self, project: u32) -> Option<u32> {
-        match self.find(Reference::LabelGeneration(project))? {
-            Body::LabelGeneration(of) => Some(of.generation),
-            _ => None,
-        }
+    fn ingress_generation(&self, project: u32) -> Option<u32> {
+        self.generation_in(Scope::LabelIngress(project), project)
+    }
+    fn egress_generation(&self, project: u32) -> Option<u32> {
+        self.generation_in(Scope::LabelEgress(project), project)
     }
     fn labelled(&self, project: u32) -> impl Iterator<Item = (u32, &body::Labels)> {
         self.all(Reference::Labelled(project)).filter_map(|body| match body {

@@ -99,8 +99,8 @@ fn policy() -> impl Strategy<Value = Step> {
             entry(Scope::LabelEgress(1), Kind::LabelEgress, 1),
             Body::LabelEgress(p),
         )),
-        2 => (0u32..3).prop_map(|generation| Step::Put(
-            entry(Scope::LabelEgress(1), Kind::LabelGeneration, 1),
+        2 => (any::<bool>(), 0u32..3).prop_map(|(ingress, generation)| Step::Put(
+            entry(if ingress { Scope::LabelIngress(1) } else { Scope::LabelEgress(1) }, Kind::LabelGeneration, 1),
             Body::LabelGeneration(body::LabelGeneration { project: 1, generation }),
         )),
         2 => (1u32..3, 1u32..4).prop_map(|(group, number)| Step::Put(

@@ -17,7 +17,7 @@ use mizar_domain::model::{BoundPort, FixedIp, GroupSet, LabelPolicy, LabelProjec
 use mizar_domain::policy::reference::{Packet, Transport};
 use mizar_domain::policy::{Remote, Rule, icmp};
 use mizar_domain::security_group::{Direction, Ethertype};
-use mizar_wire::Scope;
+use mizar_wire::{Kind, Scope};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -272,19 +272,39 @@ proptest! {
     }
 }
 
+fn in_the_group() -> Cloud {
+    let labels = Labels { namespace: "shop".into(), namespace_labels: BTreeMap::new(), labels: BTreeMap::new() };
+    let member = Member { labels: Some(Labelled { project: OWN, labels }), in_group: true };
+    Cloud { policies: vec![], members: vec![member] }
+}
+
+/// Whether a packet that the group allows passes in, and out, of a port whose host bounces for it too;
+/// and whether the host says that it waits for label policies.
+fn passes(all: &Compiled) -> (bool, bool, bool) {
+    let planner = plan(all, &[Scope::Host(1), Scope::Subnet(1)]);
+    let maps = Maps::of(&planner);
+    let decide = |policy| maps.decide(policy, ANYBODY, Ipv4Addr::LOCALHOST, 6, 10);
+    let waits = planner.problems().iter().any(|problem| problem.reason.contains("waits for the label policies"));
+    (decide(FIRST_SET), decide(egress(FIRST_SET)), waits)
+}
+
 /// A host that has not heard of a project's policies lets nothing pass, for any may isolate the port.
 #[test]
 fn a_port_with_labels_waits_for_the_policies_of_its_project() {
-    let labels = Labels { namespace: "shop".into(), namespace_labels: BTreeMap::new(), labels: BTreeMap::new() };
-    let member = Member { labels: Some(Labelled { project: OWN, labels }), in_group: true };
-    let cloud = Cloud { policies: vec![], members: vec![member] };
-    let mut all = cloud.compiled();
-    let lets_in = |all: &Compiled| {
-        let planner = plan(all, &[Scope::Subnet(1)]);
-        let allowed = Maps::of(&planner).decide(FIRST_SET, ANYBODY, Ipv4Addr::LOCALHOST, 6, 10);
-        (allowed, planner.problems().len())
+    let mut all = in_the_group().compiled();
+    assert_eq!(passes(&all), (true, true, false));
+    all.entries.retain(|key, _| key.kind != Kind::LabelGeneration);
+    assert_eq!(passes(&all), (false, false, true));
+}
+
+/// A snapshot comes in pages, and the policies of one direction in another page than those of the other.
+#[test]
+fn a_host_that_has_heard_of_the_policies_of_one_direction_lets_nothing_pass_in_the_other() {
+    let heard = |direction: Scope| {
+        let mut all = in_the_group().compiled();
+        all.entries.retain(|key, _| key.kind != Kind::LabelGeneration || key.scope == direction);
+        passes(&all)
     };
-    assert_eq!(lets_in(&all), (true, 0));
-    all.entries.retain(|key, _| key.kind != mizar_wire::Kind::LabelGeneration);
-    assert_eq!(lets_in(&all), (false, 1));
+    assert_eq!(heard(Scope::LabelEgress(OWN)), (false, true, true));
+    assert_eq!(heard(Scope::LabelIngress(OWN)), (true, false, true));
 }

@@ -268,6 +268,16 @@ impl Runtime {
         entries.map(|(Raw(key), values)| (key, values.iter().map(|value| value.0).collect())).collect()
     }
 
+    /// The same of one port, which needs no walk over those of all.
+    pub fn drop_counts_of(&self, ep_id: u32) -> Vec<(maps::DropKey, Vec<maps::DropCount>)> {
+        let of = |reason: &Drop| {
+            let key = maps::DropKey { ep_id, reason: *reason as u32 };
+            let values = self.drops.get(&Raw(key), 0).ok()?;
+            Some((key, values.iter().map(|value| value.0).collect()))
+        };
+        Drop::ALL.iter().filter_map(of).collect()
+    }
+
     /// Packets dropped, by the reason's name, all ports together.
     pub fn drops_by_reason(&self) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();

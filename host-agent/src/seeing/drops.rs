@@ -8,24 +8,46 @@ use crate::dataplane::runtime::Runtime;
 use mizar_abi::Address;
 use mizar_abi::maps::{DropCount, DropKey};
 use mizar_abi::reason::Drop;
-use mizar_wire::ask::{Dropped, Headers, PORTS, Sample};
+use mizar_wire::ask::{ANSWER, Dropped, Headers, Sample};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::SystemTime;
 
 /// Of many processors only so many have their packet shown.
 const SAMPLES: usize = 8;
 
+/// Bytes of an answer that what is around the drops may take.
+const AROUND: usize = 64;
+
 /// What was dropped of these ports, or of none named, the most first.
 pub fn read(runtime: &Runtime, ports: &[u32]) -> Vec<Dropped> {
     let clock = Clock::now();
-    let counts = runtime.drop_counts();
-    let mut drops: Vec<Dropped> = counts
-        .into_iter()
-        .filter(|(key, _)| ports.is_empty() || ports.contains(&key.ep_id))
-        .filter_map(|(key, counts)| dropped(&key, &counts, &clock))
-        .collect();
+    let counts: Vec<(DropKey, Vec<DropCount>)> = if ports.is_empty() {
+        runtime.drop_counts().into_iter().collect()
+    } else {
+        let ports: BTreeSet<u32> = ports.iter().copied().collect();
+        ports.into_iter().flat_map(|port| runtime.drop_counts_of(port)).collect()
+    };
+    let mut drops: Vec<Dropped> =
+        counts.into_iter().filter_map(|(key, counts)| dropped(&key, &counts, &clock)).collect();
     drops.sort_by(|a, b| b.packets.cmp(&a.packets).then_with(|| (a.port, &a.reason).cmp(&(b.port, &b.reason))));
-    drops.truncate(PORTS * Drop::ALL.len().div_ceil(2));
+    fit(drops)
+}
+
+/// As much as an answer holds: one packet of each, where it does not hold more, and then the first ones.
+fn fit(mut drops: Vec<Dropped>) -> Vec<Dropped> {
+    let size = |one: &Dropped| serde_json::to_string(one).map_or(ANSWER, |text| text.len() + 1);
+    let most = ANSWER - AROUND;
+    if drops.iter().map(size).sum::<usize>() > most {
+        drops.iter_mut().for_each(|one| one.samples.truncate(1));
+        let mut left = most;
+        let fitting = drops.iter().map_while(|one| {
+            left = left.checked_sub(size(one))?;
+            Some(())
+        });
+        let fitting = fitting.count();
+        drops.truncate(fitting);
+    }
     drops
 }
 
@@ -117,6 +139,35 @@ mod tests {
             Sample { at_ms: 1_699_999_999_000, packet: None },
         ];
         assert_eq!(got.samples, samples);
+    }
+
+    fn drops_of(ports: u32, processors: usize) -> Vec<Dropped> {
+        let count = DropCount {
+            packets: u64::MAX / 1000,
+            bytes: u64::MAX / 1000,
+            last_ns: 9_000_000_000,
+            vni_proto: 17,
+            sport: 50_000,
+            dport: 50_000,
+            src: mapped([192, 168, 100, 100]),
+            dst: mapped([192, 168, 100, 101]),
+        };
+        let key = |ep_id| DropKey { ep_id, reason: Drop::Spoof as u32 };
+        (0..ports).filter_map(|port| dropped(&key(port), &vec![count; processors], &CLOCK)).collect()
+    }
+
+    #[test]
+    fn the_drops_of_a_host_fit_an_answer_however_many_they_are() {
+        let all = drops_of(1600, 128);
+        let got = fit(all.clone());
+        let answer = mizar_wire::ask::Answer::Drops(got.clone()).to_value().to_string();
+        assert!((ANSWER * 9 / 10..=ANSWER).contains(&answer.len()), "{} bytes", answer.len());
+        let first: Vec<u32> = all.iter().map(|one| one.port).take(got.len()).collect();
+        assert_eq!(got.iter().map(|one| one.port).collect::<Vec<_>>(), first, "the most first");
+        assert!(got.iter().all(|one| one.samples.len() == 1));
+        let few = drops_of(20, 128);
+        assert_eq!(fit(few.clone()), few);
+        assert!(few.iter().all(|one| one.samples.len() == SAMPLES));
     }
 
     #[test]

@@ -39,6 +39,7 @@ struct Looked {
     /// For operators.
     entry: String,
     table: String,
+    /// Without an address: a label policy.
     rules: Vec<Link>,
 }
 
@@ -106,6 +107,7 @@ async fn way(signed: &Signed, trace: &Value) -> Result<Way, Fault> {
     let ids = |member: &'static str| {
         let looks = hops.iter().flat_map(|hop| hop["looks"].as_array().into_iter().flatten());
         let rules = looks.flat_map(|look| look["rules"].as_array().into_iter().flatten());
+        let rules = rules.filter(|rule| rule["security_group_id"].is_string());
         let mut ids: Vec<String> = rules.map(|rule| plain(&rule[member])).filter(|id| !id.is_empty()).collect();
         ids.sort();
         ids.dedup();
@@ -153,8 +155,12 @@ async fn way(signed: &Signed, trace: &Value) -> Result<Way, Fault> {
 
 fn looked(look: &Value, known: &[Value]) -> Looked {
     let link = |named: &Value| {
+        let Some(group) = named["security_group_id"].as_str() else {
+            // It belongs to no group, and has no page.
+            return Link { href: String::new(), text: "a label policy".to_owned() };
+        };
         let seen = known.iter().find(|own| own["id"] == named["id"]);
-        let group = declared("security-groups").page_of(&plain(&named["security_group_id"]));
+        let group = declared("security-groups").page_of(group);
         Link { href: group, text: seen.map_or_else(|| "a rule".to_owned(), rule) }
     };
     Looked {
@@ -233,5 +239,14 @@ mod tests {
             Link { href: "/security-groups/g".into(), text: "TCP 22 in, from anywhere".into() }
         );
         assert_eq!(looked.rules[1].text, "a rule");
+    }
+
+    #[test]
+    fn a_label_policy_is_named_and_leads_nowhere() {
+        let look = json!({"table": "POLICY", "says": "it is let in", "entry": null,
+            "rules": [{"id": "p", "security_group_id": null}, {"id": "r", "security_group_id": "g"}]});
+        let links = looked(&look, &[]).rules;
+        assert_eq!(links[0], Link { href: String::new(), text: "a label policy".into() });
+        assert_eq!(links[1], Link { href: "/security-groups/g".into(), text: "a rule".into() });
     }
 }
