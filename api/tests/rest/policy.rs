@@ -194,7 +194,7 @@ async fn an_address_group_is_one_entry_and_asks_again_only_when_it_shrinks() -> 
         admin.put(&format!("{GROUPS}/{}/{action}", id(&office)), Some(&json!({"addresses": ["10.2.0.0/16"]}))).await
     };
     change("add_addresses").await?.ok(200)?;
-    assert_eq!(written.scopes().await?, [own.clone()]);
+    assert_eq!(written.scopes().await?, std::slice::from_ref(&own));
     change("remove_addresses").await?.ok(200)?;
     assert_eq!(written.scopes().await?, [own.clone(), format!("7 {n} 11"), format!("8 {n} 12")]);
     assert_eq!(admin.delete(&format!("{GROUPS}/{}", id(&office))).await?.status, 409, "a rule names it");
