@@ -25,6 +25,7 @@ const SCENARIOS: &[Scenario] = &[
     ("markup_forms_of_others_and_addresses_of_other_projects_do_no_harm", |bed| story(bed, "safety", 2)),
     ("who_signs_in_again_is_back_where_the_session_ended", |bed| story(bed, "session", 1)),
     ("two_people_see_each_others_changes", |bed| story(bed, "live", 1)),
+    ("pages_follow_changes_over_bad_lines_too", |bed| story(bed, "line", 1)),
     ("what_groups_let_through_together_is_shown_and_a_full_quota_explained", |bed| story(bed, "rules", 1)),
     ("a_trace_names_what_blocks_a_packet", |bed| story(bed, "trace", 1)),
     ("lists_are_narrowed_sorted_paged_and_searched", |bed| story(bed, "lists", 1)),

@@ -24,6 +24,7 @@ try {
 } catch (error) {
   await story.picture("failed");
   console.error(error.stack ?? error);
+  console.error(await story.shown());
   code = 1;
 } finally {
   await story.close();

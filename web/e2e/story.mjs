@@ -106,6 +106,16 @@ export class Story {
     }
   }
 
+  // What each window shows, for whoever reads why a story failed.
+  async shown() {
+    const said = this.pages.filter((page) => !page.isClosed()).map(async (page, n) => {
+      const text = await page.locator("body").innerText({ timeout: 5000 }).catch((error) => `(${error.message})`);
+      const age = await page.locator("#age").textContent({ timeout: 100 }).catch(() => "does not follow changes");
+      return `window ${n}, ${page.url()}, ${age || "no message came"}:\n${text.slice(0, 2000).replaceAll(/^/gm, "  | ")}`;
+    });
+    return (await Promise.all(said)).join("\n");
+  }
+
   async close() {
     await this.browser?.close();
   }

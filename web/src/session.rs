@@ -8,9 +8,8 @@ use crate::api::{Grant, Named};
 use chrono::Utc;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// So many may be signed in at once; who comes after that takes the place of whose session ends first.
 const SESSIONS: usize = 10_000;
@@ -98,7 +97,7 @@ pub struct Session {
     pub csrf: Secret,
     /// Pages of the user that may follow changes now: all sessions of a user share these.
     pub streams: Arc<Semaphore>,
-    closed: AtomicBool,
+    closed: watch::Sender<bool>,
     notice: Mutex<Option<Notice>>,
 }
 
@@ -117,14 +116,21 @@ impl Session {
             projects,
             csrf: Secret::draw(),
             streams,
-            closed: AtomicBool::new(false),
+            closed: watch::Sender::new(false),
             notice: Mutex::default(),
         }
     }
 
     /// Whether it was not closed, and its token still counts, by the clock.
     pub fn is_live(&self) -> bool {
-        !self.closed.load(Ordering::Acquire) && Utc::now() < self.grant.expires_at
+        !*self.closed.borrow() && Utc::now() < self.grant.expires_at
+    }
+
+    /// Waits until it is closed.
+    pub async fn closed(&self) {
+        let mut closed = self.closed.subscribe();
+        // The sender is this session's own, so it is not gone before.
+        let _ = closed.wait_for(|closed| *closed).await;
     }
 
     /// Whether the user is an administrator here.
@@ -167,7 +173,7 @@ fn ends_first<'s>(sessions: impl IntoIterator<Item = (&'s [u8; 32], &'s Arc<Sess
 /// Takes one away; pages that follow changes by it end.
 fn remove(sessions: &mut ByName, name: &[u8; 32]) {
     if let Some(session) = sessions.remove(name) {
-        session.closed.store(true, Ordering::Release);
+        session.closed.send_replace(true);
     }
 }
 
@@ -219,6 +225,7 @@ impl Sessions {
 pub(crate) mod tests {
     use super::*;
     use chrono::TimeDelta;
+    use futures::FutureExt as _;
 
     pub(crate) fn grant(roles: &[&str], seconds: i64) -> Grant {
         let named = |name: &str| Named { id: format!("{name}-id"), name: name.to_owned() };
@@ -271,14 +278,16 @@ pub(crate) mod tests {
         assert!(sessions.find(&first).is_some() && sessions.find(&other).is_some());
     }
 
-    #[test]
-    fn what_follows_a_session_ends_with_it() {
+    #[tokio::test]
+    async fn what_follows_a_session_ends_with_it() {
         let sessions = Sessions::default();
         let name = sessions.open(of("ann", 60)).text();
         let followed = sessions.find(&name).expect("it is open");
         assert!(followed.is_live());
+        assert!(followed.closed().now_or_never().is_none());
         sessions.close(&name);
         assert!(!followed.is_live());
+        followed.closed().now_or_never().expect("who waits is woken");
     }
 
     #[test]

@@ -40,20 +40,33 @@
   document.addEventListener("mouseover", light);
   document.addEventListener("focusin", light);
 
-  // Where streams do not get through, or could not begin, pages are renewed by asking every few seconds.
+  // Where streams do not get through, could not begin, or are held back by something between, pages are
+  // renewed by asking every few seconds. A stream that is well says something twice as often as that.
   const POLL_MS = 5000;
+  const SILENCE_MS = 10000;
   const live = document.querySelector("[data-live]");
   let timer = null;
+  let heard = Date.now();
+  let over = false;
   const rest = () => { clearInterval(timer); timer = null; };
   const poll = () => {
     // A link there leads to signing in: nothing comes any more.
     if (document.querySelector("#age a")) rest();
-    else if (!document.hidden) htmx.ajax("GET", `${live.dataset.live}&once=1`, { source: live, swap: "none" });
+    // Not from the element that follows: its request may be the one that is not answered.
+    else if (!document.hidden) htmx.ajax("GET", `${live.dataset.live}&once=1`, { source: document.body, swap: "none" });
   };
+  const begin = () => { timer ??= setInterval(poll, POLL_MS); };
   if (live) {
-    for (const failure of ["htmx:sse:error", "htmx:response:error", "htmx:error"]) {
-      live.addEventListener(failure, () => { timer ??= setInterval(poll, POLL_MS); });
-    }
-    live.addEventListener("htmx:sse:after:message", rest);
+    for (const failure of ["htmx:sse:error", "htmx:response:error", "htmx:error"]) live.addEventListener(failure, begin);
+    live.addEventListener("htmx:sse:after:message", () => {
+      heard = Date.now();
+      rest();
+    });
+    live.addEventListener("end", () => { over = true; });
+    // The stream of a hidden page is ended, and begun again when it is looked at.
+    document.addEventListener("visibilitychange", () => { heard = Date.now(); });
+    setInterval(() => {
+      if (!over && !document.hidden && Date.now() - heard > SILENCE_MS) begin();
+    }, 1000);
   }
 })();

@@ -4,6 +4,9 @@
 //! whose HTML is not what was sent before: whoever changed what, and whether by this dashboard or by any
 //! other client, it shows. With every message comes the time of the data, so that a page that stopped
 //! following is not taken for a quiet one.
+//!
+//! A page that takes long to make says in between that it is still being followed: where a page hears
+//! nothing at all, something between holds the stream back, and it asks by itself (`static/app.js`).
 
 use super::{list, map, operator, overview, show};
 use crate::api::{CallError, Query};
@@ -22,7 +25,8 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{interval, sleep};
 
 /// From one look to the next: at most two messages a second, and a change is seen within two.
 const PACE: Duration = Duration::from_millis(1_000);
@@ -32,6 +36,9 @@ const REST: u32 = 4;
 
 /// The longest wait until an API that did not answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// From one sign of life to the next, whatever else is sent: half of what a page takes for silence.
+const SIGN: Duration = Duration::from_secs(5);
 
 /// The parts of the page at an address of this dashboard.
 async fn fragments(signed: &Signed, of: &str) -> Result<Vec<Fragment>, Fault> {
@@ -91,6 +98,8 @@ struct Follower {
     /// How long the last look took.
     took: Duration,
     _permits: [OwnedSemaphorePermit; 2],
+    /// Is gone when this is.
+    _follows: oneshot::Sender<()>,
 }
 
 impl Follower {
@@ -109,11 +118,22 @@ impl Follower {
 
     /// What has changed since, and the time; `ended` is set when there is nothing more to follow.
     async fn look(&mut self) -> Result<String, askama::Error> {
-        // Who has signed out, or was, sees nothing more, even where the token still counts.
-        let begun = Instant::now();
-        let found =
-            if self.signed.session.is_live() { fragments(&self.signed, &self.of).await } else { Err(Fault::SignIn) };
-        self.took = begun.elapsed();
+        // Who has signed out, or was, sees nothing more, even where the token still counts; and is told
+        // at once, however long the page rests or takes to be made.
+        let session = &self.signed.session;
+        let looked = async {
+            sleep(pace(self.took, self.failures)).await;
+            let begun = Instant::now();
+            let found = if session.is_live() { fragments(&self.signed, &self.of).await } else { Err(Fault::SignIn) };
+            (found, begun.elapsed())
+        };
+        let found = tokio::select! {
+            () = session.closed() => Err(Fault::SignIn),
+            (found, took) = looked => {
+                self.took = took;
+                found
+            }
+        };
         self.tell(found)
     }
 
@@ -196,6 +216,13 @@ fn answer_events(events: impl Stream<Item = Result<Bytes, Infallible>> + 'static
         .streaming(events)
 }
 
+/// A stream that only tells that nobody is signed in any more.
+fn ended(of: &str) -> Result<HttpResponse, Fault> {
+    let told = partial("age", &Age::ended(of).render()?);
+    let events = [event(None, &told), event(Some("end"), "end")];
+    Ok(answer_events(futures::stream::iter(events.map(Ok))))
+}
+
 /// Follows a page; with `once`, as it is now, for browsers that cannot.
 pub async fn stream(
     signed: Result<Signed, Fault>,
@@ -208,12 +235,11 @@ pub async fn stream(
         Ok(signed) => signed,
         // Who looks at the page is told there, and is not taken away from it.
         Err(Fault::SignIn) => {
-            let told = partial("age", &Age::ended(&of).render()?);
             if query.get("once").is_some() {
+                let told = partial("age", &Age::ended(&of).render()?);
                 return Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(told));
             }
-            let events = [event(None, &told), event(Some("end"), "end")];
-            return Ok(answer_events(futures::stream::iter(events.map(Ok))));
+            return ended(&of);
         }
         Err(fault) => return Err(fault),
     };
@@ -228,17 +254,22 @@ pub async fn stream(
     // What cannot be shown at all is refused before the stream begins. All of it is sent at once: the page
     // may be of long ago, because a browser ends the stream of a hidden page and begins another later.
     let begun = Instant::now();
-    let found = fragments(&signed, &of).await?;
+    let found = match fragments(&signed, &of).await {
+        // It ended meanwhile.
+        Err(Fault::SignIn) => return ended(&of),
+        found => found?,
+    };
     let took = begun.elapsed();
     let (sent, seen) = (HashMap::new(), String::new());
-    let mut follower = Follower { signed, of, sent, seen, ended: false, failures: 0, took, _permits: permits };
+    let (follows, gone) = oneshot::channel();
+    let mut follower =
+        Follower { signed, of, sent, seen, ended: false, failures: 0, took, _permits: permits, _follows: follows };
     let first = event(None, &follower.tell(Ok(found))?);
     let later = futures::stream::unfold(Some(follower), async |follower| {
         let mut follower = follower?;
         if follower.ended {
             return Some((Ok::<_, Infallible>(event(Some("end"), "end")), None));
         }
-        tokio::time::sleep(pace(follower.took, follower.failures)).await;
         match follower.look().await {
             Ok(message) => Some((Ok(event(None, &message)), Some(follower))),
             Err(error) => {
@@ -247,7 +278,12 @@ pub async fn stream(
             }
         }
     });
-    Ok(answer_events(futures::stream::once(async { Ok(first) }).chain(later)))
+    let signs = futures::stream::unfold(interval(SIGN), async |mut signs| {
+        signs.tick().await;
+        Some((Ok(event(Some("wait"), "wait")), signs))
+    });
+    let followed = futures::stream::select(later, signs.take_until(gone));
+    Ok(answer_events(futures::stream::once(async { Ok(first) }).chain(followed)))
 }
 
 #[cfg(test)]
