@@ -5,26 +5,36 @@
 //! reports medians, and says what else the machine was doing.
 
 mod api;
+mod bed;
+mod crr;
+mod figures;
 mod machine;
 mod ours;
 mod paths;
+mod policy;
 mod prog;
 mod report;
+mod revoke;
 mod rr;
 mod shell;
 mod tcp;
 
 use anyhow::{Result, bail};
+use figures::Plan;
 
 const USAGE: &str = "usage: mizar-bench [all]
        mizar-bench prog [PART OF A NAME [ROUNDS]]
        mizar-bench tcp [--rounds N] [--seconds N]
+       mizar-bench policy [--rounds N] [--seconds N]
+       mizar-bench revoke [CHANGES]
        mizar-bench ports [COUNT]
        mizar-bench api
        mizar-bench rr-server ADDRESS:PORT
        mizar-bench rr-client ADDRESS:PORT SECONDS [CORE]
+       mizar-bench crr-server ADDRESS:PORT
+       mizar-bench crr-client ADDRESS:PORT CONNECTIONS
 
-Needs root; tcp also iperf3 and ethtool (./dev setup installs them).";
+Needs root; tcp and policy also iperf3, ethtool and nft (./dev setup installs them).";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -33,7 +43,12 @@ fn main() -> Result<()> {
         ["rr-server", address] => rr::serve(address.parse()?),
         ["rr-client", address, seconds] => rr::ask(address.parse()?, seconds.parse()?, None),
         ["rr-client", address, seconds, core] => rr::ask(address.parse()?, seconds.parse()?, Some(core.parse()?)),
+        ["crr-server", address] => crr::serve(address.parse()?),
+        ["crr-client", address, count] => crr::ask(address.parse()?, count.parse()?),
         ["tcp", options @ ..] => tcp(options),
+        ["policy", options @ ..] => policy::run(&Plan::from_options(options, policy::USUAL)?),
+        ["revoke"] => revoke::run(200),
+        ["revoke", changes] => revoke::run(changes.parse()?),
         ["prog"] => prog::run(7, ""),
         ["prog", only] => prog::run(7, only),
         ["prog", only, rounds] => prog::run(rounds.parse()?, only),
@@ -44,6 +59,8 @@ fn main() -> Result<()> {
             prog::run(7, "")?;
             api::run()?;
             ours::provisioning(200)?;
+            revoke::run(200)?;
+            policy::run(&policy::USUAL)?;
             tcp(&[])
         }
         _ => bail!("{USAGE}"),
@@ -51,7 +68,7 @@ fn main() -> Result<()> {
 }
 
 fn tcp(options: &[&str]) -> Result<()> {
-    let plan = tcp::Plan::from_options(options)?;
+    let plan = Plan::from_options(options, tcp::USUAL)?;
     let tcx = ours::Ours::up("bencht", 2, "tcx")?;
     let xdp = ours::Ours::up("benchx", 2, "xdp")?;
     let gro = ours::Ours::up("benchg", 2, "tcx")?;

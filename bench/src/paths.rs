@@ -5,8 +5,11 @@
 //! ```
 //! All in namespaces of the bench's own prefix; the machine's network is not touched.
 
-use crate::shell::{run, run_in};
-use anyhow::Result;
+use crate::{
+    figures::PORTS,
+    shell::{run, run_in, run_with},
+};
+use anyhow::{Context, Result};
 
 /// Two namespaces between which traffic can be measured.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct Path {
 pub enum Join {
     /// Bridges only: the container's frames cross the underlay as they are.
     Bridge,
+    /// The same, and each host lets in to its container only what it has rules for and what comes back.
+    Filtered,
     /// The kernel's VXLAN device on a bridge.
     Vxlan,
 }
@@ -35,6 +40,28 @@ pub struct Peer {
     pub path: Path,
 }
 
+/// What a group with rules for the servers of the bench says of a container, in the words of nftables:
+/// everything may go out, these may come in, and what belongs to a connection passes.
+///
+/// In the table of IPv4, which what is bridged passes with `bridge-nf-call-iptables`: tracking in the table
+/// of bridges is a part that many kernels are built without.
+fn filter(container: &str) -> String {
+    let ports: Vec<String> = PORTS.iter().map(u16::to_string).collect();
+    format!(
+        "table ip bench {{
+            chain forward {{
+                type filter hook forward priority 0; policy drop;
+                ct state established,related accept
+                ip saddr {container} ct state new accept
+                ip daddr {container} ct state new tcp dport {{ {} }} accept
+                ip daddr {container} ct state new icmp type echo-request accept
+            }}
+        }}
+",
+        ports.join(", ")
+    )
+}
+
 const ROLES: [&str; 5] = ["u", "h1", "h2", "c1", "c2"];
 
 impl Peer {
@@ -42,6 +69,7 @@ impl Peer {
     pub fn make(join: Join) -> Result<Self> {
         let (prefix, name, mtu) = match join {
             Join::Bridge => ("mzb-b", "veth+bridge, no overlay", 1500),
+            Join::Filtered => ("mzb-f", "veth+bridge, nftables conntrack", 1500),
             Join::Vxlan => ("mzb-x", "kernel VXLAN+bridge", 1450),
         };
         let ns = |role: &str| format!("{prefix}-{role}");
@@ -72,6 +100,13 @@ impl Peer {
             match join {
                 Join::Bridge => {
                     run(&format!("ip -n {h} link set u0 master br0"))?;
+                }
+                Join::Filtered => {
+                    run(&format!("ip -n {h} link set u0 master br0"))?;
+                    run_with(&format!("ip netns exec {h} tee /proc/sys/net/bridge/bridge-nf-call-iptables"), "1\n")
+                        .context("bridges do not pass their packets to nftables: is br_netfilter loaded?")?;
+                    run_with(&format!("ip netns exec {h} nft -f -"), &filter(&format!("10.77.0.{i}")))
+                        .context("nftables is missing, or the kernel's part of it: run ./dev setup")?;
                 }
                 Join::Vxlan => {
                     run(&format!("ip -n {h} addr add 172.31.0.{i}/24 dev u0"))?;

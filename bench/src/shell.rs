@@ -1,7 +1,10 @@
 //! Commands in namespaces, with their words in the error.
 
 use anyhow::{Context, Result, bail};
-use std::process::{Child, Command, Stdio};
+use std::{
+    io::Write,
+    process::{Child, Command, Stdio},
+};
 
 /// Runs a command line (split at spaces) and returns what it printed.
 pub fn run(line: &str) -> Result<String> {
@@ -17,7 +20,26 @@ pub fn run(line: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The same in a network namespace.
+/// Runs one with something to read.
+pub fn run_with(line: &str, input: &str) -> Result<()> {
+    let mut words = line.split_whitespace();
+    let mut child = Command::new(words.next().context("an empty command")?)
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start `{line}`"))?;
+    // One that ends before it has read all says why.
+    let written = child.stdin.take().context("piped above")?.write_all(input.as_bytes());
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("`{line}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(written?)
+}
+
+/// Runs a command line in a network namespace, and returns what it printed.
 pub fn run_in(netns: &str, line: &str) -> Result<String> {
     run(&format!("ip netns exec {netns} {line}"))
 }

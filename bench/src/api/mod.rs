@@ -5,20 +5,14 @@
 
 mod http;
 
-use crate::{machine, report::table};
+use crate::{
+    bed::{Bed, settings},
+    machine,
+    report::{percentile, table},
+};
 use anyhow::{Context, Result};
 use http::Connection;
-use mizar::{
-    client::{Api, refused_status},
-    devel::root,
-    sandbox::{
-        self, Sandbox,
-        layout::Layout,
-        progress::Progress,
-        services::{Service, built_bpf_object},
-        settings::Settings,
-    },
-};
+use mizar::sandbox::{services::Service, settings::Settings};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -34,34 +28,19 @@ const SPAN: Duration = Duration::from_secs(8);
 
 /// A sandbox that ends with this value.
 struct Cloud {
-    sandbox: Sandbox,
+    bed: Bed,
     server: String,
     token: String,
 }
 
 impl Cloud {
     fn up() -> Result<Self> {
-        let layout = Layout::of_checkout(&root(), "benchapi")?;
-        sandbox::down(&layout, false, Progress::Silent).context("what an earlier run left cannot be removed")?;
-        let settings = Settings {
-            hosts: 1,
-            prefer_last: false,
-            limited: false,
-            bpf_object: built_bpf_object(&root()),
-            ..Settings::default()
-        };
-        let made = Sandbox::up(layout.clone(), settings, Progress::Silent).and_then(|sandbox| {
-            // A sandbox has a host at least.
-            sandbox.stop(&Service::Agent(sandbox.hosts()[0].name.clone()))?;
-            let admin = sandbox.admin()?;
-            unlimited(&admin)?;
-            let server = sandbox.api_url().trim_start_matches("http://").to_owned();
-            Ok(Self { server, token: admin.token()?, sandbox })
-        });
-        if made.is_err() {
-            sandbox::down(&layout, true, Progress::Silent)?;
-        }
-        made
+        let bed = Bed::up("benchapi", Settings { limited: false, ..settings(1) })?;
+        // A sandbox has a host at least.
+        bed.sandbox.stop(&Service::Agent(bed.sandbox.hosts()[0].name.clone()))?;
+        bed.unlimited()?;
+        let server = bed.sandbox.api_url().trim_start_matches("http://").to_owned();
+        Ok(Self { server, token: bed.admin.token()?, bed })
     }
 
     fn client(&self) -> Result<Connection> {
@@ -69,28 +48,10 @@ impl Cloud {
     }
 
     fn rss_mib(&self) -> Result<f64> {
-        let pid = Service::Api.process(self.sandbox.layout()).pid().context("the API does not run")?;
+        let pid = Service::Api.process(self.bed.sandbox.layout()).pid().context("the API does not run")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
         Ok(kib.context("no VmRSS")?.trim().parse::<f64>()? / 1024.0)
-    }
-}
-
-impl Drop for Cloud {
-    fn drop(&mut self) {
-        if let Err(error) = sandbox::down(self.sandbox.layout(), false, Progress::Silent) {
-            eprintln!("the sandbox of the bench is not gone, run ./dev down: {error:#}");
-        }
-    }
-}
-
-/// Quotas are for tenants; what is measured is not theirs.
-fn unlimited(admin: &Api) -> Result<()> {
-    let project = admin.get("/v3/auth/projects")?["projects"][0]["id"].as_str().context("no project")?.to_owned();
-    let none = json!({"quota": {"network": -1, "subnet": -1, "port": -1}});
-    match admin.put(&format!("/v2.0/quotas/{project}"), Some(&none)) {
-        Err(error) if refused_status(&error) == Some(404) => Ok(()),
-        answer => answer.map(drop),
     }
 }
 
@@ -126,13 +87,6 @@ impl Series {
         let at = |percent| format!("{:.1}", percentile(&self.ms, percent));
         vec![self.what.into(), at(50), at(95), at(99), self.neutron.into()]
     }
-}
-
-fn percentile(ms: &[f64], percent: usize) -> f64 {
-    let mut sorted = ms.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let last = sorted.len().saturating_sub(1);
-    sorted.get((sorted.len() * percent / 100).min(last)).copied().unwrap_or(f64::NAN)
 }
 
 /// A network with a subnet of 65,000 addresses.
