@@ -10,7 +10,7 @@ use crate::frame::plain::{Item, Plain};
 use crate::frame::tx::Tx;
 use crate::{column, standard, stored};
 use mizar_db::resources::label_policy;
-use mizar_domain::label_policy::{Labels, Policy, manifest};
+use mizar_domain::label_policy::{Labels, Policy, limits, manifest};
 use mizar_domain::text::Name;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -42,6 +42,7 @@ impl Decode for Manifest {
             return Err(format!("it is longer than {MANIFEST_MAX} bytes"));
         }
         let policy = manifest::read(value).map_err(|error| error.to_string())?;
+        limits::check(&policy).map_err(|error| error.to_string())?;
         // What the reader passes over is nobody's here: annotations, managed fields, a status.
         let kept = json!({
             "apiVersion": value["apiVersion"],

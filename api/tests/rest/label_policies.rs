@@ -67,8 +67,12 @@ async fn what_is_wrong_with_a_manifest_or_labels_is_named_by_its_place() -> anyh
     let (network, _) = red.network("10.0.0.0/24").await?;
     let before = cloud.dump().await?;
     let spec = json!({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0"}}]}]});
+    let except: Vec<String> = (0..65).map(|n| format!("10.0.{n}.0/32")).collect();
+    let holes =
+        json!({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": except}}]}]});
     let wrong = [
         (json!({"label_policy": {}}), "manifest"),
+        (json!({"label_policy": {"manifest": manifest("n", holes)}}), "spec.ingress[0].from[0].ipBlock.except"),
         (json!({"label_policy": {"manifest": manifest("n", spec)}}), "spec.ingress[0].from[0].ipBlock.cidr"),
         (json!({"label_policy": {"manifest": manifest("N", json!({"podSelector": {}}))}}), "metadata.name"),
         (json!({"label_policy": {"manifest": {"apiVersion": "v1"}}}), "apiVersion"),

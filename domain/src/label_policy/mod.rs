@@ -5,9 +5,10 @@
 //! what no rule of those policies allows does not pass. Rules name the other side by labels of ports
 //! and of namespaces, or by blocks of addresses.
 //!
-//! [`manifest`] reads a manifest as it is written for Kubernetes, [`reference`] says what passes,
-//! slowly.
+//! [`manifest`] reads a manifest as it is written for Kubernetes, [`limits`] says how much one may ask
+//! for, [`reference`] what passes, slowly.
 
+pub mod limits;
 pub mod manifest;
 pub mod reference;
 
