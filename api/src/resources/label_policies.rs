@@ -26,8 +26,8 @@ stored! {
     }
 }
 
-/// Bytes of a manifest.
-const MANIFEST_MAX: usize = 128 * 1024;
+/// Bytes of a manifest: every host with a labelled port of the project holds all of them.
+const MANIFEST_MAX: usize = 16 * 1024;
 
 /// A manifest, and what it says.
 #[derive(Clone, Debug)]
@@ -78,6 +78,10 @@ impl Decode for Manifest {
 /// Labels that a port, or its namespace, may have.
 const LABELS_MAX: usize = 64;
 
+/// Bytes of names and values of the labels of a port and its namespace: whoever may name the port in a
+/// rule holds them.
+const LABELS_BYTES_MAX: usize = 2048;
+
 impl Decode for Labels {
     fn decode(value: &Value) -> Result<Self, String> {
         let labels: Self =
@@ -85,6 +89,10 @@ impl Decode for Labels {
         manifest::check_labels(&labels).map_err(|error| error.to_string())?;
         if labels.labels.len().max(labels.namespace_labels.len()) > LABELS_MAX {
             return Err(format!("there are more than {LABELS_MAX}"));
+        }
+        let all = labels.labels.iter().chain(&labels.namespace_labels);
+        if all.map(|(key, value)| key.len() + value.len()).sum::<usize>() > LABELS_BYTES_MAX {
+            return Err(format!("they are longer than {LABELS_BYTES_MAX} bytes together"));
         }
         Ok(labels)
     }

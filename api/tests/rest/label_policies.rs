@@ -70,8 +70,12 @@ async fn what_is_wrong_with_a_manifest_or_labels_is_named_by_its_place() -> anyh
     let except: Vec<String> = (0..65).map(|n| format!("10.0.{n}.0/32")).collect();
     let holes =
         json!({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": except}}]}]});
+    let long: Vec<Value> =
+        (0..400).map(|n| json!({"ports": [{"protocol": "TCP", "port": n + 1, "endPort": 999}]})).collect();
+    let long = json!({"podSelector": {}, "ingress": long});
     let wrong = [
         (json!({"label_policy": {}}), "manifest"),
+        (json!({"label_policy": {"manifest": manifest("n", long)}}), "16384 bytes"),
         (json!({"label_policy": {"manifest": manifest("n", holes)}}), "spec.ingress[0].from[0].ipBlock.except"),
         (json!({"label_policy": {"manifest": manifest("n", spec)}}), "spec.ingress[0].from[0].ipBlock.cidr"),
         (json!({"label_policy": {"manifest": manifest("N", json!({"podSelector": {}}))}}), "metadata.name"),
@@ -82,7 +86,10 @@ async fn what_is_wrong_with_a_manifest_or_labels_is_named_by_its_place() -> anyh
         assert_eq!(answer.status, 400, "{body}");
         assert!(answer.text.contains(place), "{place}: {}", answer.text);
     }
+    let many: std::collections::BTreeMap<String, String> = (0..31).map(|n| (format!("{n}"), "v".repeat(63))).collect();
+    let (some, more) = (json!(many), json!({"a": "v".repeat(63)}));
     let wrong = [
+        (json!({"namespace": "shop", "labels": some, "namespace_labels": more}), "2048 bytes"),
         (json!({}), "namespace"),
         (json!({"namespace": "Shop"}), "namespace"),
         (json!({"namespace": "shop", "labels": {"a b": "c"}}), "a b"),
