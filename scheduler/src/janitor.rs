@@ -68,7 +68,10 @@ impl Janitor<'_> {
             let started = Instant::now();
             self.clear_includes(started).await?;
             self.clear_rules(started).await?;
-            while forget_sets(&self.pool, self.fence, self.settings.sets).await? > 0 {}
+            let forgotten = forget_sets(&self.pool, self.fence, self.settings.sets).await?;
+            if forgotten > 0 {
+                tracing::info!(forgotten, "combinations of security groups and labels forgotten");
+            }
             self.includes.done(started);
         }
         if self.tombstones.is_due() {

@@ -20,6 +20,9 @@ use std::time::Duration;
 /// Sets that one transaction forgets.
 const BATCH: i64 = 200;
 
+/// Labels that one look forgets.
+const LABELS: i64 = 5_000;
+
 /// An include by, or of, a scope of a security group; by its column values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnusedRules {
@@ -141,14 +144,34 @@ statement! {
     }
 }
 
-/// Forgets combinations of groups and labels that no port has had for `longer`, as far as was looked. Returns
-/// how many there were, at most a batch.
+/// Looks which combinations of groups and labels ports have, and forgets those that none has had for
+/// `longer`. Returns how many.
+///
+/// To look is to go through all of them, so it is done once, and only to forget goes by batches. Labels go
+/// with the look after that which forgot their last combination.
 pub async fn forget_sets(pool: &DbPool, fence: i64, longer: Duration) -> Result<usize, Error> {
     let longer = i64::try_from(longer.as_micros()).unwrap_or(i64::MAX);
     fenced(pool, fence, move |conn| {
         async move {
             LookAtSets {}.execute(conn).await?;
-            forget_labels(conn, longer).await?;
+            Ok(forget_labels(conn, longer).await?)
+        }
+        .boxed()
+    })
+    .await?;
+    let mut all = 0;
+    loop {
+        let gone = forget_batch(pool, fence, longer).await?;
+        if gone == 0 {
+            return Ok(all);
+        }
+        all += gone;
+    }
+}
+
+async fn forget_batch(pool: &DbPool, fence: i64, longer: i64) -> Result<usize, Error> {
+    fenced(pool, fence, move |conn| {
+        async move {
             let numbers: Vec<i32> = LockUnusedSets { longer, most: BATCH }.load(conn).await?;
             if numbers.is_empty() {
                 return Ok(0);
@@ -183,7 +206,7 @@ statement! {
 
 /// Forgets labels that are in no combination.
 async fn forget_labels(conn: &mut AsyncPgConnection, longer: i64) -> QueryResult<()> {
-    let numbers: Vec<i32> = LockUnusedLabels { longer, most: BATCH }.load(conn).await?;
+    let numbers: Vec<i32> = LockUnusedLabels { longer, most: LABELS }.load(conn).await?;
     if !numbers.is_empty() {
         DeleteUnusedLabels { numbers }.execute(conn).await?;
     }
