@@ -8,6 +8,7 @@ use crate::dataplane::{Pins, PlaneError};
 use crate::seeing::{drops, trace};
 use crate::sync::backoff::{Backoff, jitter};
 use crate::sync::source::StateSource;
+use mizar_plan::Judged;
 use mizar_wire::ask::{ANSWER, Answer, Answered, Asked, Poll, Question};
 use mizar_wire::sync::PROTOCOL;
 use std::convert::Infallible;
@@ -89,8 +90,9 @@ fn look(core: &Shared, pins: &Pins, question: &Question) -> Result<Answer, Strin
         Question::Drops { ports } => Ok(Answer::Drops(drops::read(&Runtime::open(pins).map_err(failed)?, ports))),
         Question::Trace(question) => {
             let tables = Live::open(pins).map_err(failed)?;
-            let core = core.lock();
-            Ok(Answer::Trace(trace::answer(&tables, &core.store().planner, question)))
+            // Held only while rules are looked for, not over the whole walk: others wait for it.
+            let rules = |judged: &Judged| core.lock().store().planner.rules_about(judged);
+            Ok(Answer::Trace(trace::answer(&tables, &rules, question)))
         }
     }
 }

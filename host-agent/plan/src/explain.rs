@@ -8,7 +8,8 @@ use crate::planner::Planner;
 use crate::policy::{Peers, Rules};
 use crate::state::State;
 use mizar_abi::maps::{cidr_identity, egress};
-use mizar_wire::body::{LabelPeer as Peer, LabelPolicy, LabelPorts, Remote, Rule};
+use mizar_wire::body::{LabelPeer as Peer, LabelPolicy, LabelPorts, Labels, Remote, Rule};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use uuid::Uuid;
 
@@ -27,7 +28,8 @@ pub struct Judged {
     pub port: u16,
 }
 
-fn matches(rule: &Rule, judged: &Judged, peers: &impl Peers) -> bool {
+/// `is_member` says whether the other side has a group.
+fn matches(rule: &Rule, judged: &Judged, peers: &impl Peers, is_member: &mut impl FnMut(u32) -> bool) -> bool {
     let address = IpAddr::V4(judged.remote);
     let Rule { id: _, ipv6, protocol, ports: [first, last], remote } = rule;
     let has_number =
@@ -37,18 +39,18 @@ fn matches(rule: &Rule, judged: &Judged, peers: &impl Peers) -> bool {
         && match remote {
             Remote::Any => true,
             Remote::Prefix(net) => net.contains(&address),
-            Remote::Group(group) => peers.sets_with(*group).any(|set| set == judged.identity),
+            Remote::Group(group) => is_member(*group),
             Remote::AddressGroup(group) => {
                 peers.addresses(*group).is_some_and(|nets| nets.iter().any(|net| net.contains(&address)))
             }
         }
 }
 
-fn matches_labels(policy: &LabelPolicy, judged: &Judged, context: &impl LabelPolicies) -> bool {
+/// `labels` are those of the other side.
+fn matches_labels(policy: &LabelPolicy, judged: &Judged, labels: &[&Labels]) -> bool {
     let is_peer = |peer: &Peer| {
-        let mut labelled = context.labelled(policy.project).filter(|(set, _)| *set == judged.identity);
         peer.blocks().iter().any(|net| net.contains(&judged.remote))
-            || labelled.any(|(_, labels)| peer.names(&policy.namespace, labels))
+            || labels.iter().any(|labels| peer.names(&policy.namespace, labels))
     };
     let has_number =
         |ports: &LabelPorts| ports.protocol == judged.protocol && (ports.first..=ports.last).contains(&judged.port);
@@ -72,13 +74,21 @@ impl Planner {
                 label::selecting(port, state.ingress_policies(port.project)).collect()
             };
             if !selecting.is_empty() {
-                let deciding = selecting.into_iter().filter(|policy| matches_labels(policy, judged, state));
+                // Looked for once: there may be many peers, and many sets.
+                let labelled = state.labelled(port.project).filter(|(set, _)| *set == judged.identity);
+                let labels: Vec<&Labels> = labelled.map(|(_, labels)| labels).collect();
+                let deciding = selecting.into_iter().filter(|policy| matches_labels(policy, judged, &labels));
                 return deciding.map(|policy| policy.id).collect();
             }
         }
         let groups = &need.set.groups;
         let rules = |group: &u32| if is_egress { state.egress(*group) } else { state.ingress(*group) };
         let all = groups.iter().filter_map(rules).flat_map(|group| &group.rules);
-        all.filter(|rule| matches(rule, judged, state)).map(|rule| rule.id).collect()
+        let mut members = BTreeMap::new();
+        let mut is_member = |group: u32| {
+            let is_one = || state.sets_with(group).any(|set| set == judged.identity);
+            *members.entry(group).or_insert_with(is_one)
+        };
+        all.filter(|rule| matches(rule, judged, state, &mut is_member)).map(|rule| rule.id).collect()
     }
 }

@@ -14,6 +14,7 @@ use mizar_domain::model::{AddressGroup, BoundPort, FixedIp, GroupSet, SecurityGr
 use mizar_domain::policy::reference::{Packet, Peer, Transport, allows};
 use mizar_domain::policy::{self, Numbers, icmp};
 use mizar_domain::security_group::{Direction, Ethertype, Protocol, Remote, Rule};
+use mizar_plan::Judged;
 use mizar_wire::Scope;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -198,8 +199,8 @@ proptest! {
         asked in prop::collection::vec((packet(), address(), prop::option::of(any::<prop::sample::Index>())), PACKETS),
     ) {
         let all = cloud.compiled(&own);
-        let bouncer = Maps::of(&plan(&all, &[Scope::Subnet(1)]));
-        let host = Maps::of(&plan(&all, &[Scope::Host(1)]));
+        let planners = [plan(&all, &[Scope::Subnet(1)]), plan(&all, &[Scope::Host(1)])];
+        let [bouncer, host] = planners.each_ref().map(Maps::of);
         let policy = Cloud::number(&own);
         let addresses = cloud.addresses.iter().map(|(number, all)| (addresses_id(*number), all.clone())).collect();
         let known: Vec<&BTreeSet<u32>> = cloud.sets.iter().chain([&own]).collect();
@@ -208,12 +209,16 @@ proptest! {
             let groups: BTreeSet<Uuid> = peer.into_iter().flatten().map(|group| group_id(*group)).collect();
             let identity = peer.map_or(ANYBODY, Cloud::number);
             let peer = Peer { address: address.into(), groups: &groups };
-            for (maps, policy, direction) in
-                [(&bouncer, policy, Direction::Ingress), (&host, egress(policy), Direction::Egress)]
-            {
+            for (planner, maps, policy, direction) in [
+                (&planners[0], &bouncer, policy, Direction::Ingress),
+                (&planners[1], &host, egress(policy), Direction::Egress),
+            ] {
                 let decided = maps.decide(policy, identity, address, packet.protocol, number(packet.transport));
                 let meant = allows(cloud.rules(&own), direction, packet, &peer, &addresses);
                 prop_assert_eq!(decided, meant, "{:?} {:?} with {:?}", direction, packet, peer);
+                let (protocol, port) = (packet.protocol, number(packet.transport));
+                let named = planner.rules_about(&Judged { policy, identity, remote: address, protocol, port });
+                prop_assert_eq!(!named.is_empty(), decided, "{:?} is named: {:?}", named, packet);
                 // Where the host is told that addresses decide, it does not ask for identities.
                 if direction == Direction::Egress && host.flags[&Cloud::number(&own)] & epoch_flag::NEED_ID == 0 {
                     let without = maps.decide(policy, ANYBODY, address, packet.protocol, number(packet.transport));

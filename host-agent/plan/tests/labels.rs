@@ -17,6 +17,7 @@ use mizar_domain::model::{BoundPort, FixedIp, GroupSet, LabelPolicy, LabelProjec
 use mizar_domain::policy::reference::{Packet, Transport};
 use mizar_domain::policy::{Remote, Rule, icmp};
 use mizar_domain::security_group::{Direction, Ethertype};
+use mizar_plan::Judged;
 use mizar_wire::{Kind, Scope};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -249,19 +250,23 @@ proptest! {
         asked in prop::collection::vec((packet(), address(), prop::option::of(any::<prop::sample::Index>())), PACKETS),
     ) {
         let all = cloud.compiled();
-        let bouncer = Maps::of(&plan(&all, &[Scope::Subnet(1)]));
-        let host = Maps::of(&plan(&all, &[Scope::Host(1)]));
+        let planners = [plan(&all, &[Scope::Subnet(1)]), plan(&all, &[Scope::Host(1)])];
+        let [bouncer, host] = planners.each_ref().map(Maps::of);
         let own = cloud.number(cloud.own());
         for (packet, address, peer) in asked {
             let peer = peer.map(|index| &cloud.members[index.index(cloud.members.len())]);
             let identity = peer.map_or(ANYBODY, |peer| cloud.number(peer));
             let number = number(packet.transport);
-            for (maps, policy, direction) in
-                [(&bouncer, own, Direction::Ingress), (&host, egress(own), Direction::Egress)]
-            {
+            for (planner, maps, policy, direction) in [
+                (&planners[0], &bouncer, own, Direction::Ingress),
+                (&planners[1], &host, egress(own), Direction::Egress),
+            ] {
                 let decided = maps.decide(policy, identity, address, packet.protocol, number);
                 let meant = cloud.meant(direction, packet, address, peer);
                 prop_assert_eq!(decided, meant, "{:?} {:?} with {:?} at {}", direction, packet, peer, address);
+                let (protocol, port) = (packet.protocol, number);
+                let named = planner.rules_about(&Judged { policy, identity, remote: address, protocol, port });
+                prop_assert_eq!(!named.is_empty(), decided, "{:?} is named: {:?}", named, packet);
                 // Where the host is told that addresses decide, it does not ask for identities.
                 if direction == Direction::Egress && host.flags[&own] & epoch_flag::NEED_ID == 0 {
                     let without = maps.decide(policy, ANYBODY, address, packet.protocol, number);

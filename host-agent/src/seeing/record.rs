@@ -5,7 +5,7 @@ use mizar_abi::maps::{self, RouteKind, ShardKey, VniAddress, egress};
 use mizar_abi::unmapped;
 use mizar_packet::policy::{self, Question, Rules};
 use mizar_packet::transit::Tables;
-use mizar_plan::{Judged, Planner};
+use mizar_plan::Judged;
 use mizar_wire::ask::TEXT;
 use mizar_wire::trace::{LOOKS, Look, RULES};
 use std::cell::RefCell;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// See the module.
 pub struct Recorder<'a, L> {
     tables: &'a L,
-    planner: &'a Planner,
+    rules: &'a dyn Fn(&Judged) -> Vec<Uuid>,
     looks: RefCell<Vec<Look>>,
 }
 
@@ -30,9 +30,9 @@ fn found<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
 }
 
 impl<'a, L: Lookup> Recorder<'a, L> {
-    /// Of these tables; the planner knows what their rows were made of.
-    pub fn new(tables: &'a L, planner: &'a Planner) -> Self {
-        Self { tables, planner, looks: RefCell::default() }
+    /// Of these tables; `rules` knows what decides, since it knows what their rows were made of.
+    pub fn new(tables: &'a L, rules: &'a dyn Fn(&Judged) -> Vec<Uuid>) -> Self {
+        Self { tables, rules, looks: RefCell::default() }
     }
 
     /// What was looked at.
@@ -159,7 +159,7 @@ impl<L: Lookup> Tables for Recorder<'_, L> {
         let allowed = policy::allows(self, question);
         let Question { policy, identity, remote, proto, port } = *question;
         let remote = Ipv4Addr::from(unmapped(&remote).unwrap_or_default());
-        let rules = self.planner.rules_about(&Judged { policy, identity, remote, protocol: proto, port });
+        let rules = (self.rules)(&Judged { policy, identity, remote, protocol: proto, port });
         let is_egress = policy >= egress(0);
         let says = match (is_egress, allowed, rules.is_empty()) {
             // Rules are on their way from the control plane to the tables, or could not be written.

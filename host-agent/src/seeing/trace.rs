@@ -18,13 +18,14 @@ use mizar_packet::ipv4::{self, Inner, proto, tcp};
 use mizar_packet::path;
 use mizar_packet::policy::{InForce, Question as Asked};
 use mizar_packet::transit::{self, Action, Tables as _};
-use mizar_plan::Planner;
+use mizar_plan::Judged;
 use mizar_wire::trace::{Admission, Answer, At, Packet, Question, Request, Role, Then, Told};
 use std::net::Ipv4Addr;
+use uuid::Uuid;
 
-/// Answers by these tables; the planner names the rules.
-pub fn answer(tables: &impl Lookup, planner: &Planner, question: &Question) -> Answer {
-    let recorder = Recorder::new(tables, planner);
+/// Answers by these tables; `rules` names those that decide.
+pub fn answer(tables: &impl Lookup, rules: &dyn Fn(&Judged) -> Vec<Uuid>, question: &Question) -> Answer {
+    let recorder = Recorder::new(tables, rules);
     let then = follow(&recorder, &clock::now(), question);
     Answer { looks: recorder.into_looks(), then }
 }

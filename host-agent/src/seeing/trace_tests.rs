@@ -5,10 +5,10 @@ use mizar_abi::maps::{
     ALLOW, Addr, Bounce, Cfg, Epoch, HostAddress, Moved, PolicyAddress, PolicyKey, Route, Shard, ShardKey, Verdict,
     epoch_flag,
 };
+use mizar_plan::Planner;
 use mizar_wire::body::{self, Body};
 use mizar_wire::{EntryKey, Scope};
 use std::collections::BTreeMap;
-use uuid::Uuid;
 
 const VNI: u32 = 5000;
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
@@ -140,7 +140,8 @@ fn planner() -> Planner {
 }
 
 fn ask(world: &World, packet: Packet, at: At) -> Answer {
-    answer(world, &planner(), &Question { packet, at })
+    let planner = planner();
+    answer(world, &|judged| planner.rules_about(judged), &Question { packet, at })
 }
 
 fn tables(answer: &Answer) -> Vec<&str> {
