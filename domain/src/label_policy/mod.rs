@@ -15,6 +15,7 @@ pub mod reference;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// The label that every namespace has: its name.
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -120,36 +121,37 @@ impl Peer {
         inside && ports.as_ref().is_none_or(|selector| selector.selects(labels))
     }
 
-    /// The IPv4 addresses that are meant, as ranges that do not overlap.
+    /// Whether an address is meant.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let Self::Block { cidr, except } = self else { return false };
+        cidr.contains(&address) && !except.iter().any(|hole| hole.contains(&address))
+    }
+
+    /// The IPv4 addresses that are meant, as the fewest ranges. They do not overlap.
     pub fn blocks(&self) -> Vec<Ipv4Net> {
         let Self::Block { cidr: IpNet::V4(cidr), except } = self else { return Vec::new() };
-        let mut left = vec![cidr.trunc()];
-        for hole in except {
-            if let IpNet::V4(hole) = hole {
-                left = left.into_iter().flat_map(|net| without(net, hole.trunc())).collect();
-            }
-        }
+        let holes = except.iter().filter_map(|hole| match hole {
+            IpNet::V4(hole) => Some(hole.trunc()),
+            IpNet::V6(_) => None,
+        });
+        let mut left = Vec::new();
+        without(cidr.trunc(), &holes.collect::<Vec<_>>(), &mut left);
         left
     }
 }
 
-/// A range without another: of each half on the way down to the hole, the one that it is not in.
-fn without(net: Ipv4Net, hole: Ipv4Net) -> Vec<Ipv4Net> {
-    if hole.contains(&net) {
-        return Vec::new();
+/// A range without others: itself, if none of them touches it, or what is left of its halves. So it takes
+/// a step for each bit by which a hole is longer, however many there are beside it.
+fn without(net: Ipv4Net, holes: &[Ipv4Net], left: &mut Vec<Ipv4Net>) {
+    let inside: Vec<Ipv4Net> = holes.iter().filter(|hole| net.contains(*hole)).copied().collect();
+    if holes.iter().any(|hole| hole.contains(&net)) {
+        return;
     }
-    let (mut around, mut left) = (net, Vec::new());
-    while around.contains(&hole) && around != hole {
-        let Ok(halves) = around.subnets(around.prefix_len() + 1) else { break };
-        for half in halves {
-            if half.contains(&hole) {
-                around = half;
-            } else {
-                left.push(half);
-            }
-        }
+    if inside.is_empty() {
+        left.push(net);
+    } else if let Ok(halves) = net.subnets(net.prefix_len() + 1) {
+        halves.for_each(|half| without(half, &inside, left));
     }
-    if left.is_empty() { vec![net] } else { left }
 }
 
 /// Destination ports of a protocol.
@@ -210,6 +212,7 @@ mod tests {
             for address in (0..64).map(|last| Ipv4Addr::from(0x0a00_0000 | last)) {
                 let meant = cidr.contains(&address) && !holes.iter().any(|hole| hole.contains(&address));
                 prop_assert_eq!(blocks.iter().filter(|net| net.contains(&address)).count(), usize::from(meant));
+                prop_assert_eq!(block.contains(address.into()), meant);
             }
         }
     }

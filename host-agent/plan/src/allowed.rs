@@ -65,18 +65,37 @@ impl Allowed {
         if other.everything {
             self.add(None, 0, u16::MAX);
         }
+        if self.everything {
+            return;
+        }
         for (protocol, intervals) in &other.protocols {
-            for (first, last) in intervals {
-                self.add(Some(*protocol), *first, *last);
+            let own = self.protocols.entry(*protocol).or_default();
+            // One after the other, and not each into its place: both may be long.
+            let mut both = std::mem::take(own);
+            both.extend(intervals);
+            // Two runs in order, which this sort merges.
+            both.sort();
+            for (first, last) in both {
+                match own.last_mut() {
+                    Some((_, end)) if u32::from(first) <= u32::from(*end) + 1 => *end = last.max(*end),
+                    _ => own.push((first, last)),
+                }
             }
         }
+    }
+
+    /// How many intervals there are.
+    pub fn len(&self) -> usize {
+        usize::from(self.everything) + self.protocols.values().map(Vec::len).sum::<usize>()
     }
 
     /// Whether it allows everything that another does.
     pub fn covers(&self, other: &Self) -> bool {
         let holds = |protocol: u8, (first, last): (u16, u16)| {
             let own = self.protocols.get(&protocol);
-            own.is_some_and(|own| own.iter().any(|&(lo, hi)| lo <= first && last <= hi))
+            // Of those that begin no later the last one, for they do not touch.
+            let before = own.and_then(|own| own.get(..own.partition_point(|&(lo, _)| lo <= first))?.last());
+            before.is_some_and(|&(_, hi)| last <= hi)
         };
         let mut all = other.protocols.iter().flat_map(|(protocol, all)| all.iter().map(move |one| (*protocol, *one)));
         self.everything || (!other.everything && all.all(|(protocol, interval)| holds(protocol, interval)))

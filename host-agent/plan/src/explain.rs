@@ -49,8 +49,7 @@ fn matches(rule: &Rule, judged: &Judged, peers: &impl Peers, is_member: &mut imp
 /// `labels` are those of the other side.
 fn matches_labels(policy: &LabelPolicy, judged: &Judged, labels: &[&Labels]) -> bool {
     let is_peer = |peer: &Peer| {
-        peer.blocks().iter().any(|net| net.contains(&judged.remote))
-            || labels.iter().any(|labels| peer.names(&policy.namespace, labels))
+        peer.contains(judged.remote.into()) || labels.iter().any(|labels| peer.names(&policy.namespace, labels))
     };
     let has_number =
         |ports: &LabelPorts| ports.protocol == judged.protocol && (ports.first..=ports.last).contains(&judged.port);

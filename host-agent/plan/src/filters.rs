@@ -118,6 +118,14 @@ impl Filters {
         self.networks.get(&set).into_iter().flat_map(BTreeMap::keys).copied()
     }
 
+    /// By whom a set is counted: the project of its labels, or the first of its groups. Hosts do not know
+    /// whose groups are, and a project has few of them.
+    pub fn owner(&self, set: u32) -> Option<Part> {
+        let (set, _) = self.meanings(set).next()?;
+        let project = parts(set).find(|part| matches!(part, Part::Project(_)));
+        project.or_else(|| parts(set).min())
+    }
+
     fn meanings(&self, number: u32) -> impl Iterator<Item = (&GroupSet, Uses)> {
         let first = GroupSet { number, groups: Vec::new(), labels: None };
         self.uses.range(first..).take_while(move |(set, _)| set.number == number).map(|(set, uses)| (set, *uses))

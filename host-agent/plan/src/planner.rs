@@ -3,6 +3,7 @@
 use crate::budget::{self, Budget};
 use crate::endpoint::Endpoint;
 use crate::filters::{self, Filters, Part};
+use crate::label::Meanings;
 use crate::policy::{self, Draft};
 use crate::render::{Claim, Facts, Wiring, configuration, render};
 use crate::state::{Held, Reference, State};
@@ -296,31 +297,37 @@ impl Planner {
         (old.unwrap_or_default(), claims)
     }
 
-    fn draft(&self, set: u32) -> Option<Draft> {
-        let need = self.state.filters.need(set)?;
-        Some(policy::draft(&need, &self.state))
-    }
-
     /// Drafts the rows of sets that changed; what they need may leave others room, or take it.
     fn draft_policies(&mut self) -> BTreeMap<u32, Draft> {
         let changed = self.dirty.iter().filter_map(|source| match source {
-            Source::Policy(set) => Some((*set, self.draft(*set))),
+            Source::Policy(set) => Some(*set),
             Source::Configuration | Source::Entry(_) => None,
         });
-        let changed: Vec<(u32, Option<Draft>)> = changed.collect();
+        let changed: Vec<u32> = changed.collect();
         if changed.is_empty() {
             return BTreeMap::new();
         }
-        for (set, draft) in &changed {
-            self.budget.need(*set, draft.as_ref().map_or(0, Draft::cost));
+        let (state, filters) = (&self.state, &self.state.filters);
+        let mut meanings = Meanings::new(self.budget.steps());
+        let mut draft = |set| Some(policy::draft(&filters.need(set)?, state, &mut meanings));
+        let mut drafts = BTreeMap::new();
+        for set in changed {
+            let made = draft(set);
+            self.budget.need(set, made.as_ref().map_or(0, Draft::cost));
+            drafts.extend(made.map(|made| (set, made)));
         }
-        let decided = self.budget.decide(|set| self.state.filters.networks(set));
+        let decided = self.budget.decide(|set| filters.networks(set), |set| filters.owner(set));
+        for set in &decided {
+            if !drafts.contains_key(set) {
+                drafts.extend(draft(*set).map(|made| (*set, made)));
+            }
+        }
         self.touch_policies(decided);
-        changed.into_iter().filter_map(|(set, draft)| Some((set, draft?))).collect()
+        drafts
     }
 
     fn render_policy(&mut self, set: u32, draft: Option<Draft>) -> (Vec<Key>, Vec<Claim>) {
-        let (claims, problem) = match (self.budget.refusal(set), draft.or_else(|| self.draft(set))) {
+        let (claims, problem) = match (self.budget.refusal(set), draft) {
             (_, None) => (Vec::new(), None),
             (Some(refusal), Some(_)) => (Vec::new(), Some(refusal)),
             (None, Some(draft)) => draft.into_claims(set),

@@ -18,7 +18,7 @@
 use crate::allowed::{Allowed, Cover};
 use crate::budget;
 use crate::filters::Need;
-use crate::label::{self, LabelPolicies};
+use crate::label::{self, LabelPolicies, Meanings};
 use crate::render::Claim;
 use crate::table::{Cidr, Key, Rule, Value};
 use ipnet::{IpNet, Ipv4Net};
@@ -97,6 +97,10 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    fn nothing(problem: String) -> Self {
+        Self { problem: Some(problem), ..Self::default() }
+    }
+
     /// What it takes of its network's budget.
     pub fn cost(&self) -> usize {
         self.egress.cost() + self.ingress.cost()
@@ -110,12 +114,27 @@ impl Draft {
     }
 }
 
-/// Drafts the rows of a set. A group that is not there takes no other group's rules with it.
-pub(crate) fn draft(need: &Need<'_>, context: &(impl Peers + Rules + LabelPolicies)) -> Draft {
+/// Drafts the rows of a set. A group that is not there takes no other group's rules with it; rules that
+/// take too long to work out take all.
+pub(crate) fn draft<'p>(
+    need: &Need<'_>,
+    context: &'p (impl Peers + Rules + LabelPolicies),
+    meanings: &mut Meanings<'p>,
+) -> Draft {
+    let most = meanings.most();
+    let too_much = || Draft::nothing(format!("takes more than {most} steps to work out: its rules name too much"));
+    try_draft(need, context, meanings).unwrap_or_else(too_much)
+}
+
+/// `None`: it takes too long.
+fn try_draft<'p>(
+    need: &Need<'_>,
+    context: &'p (impl Peers + Rules + LabelPolicies),
+    meanings: &mut Meanings<'p>,
+) -> Option<Draft> {
     let GroupSet { number, groups, labels } = need.set;
-    let nothing = |problem| Draft { problem: Some(problem), ..Draft::default() };
     if *number == 0 || *number >= SETS {
-        return nothing(format!("number {number} of a set of security groups is not in 1 to 2^31 - 1"));
+        return Some(Draft::nothing(format!("number {number} of a set of security groups is not in 1 to 2^31 - 1")));
     }
     let (mut draft, mut epoch) = (Draft::default(), Epoch::default());
     let project = labels.as_deref().map(|labelled| labelled.project);
@@ -133,29 +152,32 @@ pub(crate) fn draft(need: &Need<'_>, context: &(impl Peers + Rules + LabelPolici
         let groups = known(groups, |group| context.egress(group), &mut draft.problem);
         epoch.n = generation(&groups).wrapping_add(labelled).max(1);
         let policies = |project| context.egress_policies(project);
-        draft.egress = rows(&groups, labels.as_deref(), policies, context, &mut draft.problem);
+        draft.egress = rows(&groups, labels.as_deref(), policies, context, meanings, &mut draft.problem)?;
         epoch.flags = if draft.egress.ask_identity() { epoch_flag::NEED_ID } else { 0 };
     }
     if inward.is_some() {
         let groups = known(groups, |group| context.ingress(group), &mut draft.problem);
         epoch.n = generation(&groups).wrapping_add(labelled).max(1);
         let policies = |project| context.ingress_policies(project);
-        draft.ingress = rows(&groups, labels.as_deref(), policies, context, &mut draft.problem);
+        draft.ingress = rows(&groups, labels.as_deref(), policies, context, meanings, &mut draft.problem)?;
     }
     draft.epoch = draft.problem.is_none().then_some(epoch);
-    draft
+    Some(draft)
 }
 
-/// The rows of one direction: of label policies, if any isolates the port, else of its groups.
+/// The rows of one direction: of label policies, if any isolates the port, else of its groups. `None`: it
+/// takes too long.
 fn rows<'p, P: Iterator<Item = &'p LabelPolicy>>(
     groups: &[&body::Group],
     labels: Option<&Labelled>,
     policies: impl Fn(u32) -> P,
-    context: &(impl Peers + LabelPolicies),
+    context: &'p (impl Peers + LabelPolicies),
+    meanings: &mut Meanings<'p>,
     problem: &mut Option<String>,
-) -> Rows {
-    let mut builder = Builder::default();
-    let isolated = labels.is_some_and(|port| label::add(&mut builder, port, policies(port.project), context, problem));
+) -> Option<Rows> {
+    let mut builder = Builder::new(meanings.most());
+    let mut add = |port: &Labelled| label::add(&mut builder, port, policies(port.project), context, meanings, problem);
+    let isolated = labels.is_some_and(&mut add);
     if !isolated {
         builder.add_rules(groups.iter().flat_map(|group| &group.rules), context, problem);
     }
@@ -192,28 +214,52 @@ fn generation(groups: &[&body::Group]) -> u32 {
 /// Numbers of sets are above 0 and below this, numbers of classes are not.
 const SETS: u32 = cidr_identity(0);
 
-/// Makes rows of what is allowed to whom.
-#[derive(Default)]
+/// Makes rows of what is allowed to whom, as long as that takes no more steps than it may: tenants write
+/// what is multiplied here, and the host does nothing else meanwhile.
 pub(crate) struct Builder {
     everybody: Allowed,
     sets: BTreeMap<u32, Allowed>,
     prefixes: BTreeMap<Ipv4Net, Allowed>,
+    /// Steps that are left; `None`: there were too few.
+    left: Option<usize>,
+}
+
+/// Joins one to another, and says in how many steps. To find them takes as long as to merge some intervals.
+fn join(to: &mut Allowed, allowed: &Allowed) -> usize {
+    let steps = 1 + (to.len() + allowed.len()) / 16;
+    to.join(allowed);
+    steps
 }
 
 impl Builder {
+    /// It may take so many steps.
+    pub fn new(most: usize) -> Self {
+        let everybody = Allowed::default();
+        Self { everybody, sets: BTreeMap::new(), prefixes: BTreeMap::new(), left: Some(most) }
+    }
+
+    /// Takes note of steps; `false`: it is too much.
+    pub fn spend(&mut self, steps: usize) -> bool {
+        self.left = self.left.and_then(|left| left.checked_sub(steps));
+        self.left.is_some()
+    }
+
     /// Everybody may do this.
     pub fn allow_everybody(&mut self, allowed: &Allowed) {
-        self.everybody.join(allowed);
+        let steps = join(&mut self.everybody, allowed);
+        self.spend(steps);
     }
 
-    /// Ports of a set may.
-    pub fn allow_set(&mut self, set: u32, allowed: &Allowed) {
-        self.sets.entry(set).or_default().join(allowed);
+    /// Ports of a set may; `false`: it is too much.
+    pub fn allow_set(&mut self, set: u32, allowed: &Allowed) -> bool {
+        let steps = join(self.sets.entry(set).or_default(), allowed);
+        self.spend(steps)
     }
 
-    /// Addresses of a range may.
-    pub fn allow_net(&mut self, net: Ipv4Net, allowed: &Allowed) {
-        self.prefixes.entry(net.trunc()).or_default().join(allowed);
+    /// Addresses of a range may; `false`: it is too much.
+    pub fn allow_net(&mut self, net: Ipv4Net, allowed: &Allowed) -> bool {
+        let steps = join(self.prefixes.entry(net.trunc()).or_default(), allowed);
+        self.spend(steps)
     }
 
     /// Adds rules of any number of groups; leaves out, and takes note of, what waits for something or
@@ -224,40 +270,48 @@ impl Builder {
         peers: &impl Peers,
         problem: &mut Option<String>,
     ) {
+        // By what they name, for that is what there may be much of.
+        let (mut groups, mut prefixes): (BTreeMap<u32, Allowed>, BTreeMap<IpNet, Allowed>) = Default::default();
+        let mut lists: BTreeMap<u32, Allowed> = BTreeMap::new();
         for rule in rules.into_iter().filter(|rule| !rule.ipv6) {
             let body::Rule { id, ipv6: _, protocol, ports: [first, last], remote } = rule;
             if first > last || (protocol.is_none() && (*first, *last) != (0, u16::MAX)) {
                 note(problem, || format!("rule {id} is about no interval of ports"));
                 continue;
             }
-            let mut allowed = Allowed::default();
-            allowed.add(*protocol, *first, *last);
-            let nets: &[IpNet] = match remote {
-                body::Remote::Any => {
-                    self.allow_everybody(&allowed);
-                    &[]
-                }
-                body::Remote::Group(group) => {
-                    peers.sets_with(*group).for_each(|set| self.allow_set(set, &allowed));
-                    &[]
-                }
-                body::Remote::Prefix(net) => std::slice::from_ref(net),
-                body::Remote::AddressGroup(group) => peers.addresses(*group).unwrap_or_else(|| {
-                    note(problem, || format!("waits for address group number {group}"));
-                    &[]
-                }),
+            let allowed = match remote {
+                body::Remote::Any => &mut self.everybody,
+                body::Remote::Group(group) => groups.entry(*group).or_default(),
+                body::Remote::Prefix(net) => prefixes.entry(*net).or_default(),
+                body::Remote::AddressGroup(group) => lists.entry(*group).or_default(),
             };
-            for net in nets {
-                if let IpNet::V4(net) = net {
-                    self.allow_net(*net, &allowed);
-                }
+            allowed.add(*protocol, *first, *last);
+        }
+        for (group, allowed) in &groups {
+            if !peers.sets_with(*group).all(|set| self.allow_set(set, allowed)) {
+                return;
+            }
+        }
+        let listed = lists.iter().flat_map(|(group, allowed)| {
+            let nets = peers.addresses(*group).unwrap_or_else(|| {
+                note(problem, || format!("waits for address group number {group}"));
+                &[]
+            });
+            nets.iter().map(move |net| (net, allowed))
+        });
+        for (net, allowed) in prefixes.iter().chain(listed) {
+            if let IpNet::V4(net) = net
+                && !self.allow_net(*net, allowed)
+            {
+                return;
             }
         }
     }
 
-    fn finish(self) -> Rows {
-        let Self { everybody, sets, prefixes } = self;
-        let classes = classes(prefixes, &everybody);
+    /// `None`: it took too long.
+    fn finish(self) -> Option<Rows> {
+        let Self { everybody, sets, prefixes, left } = self;
+        let classes = classes(prefixes, &everybody, left?)?;
         let numbers = numbers(classes.values().cloned().collect());
         let mut allowed: BTreeMap<u32, Allowed> = sets.into_iter().filter(|(_, one)| !everybody.covers(one)).collect();
         let classes = classes.into_iter().filter_map(|(net, class)| Some((net, *numbers.get(&class)?))).collect();
@@ -265,13 +319,17 @@ impl Builder {
         if !everybody.is_empty() {
             allowed.insert(ANYBODY, everybody);
         }
-        Rows { allowed, classes }
+        Some(Rows { allowed, classes })
     }
 }
 
 /// What the addresses of each prefix may do, with the rules of the prefixes around it. Prefixes
-/// with which nothing changes are left out.
-fn classes(prefixes: BTreeMap<Ipv4Net, Allowed>, everybody: &Allowed) -> BTreeMap<Ipv4Net, Allowed> {
+/// with which nothing changes are left out. `None`: there are not so many steps left.
+fn classes(
+    prefixes: BTreeMap<Ipv4Net, Allowed>,
+    everybody: &Allowed,
+    mut left: usize,
+) -> Option<BTreeMap<Ipv4Net, Allowed>> {
     let mut classes = BTreeMap::new();
     // In this order a prefix comes after those around it.
     let mut around: Vec<(Ipv4Net, Allowed)> = Vec::new();
@@ -281,7 +339,7 @@ fn classes(prefixes: BTreeMap<Ipv4Net, Allowed>, everybody: &Allowed) -> BTreeMa
         }
         let changes = match around.last() {
             Some((_, outer)) => {
-                allowed.join(outer);
+                left = left.checked_sub(join(&mut allowed, outer))?;
                 allowed != *outer
             }
             None => true,
@@ -291,7 +349,7 @@ fn classes(prefixes: BTreeMap<Ipv4Net, Allowed>, everybody: &Allowed) -> BTreeMa
         }
         around.push((net, allowed));
     }
-    classes
+    Some(classes)
 }
 
 /// A number for each class, from what it allows. Two of one set seldom meet; the one later in order
@@ -344,9 +402,9 @@ mod tests {
     }
 
     fn made(rules: &[body::Rule]) -> (Rows, Option<String>) {
-        let (mut builder, mut problem) = (Builder::default(), None);
+        let (mut builder, mut problem) = (Builder::new(1_000), None);
         builder.add_rules(rules, &world(), &mut problem);
-        (builder.finish(), problem)
+        (builder.finish().expect("few steps"), problem)
     }
 
     fn world() -> World {
@@ -406,6 +464,21 @@ mod tests {
         ];
         let got = right(&rules);
         assert_eq!((got.allowed, got.classes), (BTreeMap::from([(0, allowed(&[(0, 100)]))]), BTreeMap::new()));
+    }
+
+    #[test]
+    fn joins_are_counted_and_too_many_make_no_rows() {
+        let groups: Vec<_> = (0..40).map(|_| tcp([1, 1], body::Remote::Group(1))).collect();
+        let nets: Vec<_> = (0..40).map(|n| tcp([1, 1], body::Remote::Prefix(net(&format!("10.{n}.0.0/16"))))).collect();
+        let made = |rules: &[body::Rule], most| {
+            let mut builder = Builder::new(most);
+            builder.add_rules(rules, &world(), &mut None);
+            builder.finish().is_some()
+        };
+        assert!(made(&groups, 2) && !made(&groups, 1), "one for each set of the group, however many rules name it");
+        assert!(made(&nets, 40) && !made(&nets, 39));
+        let around = [nets, vec![tcp([2, 2], body::Remote::Prefix(net("10.0.0.0/8")))]].concat();
+        assert!(made(&around, 81) && !made(&around, 80), "each has the rules of the one around it");
     }
 
     #[test]

@@ -5,16 +5,15 @@
 mod maps;
 
 use ipnet::IpNet;
-use maps::{Maps, plan};
-use mizar_abi::maps::{ANYBODY, egress, epoch_flag};
+use maps::{Maps, Side, address, plan};
+use mizar_abi::maps::{ANYBODY, egress};
 use mizar_compile::{Compiled, Object, compile};
 use mizar_domain::id::PortId;
 use mizar_domain::mac::Mac;
 use mizar_domain::model::{AddressGroup, BoundPort, FixedIp, GroupSet, SecurityGroup};
 use mizar_domain::policy::reference::{Packet, Peer, Transport, allows};
-use mizar_domain::policy::{self, Numbers, icmp};
+use mizar_domain::policy::{self, Numbers};
 use mizar_domain::security_group::{Direction, Ethertype, Protocol, Remote, Rule};
-use mizar_plan::Judged;
 use mizar_wire::Scope;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,12 +111,6 @@ fn remote() -> impl Strategy<Value = Remote> {
     ]
 }
 
-/// So few octets that prefixes nest and addresses fall into them.
-fn address() -> impl Strategy<Value = Ipv4Addr> {
-    let octet = || prop_oneof![Just(0u8), Just(1), Just(127), Just(128), Just(255)];
-    (prop_oneof![Just(10u8), Just(11)], octet(), octet(), octet()).prop_map(|(a, b, c, d)| Ipv4Addr::new(a, b, c, d))
-}
-
 fn net() -> impl Strategy<Value = IpNet> {
     let length = prop_oneof![Just(0u8), 1u8..=32, Just(8), Just(16), Just(32)];
     (address(), length).prop_map(|(address, length)| IpNet::new_assert(address.into(), length))
@@ -176,14 +169,6 @@ fn packet() -> impl Strategy<Value = Packet> {
     ]
 }
 
-fn number(transport: Transport) -> u16 {
-    match transport {
-        Transport::Port(port) => port,
-        Transport::Icmp(kind, code) => icmp(kind, code),
-        Transport::Other => 0,
-    }
-}
-
 const CASES: u32 = 1_000;
 const PACKETS: usize = 64;
 /// Each packet is judged in both directions.
@@ -199,9 +184,11 @@ proptest! {
         asked in prop::collection::vec((packet(), address(), prop::option::of(any::<prop::sample::Index>())), PACKETS),
     ) {
         let all = cloud.compiled(&own);
-        let planners = [plan(&all, &[Scope::Subnet(1)]), plan(&all, &[Scope::Host(1)])];
-        let [bouncer, host] = planners.each_ref().map(Maps::of);
         let policy = Cloud::number(&own);
+        let sides = [
+            (Side::of(&all, policy, Scope::Subnet(1)), Direction::Ingress),
+            (Side::of(&all, egress(policy), Scope::Host(1)), Direction::Egress),
+        ];
         let addresses = cloud.addresses.iter().map(|(number, all)| (addresses_id(*number), all.clone())).collect();
         let known: Vec<&BTreeSet<u32>> = cloud.sets.iter().chain([&own]).collect();
         for (packet, address, peer) in asked {
@@ -209,21 +196,10 @@ proptest! {
             let groups: BTreeSet<Uuid> = peer.into_iter().flatten().map(|group| group_id(*group)).collect();
             let identity = peer.map_or(ANYBODY, Cloud::number);
             let peer = Peer { address: address.into(), groups: &groups };
-            for (planner, maps, policy, direction) in [
-                (&planners[0], &bouncer, policy, Direction::Ingress),
-                (&planners[1], &host, egress(policy), Direction::Egress),
-            ] {
-                let decided = maps.decide(policy, identity, address, packet.protocol, number(packet.transport));
-                let meant = allows(cloud.rules(&own), direction, packet, &peer, &addresses);
+            for (side, direction) in &sides {
+                let (decided, _) = side.judge(packet, identity, address)?;
+                let meant = allows(cloud.rules(&own), *direction, packet, &peer, &addresses);
                 prop_assert_eq!(decided, meant, "{:?} {:?} with {:?}", direction, packet, peer);
-                let (protocol, port) = (packet.protocol, number(packet.transport));
-                let named = planner.rules_about(&Judged { policy, identity, remote: address, protocol, port });
-                prop_assert_eq!(!named.is_empty(), decided, "{:?} is named: {:?}", named, packet);
-                // Where the host is told that addresses decide, it does not ask for identities.
-                if direction == Direction::Egress && host.flags[&Cloud::number(&own)] & epoch_flag::NEED_ID == 0 {
-                    let without = maps.decide(policy, ANYBODY, address, packet.protocol, number(packet.transport));
-                    prop_assert_eq!(without, decided, "not asked for its identity");
-                }
             }
         }
     }

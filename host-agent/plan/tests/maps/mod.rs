@@ -1,17 +1,26 @@
 //! The maps of a host in memory, filled from the feed and asked by the code that the kernel runs.
 
-use mizar_abi::maps::{PolicyAddress, PolicyKey, Verdict};
+use mizar_abi::maps::{ANYBODY, PolicyAddress, PolicyKey, Verdict, egress, epoch_flag};
 use mizar_compile::Compiled;
+use mizar_domain::policy::icmp;
+use mizar_domain::policy::reference::{Packet, Transport};
 use mizar_packet::policy::{Question, Rules};
-use mizar_plan::{Key, Planner, Value};
+use mizar_plan::{Judged, Key, Planner, Value};
 use mizar_wire::Scope;
 use mizar_wire::entry::Include;
+use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use uuid::Uuid;
 
 /// What a host with these subscriptions receives, and plans.
 pub fn plan(all: &Compiled, subscribed: &[Scope]) -> Planner {
+    planned(Planner::new(), all, subscribed)
+}
+
+/// The same by this planner.
+pub fn planned(mut planner: Planner, all: &Compiled, subscribed: &[Scope]) -> Planner {
     let mut received: BTreeSet<Scope> = subscribed.iter().copied().collect();
     loop {
         let more = all.includes.iter().filter(|Include { scope, .. }| received.contains(scope)).map(|i| i.target);
@@ -21,12 +30,62 @@ pub fn plan(all: &Compiled, subscribed: &[Scope]) -> Planner {
         }
         received.extend(more);
     }
-    let mut planner = Planner::new();
     for (key, body) in all.entries.iter().filter(|(key, _)| received.contains(&key.scope)) {
         planner.put(key.clone(), body.clone());
     }
     planner.flush();
     planner
+}
+
+/// One direction of a set on the host that decides about it.
+pub struct Side {
+    planner: Planner,
+    maps: Maps,
+    policy: u32,
+}
+
+impl Side {
+    /// `policy` is the set's number, or that of its egress; the host has one subscription.
+    pub fn of(all: &Compiled, policy: u32, subscribed: Scope) -> Self {
+        let planner = plan(all, &[subscribed]);
+        Self { maps: Maps::of(&planner), planner, policy }
+    }
+
+    /// Whether a packet passes, and what rules are named for it: some just where it passes.
+    pub fn judge(
+        &self,
+        packet: Packet,
+        identity: u32,
+        address: Ipv4Addr,
+    ) -> Result<(bool, BTreeSet<Uuid>), TestCaseError> {
+        let Self { planner, maps, policy } = self;
+        let (policy, protocol, port) = (*policy, packet.protocol, number(packet.transport));
+        let decided = maps.decide(policy, identity, address, protocol, port);
+        let named = planner.rules_about(&Judged { policy, identity, remote: address, protocol, port });
+        prop_assert_eq!(!named.is_empty(), decided, "{:?} is named: {:?}", named, packet);
+        // Where the host is told that addresses decide, it does not ask for identities.
+        let own = policy.checked_sub(egress(0));
+        if own.is_some_and(|set| maps.flags[&set] & epoch_flag::NEED_ID == 0) {
+            let without = maps.decide(policy, ANYBODY, address, protocol, port);
+            prop_assert_eq!(without, decided, "not asked for its identity");
+        }
+        Ok((decided, named.into_iter().collect()))
+    }
+}
+
+/// The number of a packet that rules have intervals of.
+fn number(transport: Transport) -> u16 {
+    match transport {
+        Transport::Port(port) => port,
+        Transport::Icmp(kind, code) => icmp(kind, code),
+        Transport::Other => 0,
+    }
+}
+
+/// So few octets that ranges nest and addresses fall into them.
+pub fn address() -> impl Strategy<Value = Ipv4Addr> {
+    let octet = || prop_oneof![Just(0u8), Just(1), Just(127), Just(128), Just(255)];
+    (prop_oneof![Just(10u8), Just(11)], octet(), octet(), octet()).prop_map(|(a, b, c, d)| Ipv4Addr::new(a, b, c, d))
 }
 
 /// A longest-prefix map in memory.
