@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Every crate with the crates of this workspace that it may depend on.
-const EDGES: [(&str, &[&str]); 18] = [
+const EDGES: [(&str, &[&str]); 19] = [
     ("mizar-abi", &[]),
     ("mizar-packet", &["mizar-abi"]),
     ("mizar-domain", &["mizar-abi"]),
@@ -29,6 +29,7 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("mizar-tests", &["mizar", "mizar-abi"]),
     ("mizar-bench", &["mizar", "mizar-abi", "mizar-dataplane-tests", "mizar-packet", "mizar-wire"]),
     ("mizar-dataplane-tests", &["mizar-abi", "mizar-packet"]),
+    ("mizar-fuzz", &["mizar-abi", "mizar-packet", "mizar-wire"]),
 ];
 
 /// Crates of others that must not reach a crate, directly or through any other.

@@ -1,0 +1,142 @@
+//! One flow, and whatever happens to it: packets of either end, answers of bouncers, time.
+
+use crate::input::Input;
+use mizar_abi::maps::{ANYBODY, Flow, State, flow_flag};
+use mizar_packet::flow::{self, Admission, Now, Peer};
+
+/// Twice as many events as any story needs.
+const EVENTS: usize = 64;
+const STATES: [u8; 5] =
+    [State::NewOut as u8, State::NewIn as u8, State::Est as u8, State::Closing as u8, State::Denied as u8];
+
+fn peer(input: &mut Input<'_>) -> Peer {
+    Peer {
+        host: [172, 16, 0, input.byte() % 4],
+        vni: input.few(),
+        identity: if input.flag() { ANYBODY } else { input.few() + 10 },
+        generation: input.few(),
+        ep: input.few(),
+    }
+}
+
+fn admission(input: &mut Input<'_>) -> Admission {
+    let bits = input.byte();
+    Admission {
+        ep_id: 5,
+        cookie: input.few(),
+        stamp: input.few(),
+        routed: bits & 1 != 0,
+        opens: bits & 2 != 0,
+        reply_only: bits & 4 != 0,
+        no_egress: bits & 8 != 0,
+    }
+}
+
+pub fn run(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let mut now = Now { s: 1_000_000, ms: input.long() };
+    let proto = [6, 17, 1][input.few() as usize % 3];
+    let mut flow = match input.few() {
+        0 => Flow::default(),
+        flags => flow::request(5, input.few(), [0, flow_flag::I_INIT, flow_flag::NEED_ID, 65][flags as usize], 1, &now),
+    };
+    for _ in 0..EVENTS {
+        if input.is_empty() {
+            return;
+        }
+        let before = flow;
+        let event = input.byte() % 10;
+        match event {
+            0 => {
+                let passed = u32::from(input.short());
+                now = Now { s: now.s + passed / 1_000, ms: now.ms.wrapping_add(passed) };
+            }
+            1 => flow::try_again(&mut flow, &now),
+            2 => {
+                flow::touch(&mut flow, input.byte(), input.flag(), &now);
+                let closed = before.state == State::Est as u8 && flow.state == State::Closing as u8;
+                assert!(closed || flow.state == before.state, "a packet makes of {before:?} {flow:?}");
+            }
+            3 => flow::ask_again(&mut flow, &now),
+            4 => enters(&mut flow, &mut input, &now),
+            5 => acknowledged(&mut flow, &mut input, &now),
+            6 => flow::confirm(&mut flow),
+            7 => closes(&mut flow, input.flag()),
+            8 => flow::denied(&mut flow, &now),
+            _ => {
+                let asked = flow::neighbour_shows(&mut flow, input.few() + 10, &now);
+                assert_eq!(asked, flow::is_unconfirmed(&flow));
+            }
+        }
+        judge(&before, &flow, event, proto, &now);
+    }
+}
+
+/// What holds after every event.
+fn judge(before: &Flow, flow: &Flow, event: u8, proto: u8, now: &Now) {
+    assert!(flow.state == before.state || STATES.contains(&flow.state), "{before:?} became {flow:?}");
+    assert_eq!(flow.tcp & !7, 0, "{flow:?}");
+    assert!(flow::timeout(flow, proto) <= 7_440);
+    assert!(!flow::is_established(flow) || flow::knows_peer(flow), "{flow:?} is established with nobody");
+    if flow.state == State::Denied as u8 {
+        let later = Now { s: now.s, ms: flow.since_ms.wrapping_add(flow::DENIED_MS) };
+        assert!(!flow::is_live(flow, proto, &later), "{flow:?} is denied for longer than that");
+    }
+    // Who waits for a verdict has so much time, and gets no more by sending.
+    let waits = |flow: &Flow| flow::is_unconfirmed(flow) || flow::is_unidentified(flow);
+    let alive = |flow: &Flow| STATES[..4].contains(&flow.state);
+    let begins_again = event == 4 && flow.state == State::NewIn as u8 && before.state != State::NewIn as u8;
+    if waits(before) && waits(flow) && alive(before) && alive(flow) && !begins_again {
+        assert_eq!(flow.since_ms, before.since_ms, "{before:?} waits longer as {flow:?}");
+    }
+}
+
+fn enters(flow: &mut Flow, input: &mut Input<'_>, now: &Now) {
+    let (before, admission, peer) = (*flow, admission(input), peer(input));
+    let enters = flow::enters(flow, &admission, &peer, now);
+    if !enters {
+        assert_eq!(*flow, before, "what does not enter changes nothing");
+        assert!(admission.reply_only, "an admitted packet of {before:?} does not enter");
+        return;
+    }
+    if !admission.reply_only {
+        assert!(flow::knows_peer(flow), "{flow:?} after an admission");
+    }
+    if admission.reply_only && admission.stamp != 0 {
+        assert!(before.flags & flow_flag::I_INIT != 0, "a reply to what nobody asked: {before:?}");
+        assert_eq!(flow.flags & flow_flag::R_INIT, before.flags & flow_flag::R_INIT, "a reply opens {before:?}");
+    }
+    if admission.reply_only {
+        assert!(before.state != State::Denied as u8, "a reply to what was denied: {before:?}");
+    }
+}
+
+fn acknowledged(flow: &mut Flow, input: &mut Input<'_>, now: &Now) {
+    let before = *flow;
+    let cookie = input.few();
+    let taken = flow::acknowledged(flow, cookie, &peer(input), input.flag(), now);
+    if cookie != before.cookie {
+        assert!(!taken, "another's cookie");
+    }
+    if taken {
+        assert!(flow::is_established(flow) || flow::is_unidentified(flow), "{flow:?} is acknowledged");
+    } else {
+        assert_eq!(*flow, before, "what is not taken changes nothing");
+    }
+}
+
+fn closes(flow: &mut Flow, ours: bool) {
+    let (before, init) = (*flow, if ours { flow_flag::I_INIT } else { flow_flag::R_INIT });
+    let other = (flow_flag::I_INIT | flow_flag::R_INIT) & !init;
+    let goes_on = flow::closes(flow, init);
+    assert_eq!(goes_on, before.flags & other != 0, "{before:?} goes on by its other side alone");
+    assert_eq!(flow.flags & init, if goes_on { 0 } else { before.flags & init }, "{before:?}");
+}
+
+/// Asked, answered, closed; and asked by the other side.
+pub fn seeds() -> Vec<Vec<u8>> {
+    vec![
+        vec![0, 0, 0, 9, 0, 1, 2, 5, 2, 1, 0, 0, 0, 0, 0, 2, 1, 1, 2, 1, 0, 8],
+        vec![0, 0, 0, 9, 1, 0, 4, 2, 1, 3, 1, 0, 0, 0, 0, 6, 3, 4, 4, 1, 0, 1, 0, 0, 0, 0, 7, 1],
+    ]
+}
