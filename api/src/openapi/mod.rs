@@ -2,6 +2,7 @@
 //! bodies and run queries; the rest stands here. `openapi/mizar.json` is this document, checked
 //! in; a test fails when the two differ.
 
+mod analysis;
 mod cloud;
 mod identity;
 mod network;
@@ -24,6 +25,7 @@ pub fn document() -> OpenApi {
     network::document(&mut document);
     cloud::document(&mut document);
     seeing::document(&mut document);
+    analysis::document(&mut document);
     identity::document(&mut document);
     let (paths, components, tags) = document.finish();
     let license = License::builder().name("Apache-2.0").identifier(Some("Apache-2.0")).build();

@@ -1,4 +1,5 @@
-//! Finding out why a packet does not arrive: what hosts drop, and what they would do with a packet.
+//! Finding out why a packet does not arrive: what hosts drop, and what they would do with a packet; and
+//! what may pass at all, by the rules that decide.
 //!
 //! Tenants see this of their own ports, operators of all. Which hosts there are, and which of them does what, is no tenant's
 //! business: to tenants a host is what it is to the port, `port` or `bouncer`, and nothing more.
@@ -7,6 +8,8 @@
 //! in its place, because what the others say still helps, and that one is silent may be the very reason.
 
 pub mod drops;
+pub mod reach;
+pub mod rules;
 pub mod trace;
 
 use crate::app::App;
@@ -24,7 +27,7 @@ use uuid::Uuid;
 
 /// Routes.
 pub fn mount(config: &mut ServiceConfig) {
-    config.configure(drops::mount).configure(trace::mount);
+    config.configure(drops::mount).configure(trace::mount).configure(rules::mount).configure(reach::mount);
 }
 
 /// Asks a host, if this server can.

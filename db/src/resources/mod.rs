@@ -19,6 +19,7 @@ pub mod port_commands;
 pub mod port_extras;
 mod port_insert;
 pub mod qos;
+pub mod reach;
 pub mod role;
 pub mod security_group;
 pub mod seeing;

@@ -277,6 +277,11 @@ impl Port {
         self.fixed_ips.iter().filter_map(lease).collect()
     }
 
+    /// The combination of groups and labels that filters it; `None`: nothing does.
+    pub fn filter(&self) -> Option<model::GroupSet> {
+        is_filtered(self.row.port_security_enabled, &self.row.device_owner).then(|| self.set())
+    }
+
     /// The combination of its groups; where none was computed, one that lets nothing pass.
     fn set(&self) -> model::GroupSet {
         let groups = || self.group_numbers.iter().map(|number| number.cast_unsigned()).collect();
@@ -313,7 +318,7 @@ impl Port {
             pairs: row.pairs()?,
             port_security: row.port_security_enabled,
             admin_up: row.admin_state_up,
-            set: is_filtered(row.port_security_enabled, &row.device_owner).then(|| self.set()),
+            set: self.filter(),
             dhcp_options: row.extras.0.told(),
             host: row.host.map(i32::cast_unsigned),
             moved_from: row.moved_from.map(i32::cast_unsigned),

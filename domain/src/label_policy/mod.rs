@@ -12,6 +12,7 @@ pub mod limits;
 pub mod manifest;
 pub mod reference;
 
+use crate::security_group::Direction;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,6 +190,18 @@ pub struct Policy {
     pub ingress: Option<Vec<Rule>>,
     /// What may go out.
     pub egress: Option<Vec<Rule>>,
+}
+
+impl Policy {
+    /// What it allows a port with these labels, of its project, in a direction; `None`: it does not isolate it.
+    pub fn isolates(&self, labels: &Labels, direction: Direction) -> Option<&[Rule]> {
+        let rules = match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        };
+        let selects = self.namespace == labels.namespace && self.ports.selects(labels);
+        rules.as_deref().filter(|_| selects)
+    }
 }
 
 #[cfg(test)]

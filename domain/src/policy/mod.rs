@@ -7,8 +7,9 @@
 //! them.
 //!
 //! [`reference`] says the same slowly, from Neutron's documentation and not by way of intervals:
-//! what the tables decide is tested against it.
+//! what the tables decide is tested against it. [`reach`] says what may pass between two ports at all.
 
+pub mod reach;
 pub mod reference;
 
 use crate::security_group::{self, Direction, Ethertype, ICMP, ICMPV6};

@@ -1,0 +1,217 @@
+//! Who may open a connection to a port, and to whom it may: what the rules of both sides let pass
+//! (`mizar_domain::policy::reach`).
+//!
+//! The other side is every port of the network, whatever its subnet: hosts carry packets within one
+//! network, and between networks none. It is judged by its own rules, so a tenant is told only of ports
+//! of its project; what everybody at an address may do, whosever it is, follows from the port's own
+//! rules and is told beside them.
+//!
+//! A request looks at so many ports and no more; what it has not looked at is behind `next_marker`.
+
+use super::{named, own_port};
+use crate::app::App;
+use crate::cloud::at;
+use crate::frame::context::Context;
+use crate::frame::decode::Decode as _;
+use crate::frame::fault::Fault;
+use crate::frame::query::parameters;
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Path, ServiceConfig};
+use ipnet::{IpNet, Ipv4Net};
+use mizar_db::listing::Visibility;
+use mizar_db::resources::port::Port;
+use mizar_db::resources::reach;
+use mizar_domain::model::GroupSet;
+use mizar_domain::policy::reach::{End, Judge, Line, Traffic, between};
+use mizar_domain::security_group::{Direction, Protocol};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use uuid::Uuid;
+
+/// Ports of an answer at most, and without a `limit`.
+pub const LIMIT: (usize, usize) = (1_000, 100);
+/// Ports that one request looks at.
+pub const LOOKED_AT: usize = 2_000;
+/// Prefixes of an answer.
+pub const ADDRESSES: usize = 1_000;
+/// Ports that are read at once.
+const BATCH: usize = 500;
+/// Protocols that have ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
+const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+
+/// Routes.
+pub fn mount(config: &mut ServiceConfig) {
+    config.service(at("/v2.0/ports/{port}/reachable-from").get(reachable));
+}
+
+/// What is asked.
+#[derive(Debug)]
+struct Wish {
+    direction: Direction,
+    /// Only this.
+    traffic: Traffic,
+    limit: usize,
+    marker: Option<Uuid>,
+}
+
+impl Wish {
+    fn parse(query: &str) -> Result<Self, Fault> {
+        let (mut direction, mut limit, mut marker) = (Direction::Ingress, LIMIT.1, None);
+        let (mut protocol, mut number) = (None, None);
+        for (name, value) in parameters(query)? {
+            let wrong = |reason: String| Fault::bad_query(format!("{name}: {reason}"));
+            match name.as_str() {
+                "direction" => direction = Direction::from_str(&value).map_err(wrong)?,
+                "protocol" => {
+                    let known = Protocol::parse(&value).ok().flatten().map(|known| known.number);
+                    protocol = Some(known.ok_or_else(|| wrong(format!("'{value}' is no protocol")))?);
+                }
+                "destination_port" => {
+                    let port = value.parse().ok().filter(|port: &u16| *port > 0);
+                    number = Some(port.ok_or_else(|| wrong(format!("'{value}' is not between 1 and 65535")))?);
+                }
+                "limit" => {
+                    let one = value.parse().ok().filter(|limit: &usize| *limit > 0);
+                    limit = one.ok_or_else(|| wrong(format!("'{value}' is no number above 0")))?.min(LIMIT.0);
+                }
+                "marker" => {
+                    let id = Uuid::try_parse(&value).map_err(|_| wrong(format!("'{value}' is no id of a port")))?;
+                    marker = Some(id);
+                }
+                _ => return Err(Fault::bad_query(format!("there is no parameter '{name}'"))),
+            }
+        }
+        Ok(Self { direction, traffic: wanted(protocol, number)?, limit, marker })
+    }
+}
+
+fn wanted(protocol: Option<u8>, port: Option<u16>) -> Result<Traffic, Fault> {
+    let unfit = |reason: String| Err(Fault::bad_query(format!("destination_port: {reason}")));
+    match (protocol, port) {
+        (None, None) => Ok(Traffic::everything()),
+        (None, Some(_)) => unfit("of which protocol? 'protocol' says it".into()),
+        (Some(protocol), None) => Ok(Traffic::of(protocol, 0, u16::MAX)),
+        (Some(protocol), Some(_)) if !WITH_PORTS.contains(&protocol) => unfit(format!("protocol {protocol} has none")),
+        (Some(protocol), Some(port)) => Ok(Traffic::of(protocol, port, port)),
+    }
+}
+
+fn v4(net: IpNet) -> Option<Ipv4Net> {
+    match net {
+        IpNet::V4(net) => Some(net),
+        IpNet::V6(_) => None,
+    }
+}
+
+/// A port as one side of a conversation.
+fn end<'s>(port: &Port, set: Option<&'s GroupSet>) -> Result<End<'s>, Fault> {
+    let at: Vec<Ipv4Net> = port.fixed_ips.iter().filter_map(|own| v4(own.address.addr().into())).collect();
+    let from = match port.row.port_security_enabled {
+        // Such a port may send from any address.
+        false => vec![Ipv4Net::default()],
+        true => {
+            let pairs = port.row.pairs()?.into_iter().filter_map(|pair| v4(pair.cidr));
+            at.iter().copied().chain(pairs).collect()
+        }
+    };
+    Ok(End { at, from, set })
+}
+
+/// What is found of the others.
+#[derive(Default)]
+struct Found {
+    ports: Vec<Value>,
+    next: Option<Uuid>,
+}
+
+async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Result<HttpResponse, Fault> {
+    let mut conn = app.pool.get().await?;
+    let row = own_port(&mut conn, &context, named(&path), "get_port_reachable_from").await?;
+    let wish = Wish::parse(&context.query)?;
+    let own = mizar_db::resources::port::complete(&mut conn, vec![row]).await?.pop();
+    let own = own.ok_or_else(|| Fault::internal("a port is not what it was"))?;
+    let set = own.filter();
+    let known = reach::known(&mut conn, &set).await?;
+    let mine = (Judge::of(&known, set.as_ref(), wish.direction), end(&own, set.as_ref())?);
+    let (mut found, mut after, mut looked_at) = (Found::default(), wish.marker, 0);
+    'batches: while looked_at < LOOKED_AT {
+        let limit = BATCH.min(LOOKED_AT - looked_at);
+        let others = reach::members(
+            &mut conn,
+            own.row.network_id,
+            context.view,
+            after,
+            i64::try_from(limit).unwrap_or(i64::MAX),
+        )
+        .await?;
+        let is_last = others.len() < limit;
+        let sets: Vec<Option<GroupSet>> = others.iter().map(Port::filter).collect();
+        let known = reach::known(&mut conn, sets.iter().flatten()).await?;
+        // Many have the same groups.
+        let mut judged = BTreeMap::new();
+        for (other, set) in others.iter().zip(&sets) {
+            if found.ports.len() == wish.limit {
+                found.next = after;
+                break 'batches;
+            }
+            after = Some(other.row.id);
+            looked_at += 1;
+            if other.row.id == own.row.id {
+                continue;
+            }
+            let judge = judged
+                .entry(set.as_ref().map(|set| set.number))
+                .or_insert_with(|| Judge::of(&known, set.as_ref(), opposite(wish.direction)));
+            let theirs = end(other, set.as_ref())?;
+            let traffic = match wish.direction {
+                Direction::Ingress => between(judge, &theirs, &mine.0, &mine.1),
+                Direction::Egress => between(&mine.0, &mine.1, judge, &theirs),
+            };
+            let traffic = traffic.both(&wish.traffic);
+            if !traffic.is_nothing() {
+                found.ports.push(port(other, &traffic));
+            }
+        }
+        found.next = after.filter(|_| !is_last);
+        if is_last {
+            break;
+        }
+    }
+    drop(conn);
+    let mut addresses: Vec<Value> = Vec::new();
+    for (prefix, traffic) in mine.0.by_address() {
+        let traffic = traffic.both(&wish.traffic);
+        if !traffic.is_nothing() {
+            addresses.push(json!({"prefix": prefix, "traffic": lines(&traffic)}));
+        }
+    }
+    let more = addresses.len() > ADDRESSES;
+    addresses.truncate(ADDRESSES);
+    let view = json!({
+        "port_id": own.row.id, "direction": wish.direction.as_str(), "ports": found.ports, "looked_at": looked_at,
+        "next_marker": found.next, "of_all_projects": context.view == Visibility::All,
+        "addresses": addresses, "more_addresses": more,
+    });
+    Ok(HttpResponse::Ok().json(json!({ "reachable_from": view })))
+}
+
+const fn opposite(direction: Direction) -> Direction {
+    match direction {
+        Direction::Ingress => Direction::Egress,
+        Direction::Egress => Direction::Ingress,
+    }
+}
+
+fn port(port: &Port, traffic: &Traffic) -> Value {
+    let addresses = port.fixed_ips.iter().map(|own| own.address.addr());
+    json!({
+        "port_id": port.row.id, "name": port.row.name, "project_id": port.row.project_id,
+        "addresses": addresses.collect::<Vec<_>>(), "traffic": lines(traffic),
+    })
+}
+
+fn lines(traffic: &Traffic) -> Vec<Value> {
+    let line = |Line { protocol, low, high }: Line| json!({"protocol": protocol, "port_range_min": low, "port_range_max": high});
+    traffic.lines().into_iter().map(line).collect()
+}

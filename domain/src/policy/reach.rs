@@ -1,0 +1,339 @@
+//! What one port may send to another, as a whole: every packet that may begin a conversation, not one
+//! of them.
+//!
+//! Both sides decide: what leaves is judged by the rules of whoever sends, what arrives by those of
+//! whoever receives ([`Judge`]). A side may be reached at several addresses, or send from several; each
+//! rule fits some of them. What passes is the union over its addresses, since a sender chooses: so a
+//! rule counts as soon as it fits any, and the two sides are joined last.
+//!
+//! Of IPv4 only, which is what is carried.
+
+use super::{Remote, Rule};
+use crate::label_policy::{self, Peer, Policy};
+use crate::model::GroupSet;
+use crate::security_group::{Direction, Ethertype, ICMP};
+use ipnet::{IpNet, Ipv4Net};
+use std::collections::BTreeMap;
+
+/// Rules of whatever ports name, by their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    groups: BTreeMap<u32, Vec<Rule>>,
+    addresses: BTreeMap<u32, Nets>,
+    policies: BTreeMap<u32, Vec<Policy>>,
+}
+
+impl Known {
+    /// A security group. One that is not known allows nothing, as a group without rules does.
+    pub fn group(&mut self, number: u32, rules: Vec<Rule>) {
+        self.groups.insert(number, rules);
+    }
+
+    /// An address group.
+    pub fn addresses(&mut self, number: u32, addresses: &[IpNet]) {
+        self.addresses.insert(number, Nets::of(addresses.iter().filter_map(v4)));
+    }
+
+    /// A label policy of a project.
+    pub fn policy(&mut self, project: u32, policy: Policy) {
+        self.policies.entry(project).or_default().push(policy);
+    }
+}
+
+fn v4(net: &IpNet) -> Option<Ipv4Net> {
+    match net {
+        IpNet::V4(net) => Some(*net),
+        IpNet::V6(_) => None,
+    }
+}
+
+/// Addresses, as ranges in order that neither overlap nor touch.
+#[derive(Clone, Debug, Default)]
+struct Nets(Vec<(u32, u32)>);
+
+impl Nets {
+    fn of(nets: impl IntoIterator<Item = Ipv4Net>) -> Self {
+        let mut all: Vec<(u32, u32)> = nets.into_iter().map(ends).collect();
+        all.sort_unstable();
+        let mut merged: Vec<(u32, u32)> = Vec::with_capacity(all.len());
+        for (first, last) in all {
+            match merged.last_mut() {
+                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+                _ => merged.push((first, last)),
+            }
+        }
+        Self(merged)
+    }
+
+    fn meets(&self, net: Ipv4Net) -> bool {
+        let (first, last) = ends(net);
+        let place = self.0.partition_point(|range| range.1 < first);
+        self.0.get(place).is_some_and(|range| range.0 <= last)
+    }
+}
+
+fn ends(net: Ipv4Net) -> (u32, u32) {
+    (net.network().to_bits(), net.broadcast().to_bits())
+}
+
+/// One side of a conversation.
+#[derive(Clone, Debug)]
+pub struct End<'a> {
+    /// Addresses at which it is reached.
+    pub at: Vec<Ipv4Net>,
+    /// Addresses from which it may send: also those of allowed pairs, and any without port security.
+    pub from: Vec<Ipv4Net>,
+    /// Its security groups and labels; `None`: it is not filtered.
+    pub set: Option<&'a GroupSet>,
+}
+
+/// Which packets: for each protocol the intervals of its numbers ([`super::Rule`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    everything: bool,
+    /// In order, neither overlapping nor touching.
+    of: BTreeMap<u8, Vec<(u16, u16)>>,
+}
+
+/// Packets in the words of a rule: an ICMP message by type and code, others by ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// `None`: any.
+    pub protocol: Option<u8>,
+    /// First port, or type; `None`: any.
+    pub low: Option<u16>,
+    /// Last port, or code; `None`: any.
+    pub high: Option<u16>,
+}
+
+impl Traffic {
+    /// Every packet.
+    pub fn everything() -> Self {
+        Self { everything: true, of: BTreeMap::new() }
+    }
+
+    /// Those of one protocol with numbers of one interval.
+    pub fn of(protocol: u8, first: u16, last: u16) -> Self {
+        Self { everything: false, of: BTreeMap::from([(protocol, vec![(first, last)])]) }
+    }
+
+    /// None.
+    pub fn is_nothing(&self) -> bool {
+        !self.everything && self.of.is_empty()
+    }
+
+    /// Whether it has a packet.
+    pub fn contains(&self, protocol: u8, number: u16) -> bool {
+        let within = |(first, last): &(u16, u16)| (*first..=*last).contains(&number);
+        self.everything || self.of.get(&protocol).is_some_and(|all| all.iter().any(within))
+    }
+
+    /// Adds what a rule is about. One about any protocol is about every number.
+    fn add(&mut self, protocol: Option<u8>, first: u16, last: u16) {
+        match protocol {
+            _ if self.everything => {}
+            None => *self = Self::everything(),
+            Some(protocol) => self.of.entry(protocol).or_default().push((first, last)),
+        }
+    }
+
+    fn in_order(mut self) -> Self {
+        for all in self.of.values_mut() {
+            all.sort_unstable();
+            let mut merged: Vec<(u16, u16)> = Vec::with_capacity(all.len());
+            for (first, last) in all.drain(..) {
+                match merged.last_mut() {
+                    Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+                    _ => merged.push((first, last)),
+                }
+            }
+            *all = merged;
+        }
+        self
+    }
+
+    /// What both have.
+    #[must_use]
+    pub fn both(&self, other: &Self) -> Self {
+        match (self.everything, other.everything) {
+            (true, _) => return other.clone(),
+            (_, true) => return self.clone(),
+            (false, false) => {}
+        }
+        let mut of = BTreeMap::new();
+        for (protocol, mine) in &self.of {
+            let Some(theirs) = other.of.get(protocol) else { continue };
+            let common: Vec<(u16, u16)> =
+                mine.iter().flat_map(|one| theirs.iter().filter_map(|two| meet(*one, *two))).collect();
+            if !common.is_empty() {
+                of.insert(*protocol, common);
+            }
+        }
+        Self { everything: false, of }
+    }
+
+    /// It, as rules would say it.
+    pub fn lines(&self) -> Vec<Line> {
+        if self.everything {
+            return vec![Line { protocol: None, low: None, high: None }];
+        }
+        let line = |protocol: u8, (first, last): (u16, u16)| match (first, last) {
+            (0, u16::MAX) => vec![Line { protocol: Some(protocol), low: None, high: None }],
+            _ if protocol == ICMP => messages(first, last),
+            _ => vec![Line { protocol: Some(protocol), low: Some(first), high: Some(last) }],
+        };
+        self.of.iter().flat_map(|(protocol, all)| all.iter().flat_map(|one| line(*protocol, *one))).collect()
+    }
+}
+
+fn meet(one: (u16, u16), two: (u16, u16)) -> Option<(u16, u16)> {
+    let (first, last) = (one.0.max(two.0), one.1.min(two.1));
+    (first <= last).then_some((first, last))
+}
+
+/// Types and codes of an interval: a type whose codes are all there is one line.
+fn messages(first: u16, last: u16) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for kind in first >> 8..=last >> 8 {
+        let whole = (kind << 8, kind << 8 | 0xff);
+        let Some((low, high)) = meet(whole, (first, last)) else { continue };
+        let line = |code| Line { protocol: Some(ICMP), low: Some(kind), high: code };
+        if (low, high) == whole {
+            lines.push(line(None));
+        } else {
+            lines.extend((low..=high).map(|number| line(Some(number & 0xff))));
+        }
+    }
+    lines
+}
+
+/// The other side of a rule.
+#[derive(Clone, Debug)]
+enum Who<'k> {
+    Anybody,
+    At(Nets),
+    Listed(&'k Nets),
+    Group(u32),
+    Labels { project: u32, namespace: &'k str, peer: &'k Peer },
+}
+
+#[derive(Clone, Debug)]
+struct Allowed<'k> {
+    who: Who<'k>,
+    what: (Option<u8>, u16, u16),
+}
+
+/// What the rules of a port say in one direction.
+#[derive(Clone, Debug)]
+pub struct Judge<'k> {
+    /// `None`: nothing is filtered.
+    allowed: Option<Vec<Allowed<'k>>>,
+}
+
+impl<'k> Judge<'k> {
+    /// Of a port with these security groups and labels; `None`: it is not filtered.
+    pub fn of(known: &'k Known, set: Option<&GroupSet>, direction: Direction) -> Self {
+        let Some(set) = set else { return Self { allowed: None } };
+        let labelled = set.labels.iter().flat_map(|own| {
+            let policies = known.policies.get(&own.project).into_iter().flatten();
+            policies.filter_map(|policy| Some((own.project, policy, policy.isolates(&own.labels, direction)?)))
+        });
+        let (mut isolated, mut allowed) = (false, Vec::new());
+        for (project, policy, rules) in labelled {
+            isolated = true;
+            for rule in rules {
+                of_policy(project, &policy.namespace, rule, &mut allowed);
+            }
+        }
+        if !isolated {
+            let rules = set.groups.iter().filter_map(|group| known.groups.get(group)).flatten();
+            let own = rules.filter(|rule| rule.direction == direction && rule.ethertype == Ethertype::V4);
+            allowed.extend(own.filter_map(|rule| of_group(known, rule)));
+        }
+        Self { allowed: Some(allowed) }
+    }
+
+    /// What may pass to or from somebody with this set at any of these addresses.
+    pub fn allows(&self, set: Option<&GroupSet>, addresses: &[Ipv4Net]) -> Traffic {
+        let Some(allowed) = &self.allowed else { return Traffic::everything() };
+        let mut traffic = Traffic::default();
+        for Allowed { who, what: (protocol, first, last) } in allowed {
+            let is_meant = match who {
+                Who::Anybody => true,
+                Who::At(nets) => addresses.iter().any(|net| nets.meets(*net)),
+                Who::Listed(nets) => addresses.iter().any(|net| nets.meets(*net)),
+                Who::Group(number) => set.is_some_and(|set| set.groups.contains(number)),
+                Who::Labels { project, namespace, peer } => set
+                    .and_then(|set| set.labels.as_ref())
+                    .is_some_and(|other| other.project == *project && peer.names(namespace, &other.labels)),
+            };
+            if is_meant {
+                traffic.add(*protocol, *first, *last);
+            }
+        }
+        traffic.in_order()
+    }
+
+    /// What may pass by address alone, whoever has it.
+    pub fn by_address(&self) -> BTreeMap<Ipv4Net, Traffic> {
+        let everybody = Ipv4Net::default();
+        let Some(allowed) = &self.allowed else { return BTreeMap::from([(everybody, Traffic::everything())]) };
+        let mut by_address: BTreeMap<Ipv4Net, Traffic> = BTreeMap::new();
+        for Allowed { who, what: (protocol, first, last) } in allowed {
+            let nets = match who {
+                Who::Anybody => vec![everybody],
+                Who::At(nets) => nets.prefixes(),
+                Who::Listed(nets) => nets.prefixes(),
+                Who::Group(_) | Who::Labels { .. } => continue,
+            };
+            for net in nets {
+                by_address.entry(net).or_default().add(*protocol, *first, *last);
+            }
+        }
+        by_address.into_iter().map(|(net, traffic)| (net, traffic.in_order())).collect()
+    }
+}
+
+impl Nets {
+    fn prefixes(&self) -> Vec<Ipv4Net> {
+        let range = |(first, last): &(u32, u32)| ipnet::Ipv4Subnets::new((*first).into(), (*last).into(), 0);
+        self.0.iter().flat_map(range).collect()
+    }
+}
+
+fn of_group<'k>(known: &'k Known, rule: &Rule) -> Option<Allowed<'k>> {
+    let who = match rule.remote {
+        Remote::Any => Who::Anybody,
+        Remote::Prefix(prefix) => Who::At(Nets::of(v4(&prefix))),
+        Remote::Group(number) => Who::Group(number),
+        Remote::AddressGroup(number) => Who::Listed(known.addresses.get(&number)?),
+    };
+    Some(Allowed { who, what: (rule.protocol, rule.first, rule.last) })
+}
+
+fn of_policy<'k>(project: u32, namespace: &'k str, rule: &'k label_policy::Rule, allowed: &mut Vec<Allowed<'k>>) {
+    let mut who: Vec<Who<'k>> = rule
+        .peers
+        .iter()
+        .map(|peer| match peer {
+            Peer::Block { .. } => Who::At(Nets::of(peer.blocks())),
+            Peer::Ports { .. } => Who::Labels { project, namespace, peer },
+        })
+        .collect();
+    if who.is_empty() {
+        who.push(Who::Anybody);
+    }
+    let mut what: Vec<_> = rule.ports.iter().map(|ports| (Some(ports.protocol), ports.first, ports.last)).collect();
+    if what.is_empty() {
+        what.push((None, 0, u16::MAX));
+    }
+    allowed.extend(who.iter().flat_map(|who| what.iter().map(|what| Allowed { who: who.clone(), what: *what })));
+}
+
+/// What one port may send to another: what leaves the one and enters the other.
+pub fn between(leaves: &Judge<'_>, source: &End<'_>, enters: &Judge<'_>, target: &End<'_>) -> Traffic {
+    if source.from.is_empty() || target.at.is_empty() {
+        return Traffic::default();
+    }
+    leaves.allows(target.set, &target.at).both(&enters.allows(source.set, &source.from))
+}
