@@ -13,6 +13,7 @@ const SCENARIOS: &[Scenario] = &[
     ("a_tenant_makes_lists_changes_and_deletes", tenant),
     ("lists_are_sorted_filtered_and_whole_however_many_pages", lists),
     ("rules_routers_and_tags_are_made_by_the_same_verbs", others),
+    ("what_may_pass_is_told_by_rules_and_by_ports", passing),
     ("wait_ends_with_active_or_says_why_not", waits),
     ("wrong_uses_end_with_the_code_of_their_kind_and_a_hint", wrong_uses),
     ("nobody_sees_or_names_what_is_another_projects", isolated),
@@ -87,8 +88,38 @@ fn lists(bed: &Bed) -> Result<()> {
         red.run("port list --name p0001 --name p0002 --sort name -o value -c name")? == "p0001\np0002\n",
         "two names"
     );
+    let reached = red.json("port who-can-reach p0000")?;
+    ensure!(
+        reached["ports"].as_array().map(Vec::len) == Some(1002),
+        "not all that have the group: {}",
+        reached["looked_at"]
+    );
     red.fails("port list --filter colour=red", 2, "colour")?;
     red.fails("port list --sort colour", 2, "colour")
+}
+
+/// Rules as both ends of them see it.
+fn passing(bed: &Bed) -> Result<()> {
+    bed.tenant()?.network(&["10.5.0.0/24"])?;
+    bed.tenant()?;
+    let red = Cli::of(bed, "tenant0")?;
+    for name in ["web", "lb"] {
+        red.run(&format!("security-group create {name}"))?;
+        red.run(&format!("port create {name}-1 --network net --security-group {name}"))?;
+    }
+    red.run("security-group-rule create web --protocol tcp --port-min 443 --port-max 443 --remote-group lb")?;
+    let rules = red.run("port rules web-1")?;
+    ensure!(rules.contains("tcp 443") && rules.contains("group lb"), "{rules}");
+    let reached = red.run("port who-can-reach web-1 -o value")?;
+    ensure!(reached.contains("lb-1"), "{reached}");
+    let lines = red.json("port who-can-reach web-1 --port 443")?["ports"][0]["traffic"].take();
+    ensure!(lines == json!([{"protocol": 6, "port_range_min": 443, "port_range_max": 443}]), "{lines}");
+    let reached = red.run("port who-can-reach web-1 --proto udp")?;
+    ensure!(reached.starts_with("no port of the project can reach it"), "{reached}");
+    let reached = red.run("port can-reach lb-1 --proto tcp --port 443")?;
+    ensure!(reached.contains("web-1"), "{reached}");
+    red.fails("port who-can-reach web-1 --proto icmp --port 1", 2, "destination_port")?;
+    Cli::of(bed, "tenant1")?.fails("port rules web-1", 3, "web-1")
 }
 
 /// A manifest as it is written for Kubernetes, applied, changed, refused, deleted.

@@ -12,7 +12,6 @@ use super::{named, own_port};
 use crate::app::App;
 use crate::cloud::at;
 use crate::frame::context::Context;
-use crate::frame::decode::Decode as _;
 use crate::frame::fault::Fault;
 use crate::frame::query::parameters;
 use actix_web::HttpResponse;

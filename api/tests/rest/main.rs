@@ -40,6 +40,7 @@ mod qos;
 mod qos_use;
 mod quotas;
 mod rbac;
+mod reach;
 mod routers;
 mod security_groups;
 mod seeing;

@@ -10,6 +10,7 @@ pub mod failure;
 mod host;
 mod policy;
 mod quota;
+mod reach;
 pub mod render;
 pub mod resource;
 mod seeing;
@@ -86,7 +87,7 @@ fn nouns(command: Command) -> Command {
         let noun = tree::noun(resource).display_order(place);
         command.subcommand(match resource.noun {
             host::NOUN => seeing::extend(host::extend(noun)),
-            _ => seeing::extend(noun),
+            _ => reach::extend(seeing::extend(noun)),
         })
     })
 }
@@ -109,7 +110,10 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         return print(&match (noun, verb) {
             (host::NOUN, host::STATE) => host::state(&api, inner)?,
             (_, seeing::DROPS) => seeing::drops(&api, resource, inner)?,
-            _ => verbs::run(&api, resource, verb, inner)?,
+            _ => match reach::run(&api, resource, verb, inner) {
+                Some(said) => said?,
+                None => verbs::run(&api, resource, verb, inner)?,
+            },
         });
     }
     let Arguments { choice, verb } = Arguments::from_arg_matches(matches)?;
