@@ -243,7 +243,8 @@ fn says(lines: &[Line], packet: Packet) -> bool {
     lines.iter().any(|line| {
         let within = match packet.transport {
             Transport::Icmp(kind, code) if line.protocol.is_some() => {
-                line.low.is_none_or(|low| low == u16::from(kind)) && line.high.is_none_or(|high| high == u16::from(code))
+                line.low.is_none_or(|low| low == u16::from(kind))
+                    && line.high.is_none_or(|high| high == u16::from(code))
             }
             Transport::Port(port) => {
                 line.low.is_none_or(|low| low <= port) && line.high.is_none_or(|high| port <= high)

@@ -195,7 +195,7 @@ fn meet(one: (u16, u16), two: (u16, u16)) -> Option<(u16, u16)> {
 fn messages(first: u16, last: u16) -> Vec<Line> {
     let mut lines = Vec::new();
     for kind in first >> 8..=last >> 8 {
-        let whole = (kind << 8, kind << 8 | 0xff);
+        let whole = (kind << 8, (kind << 8) | 0xff);
         let Some((low, high)) = meet(whole, (first, last)) else { continue };
         let line = |code| Line { protocol: Some(ICMP), low: Some(kind), high: code };
         if (low, high) == whole {
