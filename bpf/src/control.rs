@@ -44,10 +44,6 @@ pub fn not_established(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         walk.ep_id = flow.ep_id;
         match policy::renew(walk, flow, ep, cfg.number, policy::RECEIVED) {
             policy::GOES_ON => {}
-            policy::ASKS => {
-                count(Counter::DirectIn);
-                return DELIVER;
-            }
             outcome => return outdated(skb, walk, flow.cookie, outcome),
         }
         flow::touch(flow, walk.inner.tcp_flags, false, &walk.now);
@@ -294,17 +290,27 @@ pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
         let asked = walk.flow.peer_vni.to_ne_bytes();
         let waited = walk.flow.state == State::NewOut as u8;
         let learned = flow::acknowledged(&mut walk.flow, cookie, &peer, as_reply, &walk.now);
+        // Both sides may have asked at once: then the cookie is another, and the peer known.
+        let of_peer = walk.flow.peer_host == walk.seen.src && walk.flow.peer_host != [0; 4];
+        let doubtful = if learned {
+            flow::is_unconfirmed(&walk.flow)
+        } else {
+            // `origin` is signed, the outer source is not: both must say so.
+            of_peer
+                && walk.seen.control
+                && peer.host == walk.flow.peer_host
+                && flow::introduced(&mut walk.flow, &peer, &walk.now)
+        };
+        if doubtful {
+            event::flow(skb, walk, EventKind::Unconfirmed as u32, 0);
+        }
         if learned {
-            if flow::is_unconfirmed(&walk.flow) {
-                event::flow(skb, walk, EventKind::Unconfirmed as u32, 0);
-            }
             count(Counter::AckIn);
             if waited && flow::knows_peer(&walk.flow) {
                 tables::answered(&asked, &walk.now);
             }
         }
-        // Both sides may have asked at once: then the cookie is another, and the peer known.
-        if learned || (walk.flow.peer_host == walk.seen.src && walk.flow.peer_host != [0; 4]) {
+        if learned || of_peer {
             if flow::knows_peer(&walk.flow) {
                 flow::confirm(&mut walk.flow);
             }

@@ -325,7 +325,7 @@ fn same_host(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         let shown = identity_of(peer.set);
         if flow.peer_identity != shown
             && !tables::in_force(peer).settles(&walk.now)
-            && flow::neighbour_shows(flow, shown, &walk.now)
+            && flow::shows(flow, shown, &walk.now)
         {
             event::flow(skb, walk, EventKind::Unconfirmed as u32, 0);
         }

@@ -23,8 +23,8 @@ use crate::{
 
 /// The flow goes on.
 pub const GOES_ON: u32 = 0;
-/// It does, but its way is to be asked for again: the endpoint shows another identity now, or that
-/// of the other side counts.
+/// It does, but the way of what the endpoint sends is to be asked for again: it shows another identity now,
+/// or that of the other side counts.
 pub const ASKS: u32 = 1;
 /// Nobody has confirmed it in time.
 pub const OVERDUE: u32 = 2;
@@ -78,8 +78,9 @@ fn renew_egress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, how: u32) -> u32 {
     let asks = flow.state == State::NewOut as u8;
     if ep.set == UNFILTERED || maps(walk).allows(&policy::sent(key, ep.set, flow.peer_identity)) {
         if !asks && flow.out_epoch != 0 && force.is_other_set(flow.out_epoch) {
-            if how == NEXT_DOOR || force.settles(&walk.now) {
-                // Its own next packet asks, or one a little later.
+            if how != SENT || force.settles(&walk.now) {
+                // Its own next packet asks, or one a little later. It alone: a flow that asks has no peer to
+                // whom the agent could tell of the new groups, and would never be judged while it is silent.
                 return GOES_ON;
             }
             return ask_again(walk, flow, 0, force.remembered());

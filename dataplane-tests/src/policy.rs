@@ -17,7 +17,7 @@ use mizar_abi::{
     option::Kind,
     unmapped,
 };
-use mizar_packet::{option::Body, policy};
+use mizar_packet::{introduce, option::Body, policy};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whom a rule names.
@@ -245,22 +245,25 @@ impl World {
         self.arrive(bouncer, &frame)
     }
 
-    /// The agent of `port`'s host tells the other side's which groups the port is in now.
-    pub fn introduce(&mut self, port: &Port, key: FlowKey) -> Result<Journey> {
-        let flow = self.host(port.host).flow(key).context("a flow to tell of")?;
-        let mut body = Body::default();
-        body.set_hops(6);
-        body.set_origin_vni(port.vni);
-        body.set_cookie(flow.cookie);
-        body.set_sport(key.lport);
-        body.set_dport(key.rport);
-        body.set_identity(identity_of(port.set));
-        body.set_generation(port.generation);
-        let v4 = |address| unmapped(&address).expect("IPv4");
-        let inner = Ip::new(v4(key.local), v4(key.remote), key.vni_proto as u8, Vec::new());
-        let (from, to) = (underlay(port.host), flow.peer_host);
-        let frame = frame::acknowledgement(from, to, flow.peer_vni, &inner, body, links::utc());
-        self.arrive(u32::from(to[3]), &frame)
+    /// The agent of `port`'s host tells those of its peers which groups the port is in now: as many as it
+    /// finds.
+    pub fn introduce(&mut self, port: &Port) -> Result<Vec<Journey>> {
+        let here = underlay(port.host);
+        let host = self.host(port.host);
+        let ep: Ep = host.get("EP", port.ep_id).context("the port is wired")?;
+        let mut frames = Vec::new();
+        for map in ["FLOW_EST", "FLOW_NEW"] {
+            for (key, flow) in host.all::<FlowKey, Flow>(map)? {
+                if flow.ep_id == port.ep_id && introduce::concerns(&flow, here) {
+                    let body = introduce::acknowledgement(here, &key, &flow, &ep);
+                    let v4 = |address| unmapped(&address).expect("IPv4");
+                    let inner = Ip::new(v4(key.local), v4(key.remote), key.vni_proto as u8, Vec::new());
+                    let frame = frame::acknowledgement(here, flow.peer_host, flow.peer_vni, &inner, body, links::utc());
+                    frames.push((u32::from(flow.peer_host[3]), frame));
+                }
+            }
+        }
+        frames.into_iter().map(|(to, frame)| self.arrive(to, &frame)).collect()
     }
 
     /// What it sends.

@@ -5,11 +5,11 @@
 //! tag. Layout: Geneve with the control bit, the signed option, and where a flow is meant the
 //! headers of a packet of it (Ethernet, IPv4), which name the flow but are delivered to nobody.
 
-use mizar_abi::maps::{Cfg, Ep, Flow, FlowKey, flow_flag, identity_of};
-use mizar_abi::option::{HOPS, Kind, OPTION_LEN, flag};
+use mizar_abi::maps::{Cfg, Ep, Flow, FlowKey};
+use mizar_abi::option::{HOPS, Kind, OPTION_LEN};
 use mizar_abi::unmapped;
-use mizar_packet::flow;
 use mizar_packet::geneve::{OUTER_LEN, Outer, SIGNED_OPTION};
+use mizar_packet::introduce;
 use mizar_packet::option::{Body, Bound};
 use mizar_packet::policy;
 use std::time::SystemTime;
@@ -52,22 +52,9 @@ pub fn probe(cfg: &Cfg, to: [u8; 4], cookie: u32) -> Option<Vec<u8>> {
 
 /// Send directly from now on: for a flow whose endpoint here has not answered by itself.
 pub fn acknowledge(cfg: &Cfg, key: &FlowKey, flow: &Flow, ep: &Ep) -> Option<Vec<u8>> {
-    let (source, destination) = (unmapped(&key.local)?, unmapped(&key.remote)?);
-    let proto = key.vni_proto as u8;
-    let mut body = Body::default();
-    body.set_kind(Kind::Ack);
-    let routed = if flow.flags & flow_flag::ROUTED != 0 { flag::ROUTED } else { 0 };
-    let as_reply = if flow::was_reply(flow) { flag::REPLY_ONLY } else { 0 };
-    body.set_flags(routed | as_reply);
-    body.set_hops(HOPS);
-    body.set_origin(cfg.host);
-    body.set_origin_vni(ep.vni);
-    body.set_cookie(flow.cookie);
-    body.set_sport(key.lport);
-    body.set_dport(key.rport);
-    body.set_identity(identity_of(ep.set));
-    body.set_generation(ep.generation);
-    let bound = Bound { receiver: flow.peer_host, vni: flow.peer_vni, src: source, dst: destination, proto };
+    let (src, dst) = (unmapped(&key.local)?, unmapped(&key.remote)?);
+    let body = introduce::acknowledgement(cfg.host, key, flow, ep);
+    let bound = Bound { receiver: flow.peer_host, vni: flow.peer_vni, src, dst, proto: key.vni_proto as u8 };
     datagram(cfg, body, &bound, &headers(&bound))
 }
 
@@ -107,6 +94,8 @@ fn headers(bound: &Bound) -> [u8; 34] {
 mod tests {
     use super::*;
     use mizar_abi::mapped;
+    use mizar_abi::maps::flow_flag;
+    use mizar_abi::option::flag;
     use mizar_packet::geneve::SIGNED_OUTER_LEN;
 
     fn cfg() -> Cfg {

@@ -4,12 +4,15 @@ mod common;
 
 use common::api::Api;
 use common::host::{Host, Namespace};
-use common::traffic::{Traffic, client, echo, ping};
+use common::traffic::{Pushing, Traffic, client, echo, ping, socket};
 use common::{until, world};
 use mizar_agent::clock;
 use mizar_agent::dataplane::Pins;
 use mizar_agent::dataplane::runtime::Runtime;
 use mizar_packet::policy::CONFIRM_MS;
+use mizar_wire::EntryKey;
+use mizar_wire::body::Body;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,16 +25,23 @@ struct Cloud {
     near: Host,
     far: Host,
     client: Arc<Namespace>,
-    _server: Namespace,
+    server: Namespace,
 }
 
 impl Cloud {
+    /// The group lets anybody in, to these ports.
     fn new(ports: &[u16]) -> Self {
+        let cloud = Self::with(&world::group(1, ports));
+        echo(&cloud.server, 6);
+        cloud
+    }
+
+    fn with(groups: &[(EntryKey, Body)]) -> Self {
         let (near_api, far_api) = (Api::new(), Api::of(FAR));
         for api in [&near_api, &far_api] {
             api.put(world::cloud());
             api.put(world::bouncers([FAR, 0]));
-            api.put(world::group(1, ports));
+            api.put(groups.to_vec());
         }
         far_api.put(world::member(FAR, 5));
         far_api.put(world::member(world::HOST, 6).split_off(1));
@@ -43,8 +53,7 @@ impl Cloud {
         let (client, server) = (Arc::new(Namespace::new()), Namespace::new());
         far.container(world::port_id(5), &client);
         near.container(world::port_id(6), &server);
-        echo(&server, 6);
-        Self { near, far, client, _server: server }
+        Self { near, far, client, server }
     }
 
     /// Both hosts hear of other rules, the endpoint's first.
@@ -124,4 +133,40 @@ fn flows_that_stay_allowed_lose_nothing_while_rules_change() {
     }
     traffic.end();
     assert_eq!(cloud.near.status().drops.get("policy_unconfirmed"), None);
+}
+
+/// A server that streams to who asked it once hears of the groups that the other leaves from its host alone:
+/// no packet of the other shows them.
+#[test]
+fn a_silent_client_that_leaves_its_group_is_sent_nothing_more_also_if_its_agent_ends_at_that_moment() {
+    for ends in [false, true] {
+        let mut cloud = Cloud::with(&world::among_themselves());
+        let server = socket(&cloud.server, 6, 7);
+        let socket = client(&cloud.client, 5);
+        until("the way is known", || {
+            socket.send_to(b"subscribe", SocketAddr::new(world::address(6), 7)).unwrap();
+            server.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            server.recv_from(&mut [0; 100]).ok()
+        });
+        let pushing = Pushing::start(server, socket.local_addr().unwrap());
+        let mut bytes = [0; 100];
+        for _ in 0..100 {
+            socket.recv(&mut bytes).unwrap();
+        }
+        let pins = cloud.far.bpffs();
+        let open = move || Runtime::open(&Pins::open(&pins, mizar_abi::ABI).unwrap()).unwrap();
+        let runtime = cloud.far.namespace.run(open);
+        cloud.far.api.put(world::member_of(world::OTHER_SET, FAR, 5));
+        until("the port is in the other group", || (runtime.policy(5)?.0.set == world::OTHER_SET).then_some(()));
+        if ends {
+            cloud.far.kill();
+            cloud.far.start();
+        }
+        socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        until("nothing comes for a second", || {
+            let quiet = |kind| matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut);
+            socket.recv(&mut bytes).err().map(|error| assert!(quiet(error.kind()), "{error}"))
+        });
+        pushing.end();
+    }
 }

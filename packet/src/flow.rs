@@ -208,9 +208,10 @@ const fn show(flow: &mut Flow, identity: u32) {
     flow.peer_identity = identity;
 }
 
-/// The other side is here, and shows this identity. True if its bouncers are to be asked about the flow.
+/// The other side shows this identity, without a word of the way to it. True if the bouncers are to be asked
+/// about the flow.
 #[inline(always)]
-pub const fn neighbour_shows(flow: &mut Flow, identity: u32, now: &Now) -> bool {
+pub const fn shows(flow: &mut Flow, identity: u32, now: &Now) -> bool {
     let since_ms = begins(flow, now);
     show(flow, identity);
     if is_unconfirmed(flow) {
@@ -227,6 +228,14 @@ const fn is_straggler(flow: &Flow, peer: &Peer, now: &Now) -> bool {
     knows_peer(flow)
         && flow.generation.wrapping_sub(peer.generation).wrapping_sub(1) < u32::MAX / 2
         && now.ms.wrapping_sub(flow.since_ms) < GENERATION_MS
+}
+
+/// The peer's host says in which groups the other side is, of a flow that both sides opened at once: then each
+/// has the other's cookie, so that this one is not known here. True as for [`shows`].
+#[inline(always)]
+pub const fn introduced(flow: &mut Flow, peer: &Peer, now: &Now) -> bool {
+    // Who waits for the identity is told it by a bouncer.
+    !is_straggler(flow, peer, now) && !is_unidentified(flow) && shows(flow, peer.identity, now)
 }
 
 #[inline(always)]

@@ -301,7 +301,7 @@ fn what_was_said_of_one_identity_is_not_said_of_another() {
         ("an acknowledgement", &|flow| assert!(acknowledged(flow, 77, &US, false, &AT))),
         ("a reply", &|flow| assert!(enters(flow, &reply, &US, &AT))),
         ("an admission", &|flow| assert!(enters(flow, &admission(), &US, &AT))),
-        ("a neighbour", &|flow| assert!(!neighbour_shows(flow, US.identity, &AT))),
+        ("a neighbour", &|flow| assert!(!shows(flow, US.identity, &AT))),
     ];
     for (event, happens) in events {
         for (before, stamp) in [(4, 0), (US.identity, 7), (ANYBODY, 7)] {
@@ -316,10 +316,26 @@ fn what_was_said_of_one_identity_is_not_said_of_another() {
     assert!(acknowledged(&mut flow, 77, &US, false, &later(5)));
     assert_eq!((flow.in_epoch, flow.since_ms), (0, later(5).ms));
     let mut flow = opened;
-    assert!(neighbour_shows(&mut flow, US.identity, &later(5)));
+    assert!(shows(&mut flow, US.identity, &later(5)));
     assert_eq!((flow.in_epoch, flow.since_ms), (0, later(5).ms));
-    assert!(neighbour_shows(&mut flow, US.identity, &later(6)), "until it is");
+    assert!(shows(&mut flow, US.identity, &later(6)), "until it is");
     assert_eq!(flow.since_ms, later(5).ms);
+}
+
+#[test]
+fn who_says_in_which_groups_the_other_side_is_now_is_believed_unless_it_speaks_of_former_times() {
+    let opened = Flow { flags: flow_flag::R_INIT, in_epoch: 7, peer_identity: 4, ..in_state(State::Est) };
+    let mut flow = opened;
+    assert!(introduced(&mut flow, &US, &later(5)));
+    assert_eq!((flow.in_epoch, flow.peer_identity, flow.since_ms), (0, US.identity, later(5).ms));
+    assert_eq!((flow.peer_host, flow.cookie), (opened.peer_host, opened.cookie), "nothing else is learned");
+    let moved = Flow { generation: US.generation + 1, ..opened };
+    let asks = Flow { flags: flow_flag::R_INIT | flow_flag::NEED_ID, ..opened };
+    for before in [moved, asks] {
+        let mut flow = before;
+        assert!(!introduced(&mut flow, &US, &later(5)));
+        assert_eq!(flow, before);
+    }
 }
 
 #[test]

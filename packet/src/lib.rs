@@ -13,6 +13,7 @@ pub mod checksum;
 pub mod flow;
 pub mod geneve;
 pub mod icmp;
+pub mod introduce;
 pub mod ipv4;
 pub mod option;
 pub mod path;

@@ -8,7 +8,8 @@ use aya::maps::{HashMap, LpmTrie, MapData, MapError, PerCpuArray, PerCpuHashMap,
 use mizar_abi::hash::{shard_of, slot};
 use mizar_abi::maps::{self, RouteKind, ShardKey, State, VniAddress, name};
 use mizar_abi::reason::{Counter, Drop};
-use mizar_packet::flow::{Now, is_live, knows_peer};
+use mizar_packet::flow::{Now, is_live};
+use mizar_packet::introduce::concerns;
 use mizar_packet::policy::InForce;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -186,12 +187,20 @@ impl Runtime {
         doubtful
     }
 
-    /// Flows of these endpoints whose other side is known, and elsewhere.
-    pub fn peers(&self, of: &BTreeMap<u32, maps::Ep>, here: [u8; 4]) -> Vec<(maps::FlowKey, maps::Flow, maps::Ep)> {
+    /// Ports here whose set was given to them not longer ago than so many milliseconds.
+    pub fn regrouped(&self, within_ms: u32, now: &Now) -> BTreeSet<u32> {
+        let lately = |ep: &maps::Ep| now.ms.wrapping_sub(ep.set_since_ms) <= within_ms;
+        self.ep.iter().filter_map(Result::ok).filter(|(_, Raw(ep))| lately(ep)).map(|(Raw(port), _)| port).collect()
+    }
+
+    /// Flows of these ports whose other side's host, which is another than this, can be told of them.
+    pub fn peers(&self, of: &BTreeSet<u32>, here: [u8; 4]) -> Vec<(maps::FlowKey, maps::Flow, maps::Ep)> {
+        let endpoint = |port: &u32| Some((*port, self.ep.get(&Raw(*port), 0).ok()?.0));
+        let of: BTreeMap<u32, maps::Ep> = of.iter().filter_map(endpoint).collect();
         let tables = self.flow_est.iter().chain(self.flow_new.iter());
         let with = |(Raw(key), Raw(flow)): (Raw<maps::FlowKey>, Raw<maps::Flow>)| {
             let ep = of.get(&flow.ep_id)?;
-            (knows_peer(&flow) && flow.peer_host != here).then_some((key, flow, *ep))
+            concerns(&flow, here).then_some((key, flow, *ep))
         };
         tables.filter_map(Result::ok).filter_map(with).collect()
     }

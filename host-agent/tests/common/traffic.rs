@@ -44,6 +44,32 @@ pub fn ping(socket: &UdpSocket, to: u32, text: &str) -> bool {
     socket.recv(&mut bytes).is_ok_and(|len| &bytes[..len] == text.as_bytes())
 }
 
+/// A stream to one who need not say anything, of a packet each millisecond, whoever refuses it.
+pub struct Pushing {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Pushing {
+    pub fn start(from: UdpSocket, to: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let theirs = stop.clone();
+        let push = move || {
+            while !theirs.load(Ordering::Relaxed) {
+                // What was refused is told by an error of the next packet.
+                let _ = from.send_to(b"news", to);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        Self { stop, thread: std::thread::spawn(push) }
+    }
+
+    pub fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+    }
+}
+
 #[derive(Default)]
 struct Progress {
     stop: AtomicBool,

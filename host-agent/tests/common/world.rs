@@ -153,6 +153,9 @@ pub fn port_key(number: u32) -> EntryKey {
 pub const GROUP: u32 = 4;
 /// The number of the set of it alone.
 pub const SET: u32 = 1;
+/// Another security group, and the set of it alone.
+const OTHER_GROUP: u32 = 5;
+pub const OTHER_SET: u32 = 2;
 
 fn rule(protocol: u8, ports: [u16; 2]) -> body::Rule {
     body::Rule { id: Uuid::nil(), ipv6: false, protocol: Some(protocol), ports, remote: body::Remote::Any }
@@ -160,19 +163,40 @@ fn rule(protocol: u8, ports: [u16; 2]) -> body::Rule {
 
 /// The group's rules: out everything, in UDP to these ports.
 pub fn group(generation: u32, ports: &[u16]) -> Vec<(EntryKey, Body)> {
-    let of = |rules| body::Group { number: GROUP, generation, rules };
-    let ingress = of(ports.iter().map(|port| rule(17, [*port, *port])).collect());
+    group_of(GROUP, generation, ports.iter().map(|port| rule(17, [*port, *port])).collect())
+}
+
+/// A group that lets in what these rules say, and everything out.
+fn group_of(number: u32, generation: u32, ingress: Vec<body::Rule>) -> Vec<(EntryKey, Body)> {
+    let of = |rules| body::Group { number, generation, rules };
     let everything = body::Rule { protocol: None, ..rule(0, [0, u16::MAX]) };
-    let bodies =
-        [(Scope::Group(GROUP), Body::Group(ingress)), (Scope::Member(GROUP), Body::Member(of(vec![everything])))];
-    bodies
-        .map(|(scope, body)| (EntryKey { scope, slot: 0, kind: body.kind(), key: GROUP.to_be_bytes().to_vec() }, body))
-        .to_vec()
+    [
+        entry(Scope::Group(number), 0, &number.to_be_bytes(), Body::Group(of(ingress))),
+        entry(Scope::Member(number), 0, &number.to_be_bytes(), Body::Member(of(vec![everything]))),
+    ]
+    .to_vec()
+}
+
+/// The group lets in what its own ports send in UDP, and the other group nothing.
+pub fn among_themselves() -> Vec<(EntryKey, Body)> {
+    let among = body::Rule { remote: body::Remote::Group(GROUP), ..rule(17, [0, u16::MAX]) };
+    let peers = entry(Scope::Peers(GROUP), 0, &SET.to_be_bytes(), Body::GroupSet(set_of(SET)));
+    [group_of(GROUP, 1, vec![among]), group_of(OTHER_GROUP, 1, vec![]), vec![peers]].concat()
+}
+
+fn set_of(number: u32) -> body::GroupSet {
+    let group = if number == SET { GROUP } else { OTHER_GROUP };
+    body::GroupSet { number, groups: vec![group], labels: None }
 }
 
 /// A port's entries, in the group.
 pub fn member(host: u32, number: u32) -> Vec<(EntryKey, Body)> {
-    let set = || Some(body::GroupSet { number: SET, groups: vec![GROUP], labels: None });
+    member_of(SET, host, number)
+}
+
+/// A port's entries, in the group that is the set.
+pub fn member_of(set: u32, host: u32, number: u32) -> Vec<(EntryKey, Body)> {
+    let set = || Some(set_of(set));
     let in_group = |(key, body)| match body {
         Body::Port(port) => (key, Body::Port(body::Port { set: set(), ..port })),
         Body::Bounce(bounce) => (key, Body::Bounce(body::Bounce { set: set(), ..bounce })),
