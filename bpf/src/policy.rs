@@ -58,7 +58,7 @@ pub fn renew(walk: &mut Walk, flow: &mut Flow, ep: &Ep, me: u32, how: u32) -> u3
         let key = if how == NEXT_DOOR { &walk.peer_key } else { &walk.key };
         match if force.is_known() { judge_here(key, flow, ep, me) } else { 0 } {
             YES => flow.in_epoch = force.remembered(),
-            NO => {
+            NO if force.is_complete() => {
                 if !flow::closes(flow, flow_flag::R_INIT) {
                     tables::deny(key, flow, &walk.now);
                     return DENIED;
@@ -86,7 +86,12 @@ fn renew_egress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, how: u32) -> u32 {
             return ask_again(walk, flow, 0, force.remembered());
         }
         flow.flags &= !flow_flag::NEED_ID;
-        flow.out_epoch = force.remembered();
+        if force.is_known() {
+            flow.out_epoch = force.stamp;
+        }
+        return GOES_ON;
+    }
+    if force.spares(flow, &walk.now) {
         return GOES_ON;
     }
     if force.needs_identity() {

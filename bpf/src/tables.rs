@@ -7,7 +7,7 @@ use aya_ebpf::{
 use mizar_abi::{
     mapped,
     maps::{
-        Addr, Bounce, Bucket, Cfg, Ep, Flow, FlowKey, Pending, PolicyAddress, PolicyKey, Route, Shard, ShardKey,
+        Addr, Bounce, Bucket, Cfg, Ep, Epoch, Flow, FlowKey, Pending, PolicyAddress, PolicyKey, Route, Shard, ShardKey,
         UNFILTERED, Verdict, VniAddress, inbound,
     },
 };
@@ -469,7 +469,7 @@ impl Tables for Maps {
     #[inline(always)]
     fn generation(&self, set: u32) -> u32 {
         // SAFETY: as for `endpoint`.
-        unsafe { EPOCHS.get(&set) }.map_or(0, |epoch| epoch.n)
+        unsafe { EPOCHS.get(&set) }.map_or(0, Epoch::judged)
     }
     #[inline(always)]
     fn allows(&self, question: &Question) -> bool {

@@ -213,6 +213,14 @@ impl World {
         host.put("EPOCHS", set, Epoch { n, since_ms: now_ms(), flags })
     }
 
+    /// One host learns of a generation, 0 if it cannot say which, without all of its rules: those that are
+    /// written are what it has.
+    pub fn waits_at(&mut self, host: HostNumber, set: u32, n: u32) -> Result<()> {
+        let host = self.host(host);
+        let before: Epoch = host.get("EPOCHS", set).context("a set that is known")?;
+        host.put("EPOCHS", set, Epoch { n, since_ms: now_ms(), flags: before.flags | epoch_flag::WAITS })
+    }
+
     /// A port gets another set; its bouncers are told by `announce`.
     pub fn regroup(&mut self, port: &Port, set: u32) -> Result<Port> {
         let host = self.host(port.host);

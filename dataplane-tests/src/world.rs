@@ -439,6 +439,13 @@ impl World {
         journey.hosts
     }
 
+    /// Sends what must not arrive, and says where it was.
+    pub fn assert_refused(&mut self, from: &Port, ip: Ip) -> Vec<HostNumber> {
+        let journey = self.send(from, &from.frame(ip)).expect("the programs run");
+        assert!(matches!(journey.end, End::Dropped(_)), "{journey:?}");
+        journey.hosts
+    }
+
     /// A TCP handshake and a little data, all of which must arrive; afterwards both ways must be
     /// direct. Returns the way of the first packet.
     pub fn connect(&mut self, from: &Port, to: &Port, sport: u16) -> Vec<HostNumber> {

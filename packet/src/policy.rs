@@ -133,6 +133,12 @@ impl InForce {
         is_known(self.set, self.n)
     }
 
+    /// Are all of its rules here, so that what they do not allow is denied?
+    #[inline(always)]
+    pub const fn is_complete(&self) -> bool {
+        self.is_known() && self.flags & epoch_flag::WAITS == 0
+    }
+
     /// What a flow that these rules allow remembers.
     #[inline(always)]
     pub const fn remembered(&self) -> u32 {
@@ -189,6 +195,13 @@ impl InForce {
         self.is_young(now) || flow::is_unconfirmed(flow) && is_recent(flow.since_ms, now)
     }
 
+    /// May a flow that the local endpoint opened, as former rules allowed, go on though those that are here do not
+    /// allow it? While others are missing, for as long as one that the other side opened.
+    #[inline(always)]
+    pub const fn spares(&self, flow: &Flow, now: &Now) -> bool {
+        !self.is_complete() && flow.out_epoch != 0 && self.is_young(now)
+    }
+
     /// May what comes from the other side pass while egress policy waits for its identity?
     #[inline(always)]
     pub const fn waits(&self, flow: &Flow, now: &Now) -> bool {
@@ -209,7 +222,7 @@ impl InForce {
             return self.stamp != stamp;
         }
         let turned = stamp ^ mixed(self.set);
-        turned >> 16 != 0 || self.n.wrapping_sub(turned) & 0xffff >= FEW
+        turned >> 16 != 0 || self.is_known() && self.n.wrapping_sub(turned) & 0xffff >= FEW
     }
 }
 

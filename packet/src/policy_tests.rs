@@ -3,6 +3,7 @@ use super::*;
 use mizar_abi::{
     mapped,
     maps::{cidr_identity, egress},
+    option::{verdict_epoch, verdict_set},
 };
 use std::{cell::Cell, collections::BTreeMap, vec::Vec};
 
@@ -226,6 +227,32 @@ fn without_a_generation_nothing_is_known_and_no_verdict_counts() {
     }
     assert!(in_force(UNFILTERED, 0, 0).is_known(), "there are no rules to know");
     assert_eq!(in_force(SET, 7, 0).remembered(), stamp(SET, 7));
+}
+
+#[test]
+fn rules_that_are_missing_end_no_flow_at_once_and_their_generation_counts() {
+    let of = |n, flags, ago: u32| {
+        let ep = Ep { set: SET, set_since_ms: LONG_AGO.ms - 5_000, ..Ep::default() };
+        InForce::of(&ep, Some(Epoch { n, since_ms: LONG_AGO.ms - ago, flags }))
+    };
+    let before = Flow { flags: flow_flag::I_INIT, out_epoch: stamp(SET, 6), ..Flow::default() };
+    let never = Flow { out_epoch: 0, ..before };
+    let now = Flow { out_epoch: stamp(SET, 7), ..before };
+    for (n, flags, ago, spared) in [
+        (7, epoch_flag::WAITS, 900, true),
+        (7, epoch_flag::WAITS, 1_100, false),
+        (0, epoch_flag::WAITS, 900, true),
+        (0, 0, 900, true),
+        (7, 0, 900, false),
+    ] {
+        let force = of(n, flags, ago);
+        assert_eq!(force.spares(&before, &LONG_AGO), spared, "{n} {flags} {ago}");
+        assert!(!force.spares(&never, &LONG_AGO), "what no rules allowed");
+        assert_eq!(force.covers(&now), n == 7);
+        assert_eq!(force.counts(verdict_epoch(SET, 7), verdict_set(SET)), n == 7);
+        assert!(!force.is_other_set(stamp(SET, 7)), "{n}");
+        assert!(force.is_other_set(stamp(SET + 1, 7)), "{n}");
+    }
 }
 
 #[test]

@@ -90,7 +90,8 @@ fn rule(policy: u32, identity: u32, cover: Cover) -> Claim {
 pub(crate) struct Draft {
     egress: Rows,
     ingress: Rows,
-    /// None until all rules are there: without a generation a denial is not the last word.
+    /// Until all rules are there it waits: then a denial is not the last word. It has a generation as soon as
+    /// all groups are.
     epoch: Option<Epoch>,
     /// What it waits for, or what is wrong with it. The other rules are in force.
     problem: Option<String>,
@@ -136,7 +137,8 @@ fn try_draft<'p>(
     if *number == 0 || *number >= SETS {
         return Some(Draft::nothing(format!("number {number} of a set of security groups is not in 1 to 2^31 - 1")));
     }
-    let (mut draft, mut epoch) = (Draft::default(), Epoch::default());
+    let mut draft = Draft::default();
+    let (mut flags, mut n) = (0, 0);
     let project = labels.as_deref().map(|labelled| labelled.project);
     let outward = project.map_or(Some(0), |project| context.egress_generation(project)).filter(|_| need.egress);
     let inward = project.map_or(Some(0), |project| context.ingress_generation(project)).filter(|_| need.ingress);
@@ -146,22 +148,29 @@ fn try_draft<'p>(
         // Whether any isolates it is not known, so in that direction nothing passes.
         draft.problem = Some(format!("waits for the label policies of project number {project}"));
     }
+    // Whoever misses one of these cannot say which generation it is.
+    let mut heard = draft.problem.is_none();
     // Where one direction has heard of more changes than the other, flows are not stamped with them yet.
     let labelled = outward.into_iter().chain(inward).min().unwrap_or(0);
     if outward.is_some() {
-        let groups = known(groups, |group| context.egress(group), &mut draft.problem);
-        epoch.n = generation(&groups).wrapping_add(labelled).max(1);
+        let there = known(groups, |group| context.egress(group), &mut draft.problem);
+        heard &= there.len() == groups.len();
+        n = generation(&there).wrapping_add(labelled).max(1);
         let policies = |project| context.egress_policies(project);
-        draft.egress = rows(&groups, labels.as_deref(), policies, context, meanings, &mut draft.problem)?;
-        epoch.flags = if draft.egress.ask_identity() { epoch_flag::NEED_ID } else { 0 };
+        draft.egress = rows(&there, labels.as_deref(), policies, context, meanings, &mut draft.problem)?;
+        flags = if draft.egress.ask_identity() { epoch_flag::NEED_ID } else { 0 };
     }
     if inward.is_some() {
-        let groups = known(groups, |group| context.ingress(group), &mut draft.problem);
-        epoch.n = generation(&groups).wrapping_add(labelled).max(1);
+        let there = known(groups, |group| context.ingress(group), &mut draft.problem);
+        heard &= there.len() == groups.len();
+        n = generation(&there).wrapping_add(labelled).max(1);
         let policies = |project| context.ingress_policies(project);
-        draft.ingress = rows(&groups, labels.as_deref(), policies, context, meanings, &mut draft.problem)?;
+        draft.ingress = rows(&there, labels.as_deref(), policies, context, meanings, &mut draft.problem)?;
     }
-    draft.epoch = draft.problem.is_none().then_some(epoch);
+    if draft.problem.is_some() {
+        flags |= epoch_flag::WAITS;
+    }
+    draft.epoch = Some(Epoch { n: if heard { n } else { 0 }, since_ms: 0, flags });
     Some(draft)
 }
 

@@ -1,7 +1,7 @@
 //! What a host's entries mean for its maps: routes by role, held entries, ranks of claims.
 
 use ipnet::IpNet;
-use mizar_abi::maps::{EpKind, RouteKind, ShardKey, VniAddress, addr_flag, ep_flag};
+use mizar_abi::maps::{EpKind, Epoch, RouteKind, ShardKey, VniAddress, addr_flag, ep_flag, epoch_flag};
 use mizar_plan::{EndpointOption, Facts, Key, Op, Planner, Prefix, Value, Wiring};
 use mizar_wire::body::{self, Body};
 use mizar_wire::{EntryKey, Kind, Scope};
@@ -299,7 +299,7 @@ fn group(planner: &mut Planner, number: u32, ports: impl Iterator<Item = u16>) -
     put(planner, Scope::Group(number), Body::Group(body), number)
 }
 
-/// What a host lets in to a set: ports, and the generation.
+/// What a host lets in to a set: ports, and the generation by which it may judge.
 fn lets_in(planner: &mut Planner, set: u32) -> (Vec<u16>, Option<u32>) {
     planner.flush();
     let of_set = planner.desired().filter_map(|(key, _)| match key {
@@ -308,7 +308,7 @@ fn lets_in(planner: &mut Planner, set: u32) -> (Vec<u16>, Option<u32>) {
     });
     let ports = of_set.map(|at| u16::from_be_bytes(at.port)).collect();
     let epoch = planner.value(&Key::Epoch(set)).and_then(|value| match value {
-        Value::Epoch(epoch) => Some(epoch.n),
+        Value::Epoch(epoch) => Some(epoch.judged()).filter(|n| *n != 0),
         _ => None,
     });
     (ports, epoch)
@@ -327,9 +327,38 @@ fn a_missing_group_takes_no_other_groups_rules_with_it() {
     assert!(planner.problems().is_empty());
     planner.remove(&second);
     assert_eq!(lets_in(&mut planner, 7), (vec![80], None));
+    // The host goes on to know that it does not know it, since when: flows have a second.
+    let waits = Epoch { n: 0, since_ms: 0, flags: epoch_flag::WAITS };
+    assert_eq!(planner.value(&Key::Epoch(7)), Some(Value::Epoch(waits)));
     let none = bounced(&mut planner, 8, VNI, &[]);
     assert_eq!(lets_in(&mut planner, 8), (vec![], Some(1)));
     planner.remove(&none);
+}
+
+#[test]
+fn a_rule_whose_addresses_are_missing_takes_the_generation_from_no_flow_but_nobody_is_denied_by_it() {
+    let mut planner = Planner::new();
+    bounced(&mut planner, 7, VNI, &[1]);
+    let rule =
+        |port, remote| body::Rule { id: Uuid::nil(), ipv6: false, protocol: Some(6), ports: [port, port], remote };
+    let change = |planner: &mut Planner, generation, rules| {
+        put(planner, Scope::Group(1), Body::Group(body::Group { number: 1, generation, rules }), 1);
+        planner.flush();
+    };
+    let epoch = |planner: &Planner| match planner.value(&Key::Epoch(7)) {
+        Some(Value::Epoch(epoch)) => (epoch.n, epoch.judged()),
+        other => panic!("{other:?}"),
+    };
+    let any = || rule(80, body::Remote::Any);
+    change(&mut planner, 4, vec![any()]);
+    assert_eq!(epoch(&planner), (5, 5));
+    change(&mut planner, 5, vec![any(), rule(443, body::Remote::AddressGroup(3))]);
+    assert_eq!(epoch(&planner), (6, 0));
+    assert_eq!(lets_in(&mut planner, 7), (vec![80], None));
+    let addresses = body::AddressGroup { number: 3, addresses: vec!["10.7.0.0/16".parse().unwrap()] };
+    put(&mut planner, Scope::AddressGroup(3), Body::AddressGroup(addresses), 3);
+    planner.flush();
+    assert_eq!(epoch(&planner), (6, 6));
 }
 
 #[test]

@@ -152,7 +152,7 @@ impl<L: Lookup> Tables for Recorder<'_, L> {
     }
 
     fn generation(&self, set: u32) -> u32 {
-        self.tables.epoch(set).map_or(0, |epoch| epoch.n)
+        self.tables.epoch(set).map_or(0, |epoch| epoch.judged())
     }
 
     fn allows(&self, question: &Question) -> bool {
