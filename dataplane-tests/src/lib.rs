@@ -4,11 +4,14 @@
 //!
 //! Needs root and `target/bpf/mizar-bpf.o` (`./dev bpf`).
 
+pub mod connection;
 pub mod frame;
 pub mod host;
+pub mod judged;
 pub mod links;
 pub mod pod;
 pub mod policy;
+pub mod random;
 pub mod world;
 
 pub use host::{Host, Outcome};

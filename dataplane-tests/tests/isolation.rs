@@ -10,33 +10,9 @@ use mizar_dataplane_tests::{
     frame::{self, Ip},
     host::{UPLINK, is_runnable},
     links::utc,
+    random::Random,
     world::{End, Port, underlay},
 };
-
-/// A generator whose sequence is known, so that a failure can be repeated: SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn bytes(&mut self, n: usize) -> Vec<u8> {
-        (0..n).map(|_| self.next() as u8).collect()
-    }
-
-    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
-}
 
 /// Two networks with the same addresses over three hosts, all roles shared, flows in both.
 fn world() -> (World, Vec<Port>) {

@@ -12,6 +12,7 @@ use mizar_dataplane_tests::{
     host::{UPLINK, XDP, XDP_REDIRECT},
     links::utc,
     policy::{Opening, Remote, Rule, allows},
+    random::Random,
     world::{End, Port, underlay},
 };
 use mizar_packet::{
@@ -27,27 +28,6 @@ const ROUNDS: u32 = 60;
 const REQUESTS: u32 = 1_700;
 /// Journeys in each.
 const JOURNEYS: u32 = 60;
-
-/// A generator whose sequence is known, so that a failure can be repeated: SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u32) -> u32 {
-        (self.next() % u64::from(n)) as u32
-    }
-
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u32) as usize]
-    }
-}
 
 /// Ports near which something happens.
 const PORTS: [u16; 16] =
@@ -84,16 +64,16 @@ fn some_rule(r: &mut Random) -> Rule {
     let proto = match r.below(6) {
         0 => None,
         1 => Some(1),
-        _ => Some(r.one(&PROTOCOLS)),
+        _ => Some(*r.one(&PROTOCOLS)),
     };
     let ports = match proto {
         Some(1) if r.below(3) > 0 => {
-            let kind = r.one(&MESSAGES);
+            let kind = *r.one(&MESSAGES);
             // A type with all of its codes, or one code.
             Some(if r.below(2) == 0 { (kind & 0xff00, kind | 0xff) } else { (kind, kind) })
         }
         Some(6 | 17 | 132) if r.below(4) > 0 => {
-            let (a, b) = (r.one(&PORTS), r.one(&PORTS));
+            let (a, b) = (*r.one(&PORTS), *r.one(&PORTS));
             Some((a.min(b), a.max(b)))
         }
         _ => None,
@@ -101,7 +81,7 @@ fn some_rule(r: &mut Random) -> Rule {
     let remote = match r.below(4) {
         0 => Remote::Anybody,
         1 => {
-            let (net, bits) = r.one(&PREFIXES);
+            let (net, bits) = *r.one(&PREFIXES);
             Remote::Prefix(net, bits)
         }
         _ => Remote::Set(1 + r.below(SETS)),
@@ -110,7 +90,7 @@ fn some_rule(r: &mut Random) -> Rule {
 }
 
 fn some_rules(r: &mut Random) -> Vec<Rule> {
-    let many = r.one(&[0, 1, 2, 4, 9, 30]);
+    let many = *r.one(&[0, 1, 2, 4, 9, 30]);
     (0..many).map(|_| some_rule(r)).collect()
 }
 
@@ -163,15 +143,15 @@ fn a_bouncers_verdict_is_the_models() {
             w.rules_at(2, set, round, rules).unwrap();
         }
         for n in 0..REQUESTS {
-            let to = r.one(&ports);
-            let proto = if r.below(4) == 0 { 1 } else { r.one(&PROTOCOLS) };
+            let to = *r.one(&ports);
+            let proto = if r.below(4) == 0 { 1 } else { *r.one(&PROTOCOLS) };
             let opening = Opening {
                 egress: false,
                 identity: r.below(SETS + 2),
-                address: r.one(&ADDRESSES),
+                address: *r.one(&ADDRESSES),
                 proto,
                 port: match proto {
-                    1 => r.one(&MESSAGES),
+                    1 => *r.one(&MESSAGES),
                     47 => 0,
                     _ => r.one(&PORTS).wrapping_add(r.below(3) as u16).wrapping_sub(1),
                 },
@@ -210,11 +190,11 @@ fn a_bouncers_verdict_is_the_models() {
 
 /// A packet that opens a conversation, and what is judged of it.
 fn some_packet(r: &mut Random, from: &Port, to: &Port, sport: u16) -> (Ip, u8, u16) {
-    let dport = r.one(&PORTS);
+    let dport = *r.one(&PORTS);
     match r.below(4) {
         0 => (Ip::udp(from.address, to.address, sport, dport, b"x"), 17, dport),
         1 => {
-            let kind = r.one(&[8, 13, 17]);
+            let kind = *r.one(&[8, 13, 17]);
             (Ip::echo(from.address, to.address, kind, sport), 1, u16::from(kind) << 8)
         }
         2 => (Ip::new(from.address, to.address, 47, vec![0; 8]), 47, 0),
@@ -245,7 +225,7 @@ fn what_arrives_is_what_both_ends_allow() {
             set => allows(&rules[set as usize - 1], &opening),
         };
         for n in 0..JOURNEYS {
-            let (from, to) = (r.one(&ports), r.one(&ports));
+            let (from, to) = (*r.one(&ports), *r.one(&ports));
             if from == to {
                 continue;
             }

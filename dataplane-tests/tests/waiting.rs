@@ -1,55 +1,16 @@
 //! Rules are missing on a host for a while: flows that they let begin go on, and nobody is denied for good.
 
-use mizar_abi::maps::{FlowKey, State};
+use mizar_abi::maps::State;
 use mizar_dataplane_tests::{
-    World,
+    connection::{CLIENT, OPEN, SERVER, at_server, back, connected, long_ago, there},
     frame::Ip,
     policy::{Remote, Rule},
-    world::Port,
 };
-
-const VNI: u32 = 0x1234;
-const CLIENT: u32 = 1;
-const SERVER: u32 = 2;
-
-const OPEN: Rule = Rule { egress: false, proto: Some(6), ports: Some((80, 80)), remote: Remote::Anybody };
-
-/// A connection from a on host 1 to b on host 2, rules a while ago.
-fn connected(bouncers: [u32; 2]) -> (World, Port, Port) {
-    let mut w = World::new(4).unwrap();
-    w.subnet(VNI, 7, [10, 0, 0, 0], &[bouncers]).unwrap();
-    w.rules(CLIENT, 1, &[Rule::ALL_OUT]).unwrap();
-    w.rules(SERVER, 1, &[Rule::ALL_OUT, OPEN]).unwrap();
-    let a = w.port_of(CLIENT, 1, 11, 7, 5).unwrap();
-    let b = w.port_of(SERVER, 2, 12, 7, 6).unwrap();
-    w.connect(&a, &b, 1000);
-    long_ago(&mut w);
-    w.counts().unwrap();
-    (w, a, b)
-}
-
-fn long_ago(w: &mut World) {
-    for host in 1..=4 {
-        w.age(host, 5_000).unwrap();
-    }
-}
-
-fn there(a: &Port, b: &Port) -> Ip {
-    Ip::tcp(a.address, b.address, 1000, 80, 0x18)
-}
-
-fn back(a: &Port, b: &Port) -> Ip {
-    Ip::tcp(b.address, a.address, 80, 1000, 0x18)
-}
-
-fn at_server(a: &Port, b: &Port) -> FlowKey {
-    b.flow(6, 80, a.address, 1000)
-}
 
 #[test]
 fn a_host_that_misses_a_group_of_the_server_lets_flows_go_on_for_a_second() {
     for comes_back in [true, false] {
-        let (mut w, a, b) = connected([3, 0]);
+        let (mut w, a, b) = connected([3, 0], 2);
         w.waits_at(2, SERVER, 0).unwrap();
         assert_eq!(w.deliver(&a, &b, there(&a, &b)), [1, 2]);
         assert_eq!(w.deliver(&b, &a, back(&a, &b)), [2, 1]);
@@ -69,7 +30,7 @@ fn a_host_that_misses_a_group_of_the_server_lets_flows_go_on_for_a_second() {
 
 #[test]
 fn a_host_that_misses_a_group_of_the_client_lets_flows_go_on_for_a_second() {
-    let (mut w, a, b) = connected([3, 0]);
+    let (mut w, a, b) = connected([3, 0], 2);
     w.rules_at(1, CLIENT, 1, &[]).unwrap();
     w.waits_at(1, CLIENT, 0).unwrap();
     for _ in 0..2 {
@@ -81,7 +42,7 @@ fn a_host_that_misses_a_group_of_the_client_lets_flows_go_on_for_a_second() {
     w.age(1, 1_100).unwrap();
     assert_eq!(w.assert_refused(&a, there(&a, &b)), [1]);
     // While the rule that allows it is there, it goes on, and nobody is asked for the way of it.
-    let (mut w, a, b) = connected([3, 0]);
+    let (mut w, a, b) = connected([3, 0], 2);
     w.waits_at(1, CLIENT, 0).unwrap();
     for ms in [0, 1_100, 5_000] {
         w.age(1, ms).unwrap();
@@ -92,7 +53,7 @@ fn a_host_that_misses_a_group_of_the_client_lets_flows_go_on_for_a_second() {
 
 #[test]
 fn a_bouncer_that_misses_a_rule_denies_nothing_and_the_others_verdicts_count() {
-    let (mut w, a, b) = connected([3, 4]);
+    let (mut w, a, b) = connected([3, 4], 2);
     // A rule about addresses has come; who they are, only bouncer 4 has heard.
     let rules = [Rule::ALL_OUT, OPEN, Rule::ingress(17, (53, 53)).from(Remote::Prefix(a.address, 32))];
     w.rules_at(4, SERVER, 2, &rules).unwrap();
@@ -113,7 +74,7 @@ fn a_bouncer_that_misses_a_rule_denies_nothing_and_the_others_verdicts_count() {
 
 #[test]
 fn a_bouncer_that_misses_a_rule_ends_no_flow_of_its_own_endpoint() {
-    let (mut w, a, b) = connected([2, 0]);
+    let (mut w, a, b) = connected([2, 0], 2);
     w.rules_at(2, SERVER, 2, &[Rule::ALL_OUT]).unwrap();
     w.waits_at(2, SERVER, 2).unwrap();
     w.deliver(&a, &b, there(&a, &b));
