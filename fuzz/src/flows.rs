@@ -64,7 +64,7 @@ pub fn run(bytes: &[u8]) {
             7 => closes(&mut flow, input.flag()),
             8 => flow::denied(&mut flow, &now),
             _ => {
-                let asked = flow::neighbour_shows(&mut flow, input.few() + 10, &now);
+                let asked = flow::shows(&mut flow, input.few() + 10, &now);
                 assert_eq!(asked, flow::is_unconfirmed(&flow));
             }
         }
