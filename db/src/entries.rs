@@ -17,6 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// First key of the advisory locks on networks; the second is the VNI.
 pub(crate) const NETWORK_LOCK: i32 = 0x6d7a_0001;
 
+/// First key of the advisory lock on which network is the default one.
+pub(crate) const DEFAULT_LOCK: i32 = 0x6d7a_0005;
+
+/// First key of the advisory locks on topologies that make themselves; the second is a hash of the project.
+pub(crate) const TOPOLOGY_LOCK: i32 = 0x6d7a_0006;
+
 statement! {
     LockShared { class: i32 as Integer, vnis: Vec<i32> as Array<Integer> } -> Text
     { "SELECT pg_advisory_xact_lock_shared(" class ", n)::text FROM unnest(" vnis ") n" }

@@ -139,6 +139,7 @@ table! {
         revision_number -> Int8,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        is_default -> Bool,
     }
 }
 

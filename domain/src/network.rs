@@ -16,6 +16,8 @@ pub struct NetworkExtras {
     pub zone_hints: Vec<String>,
     /// QoS policy of its ports.
     pub qos_policy: Option<QosPolicyId>,
+    /// The outside of routers that are made without naming one.
+    pub is_default: bool,
 }
 
 /// Makes a network.
@@ -68,6 +70,8 @@ pub struct UpdateNetwork {
     pub dns_domain: Option<DnsDomain>,
     /// QoS policy of its ports.
     pub qos_policy: Patch<QosPolicyId>,
+    /// The outside of routers that are made without naming one.
+    pub is_default: Option<bool>,
 }
 
 /// Why a network cannot be made or changed.
@@ -101,6 +105,12 @@ pub enum NetworkError {
         "External network {0} cannot be updated to be made non-external, since it has existing gateway ports or floating IPs."
     )]
     ExternalInUse(NetworkId),
+    /// There is one default at most.
+    #[error("A default external network already exists: {0}.")]
+    DefaultExists(NetworkId),
+    /// Topologies are joined to the default one by routers.
+    #[error("Invalid input for is_default: only an external network can be the default")]
+    DefaultNotExternal,
     /// A host of its bound ports cannot carry the new MTU. Tenants read this: it names no host.
     #[error("Invalid input for mtu: {0} is larger than a host carries that has ports of the network")]
     HostTooSmall(u32),

@@ -1,7 +1,8 @@
 //! What belongs to a project or to the whole cloud, and has no objects with ids: quotas,
-//! availability zones, kinds of QoS rules, providers of services. Too unlike the resources of the frame; each is a
+//! topologies that make themselves, availability zones, kinds of QoS rules, providers of services. Too unlike the resources of the frame; each is a
 //! file of handlers here, and their document is `openapi/cloud.rs`.
 
+pub mod auto_topologies;
 pub mod quotas;
 pub mod rule_types;
 pub mod zones;
@@ -18,6 +19,7 @@ pub const COLLECTIONS: &[(&str, &str, &str)] = &[
     ("quota", "quotas", "quotas"),
     ("availability_zone", "availability_zones", "availability_zones"),
     ("rule_type", "rule_types", "qos/rule-types"),
+    ("auto_allocated_topology", "auto_allocated_topologies", "auto-allocated-topology"),
     ("service_provider", "service_providers", "service-providers"),
 ];
 
@@ -26,6 +28,11 @@ pub const EXTENSIONS: &[Extension] = &[
     Extension::new("quotas", "Quota management support", "Operators limit what projects may have."),
     Extension::new("quota_details", "Quota details management support", "Projects see what they use of their quotas."),
     Extension::new("quota-check-limit", "Quota engine limit check", "A limit below what is used is refused."),
+    Extension::stored_only(
+        "auto-allocated-topology",
+        "Auto Allocated Topology Services",
+        "Networks with a router for who describes none.",
+    ),
     Extension::stored_only("qos-rule-type-details", "Details of QoS rule types", "Which drivers act on a type."),
     Extension::stored_only("qos-rule-type-filter", "QoS rule type filter", "Types of all rules, or of supported ones."),
     Extension::new("availability_zone", "Availability Zone", "Hosts say in which zone they are."),
@@ -34,7 +41,11 @@ pub const EXTENSIONS: &[Extension] = &[
 
 /// Routes.
 pub fn mount(config: &mut ServiceConfig) {
-    config.configure(quotas::mount).configure(rule_types::mount).configure(zones::mount);
+    config
+        .configure(auto_topologies::mount)
+        .configure(quotas::mount)
+        .configure(rule_types::mount)
+        .configure(zones::mount);
 }
 
 /// A resource that takes nothing but the methods that are added to it.

@@ -229,8 +229,11 @@ trait Refusal: fmt::Display {
 impl Refusal for NetworkError {
     fn class(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::MtuTooLarge { .. } | Self::MtuTooSmall(_) => (StatusCode::BAD_REQUEST, "InvalidInput"),
+            Self::MtuTooLarge { .. } | Self::MtuTooSmall(_) | Self::DefaultNotExternal => {
+                (StatusCode::BAD_REQUEST, "InvalidInput")
+            }
             Self::NoSuchZone(_) => (StatusCode::NOT_FOUND, "AvailabilityZoneNotFound"),
+            Self::DefaultExists(_) => (StatusCode::CONFLICT, "DefaultExternalNetworkExists"),
             Self::VniInUse(_) => (StatusCode::CONFLICT, "TunnelIdInUse"),
             Self::NoVniFree => (StatusCode::SERVICE_UNAVAILABLE, "NoNetworkAvailable"),
             Self::SharedInUse(_) => (StatusCode::CONFLICT, "InvalidSharedSetting"),

@@ -167,7 +167,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Of an action, checked already.
-    pub(super) const fn of_action(fields: Map<String, Value>, caller: &'a Caller) -> Self {
+    pub(crate) const fn of_action(fields: Map<String, Value>, caller: &'a Caller) -> Self {
         Self { fields, caller, above: None }
     }
 

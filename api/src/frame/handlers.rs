@@ -369,6 +369,24 @@ async fn make<R: Resource>(
     Ok(made)
 }
 
+/// Makes an object that the caller asked for by another request, as if he had sent its body.
+pub async fn create_within<R: Resource>(tx: &mut Tx<'_>, body: Map<String, Value>) -> Result<R, Fault> {
+    let context = tx.context;
+    let mut fields = Fields::new(R::map(), Purpose::Create, &context.caller, body.clone())?;
+    let command = R::decode_create(&mut fields)?;
+    fields.done()?;
+    let made = make::<R>(tx, None, Arc::new(vec![command]), Arc::new(vec![body])).await?;
+    made.into_iter().next().ok_or_else(|| Fault::internal("nothing was made"))
+}
+
+/// Deletes an object that goes with another request of the caller's, who sees and may change it.
+pub async fn delete_within<R: Resource>(tx: &mut Tx<'_>, id: Uuid) -> Result<(), Fault> {
+    let held = R::lock(tx.conn, id).await?.ok_or_else(|| R::missing(&id.to_string()))?;
+    let old = find::<R>(tx.conn, tx.context, None, id).await?;
+    noted::<R>(tx, "delete", old.row(), Value::Object(Map::new()), -1);
+    R::delete(tx, held, old).await
+}
+
 /// How many objects of a bulk create each project gets. Its rules decode the same later.
 fn projects(tx: &Tx<'_>, bodies: &[Map<String, Value>]) -> BTreeMap<Uuid, i64> {
     let named = |body: &Map<String, Value>, name| body.get(name).and_then(|id| Uuid::try_parse(id.as_str()?).ok());

@@ -1,7 +1,7 @@
 //! The operations on quotas, availability zones and service providers.
 
 use super::parts::{Document, WRITE_FAILURES, answer, body, empty, envelope, named, neutron, path, query};
-use crate::cloud::{quotas, rule_types, zones};
+use crate::cloud::{auto_topologies, quotas, rule_types, zones};
 use crate::frame::decode::{Decode, plain};
 use crate::frame::quota::Quotas;
 use crate::frame::standard::project_schema;
@@ -43,6 +43,7 @@ fn texts(names: &[&str]) -> ObjectBuilder {
 /// Adds them.
 pub fn document(document: &mut Document) {
     quota(document);
+    auto_topology(document);
     document.tag("availability_zones", "Zones of hosts.");
     let zone = ObjectBuilder::new()
         .schema_type(Type::Object)
@@ -64,6 +65,40 @@ pub fn document(document: &mut Document) {
         list = list.parameter(query(name, plain(Type::String).into(), "Filter"));
     }
     document.operation(HttpMethod::Get, "/v2.0/service-providers", list.build());
+}
+
+fn auto_topology(document: &mut Document) {
+    const TAG: &str = "auto_allocated_topologies";
+    document.tag(TAG, "A network, a subnet and a router for projects that describe none.");
+    let failures = &[
+        (400, "An unknown field or filter"),
+        (403, "Not allowed"),
+        (404, "No project has such an id"),
+        (409, "There is no default external network or subnet pool, or a quota is used up"),
+    ];
+    let one = texts(&["id"]).property("project_id", project_schema()).property("tenant_id", project_schema());
+    document.schema("AutoAllocatedTopology", one.required("project_id").required("tenant_id").into());
+    let dry_run = plain(Type::String).enum_values(Some([auto_topologies::DRY_RUN]));
+    let project = || path("project", "Its id, or None: the token's");
+    let show = neutron(
+        TAG,
+        "show_auto_allocated_topology".into(),
+        "The network of a project; made if there is none",
+        failures,
+    )
+    .parameter(project())
+    .parameter(query("fields", dry_run.into(), "Only say whether it could be made"))
+    .response("200", answer("It", envelope("auto_allocated_topology", named("AutoAllocatedTopology"))));
+    document.operation(HttpMethod::Get, "/v2.0/auto-allocated-topology/{project}", show.build());
+    let failures = &[
+        (403, "Not allowed"),
+        (404, "No project has such an id"),
+        (409, "Ports are on the network, or floating IPs need the router"),
+    ];
+    let delete = neutron(TAG, "delete_auto_allocated_topology".into(), "Delete what was made so", failures)
+        .parameter(project())
+        .response("204", empty("It is gone"));
+    document.operation(HttpMethod::Delete, "/v2.0/auto-allocated-topology/{project}", delete.build());
 }
 
 fn rule_types(document: &mut Document) {

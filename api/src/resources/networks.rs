@@ -6,7 +6,7 @@ use crate::frame::decode::{Decode, Strict, plain, shown};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
-use crate::frame::query::{any_flag, flag_values};
+use crate::frame::query::any_flag;
 use crate::frame::resource::{Context, Resource, Tx};
 use crate::frame::standard::{ids_schema, text_schema};
 use crate::resources::qos_use;
@@ -140,12 +140,12 @@ fn attributes() -> Vec<Attr> {
             .post(),
         Attr::shown("availability_zones", Vec::<Name>::schema, |n, out| out.put(n.zones.as_ref()))
             .about("Where there are hosts."),
-        Attr::shown("is_default", bool::schema, |_, out| out.put(&false))
-            .about("Always false: there are no topologies that are made by themselves.")
+        Attr::shown("is_default", bool::schema, |n, out| out.put(&n.row.is_default))
+            .about("The external network of auto-allocated topologies; there is one at most.")
             .writable()
             .sent_by(Access::Admin)
             .off_by_default()
-            .filter(|raw| Ok(Box::new(flag_values(raw)?.contains(&false).into_sql::<Bool>().nullable()))),
+            .filter(flag!(networks::is_default)),
         Attr::shown("vlan_transparent", bool::schema, |_, out| out.put(&false))
             .about("Always false.")
             .input(Option::<bool>::schema)
@@ -157,7 +157,7 @@ fn attributes() -> Vec<Attr> {
         Attr::shown("l2_adjacency", bool::schema, |_, out| out.put(&false))
             .about("Always false: ports reach each other by address, not by broadcast."),
         Attr::shown("provider:network_type", text_schema, |_, out| out.put(GENEVE))
-            .post()
+            .writable()
             .sent_by(Access::Admin)
             .seen_by(Access::Privileged)
             .filter(|raw| {
@@ -166,7 +166,7 @@ fn attributes() -> Vec<Attr> {
             }),
         Attr::shown("provider:physical_network", Option::<Text<64>>::schema, |_, out| out.put(&Value::Null))
             .about("Always null: no network is a physical one.")
-            .post()
+            .writable()
             .sent_by(Access::Admin)
             .seen_by(Access::Privileged)
             .filter(|_| Ok(Box::new(false.into_sql::<Bool>().nullable()))),
@@ -176,7 +176,7 @@ fn attributes() -> Vec<Attr> {
             .sent_by(Access::Admin),
         Attr::shown("provider:segmentation_id", vni_schema, |n, out| out.put(&n.row.vni))
             .about("The VNI.")
-            .post()
+            .writable()
             .sent_by(Access::Admin)
             .seen_by(Access::Privileged)
             .filter(one_of!(networks::vni: i32)),
@@ -213,7 +213,6 @@ impl Resource for Network {
     }
 
     fn decode_create(fields: &mut Fields<'_>) -> Result<CreateNetwork, Fault> {
-        refuse_default(fields)?;
         fields.only("ha", &[json!(false)], "routers need no network to watch each other")?;
         fields.only("vlan_transparent", &[json!(false), Value::Null], "networks do not carry VLAN tags")?;
         fields.only("provider:network_type", &[json!(GENEVE), Value::Null], "only 'geneve' is supported")?;
@@ -241,12 +240,13 @@ impl Resource for Network {
                 dns_domain: fields.optional("dns_domain")?.unwrap_or_default(),
                 zone_hints: zone_hints(fields)?,
                 qos_policy: fields.optional::<Option<QosPolicyId>>("qos_policy_id")?.flatten(),
+                is_default: fields.optional("is_default")?.unwrap_or(false),
             },
         })
     }
 
-    fn decode_update(fields: &mut Fields<'_>, _: &Self) -> Result<UpdateNetwork, Fault> {
-        refuse_default(fields)?;
+    fn decode_update(fields: &mut Fields<'_>, old: &Self) -> Result<UpdateNetwork, Fault> {
+        refuse_moving(fields, old.row.vni)?;
         Ok(UpdateNetwork {
             name: fields.optional("name")?,
             description: fields.optional("description")?,
@@ -257,6 +257,7 @@ impl Resource for Network {
             port_security: fields.optional("port_security_enabled")?,
             dns_domain: fields.optional("dns_domain")?,
             qos_policy: fields.patch("qos_policy_id")?,
+            is_default: fields.optional("is_default")?,
         })
     }
 
@@ -325,8 +326,14 @@ async fn with_policies(tx: &mut Tx<'_>, commands: &[CreateNetwork]) -> Result<Ve
     Ok(all)
 }
 
-fn refuse_default(fields: &mut Fields<'_>) -> Result<(), Fault> {
-    fields.only("is_default", &[json!(false)], "there are no default networks")
+/// What a network is made of stays. Clients send back what they read, so the same is no change.
+fn refuse_moving(fields: &mut Fields<'_>, vni: i32) -> Result<(), Fault> {
+    let fixed = |name| Fault::invalid_input(format!("provider network attribute {name} cannot be updated"));
+    for (name, is) in [("provider:network_type", json!(GENEVE)), ("provider:segmentation_id", json!(vni))] {
+        fields.only(name, &[is, Value::Null], "").map_err(|_| fixed(name))?;
+    }
+    let physical = "provider:physical_network";
+    fields.only(physical, &[Value::Null], "").map_err(|_| fixed(physical))
 }
 
 /// Gives everybody access to a network, or takes it back.

@@ -342,9 +342,13 @@ impl Plain for RbacPolicy {
 
     async fn before_delete(tx: &mut Tx<'_>, old: &Item<Self>) -> Result<(), Fault> {
         match old.row.hold_object(tx.conn, Visibility::All).await? {
-            Some(owner) => old.row.refuse_if_used(tx, owner).await,
-            None => Ok(()),
+            Some(owner) => old.row.refuse_if_used(tx, owner).await?,
+            None => return Ok(()),
         }
+        if old.row.action == EXTERNAL {
+            network::closing(tx.conn, old.row.object_id, old.row.id).await?;
+        }
+        Ok(())
     }
 
     fn violation(constraint: &str, _: &Self) -> Option<Fault> {

@@ -37,7 +37,7 @@ async fn all_links(tx: &mut Tx<'_>, router: &Router) -> Result<Vec<Link>, Fault>
 }
 
 /// `add_router_interface`.
-pub(super) fn add_interface<'t>(tx: &'t mut Tx<'_>, router: Item<Router>, body: &'t mut Fields<'_>) -> Run<'t> {
+pub(crate) fn add_interface<'t>(tx: &'t mut Tx<'_>, router: Item<Router>, body: &'t mut Fields<'_>) -> Run<'t> {
     async move {
         let (subnet, port): (Option<Uuid>, Option<Uuid>) = (body.optional("subnet_id")?, body.optional("port_id")?);
         let router = router.row;
@@ -116,7 +116,7 @@ async fn by_port(tx: &mut Tx<'_>, router: &Router, links: &[Link], id: Uuid) -> 
 }
 
 /// `remove_router_interface`.
-pub(super) fn remove_interface<'t>(tx: &'t mut Tx<'_>, router: Item<Router>, body: &'t mut Fields<'_>) -> Run<'t> {
+pub(crate) fn remove_interface<'t>(tx: &'t mut Tx<'_>, router: Item<Router>, body: &'t mut Fields<'_>) -> Run<'t> {
     async move {
         let (subnet, port): (Option<Uuid>, Option<Uuid>) = (body.optional("subnet_id")?, body.optional("port_id")?);
         let router = router.row;

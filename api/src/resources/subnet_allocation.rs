@@ -5,7 +5,7 @@ use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
 use crate::frame::resource::Tx;
 use crate::frame::stored::Stored as _;
-use diesel::{ExpressionMethods as _, QueryDsl as _};
+use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
 use diesel_async::RunQueryDsl as _;
 use ipnet::IpNet;
 use mizar_db::listing::{self, Listed as _};
@@ -114,10 +114,15 @@ fn place(
 
 /// The pool of subnets that name none, if the caller may use it.
 async fn default_pool(tx: &mut Tx<'_>) -> Result<Uuid, Fault> {
+    let pool = find_default(tx).await?;
+    pool.ok_or_else(|| Fault::bad_query("Bad subnets request: No default subnetpool found for IPv4."))
+}
+
+/// The same, or none.
+pub async fn find_default(tx: &mut Tx<'_>) -> QueryResult<Option<Uuid>> {
     let defaults = SubnetPool::visible_to(tx.context.view)
         .filter(subnetpools::is_default.eq(true))
         .filter(subnetpools::ip_version.eq(4_i16));
     let pools: Vec<SubnetPool> = defaults.load(tx.conn).await?;
-    let pool = pools.into_iter().next().map(|pool| pool.id);
-    pool.ok_or_else(|| Fault::bad_query("Bad subnets request: No default subnetpool found for IPv4."))
+    Ok(pools.into_iter().next().map(|pool| pool.id))
 }

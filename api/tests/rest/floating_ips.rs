@@ -128,7 +128,7 @@ async fn impossible_floating_ips_are_refused() -> anyhow::Result<()> {
         (json!({"fixed_ip_address": "10.0.0.250"}), (400, "BadRequest")),
         (json!({"floating_ip_address": "198.51.100.9"}), (403, "PolicyNotAuthorized")),
         (json!({"subnet_id": w.subnet["id"]}), (400, "InvalidInput")),
-        (json!({"router_id": w.router["id"]}), (400, "HTTPBadRequest")),
+        (json!({"router_id": w.router["id"]}), (400, "BadRequest")),
     ] {
         let answer = w.floating(body.clone()).await?;
         assert_eq!(answer.fault(), expected, "{body}: {}", answer.text);
@@ -189,5 +189,38 @@ async fn floating_ips_have_a_quota_and_an_address_each_whoever_asks_at_once() ->
         w.red.remove("floatingip", ip).await?.ok(204)?;
     }
     assert_eq!(w.cloud.rows("SELECT count(*) FROM ports WHERE device_owner = 'network:floatingip'").await?, ["0"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_floating_ip_names_the_router_where_several_lead_to_its_port() -> anyhow::Result<()> {
+    let w = world().await?;
+    let second = json!({"external_gateway_info": {"network_id": w.out["id"]}});
+    let second = w.red.make("router", second).await?;
+    let leg = w.red.make("port", json!({"network_id": w.network["id"]})).await?;
+    act(&w.red, &second, "add_router_interface", json!({"port_id": leg["id"]})).await?.ok(200)?;
+    let automatic = w.made(json!({"port_id": w.port["id"]})).await?;
+    assert_eq!(automatic["router_id"], w.router["id"], "the gateway of its subnet");
+    w.red.remove("floatingip", &automatic).await?.ok(204)?;
+
+    let named = w.made(json!({"port_id": w.port["id"], "router_id": second["id"]})).await?;
+    assert_eq!(named["router_id"], second["id"]);
+    let same =
+        w.red.update("floatingip", &named, json!({"router_id": second["id"], "description": "d"})).await?.ok(200)?;
+    assert_eq!(same["floatingip"]["router_id"], second["id"]);
+    let kept = w.red.update("floatingip", &named, json!({"router_id": null})).await?.ok(200)?;
+    assert_eq!(kept["floatingip"]["router_id"], second["id"]);
+    let moved = w.red.update("floatingip", &named, json!({"router_id": w.router["id"]})).await?.ok(200)?;
+    assert_eq!((&moved["floatingip"]["router_id"], &moved["floatingip"]["port_id"]), (&w.router["id"], &w.port["id"]));
+    let inside = w.red.make("router", json!({})).await?;
+    let lost = w.red.update("floatingip", &named, json!({"router_id": inside["id"]})).await?;
+    assert_eq!(lost.fault(), (404, "ExternalGatewayForFloatingIPNotFound"));
+    for body in [json!({"port_id": null, "router_id": second["id"]}), json!({"router_id": second["id"]})] {
+        assert_eq!(w.floating(body).await?.fault(), (400, "BadRequest"));
+    }
+    let free = json!({"port_id": null, "router_id": second["id"]});
+    assert_eq!(w.red.update("floatingip", &named, free).await?.fault(), (400, "BadRequest"));
+    let freed = w.red.update("floatingip", &named, json!({"port_id": null, "router_id": null})).await?.ok(200)?;
+    assert_eq!(freed["floatingip"]["router_id"], Value::Null);
     Ok(())
 }

@@ -5,6 +5,7 @@ mod address_scopes;
 mod agents;
 mod audit;
 mod authorization;
+mod auto_topologies;
 mod bindings;
 mod boot;
 mod concurrency;

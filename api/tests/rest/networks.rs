@@ -68,6 +68,19 @@ async fn provider_attributes_are_for_administrators() -> anyhow::Result<()> {
     let both = json!({"network": {"segments": [segment(5002)], "provider:segmentation_id": 5002}});
     let both = admin.post("/v2.0/networks", &both).await?;
     assert_eq!(both.fault(), (400, "SegmentsSetInConjunctionWithProviders"));
+
+    // They stay; what was read may be sent back.
+    let (network, vni) = (&made["network"], "provider:segmentation_id");
+    let same = json!({"provider:network_type": "geneve", vni: 5001, "provider:physical_network": null, "name": "same"});
+    assert_eq!(admin.update("network", network, same.clone()).await?.ok(200)?["network"][vni], 5001);
+    assert_eq!(red.update("network", &own, same).await?.fault(), (403, "PolicyNotAuthorized"));
+    for (name, value) in
+        [(vni, json!(5009)), ("provider:network_type", json!("vlan")), ("provider:physical_network", json!("p"))]
+    {
+        let moved = admin.update("network", network, json!({name: value})).await?;
+        assert_eq!(moved.fault(), (400, "InvalidInput"));
+        assert!(moved.message().contains(name), "{}", moved.message());
+    }
     Ok(())
 }
 

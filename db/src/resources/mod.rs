@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod attached;
+pub mod auto_topology;
 pub mod availability;
 pub(crate) mod group_set;
 pub mod host;

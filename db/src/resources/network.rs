@@ -45,6 +45,7 @@ pub struct NetworkRow {
     pub revision_number: i64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    pub is_default: bool,
 }
 
 impl Listed for NetworkRow {
@@ -175,6 +176,26 @@ statement! {
     }
 }
 
+statement! {
+    /// Whoever makes a network the default one waits for others who do.
+    LockDefault { class: i32 as Integer } -> Text
+    { "SELECT pg_advisory_xact_lock(" class ", 0)::text" }
+}
+
+statement! {
+    DefaultBeside { id: Uuid as SqlUuid } -> SqlUuid
+    { "SELECT id FROM networks WHERE is_default AND id <> " id "" }
+}
+
+statement! {
+    Undefault { id: Uuid as SqlUuid, policy: Uuid as SqlUuid } -> SqlUuid
+    {
+        "UPDATE networks n SET is_default = false, revision_number = revision_number + 1, updated_at = now() \
+         WHERE is_default AND id = " id " AND NOT EXISTS (SELECT FROM rbac_policies s WHERE s.object_type = 'network' \
+         AND s.object_id = n.id AND s.action = 'access_as_external' AND s.id <> " policy ") RETURNING id"
+    }
+}
+
 /// Locks the networks that are the caller's to use and reads them in the next statement: to put
 /// ports on ([`Hold::Shared`]) his own and those shared with him, which those shared as external
 /// are not; otherwise his own. The rest is neither locked nor in the answer: [`refusal`] says why.
@@ -289,6 +310,9 @@ pub async fn create(
         if let Some(unknown) = command.extras.zone_hints.iter().find(|hint| !zones.contains(hint)) {
             return Err(NetworkError::NoSuchZone(unknown.clone()).into());
         }
+        if command.extras.is_default {
+            check_default(conn, command.id.uuid(), command.external).await?;
+        }
         let row = insert(conn, command, check_mtu(command.mtu, underlay_mtu)?).await?;
         writes.extend(mizar_compile::create(Object::Network(&row.model())));
         made.push(Network {
@@ -320,6 +344,7 @@ async fn insert(conn: &mut AsyncPgConnection, command: &CreateNetwork, mtu: u32)
                 networks::dns_domain.eq(command.extras.dns_domain.as_str()),
                 networks::availability_zone_hints.eq(&command.extras.zone_hints),
                 networks::qos_policy_id.eq(command.extras.qos_policy.map(QosPolicyId::uuid)),
+                networks::is_default.eq(command.extras.is_default),
                 networks::tags.eq(command.tags.clone().into_vec()),
             ))
             .on_conflict(networks::vni)
@@ -359,6 +384,9 @@ pub async fn update(
         }
         external = sharing::external_among(conn, &[old.id]).await?.contains(&old.id);
     }
+    if command.is_default == Some(true) {
+        check_default(conn, old.id, external).await?;
+    }
     let name = command.name.as_ref().map_or(old.name.as_str(), |name| name.as_str());
     let description = command.description.as_ref().map_or(old.description.as_str(), |text| text.as_str());
     let row: NetworkRow = diesel::update(networks::table.find(old.id))
@@ -371,6 +399,8 @@ pub async fn update(
             networks::dns_domain.eq(command.dns_domain.as_ref().map_or(old.dns_domain.as_str(), DnsDomain::as_str)),
             networks::qos_policy_id
                 .eq(command.qos_policy.over(old.qos_policy_id.map(QosPolicyId::from)).map(QosPolicyId::uuid)),
+            // What is closed is nobody's outside any more.
+            networks::is_default.eq(command.is_default.unwrap_or(old.is_default) && external),
             networks::revision_number.eq(networks::revision_number + 1),
             networks::updated_at.eq(now),
         ))
@@ -380,6 +410,24 @@ pub async fn update(
     let writes = mizar_compile::update(Object::Network(&old.model()), Object::Network(&row.model()));
     entries::apply(conn, &writes).await?;
     Ok(Network { row, shared: command.shared.unwrap_or(shared), external, subnets, ipv4_scope, zones })
+}
+
+/// Whether a network may become the default one. The lock is the last that such a command takes.
+async fn check_default(conn: &mut AsyncPgConnection, id: Uuid, external: bool) -> Result<(), Failure> {
+    if !external {
+        return Err(NetworkError::DefaultNotExternal.into());
+    }
+    LockDefault { class: entries::DEFAULT_LOCK }.get_result::<String>(conn).await?;
+    let beside = DefaultBeside { id };
+    match beside.get_result::<Uuid>(conn).await.optional()? {
+        Some(other) => Err(NetworkError::DefaultExists(other.into()).into()),
+        None => Ok(()),
+    }
+}
+
+/// A policy goes by which a locked network was open to routers: without another it is no default either.
+pub async fn closing(conn: &mut AsyncPgConnection, id: Uuid, policy: Uuid) -> QueryResult<()> {
+    Undefault { id, policy }.get_result::<Uuid>(conn).await.optional().map(|_| ())
 }
 
 /// Sets `shared` of a locked network. It cannot be taken back while somebody has ports there whom
