@@ -203,13 +203,22 @@ fn bounded(url: &str) -> diesel::ConnectionResult<tokio_postgres::Config> {
     Ok(config)
 }
 
+/// What PostgreSQL says to every statement after one that failed (25P02).
+const ABORTED: &str = "current transaction is aborted, commands ignored until end of transaction block";
+
 /// Whether the transaction was the victim of a conflict (40001, 40P01) and may succeed if it is
 /// run again from its beginning.
+///
+/// So may one that failed because of an earlier failure (25P02). Statements that are sent together may be heard
+/// of in any order, and then the cause is not known: the next run succeeds or tells it.
 pub fn is_conflict(error: &Error) -> bool {
     match error {
         Error::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
-        // diesel has no kind for 40P01 and hides the code, so the text must do.
-        Error::DatabaseError(DatabaseErrorKind::Unknown, info) => info.message() == "deadlock detected",
+        // diesel has no kind for the others and hides the code, so the text must do.
+        Error::DatabaseError(DatabaseErrorKind::Unknown, info) => {
+            matches!(info.message(), "deadlock detected" | ABORTED)
+        }
+        Error::RollbackErrorOnCommit { commit_error, .. } => is_conflict(commit_error),
         _ => false,
     }
 }
@@ -226,6 +235,7 @@ pub fn is_disconnect(error: &Error) -> bool {
         Error::DatabaseError(DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection, _)
         | Error::BrokenTransactionManager => true,
         Error::DatabaseError(DatabaseErrorKind::Unknown, info) => info.message().starts_with("terminating connection"),
+        Error::RollbackErrorOnCommit { commit_error, .. } => is_disconnect(commit_error),
         _ => false,
     }
 }

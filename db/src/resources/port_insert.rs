@@ -74,8 +74,10 @@ pub(super) async fn store(
     if let Some(port) = one.iter().find(|port| !rows.contains_key(&port.id)) {
         return Err(named_mac(commands, port).map_or_else(|| unlucky().into(), Failure::from));
     }
+    // In the order in which they were sent: behind one that failed, the others say only that one did.
+    let addresses = addresses?;
     joined?;
-    let addresses = assignment.finish(conn, addresses?).await?;
+    let addresses = assignment.finish(conn, addresses).await?;
     Ok((commands.iter().filter_map(|command| rows.remove(&command.id.uuid())).collect(), addresses))
 }
 

@@ -1,6 +1,7 @@
 //! Tests against a real database. One binary, so that they share one server.
 
 mod agents;
+mod conflicts;
 mod feed_gc;
 mod feed_hosts;
 mod feed_lag;
