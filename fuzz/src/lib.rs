@@ -1,7 +1,8 @@
 //! What holds for whatever bytes.
 //!
 //! A target takes bytes, does with them what a host does with a stranger's, and panics where something
-//! is not as it must be. The tests of this crate feed each for some seconds in every run.
+//! is not as it must be. Two things feed targets: the tests of this crate for some seconds in every
+//! run, and libFuzzer, which looks where the code branches, for as long as anybody likes (README.md).
 //!
 //! Frames through the kernel programs themselves are dataplane-tests' (`isolation`).
 

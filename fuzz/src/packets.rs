@@ -92,14 +92,16 @@ fn arrived(frame: &[u8]) {
     sent(frame, start + seen.options + ETH_LEN);
 }
 
-/// Nobody has the key, so that no body verifies but the one that is signed here.
+/// What verifies bears the tag of the key, and what is signed here verifies. That nobody else makes such a tag
+/// is not for a fuzzer to say: it reads the right one where the two are compared.
 fn signed(bytes: &[u8; BODY_LEN], receiver: [u8; 4], vni: u32) {
     let mut body = Body::from_bytes(bytes);
     assert_eq!(body.bytes(), *bytes, "a body is its bytes");
     let cfg = Cfg { key_ids: [3, 0], keys: [*b"a key of nobody.", [0; 16]], ..Cfg::default() };
     let bound = Bound { receiver, vni, src: [10, 0, 0, 1], dst: [10, 0, 0, 2], proto: 6 };
-    // The age of what arrived is as right as can be: it is the tag that nobody can make.
-    assert!(body.verify(&cfg, body.stamp(), &bound).is_err(), "{body:?} verifies");
+    if body.verify(&cfg, body.stamp(), &bound).is_ok() {
+        assert_eq!(body.tag(), body.tag_for(&cfg.keys[0], &bound), "{body:?} verifies");
+    }
     let now = body.stamp().clamp(10, u32::MAX - 10);
     if body.sign(&cfg, now, &bound) {
         assert_eq!(body.verify(&cfg, now, &bound), Ok(()), "{body:?}");

@@ -1,0 +1,4 @@
+//! `flows` of mizar-fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| (mizar_fuzz::FLOWS.run)(bytes));
