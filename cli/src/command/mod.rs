@@ -118,7 +118,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
     }
     let Arguments { choice, verb } = Arguments::from_arg_matches(matches)?;
     match verb {
-        Verb::Policy(verb) => print(&policy::run(&api(&choice)?, verb)?),
+        Verb::Policy(verb) => print(&policy::run(&api(&choice)?, verb, |line| print(line).map(drop))?),
         Verb::Quota(verb) => print(&quota::run(&api(&choice)?, verb)?),
         Verb::Trace(arguments) => print(&trace::run(&api(&choice)?, &arguments)?),
         Verb::Doctor(arguments) => {

@@ -69,13 +69,13 @@ pub struct Named {
     namespace: String,
 }
 
-/// Does what the verb says.
-pub fn run(api: &Api, verb: Verb) -> Result<String> {
+/// Does what the verb says; tells of what is done before all is.
+pub fn run(api: &Api, verb: Verb, tell: impl FnMut(&str) -> Result<()>) -> Result<String> {
     match verb {
         Verb::Apply { file } => {
             let manifests = manifests(&file)?;
-            let lines = manifests.iter().map(|manifest| apply(api, manifest)).collect::<Result<Vec<_>>>()?;
-            Ok(lines.join("\n"))
+            apply_all(&manifests, |manifest| apply(api, manifest), tell)?;
+            Ok(String::new())
         }
         Verb::List { namespace, shown } => {
             let all = list(api, namespace.map(|namespace| ("namespace", namespace)))?;
@@ -134,6 +134,15 @@ fn documents(text: &str) -> Result<Vec<Value>, String> {
     if all.is_empty() { Err("holds no manifest".into()) } else { Ok(all) }
 }
 
+/// Applies them in order, and tells of each: the first that fails ends it, and does not take back the others.
+fn apply_all(
+    manifests: &[Value],
+    apply: impl Fn(&Value) -> Result<String>,
+    mut tell: impl FnMut(&str) -> Result<()>,
+) -> Result<()> {
+    manifests.iter().try_for_each(|manifest| tell(&apply(manifest)?))
+}
+
 /// Makes a policy, or changes it; says which, as Kubernetes' tools do. What the manifest says is for
 /// the API to judge, but its name must be known here.
 fn apply(api: &Api, manifest: &Value) -> Result<String> {
@@ -174,6 +183,19 @@ mod tests {
         assert_eq!(names(r#"{"metadata": {"name": "c"}}"#), ["c"]);
         assert!(documents("---\n").is_err());
         assert!(documents("a: [").is_err());
+    }
+
+    #[test]
+    fn what_was_applied_before_a_failure_is_told() {
+        let told = std::cell::RefCell::new(Vec::new());
+        let apply = |manifest: &Value| manifest.as_str().map(str::to_owned).context("no text");
+        let tell = |line: &str| {
+            told.borrow_mut().push(line.to_owned());
+            Ok(())
+        };
+        let failed = apply_all(&[json!("a"), json!("b"), json!(1), json!("c")], apply, tell);
+        assert_eq!(failed.expect_err("the third").to_string(), "no text");
+        assert_eq!(told.into_inner(), ["a", "b"]);
     }
 
     #[test]
