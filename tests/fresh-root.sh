@@ -31,7 +31,7 @@ rm -f "$root"/etc/apt/sources.list.d/*
 printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
 chmod +x "$root/usr/sbin/policy-rc.d"
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
-# A mirror behind a private authority is trusted as it is outside.
+# A mirror behind a private authority is trusted as it is outside; Node.js has to be told.
 rm -rf "$root/etc/ssl/certs"
 cp -rL /etc/ssl/certs "$root/etc/ssl/certs"
 if [ ! -e "$root/root/.cargo/bin/cargo" ]; then
@@ -59,6 +59,7 @@ mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
 mount -t tmpfs tmpfs "$root/tmp"
 chroot "$root" /usr/bin/env -i HOME=/root TERM=dumb LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive RUSTUP_AUTO_INSTALL=0 \
+    NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt \
     PATH=/root/.cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin what="$what" bash -euc "
 cd /root/mizar
 left() {
