@@ -314,6 +314,7 @@ table! {
         number -> Int4,
         labels -> Text,
         created_at -> Timestamptz,
+        project -> Int4,
     }
 }
 

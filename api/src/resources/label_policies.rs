@@ -9,13 +9,14 @@ use crate::frame::fields::Fields;
 use crate::frame::plain::{Item, Plain};
 use crate::frame::tx::Tx;
 use crate::{column, standard, stored};
-use mizar_db::resources::label_policy;
+use mizar_db::resources::label_policy::{self, Change};
 use mizar_domain::label_policy::{Labels, Policy, limits, manifest};
 use mizar_domain::text::Name;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
+use uuid::Uuid;
 
 stored! {
     /// A label policy.
@@ -186,8 +187,13 @@ impl Plain for LabelPolicy {
     }
 
     async fn after_create(tx: &mut Tx<'_>, rows: &[Self]) -> Result<(), Fault> {
+        let mut of_project: BTreeMap<Uuid, Vec<(Uuid, Policy)>> = BTreeMap::new();
         for row in rows {
-            label_policy::change(tx.conn, row.id, row.project_id, None, Some(&row.policy()?)).await?;
+            of_project.entry(row.project_id).or_default().push((row.id, row.policy()?));
+        }
+        for (project, policies) in of_project {
+            let changes = policies.iter().map(|(id, policy)| Change { id: *id, old: None, new: Some(policy) });
+            label_policy::change(tx.conn, project, &changes.collect::<Vec<_>>()).await?;
         }
         Ok(())
     }
@@ -195,14 +201,16 @@ impl Plain for LabelPolicy {
     async fn after_update(tx: &mut Tx<'_>, old: &Item<Self>, new: &Self) -> Result<(), Fault> {
         let (was, is) = (old.row.policy()?, new.policy()?);
         if was != is {
-            label_policy::change(tx.conn, new.id, new.project_id, Some(&was), Some(&is)).await?;
+            let change = Change { id: new.id, old: Some(&was), new: Some(&is) };
+            label_policy::change(tx.conn, new.project_id, &[change]).await?;
         }
         Ok(())
     }
 
     async fn before_delete(tx: &mut Tx<'_>, old: &Item<Self>) -> Result<(), Fault> {
         let row = &old.row;
-        Ok(label_policy::change(tx.conn, row.id, row.project_id, Some(&row.policy()?), None).await?)
+        let change = Change { id: row.id, old: Some(&row.policy()?), new: None };
+        Ok(label_policy::change(tx.conn, row.project_id, &[change]).await?)
     }
 
     fn violation(constraint: &str, row: &Self) -> Option<Fault> {

@@ -1,6 +1,7 @@
 //! Label policies, the labels of ports, and what both write into the feed.
 
 use crate::support::{Client, Cloud, id, ids};
+use diesel_async::SimpleAsyncConnection as _;
 use mizar_wire::{Kind, Scope};
 use serde_json::{Value, json};
 
@@ -154,4 +155,37 @@ async fn a_policy_is_one_entry_a_direction_however_many_ports_it_selects() -> an
     );
     assert_eq!(cloud.rows(&stored).await?, ["3"]);
     cloud.assert_entries_are_right().await
+}
+
+#[tokio::test]
+async fn policies_that_are_made_together_are_one_change() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let of = |name: &str| json!({"manifest": manifest(name, json!({"podSelector": {}}))});
+    red.post(PATH, &json!({"label_policies": [of("a"), of("b"), of("c")]})).await?.ok(201)?;
+    assert_eq!(cloud.rows("SELECT generation FROM label_projects").await?, ["2"]);
+    cloud.assert_entries_are_right().await
+}
+
+#[tokio::test]
+async fn the_ports_of_a_project_have_so_many_different_labels() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (red, blue) = (cloud.tenant("red", "member").await?, cloud.tenant("blue", "member").await?);
+    let (network, _) = red.network("10.0.0.0/24").await?;
+    let port = async |namespace: &str| {
+        let body = json!({"port": {"network_id": network["id"], "mizar:labels": {"namespace": namespace}}});
+        red.post("/v2.0/ports", &body).await
+    };
+    let first = port("a").await?.ok(201)?["port"].clone();
+    let more = "INSERT INTO label_sets (labels) SELECT json_build_object('project', project, 'n', n)::text \
+                FROM label_sets, generate_series(1, 4998) n";
+    cloud.db.connect().await?.batch_execute(more).await?;
+    port("b").await?.ok(201)?;
+    assert_eq!(port("c").await?.fault(), (409, "OverQuota"));
+    let relabelled = red.update("port", &first, json!({"mizar:labels": {"namespace": "c"}})).await?;
+    assert_eq!(relabelled.fault(), (409, "OverQuota"));
+    port("a").await?.ok(201)?;
+    let (network, _) = blue.network("10.0.0.0/24").await?;
+    blue.make("port", json!({"network_id": network["id"], "mizar:labels": {"namespace": "c"}})).await?;
+    Ok(())
 }

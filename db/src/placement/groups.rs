@@ -47,8 +47,12 @@ statement! {
          members AS (SELECT p.id, p.host, g.number FROM groups g \
            JOIN port_security_groups m ON m.security_group_id = g.id \
            JOIN ports p ON p.id = m.port_id WHERE p.host IS NOT NULL AND p.group_set IS NOT NULL), \
-         labelled AS (SELECT p.id, p.host, (p.extras->'label_set'->>'project')::bigint AS project FROM ports p \
-           WHERE p.host IS NOT NULL AND p.group_set IS NOT NULL AND p.extras ? 'label_set'), \
+         labelled AS (SELECT p.id, p.host, (p.extras->'label_set'->>'project')::bigint AS project FROM f JOIN ports p \
+             ON f.number IS NULL \
+             WHERE p.host IS NOT NULL AND p.group_set IS NOT NULL AND p.extras ? 'label_set' \
+           UNION ALL SELECT p.id, p.host, -f.number::bigint FROM f JOIN ports p \
+             ON (p.extras->'label_set'->>'project')::integer = -f.number \
+             WHERE p.host IS NOT NULL AND p.group_set IS NOT NULL AND p.extras ? 'label_set'), \
          named AS (SELECT CASE r.direction WHEN 'ingress' THEN 7 ELSE 8 END::bigint << 32 | g.number AS scope, r.* \
            FROM groups g JOIN security_group_rules r ON r.security_group_id = g.id), \
          needed AS (SELECT 5::bigint << 32 | s.number AS scope, a.slot, 7::bigint << 32 | m.number AS target \
@@ -70,6 +74,12 @@ statement! {
          SELECT h.holder, h.scope, h.slot, h.target FROM held h, f WHERE (f.number IS NULL OR h.holder = f.number) \
          AND NOT EXISTS (SELECT FROM needed n WHERE n.scope = h.scope AND n.slot = h.slot AND n.target = h.target)"
     }
+}
+
+/// The statement by which the janitor finds what is unused: with a number, while it holds that row alone.
+pub fn text() -> String {
+    let query = diesel::debug_query::<diesel::pg::Pg, _>(&FindUnused { group: None }).to_string();
+    query.split(" -- binds").next().unwrap_or_default().to_owned()
 }
 
 statement! {

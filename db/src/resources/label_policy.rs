@@ -10,7 +10,8 @@ use super::{Failure, ObjectKind};
 use crate::entries;
 use crate::statement::statement;
 use diesel::QueryResult;
-use diesel::sql_types::{Array, Integer, Jsonb, Text, Uuid as SqlUuid};
+use diesel::result::Error::DeserializationError;
+use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_compile::{Object, Write};
 use mizar_domain::label_policy::{Labels, Policy, manifest};
@@ -62,27 +63,35 @@ async fn projects(conn: &mut AsyncPgConnection, ids: BTreeSet<Uuid>) -> Result<B
     Ok(known.into_iter().map(|(id, number, _)| (id, number)).collect())
 }
 
-/// A policy of a project comes (no `old`), goes (no `new`), or changes.
-pub async fn change(
-    conn: &mut AsyncPgConnection,
-    id: Uuid,
-    owner: Uuid,
-    old: Option<&Policy>,
-    new: Option<&Policy>,
-) -> Result<(), Failure> {
+/// What becomes of a policy: it comes (no `old`), goes (no `new`), or changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'p> {
+    /// Which.
+    pub id: Uuid,
+    /// What it was.
+    pub old: Option<&'p Policy>,
+    /// What it is.
+    pub new: Option<&'p Policy>,
+}
+
+/// Changes policies of one project, whose generation rises once.
+pub async fn change(conn: &mut AsyncPgConnection, owner: Uuid, changes: &[Change<'_>]) -> Result<(), Failure> {
     projects(conn, BTreeSet::from([owner])).await?;
     let raised: (Uuid, i32, i32) = RaiseProject { id: owner }.get_result(conn).await?;
     let is = project(raised);
     let was = LabelProject { generation: is.generation.wrapping_sub(1), ..is.clone() };
-    let compiled = |policy: Option<&Policy>, project: &LabelProject| {
+    let compiled = |project: &LabelProject, policy: fn(&Change<'_>) -> Option<Policy>| {
         let mut all = mizar_compile::compile(Object::LabelProject(project));
-        if let Some(policy) = policy {
-            let policy = LabelPolicy { id: id.into(), project: project.number, policy: policy.clone() };
-            all.extend(mizar_compile::compile(Object::LabelPolicy(&policy)));
+        for change in changes {
+            if let Some(policy) = policy(change) {
+                let policy = LabelPolicy { id: change.id.into(), project: project.number, policy };
+                all.extend(mizar_compile::compile(Object::LabelPolicy(&policy)));
+            }
         }
         all
     };
-    Ok(entries::apply(conn, &mizar_compile::change(&compiled(old, &was), &compiled(new, &is))).await?)
+    let (was, is) = (compiled(&was, |change| change.old.cloned()), compiled(&is, |change| change.new.cloned()));
+    Ok(entries::apply(conn, &mizar_compile::change(&was, &is)).await?)
 }
 
 statement! {
@@ -138,6 +147,23 @@ statement! {
     }
 }
 
+/// Labels that the ports of a project have, and had some hours ago: each is told to every host that may
+/// have to know it, and looked at there for every rule.
+const LABELS_MAX: i64 = 5_000;
+
+statement! {
+    /// Those who make labels of a project take turns, so that they are counted.
+    LockProjects { numbers: Vec<i32> as Array<Integer> } -> Integer
+    { "SELECT number FROM label_projects WHERE number = ANY(" numbers ") ORDER BY id FOR NO KEY UPDATE" }
+}
+
+statement! {
+    CrowdedProjects { numbers: Vec<i32> as Array<Integer>, most: i64 as BigInt } -> Integer
+    {
+        "SELECT project FROM label_sets WHERE project = ANY(" numbers ") GROUP BY project HAVING " most " < count(*)"
+    }
+}
+
 /// What the labels of ports are called, by project and labels; makes what is new.
 async fn label_sets(
     conn: &mut AsyncPgConnection,
@@ -155,7 +181,16 @@ async fn label_sets(
     let labels: Vec<String> = texts.keys().cloned().collect();
     let mut found: Vec<(i32, String)> = KeepLabels { labels: labels.clone() }.load(conn).await?;
     if found.len() < labels.len() {
+        let known: BTreeSet<&String> = found.iter().map(|(_, text)| text).collect();
+        let new = texts.iter().filter(|(text, _)| !known.contains(text));
+        let growing: BTreeSet<i32> = new.map(|(_, (_, project))| *project).collect();
+        let numbers: Vec<i32> = growing.into_iter().collect();
+        LockProjects { numbers: numbers.clone() }.execute(conn).await?;
         InsertLabels { labels: labels.clone() }.execute(conn).await?;
+        let crowded: Vec<i32> = CrowdedProjects { numbers, most: LABELS_MAX }.load(conn).await?;
+        if !crowded.is_empty() {
+            return Err(Failure::TooManyLabels(LABELS_MAX));
+        }
         found = KeepLabels { labels }.load(conn).await?;
     }
     let mut known = BTreeMap::new();
@@ -205,8 +240,10 @@ pub(super) async fn read_labels(
     }
     let rows: Vec<(i32, String)> = ReadLabels { numbers }.load(conn).await?;
     let labelled = |(number, text): (i32, String)| {
-        let body::Labelled { project, labels } = serde_json::from_str(&text).ok()?;
-        Some((number, Labelled { project, labels }))
+        // Without them the combination would be another one.
+        let unreadable = |error| DeserializationError(format!("labels number {number}: {error}").into());
+        let body::Labelled { project, labels } = serde_json::from_str(&text).map_err(unreadable)?;
+        Ok((number, Labelled { project, labels }))
     };
-    Ok(rows.into_iter().filter_map(labelled).collect())
+    rows.into_iter().map(labelled).collect()
 }

@@ -113,6 +113,9 @@ pub enum Failure {
     /// Others were faster so many times that giving up is kinder than going on.
     #[error("too many requests want the same addresses at once; try again")]
     Contended,
+    /// Ports of a project would have more different labels.
+    #[error("the ports of a project may have {0} different labels; those that none has any more count for some hours")]
+    TooManyLabels(i64),
     /// A stored value is not what this program ever writes.
     #[error("column {column} of {kind} {id} holds what cannot be read")]
     Corrupt {

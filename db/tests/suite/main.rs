@@ -7,6 +7,7 @@ mod feed_hosts;
 mod feed_lag;
 mod feed_plan;
 mod feed_stress;
+mod janitor_plan;
 mod migrations;
 mod schema;
 mod world;

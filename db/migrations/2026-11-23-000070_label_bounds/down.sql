@@ -1,0 +1,2 @@
+DROP INDEX ports_label_project;
+ALTER TABLE label_sets DROP COLUMN project;
