@@ -414,6 +414,14 @@ table! {
 }
 
 table! {
+    auto_allocated_topologies (project_id) {
+        project_id -> Uuid,
+        network_id -> Uuid,
+        router_id -> Nullable<Uuid>,
+    }
+}
+
+table! {
     router_interfaces (port_id) {
         port_id -> Uuid,
         router_id -> Uuid,
@@ -494,5 +502,6 @@ allow_tables_to_appear_in_same_query!(
     cluster_keys,
     rbac_policies,
     router_interfaces,
+    auto_allocated_topologies,
     quotas,
 );
