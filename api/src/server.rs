@@ -35,6 +35,12 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// Requests in flight end before the process does.
 const SHUTDOWN_S: u64 = 5;
 
+/// A connection on which nothing happens is kept for longer than clients keep one: whoever closes first must
+/// not be the server, or a request may meet the end of its connection, which nobody may send again if it
+/// changes something. Go's clients and reqwest keep 90 seconds, proxies 60; the `openstack` command pauses for
+/// as long as its user.
+const KEEP_ALIVE: Duration = Duration::from_secs(120);
+
 /// Makes the first account, if there is none and a password is given.
 pub async fn bootstrap(pool: &DbPool, password_file: &Path) -> anyhow::Result<()> {
     let named = || format!("cannot read the admin's password from {}", password_file.display());
@@ -65,6 +71,7 @@ pub async fn start(app: Arc<App>, listener: TcpListener, workers: usize) -> anyh
     let server =
         HttpServer::new(move || ActixApp::new().app_data(app.clone()).configure(|config| routes(&app, config)))
             .workers(workers)
+            .keep_alive(KEEP_ALIVE)
             .shutdown_timeout(SHUTDOWN_S)
             .disable_signals()
             .listen(listener)

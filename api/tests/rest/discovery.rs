@@ -2,6 +2,10 @@ use crate::support::Cloud;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn versions_are_shown_to_everyone() -> anyhow::Result<()> {
@@ -86,5 +90,29 @@ async fn the_page_to_try_the_api_comes_from_this_server_alone() -> anyhow::Resul
     }
     let document: serde_json::Value = http.get(format!("{}/openapi.json", cloud.url)).send().await?.json().await?;
     assert_eq!(document["openapi"], "3.1.0");
+    Ok(())
+}
+
+/// What arrives until nothing does for so long; fails when the server closes the connection.
+async fn said(stream: &mut TcpStream, silence: Duration) -> anyhow::Result<String> {
+    let (mut text, mut part) = (Vec::new(), [0; 4096]);
+    while let Ok(read) = timeout(silence, stream.read(&mut part)).await {
+        let read = read?;
+        anyhow::ensure!(read > 0, "the server closed the connection");
+        text.extend_from_slice(&part[..read]);
+    }
+    Ok(String::from_utf8(text)?)
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_while_its_client_thinks() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let mut stream = TcpStream::connect(cloud.url.trim_start_matches("http://")).await?;
+    for _ in 0..2 {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: mizar\r\n\r\n").await?;
+        // Longer than the five seconds after which the framework by itself would close it.
+        let answer = said(&mut stream, Duration::from_secs(7)).await?;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
     Ok(())
 }

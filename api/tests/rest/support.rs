@@ -55,8 +55,7 @@ impl Cloud {
         let db = TestDb::create().await?;
         let state = std::env::temp_dir().join(format!("mizar-api-test-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&state)?;
-        // The server closes what was idle for five seconds: what may be closed at this moment is not used.
-        let http = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(2)).build()?;
+        let http = reqwest::Client::new();
         let mut cloud = Self { url: String::new(), db, state, announce_all, server: None, http };
         let password = cloud.state.join("password");
         std::fs::write(&password, ADMIN_PASSWORD)?;

@@ -20,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// An API that is there takes a connection at once.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// Shorter than servers keep an idle connection (actix: 5 s), so that none is used that is just being closed.
+/// Shorter than servers keep an idle connection (by themselves some only 5 s), so that none is used that is just
+/// being closed.
 const IDLE: Duration = Duration::from_secs(4);
 
 /// Why a call brought nothing.
