@@ -60,7 +60,7 @@ impl Cloud {
             known.group(*number, rules.iter().map(rule).collect());
         }
         for (number, addresses) in &self.addresses {
-            known.addresses(*number, addresses);
+            known.addresses(*number, addresses, true);
         }
         for policy in &self.policies {
             known.policy(OWN, policy.clone());
@@ -284,7 +284,7 @@ proptest! {
     fn what_addresses_alone_may_do_anybody_there_may(cloud in cloud(), target in port(), packet in 0usize..100) {
         let known = cloud.known();
         let enters = Judge::of(&known, target.set.as_ref(), Direction::Ingress);
-        let by_address = enters.by_address();
+        let (by_address, _) = enters.by_address(usize::MAX);
         let stranger = Port { at: vec![], from: vec![], set: None };
         let packet = packets().nth(packet).expect("so many");
         for address in every() {

@@ -21,10 +21,11 @@ use mizar_db::listing::Visibility;
 use mizar_db::resources::port::Port;
 use mizar_db::resources::reach;
 use mizar_domain::model::GroupSet;
-use mizar_domain::policy::reach::{End, Judge, Line, Traffic, between};
+use mizar_domain::policy::reach::{End, Judge, Known, Line, Traffic, between};
 use mizar_domain::security_group::{Direction, Protocol};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::str::FromStr;
 use uuid::Uuid;
 
@@ -34,6 +35,12 @@ pub const LIMIT: (usize, usize) = (1_000, 100);
 pub const LOOKED_AT: usize = 2_000;
 /// Prefixes of an answer.
 pub const ADDRESSES: usize = 1_000;
+/// Rules of a port that a request looks at, counted by what they name: whom, and which packets.
+const RULES: usize = 10_000;
+/// Lines of traffic of an answer, beyond which no port and no prefix begins.
+const LINES: usize = 20_000;
+/// Combinations of groups and labels whose rules are kept while a request lasts.
+const KEPT: usize = 16;
 /// Ports that are read at once.
 const BATCH: usize = 500;
 /// Protocols that have ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
@@ -121,6 +128,7 @@ fn end<'s>(port: &Port, set: Option<&'s GroupSet>) -> Result<End<'s>, Fault> {
 #[derive(Default)]
 struct Found {
     ports: Vec<Value>,
+    lines: usize,
     next: Option<Uuid>,
 }
 
@@ -131,8 +139,8 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
     let own = mizar_db::resources::port::complete(&mut conn, vec![row]).await?.pop();
     let own = own.ok_or_else(|| Fault::internal("a port is not what it was"))?;
     let set = own.filter();
-    let known = reach::known(&mut conn, &set).await?;
-    let mine = (Judge::of(&known, set.as_ref(), wish.direction), end(&own, set.as_ref())?);
+    let known = reach::known(&mut conn, context.view, &set).await?;
+    let mine = (judge(&known, set.as_ref(), wish.direction)?, end(&own, set.as_ref())?);
     let (mut found, mut after, mut looked_at) = (Found::default(), wish.marker, 0);
     'batches: while looked_at < LOOKED_AT {
         let limit = BATCH.min(LOOKED_AT - looked_at);
@@ -146,11 +154,11 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
         .await?;
         let is_last = others.len() < limit;
         let sets: Vec<Option<GroupSet>> = others.iter().map(Port::filter).collect();
-        let known = reach::known(&mut conn, sets.iter().flatten()).await?;
+        let known = reach::known(&mut conn, context.view, sets.iter().flatten()).await?;
         // Many have the same groups.
-        let mut judged = BTreeMap::new();
+        let mut judged: BTreeMap<Option<u32>, Judge<'_>> = BTreeMap::new();
         for (other, set) in others.iter().zip(&sets) {
-            if found.ports.len() == wish.limit {
+            if found.ports.len() == wish.limit || found.lines > LINES {
                 found.next = after;
                 break 'batches;
             }
@@ -159,9 +167,14 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
             if other.row.id == own.row.id {
                 continue;
             }
-            let judge = judged
-                .entry(set.as_ref().map(|set| set.number))
-                .or_insert_with(|| Judge::of(&known, set.as_ref(), opposite(wish.direction)));
+            let number = set.as_ref().map(|set| set.number);
+            if judged.len() == KEPT && !judged.contains_key(&number) {
+                judged.clear();
+            }
+            let judge = match judged.entry(number) {
+                Entry::Occupied(kept) => kept.into_mut(),
+                Entry::Vacant(place) => place.insert(judge(&known, set.as_ref(), opposite(wish.direction))?),
+            };
             let theirs = end(other, set.as_ref())?;
             let traffic = match wish.direction {
                 Direction::Ingress => between(judge, &theirs, &mine.0, &mine.1),
@@ -169,8 +182,12 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
             };
             let traffic = traffic.both(&wish.traffic);
             if !traffic.is_nothing() {
-                found.ports.push(port(other, &traffic));
+                let lines = lines(&traffic);
+                found.lines += lines.len();
+                found.ports.push(port(other, &lines));
             }
+            // Others wait for this thread too.
+            tokio::task::yield_now().await;
         }
         found.next = after.filter(|_| !is_last);
         if is_last {
@@ -178,21 +195,41 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
         }
     }
     drop(conn);
-    let mut addresses: Vec<Value> = Vec::new();
-    for (prefix, traffic) in mine.0.by_address() {
+    let (prefixes, mut more) = mine.0.by_address(ADDRESSES);
+    let (mut addresses, mut told): (Vec<Value>, usize) = (Vec::new(), 0);
+    for (prefix, traffic) in prefixes {
         let traffic = traffic.both(&wish.traffic);
-        if !traffic.is_nothing() {
-            addresses.push(json!({"prefix": prefix, "traffic": lines(&traffic)}));
+        if traffic.is_nothing() {
+            continue;
         }
+        if told > LINES {
+            more = true;
+            break;
+        }
+        let lines = lines(&traffic);
+        told += lines.len();
+        addresses.push(json!({"prefix": prefix, "traffic": lines}));
     }
-    let more = addresses.len() > ADDRESSES;
-    addresses.truncate(ADDRESSES);
     let view = json!({
         "port_id": own.row.id, "direction": wish.direction.as_str(), "ports": found.ports, "looked_at": looked_at,
         "next_marker": found.next, "of_all_projects": context.view == Visibility::All,
         "addresses": addresses, "more_addresses": more,
     });
     Ok(HttpResponse::Ok().json(json!({ "reachable_from": view })))
+}
+
+/// What the rules of a port say. Of too many nothing is said, rather than that other requests wait.
+fn judge<'k>(known: &'k Known, set: Option<&GroupSet>, direction: Direction) -> Result<Judge<'k>, Fault> {
+    let judge = Judge::of(known, set, direction);
+    if judge.size() > RULES {
+        let said = format!(
+            "The {} rules of a port of this network name more than {RULES} others and intervals of ports: too much \
+             to say what they let pass together. A trace says it of one packet.",
+            direction.as_str()
+        );
+        return Err(Fault::conflict("TooManyRules", said));
+    }
+    Ok(judge)
 }
 
 const fn opposite(direction: Direction) -> Direction {
@@ -202,11 +239,11 @@ const fn opposite(direction: Direction) -> Direction {
     }
 }
 
-fn port(port: &Port, traffic: &Traffic) -> Value {
+fn port(port: &Port, traffic: &[Value]) -> Value {
     let addresses = port.fixed_ips.iter().map(|own| own.address.addr());
     json!({
         "port_id": port.row.id, "name": port.row.name, "project_id": port.row.project_id,
-        "addresses": addresses.collect::<Vec<_>>(), "traffic": lines(traffic),
+        "addresses": addresses.collect::<Vec<_>>(), "traffic": traffic,
     })
 }
 

@@ -104,6 +104,55 @@ async fn where_a_label_policy_isolates_a_port_it_alone_is_shown_to_decide() -> a
 }
 
 #[tokio::test]
+async fn rules_beyond_measure_are_refused_instead_of_multiplied() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let (network, _) = red.network("10.0.0.0/24").await?;
+    let labelled =
+        json!({"network_id": network["id"], "name": "p", "mizar:labels": {"namespace": "shop", "labels": {}}});
+    let (port, _) = (red.make("port", labelled.clone()).await?, red.make("port", labelled).await?);
+    // Every odd port to everybody, said many times: whom and what would be half a million pairs.
+    let (all, odd) = (vec![json!({"podSelector": {}}); 100], (0..650).map(|n| json!({"port": 2 * n + 1})));
+    let rule = json!({"from": all, "ports": odd.collect::<Vec<_>>()});
+    let spec = json!({"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [rule]});
+    let apply = async |name: String| {
+        let manifest = crate::label_policies::manifest(&name, spec.clone());
+        red.post("/v2.0/label-policies", &json!({"label_policy": {"manifest": manifest}})).await?.ok(201)
+    };
+    apply("first".into()).await?;
+    let said = reach(&red, &port, "").await?;
+    assert_eq!(told(&said)[0].1.as_array().map(Vec::len), Some(650), "each interval once");
+    for n in 0..14 {
+        apply(format!("more-{n}")).await?;
+    }
+    let answer = red.get(&format!("/v2.0/ports/{}/reachable-from", id(&port))).await?;
+    assert_eq!(answer.fault(), (409, "TooManyRules"), "{}", answer.text);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_group_that_the_caller_may_not_see_is_not_told_by_what_it_lets_in() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (red, blue) = (cloud.tenant("red", "member").await?, cloud.tenant("blue", "member").await?);
+    let (network, _) = red.network("10.0.0.0/24").await?;
+    let secret = json!({"address_group": {"name": "secret", "addresses": ["203.0.113.0/28"]}});
+    let secret = blue.post("/v2.0/address-groups", &secret).await?.ok(201)?["address_group"].clone();
+    let own = group(&red, "own", ingress("tcp", 2)).await?;
+    let about = json!({"direction": "ingress", "remote_address_group_id": secret["id"], "security_group_id": own["id"],
+        "project_id": red.project});
+    let admin = cloud.admin().await?;
+    admin.post("/v2.0/security-group-rules", &json!({"security_group_rule": about})).await?.ok(201)?;
+    let port = red.make("port", json!({"network_id": network["id"], "security_groups": [own["id"]]})).await?;
+    let said = reach(&red, &port, "").await?;
+    assert!(!said.to_string().contains("203.0.113"), "{said}");
+    assert_eq!(said["more_addresses"], true, "{said}");
+    let said = reach(&admin, &port, "").await?;
+    assert!(said.to_string().contains("203.0.113.0/28"), "{said}");
+    assert_eq!(said["more_addresses"], false, "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn who_may_reach_a_port_is_what_both_sides_allow() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let red = cloud.tenant("red", "member").await?;

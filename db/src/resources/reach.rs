@@ -155,9 +155,21 @@ statement! {
     { "SELECT id FROM label_policies WHERE project_id = ANY(" projects ") ORDER BY id" }
 }
 
-/// All that decides about ports with these sets.
+statement! {
+    SeenAddressGroups { numbers: Vec<i32> as Array<Integer>, own: Option<Uuid> as Nullable<SqlUuid> } -> Integer
+    {
+        "WITH caller AS (SELECT " own " AS project) SELECT a.number FROM address_groups a, caller c \
+         WHERE a.number = ANY(" numbers ") AND (c.project IS NULL OR a.project_id = c.project \
+         OR EXISTS (SELECT FROM rbac_policies shares WHERE shares.object_type = 'address_group' \
+         AND shares.object_id = a.id AND (shares.target_project IS NULL OR shares.target_project = c.project)))"
+    }
+}
+
+/// All that decides about ports with these sets. Address groups that the caller does not see decide too, and
+/// are not told.
 pub async fn known<'s>(
     conn: &mut AsyncPgConnection,
+    view: Visibility,
     sets: impl IntoIterator<Item = &'s GroupSet>,
 ) -> Result<Known, Failure> {
     let (mut groups, mut projects) = (BTreeSet::new(), BTreeSet::new());
@@ -179,13 +191,16 @@ pub async fn known<'s>(
         }));
         known.group(group.number, group.rules);
     }
+    let numbers: Vec<i32> = addresses.iter().copied().collect();
+    let seen: Vec<i32> = SeenAddressGroups { numbers, own: project(view) }.load(conn).await?;
+    let seen: BTreeSet<u32> = seen.into_iter().map(i32::cast_unsigned).collect();
     let addresses: Vec<Uuid> = address_groups::table
         .filter(address_groups::number.eq_any(addresses))
         .select(address_groups::id)
         .load(conn)
         .await?;
     for (_, group) in policy::read_addresses(conn, addresses).await? {
-        known.addresses(group.number, &group.addresses);
+        known.addresses(group.number, &group.addresses, seen.contains(&group.number));
     }
     if !projects.is_empty() {
         let projects: Vec<Uuid> = label_projects::table

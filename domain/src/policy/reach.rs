@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     groups: BTreeMap<u32, Vec<Rule>>,
-    addresses: BTreeMap<u32, Nets>,
+    addresses: BTreeMap<u32, Listed>,
     policies: BTreeMap<u32, Vec<Policy>>,
 }
 
@@ -29,15 +29,22 @@ impl Known {
         self.groups.insert(number, rules);
     }
 
-    /// An address group.
-    pub fn addresses(&mut self, number: u32, addresses: &[IpNet]) {
-        self.addresses.insert(number, Nets::of(addresses.iter().filter_map(v4)));
+    /// An address group, and whether its addresses may be told.
+    pub fn addresses(&mut self, number: u32, addresses: &[IpNet], told: bool) {
+        self.addresses.insert(number, Listed { nets: Nets::of(addresses.iter().filter_map(v4)), told });
     }
 
     /// A label policy of a project.
     pub fn policy(&mut self, project: u32, policy: Policy) {
         self.policies.entry(project).or_default().push(policy);
     }
+}
+
+/// The addresses of an address group.
+#[derive(Clone, Debug)]
+struct Listed {
+    nets: Nets,
+    told: bool,
 }
 
 fn v4(net: &IpNet) -> Option<Ipv4Net> {
@@ -163,8 +170,7 @@ impl Traffic {
         let mut of = BTreeMap::new();
         for (protocol, mine) in &self.of {
             let Some(theirs) = other.of.get(protocol) else { continue };
-            let common: Vec<(u16, u16)> =
-                mine.iter().flat_map(|one| theirs.iter().filter_map(|two| meet(*one, *two))).collect();
+            let common = in_common(mine, theirs);
             if !common.is_empty() {
                 of.insert(*protocol, common);
             }
@@ -184,6 +190,22 @@ impl Traffic {
         };
         self.of.iter().flat_map(|(protocol, all)| all.iter().flat_map(|one| line(*protocol, *one))).collect()
     }
+}
+
+/// What lies in intervals of both, which are in order: in as many steps as there are intervals.
+fn in_common(mine: &[(u16, u16)], theirs: &[(u16, u16)]) -> Vec<(u16, u16)> {
+    let (mut mine, mut theirs) = (mine.iter().copied().peekable(), theirs.iter().copied().peekable());
+    let mut common = Vec::new();
+    while let (Some(one), Some(two)) = (mine.peek(), theirs.peek()) {
+        common.extend(meet(*one, *two));
+        // The one that ends first meets nothing more.
+        if one.1 < two.1 {
+            mine.next()
+        } else {
+            theirs.next()
+        };
+    }
+    common
 }
 
 fn meet(one: (u16, u16), two: (u16, u16)) -> Option<(u16, u16)> {
@@ -212,15 +234,17 @@ fn messages(first: u16, last: u16) -> Vec<Line> {
 enum Who<'k> {
     Anybody,
     At(Nets),
-    Listed(&'k Nets),
+    Listed(&'k Listed),
     Group(u32),
     Labels { project: u32, namespace: &'k str, peer: &'k Peer },
 }
 
+/// A rule: each of these may do all of that. The two are never multiplied: a manifest of a few kilobytes
+/// would be hundreds of thousands of pairs.
 #[derive(Clone, Debug)]
 struct Allowed<'k> {
-    who: Who<'k>,
-    what: (Option<u8>, u16, u16),
+    who: Vec<Who<'k>>,
+    what: Vec<(Option<u8>, u16, u16)>,
 }
 
 /// What the rules of a port say in one direction.
@@ -256,41 +280,63 @@ impl<'k> Judge<'k> {
     /// What may pass to or from somebody with this set at any of these addresses.
     pub fn allows(&self, set: Option<&GroupSet>, addresses: &[Ipv4Net]) -> Traffic {
         let Some(allowed) = &self.allowed else { return Traffic::everything() };
+        let is_meant = |who: &Who<'_>| match who {
+            Who::Anybody => true,
+            Who::At(nets) => addresses.iter().any(|net| nets.meets(*net)),
+            Who::Listed(listed) => addresses.iter().any(|net| listed.nets.meets(*net)),
+            Who::Group(number) => set.is_some_and(|set| set.groups.contains(number)),
+            Who::Labels { project, namespace, peer } => set
+                .and_then(|set| set.labels.as_ref())
+                .is_some_and(|other| other.project == *project && peer.names(namespace, &other.labels)),
+        };
         let mut traffic = Traffic::default();
-        for Allowed { who, what: (protocol, first, last) } in allowed {
-            let is_meant = match who {
-                Who::Anybody => true,
-                Who::At(nets) => addresses.iter().any(|net| nets.meets(*net)),
-                Who::Listed(nets) => addresses.iter().any(|net| nets.meets(*net)),
-                Who::Group(number) => set.is_some_and(|set| set.groups.contains(number)),
-                Who::Labels { project, namespace, peer } => set
-                    .and_then(|set| set.labels.as_ref())
-                    .is_some_and(|other| other.project == *project && peer.names(namespace, &other.labels)),
-            };
-            if is_meant {
-                traffic.add(*protocol, *first, *last);
+        for Allowed { who, what } in allowed {
+            if who.iter().any(is_meant) {
+                what.iter().for_each(|(protocol, first, last)| traffic.add(*protocol, *first, *last));
             }
         }
         traffic.in_order()
     }
 
-    /// What may pass by address alone, whoever has it.
-    pub fn by_address(&self) -> BTreeMap<Ipv4Net, Traffic> {
+    /// How much there is to look at for each packet or other side.
+    pub fn size(&self) -> usize {
+        let of = |Allowed { who, what }: &Allowed<'_>| {
+            let who: usize = who.iter().map(|who| if let Who::At(nets) = who { nets.0.len() } else { 1 }).sum();
+            who + what.len()
+        };
+        self.allowed.iter().flatten().map(of).sum()
+    }
+
+    /// What may pass by address alone, whoever has it, by at most so many prefixes; and whether there are more,
+    /// or such as may not be told.
+    pub fn by_address(&self, at_most: usize) -> (BTreeMap<Ipv4Net, Traffic>, bool) {
         let everybody = Ipv4Net::default();
-        let Some(allowed) = &self.allowed else { return BTreeMap::from([(everybody, Traffic::everything())]) };
-        let mut by_address: BTreeMap<Ipv4Net, Traffic> = BTreeMap::new();
-        for Allowed { who, what: (protocol, first, last) } in allowed {
-            let nets = match who {
-                Who::Anybody => vec![everybody],
-                Who::At(nets) => nets.prefixes(),
-                Who::Listed(nets) => nets.prefixes(),
-                Who::Group(_) | Who::Labels { .. } => continue,
-            };
-            for net in nets {
-                by_address.entry(net).or_default().add(*protocol, *first, *last);
+        let Some(allowed) = &self.allowed else {
+            return (BTreeMap::from([(everybody, Traffic::everything())]), false);
+        };
+        let (mut by_address, mut more): (BTreeMap<Ipv4Net, Traffic>, bool) = (BTreeMap::new(), false);
+        for Allowed { who, what } in allowed {
+            for who in who {
+                let nets = match who {
+                    Who::Anybody => vec![everybody],
+                    Who::At(nets) | Who::Listed(Listed { nets, told: true }) => nets.prefixes(),
+                    Who::Listed(Listed { told: false, .. }) => {
+                        more = true;
+                        continue;
+                    }
+                    Who::Group(_) | Who::Labels { .. } => continue,
+                };
+                for net in nets {
+                    if by_address.len() >= at_most && !by_address.contains_key(&net) {
+                        more = true;
+                        continue;
+                    }
+                    let traffic = by_address.entry(net).or_default();
+                    what.iter().for_each(|(protocol, first, last)| traffic.add(*protocol, *first, *last));
+                }
             }
         }
-        by_address.into_iter().map(|(net, traffic)| (net, traffic.in_order())).collect()
+        (by_address.into_iter().map(|(net, traffic)| (net, traffic.in_order())).collect(), more)
     }
 }
 
@@ -308,7 +354,7 @@ fn of_group<'k>(known: &'k Known, rule: &Rule) -> Option<Allowed<'k>> {
         Remote::Group(number) => Who::Group(number),
         Remote::AddressGroup(number) => Who::Listed(known.addresses.get(&number)?),
     };
-    Some(Allowed { who, what: (rule.protocol, rule.first, rule.last) })
+    Some(Allowed { who: vec![who], what: vec![(rule.protocol, rule.first, rule.last)] })
 }
 
 fn of_policy<'k>(project: u32, namespace: &'k str, rule: &'k label_policy::Rule, allowed: &mut Vec<Allowed<'k>>) {
@@ -327,7 +373,7 @@ fn of_policy<'k>(project: u32, namespace: &'k str, rule: &'k label_policy::Rule,
     if what.is_empty() {
         what.push((None, 0, u16::MAX));
     }
-    allowed.extend(who.iter().flat_map(|who| what.iter().map(|what| Allowed { who: who.clone(), what: *what })));
+    allowed.push(Allowed { who, what });
 }
 
 /// What one port may send to another: what leaves the one and enters the other.
