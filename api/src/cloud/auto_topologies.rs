@@ -131,7 +131,8 @@ async fn make(tx: &mut Tx<'_>, project: Uuid) -> Result<Uuid, Fault> {
     Ok(network)
 }
 
-/// Deletes the topology of a project with all that was made for it. Ports of others keep it.
+/// Deletes the topology of a project with all that was made for it. Other ports on its network keep it, and so
+/// do other networks behind its router.
 async fn delete(app: Data<App>, context: Context, path: Path<String>) -> Result<HttpResponse, Fault> {
     let project = project(&context.caller, &path, "delete_auto_allocated_topology", Access::Writer)?;
     transaction(&app, &Arc::new(context), move |tx| remove(tx, project).boxed()).await?;
@@ -143,7 +144,8 @@ async fn remove(tx: &mut Tx<'_>, project: Uuid) -> Result<(), Fault> {
     let Some(Topology { network, router }) = auto_topology::find(tx.conn, project).await? else { return Ok(()) };
     if let Some(id) = router {
         Router::lock(tx.conn, id).await?;
-        for port in l3::interfaces(tx.conn, id).await? {
+        // What it leads to beside is not of the topology: it keeps the router, and all of this.
+        for port in l3::interfaces_on(tx.conn, id, network).await? {
             let router = find::<Item<Router>>(tx.conn, tx.context, None, id).await?;
             let context = tx.context;
             let mut by = Fields::of_action(body(json!({ "port_id": port })), &context.caller);

@@ -229,6 +229,7 @@ impl FloatingIp {
             Patch::Set(router) => Some(router),
             Patch::Keep | Patch::Clear => None,
         };
+        let before = (self.port_id, self.fixed_ip_address);
         match fields.patch::<Uuid>("port_id")? {
             Patch::Keep if fixed.is_keep() => {
                 if router.is_some() && self.port_id.is_none() {
@@ -247,7 +248,10 @@ impl FloatingIp {
         if self.port_id.is_none() && router.is_some() {
             return Err(bad_request(ROUTER_WITHOUT_PORT));
         }
-        (self.fixed_ip_address, self.router_id) = (named, router);
+        // The same address of the same port again: who says what is there already changes nothing.
+        let stays = named.is_some() && (self.port_id, named) == before;
+        self.router_id = router.or(self.router_id.filter(|_| stays));
+        self.fixed_ip_address = named;
         Ok(())
     }
 

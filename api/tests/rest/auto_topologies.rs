@@ -116,6 +116,15 @@ async fn a_topology_is_made_for_who_asks_and_deleted_with_all_its_parts() -> any
     assert_eq!(red.delete(&at(&red)).await?.fault(), (409, "NetworkInUse"));
     assert_eq!(ids(&red.get("/v2.0/routers").await?.ok(200)?["routers"]), ids(&routers["routers"]));
     red.remove("port", &port).await?.ok(204)?;
+    // Another network behind the same router is not of the topology.
+    let (beside, subnet) = red.network("192.168.0.0/24").await?;
+    let interface = json!({"subnet_id": subnet["id"]});
+    let router = format!("/v2.0/routers/{}", id(&routers["routers"][0]));
+    red.put(&format!("{router}/add_router_interface"), Some(&interface)).await?.ok(200)?;
+    assert_eq!(red.delete(&at(&red)).await?.fault(), (409, "RouterInUse"));
+    assert_eq!(red.show("network", made).await?["id"], network["id"]);
+    red.put(&format!("{router}/remove_router_interface"), Some(&interface)).await?.ok(200)?;
+    red.remove("network", &beside).await?.ok(204)?;
     red.delete(&at(&red)).await?.ok(204)?;
     for list in ["networks?router:external=false", "subnets?name=auto_allocated_subnet_v4", "routers", "ports"] {
         let name = list.split('?').next().unwrap_or_default();

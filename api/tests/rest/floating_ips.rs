@@ -210,6 +210,9 @@ async fn a_floating_ip_names_the_router_where_several_lead_to_its_port() -> anyh
     assert_eq!(same["floatingip"]["router_id"], second["id"]);
     let kept = w.red.update("floatingip", &named, json!({"router_id": null})).await?.ok(200)?;
     assert_eq!(kept["floatingip"]["router_id"], second["id"]);
+    let again = json!({"port_id": w.port["id"], "fixed_ip_address": named["fixed_ip_address"]});
+    let again = w.red.update("floatingip", &named, again).await?.ok(200)?;
+    assert_eq!(again["floatingip"]["router_id"], second["id"], "nothing was asked for that is not so");
     let moved = w.red.update("floatingip", &named, json!({"router_id": w.router["id"]})).await?.ok(200)?;
     assert_eq!((&moved["floatingip"]["router_id"], &moved["floatingip"]["port_id"]), (&w.router["id"], &w.port["id"]));
     let inside = w.red.make("router", json!({})).await?;

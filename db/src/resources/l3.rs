@@ -144,6 +144,14 @@ pub async fn interfaces(conn: &mut AsyncPgConnection, router: Uuid) -> QueryResu
     of_router.select(router_interfaces::port_id).order(router_interfaces::port_id).load(conn).await
 }
 
+/// Those of them on one network.
+pub async fn interfaces_on(conn: &mut AsyncPgConnection, router: Uuid, network: Uuid) -> QueryResult<Vec<Uuid>> {
+    let there = ports::table.filter(ports::network_id.eq(network)).select(ports::id);
+    let of_router = router_interfaces::table.filter(router_interfaces::router_id.eq(router));
+    let on_it = of_router.filter(router_interfaces::port_id.eq_any(there));
+    on_it.select(router_interfaces::port_id).order(router_interfaces::port_id).load(conn).await
+}
+
 /// Whether a port is an interface of a router.
 pub async fn is_interface(conn: &mut AsyncPgConnection, port: Uuid, router: Uuid) -> QueryResult<bool> {
     IsInterface { port, router }.get_result(conn).await
