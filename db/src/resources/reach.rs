@@ -191,16 +191,18 @@ pub async fn known<'s>(
         }));
         known.group(group.number, group.rules);
     }
-    let numbers: Vec<i32> = addresses.iter().copied().collect();
-    let seen: Vec<i32> = SeenAddressGroups { numbers, own: project(view) }.load(conn).await?;
-    let seen: BTreeSet<u32> = seen.into_iter().map(i32::cast_unsigned).collect();
-    let addresses: Vec<Uuid> = address_groups::table
-        .filter(address_groups::number.eq_any(addresses))
-        .select(address_groups::id)
-        .load(conn)
-        .await?;
-    for (_, group) in policy::read_addresses(conn, addresses).await? {
-        known.addresses(group.number, &group.addresses, seen.contains(&group.number));
+    if !addresses.is_empty() {
+        let numbers: Vec<i32> = addresses.iter().copied().collect();
+        let seen: Vec<i32> = SeenAddressGroups { numbers, own: project(view) }.load(conn).await?;
+        let seen: BTreeSet<u32> = seen.into_iter().map(i32::cast_unsigned).collect();
+        let addresses: Vec<Uuid> = address_groups::table
+            .filter(address_groups::number.eq_any(addresses))
+            .select(address_groups::id)
+            .load(conn)
+            .await?;
+        for (_, group) in policy::read_addresses(conn, addresses).await? {
+            known.addresses(group.number, &group.addresses, seen.contains(&group.number));
+        }
     }
     if !projects.is_empty() {
         let projects: Vec<Uuid> = label_projects::table

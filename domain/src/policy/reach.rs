@@ -60,16 +60,7 @@ struct Nets(Vec<(u32, u32)>);
 
 impl Nets {
     fn of(nets: impl IntoIterator<Item = Ipv4Net>) -> Self {
-        let mut all: Vec<(u32, u32)> = nets.into_iter().map(ends).collect();
-        all.sort_unstable();
-        let mut merged: Vec<(u32, u32)> = Vec::with_capacity(all.len());
-        for (first, last) in all {
-            match merged.last_mut() {
-                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
-                _ => merged.push((first, last)),
-            }
-        }
-        Self(merged)
+        Self(merged(nets.into_iter().map(ends).collect(), |last| last.saturating_add(1)))
     }
 
     fn meets(&self, net: Ipv4Net) -> bool {
@@ -77,6 +68,19 @@ impl Nets {
         let place = self.0.partition_point(|range| range.1 < first);
         self.0.get(place).is_some_and(|range| range.0 <= last)
     }
+}
+
+/// Intervals in order, those that overlap or touch as one; `next` comes after a last one.
+fn merged<N: Copy + Ord>(mut all: Vec<(N, N)>, next: fn(N) -> N) -> Vec<(N, N)> {
+    all.sort_unstable();
+    let mut merged: Vec<(N, N)> = Vec::with_capacity(all.len());
+    for (first, last) in all {
+        match merged.last_mut() {
+            Some(before) if first <= next(before.1) => before.1 = before.1.max(last),
+            _ => merged.push((first, last)),
+        }
+    }
+    merged
 }
 
 fn ends(net: Ipv4Net) -> (u32, u32) {
@@ -146,15 +150,7 @@ impl Traffic {
 
     fn in_order(mut self) -> Self {
         for all in self.of.values_mut() {
-            all.sort_unstable();
-            let mut merged: Vec<(u16, u16)> = Vec::with_capacity(all.len());
-            for (first, last) in all.drain(..) {
-                match merged.last_mut() {
-                    Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
-                    _ => merged.push((first, last)),
-                }
-            }
-            *all = merged;
+            *all = merged(std::mem::take(all), |last| last.saturating_add(1));
         }
         self
     }
