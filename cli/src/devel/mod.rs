@@ -54,6 +54,10 @@ pub enum Verb {
     Test {
         /// unit, e2e, clients; a package; or a part of a test's name.
         name: Option<String>,
+        /// Run tests that failed once more, each by itself: those that pass then are unsteady, and
+        /// named at the end. More than three failures in a program are a fault and stay failures.
+        #[arg(long)]
+        again: bool,
     },
     /// Measure, with peers in the same run.
     Bench {
@@ -133,7 +137,7 @@ pub fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Status => status::status(&layout()?),
         Verb::Down => sandbox::down(&layout()?, true, Progress::Shown).map(|()| ExitCode::SUCCESS),
-        Verb::Test { name } => test::test(&root(), name.as_deref()),
+        Verb::Test { name, again } => test::test(&root(), name.as_deref(), again),
         Verb::Bench { arguments } => cargo::bench(&root(), &arguments),
         Verb::Check => check::check(&root()),
         Verb::Bpf => cargo::build_bpf(&root()).map(|()| ExitCode::SUCCESS),
