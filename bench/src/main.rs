@@ -7,6 +7,7 @@
 mod api;
 mod bed;
 mod crr;
+mod fan_out;
 mod figures;
 mod machine;
 mod ours;
@@ -27,6 +28,7 @@ const USAGE: &str = "usage: mizar-bench [all]
        mizar-bench tcp [--rounds N] [--seconds N]
        mizar-bench policy [--rounds N] [--seconds N]
        mizar-bench revoke [CHANGES]
+       mizar-bench fan-out [HOSTS]
        mizar-bench ports [COUNT]
        mizar-bench api
        mizar-bench rr-server ADDRESS:PORT
@@ -49,6 +51,8 @@ fn main() -> Result<()> {
         ["policy", options @ ..] => policy::run(&Plan::from_options(options, policy::USUAL)?),
         ["revoke"] => revoke::run(200),
         ["revoke", changes] => revoke::run(changes.parse()?),
+        ["fan-out"] => fan_out::run(1_000),
+        ["fan-out", hosts] => fan_out::run(hosts.parse()?),
         ["prog"] => prog::run(7, ""),
         ["prog", only] => prog::run(7, only),
         ["prog", only, rounds] => prog::run(rounds.parse()?, only),
@@ -60,6 +64,7 @@ fn main() -> Result<()> {
             api::run()?;
             ours::provisioning(200)?;
             revoke::run(200)?;
+            fan_out::run(1_000)?;
             policy::run(&policy::USUAL)?;
             tcp(&[])
         }
