@@ -121,6 +121,11 @@ fn answer(bed: &Bed, question: &Value) -> Result<Value> {
             Ok(Value::Null)
         }
         "put" => bed.admin.put(about["path"].as_str().context("a path")?, Some(&about["body"])),
+        "post" => bed.admin.post(about["path"].as_str().context("a path")?, &about["body"]),
+        "delete" => {
+            bed.admin.delete(about.as_str().context("a path")?)?;
+            Ok(Value::Null)
+        }
         "project" => {
             let found = bed.admin.get(&format!("/v3/projects?name={}", about.as_str().context("a name")?))?;
             Ok(found["projects"][0]["id"].clone())

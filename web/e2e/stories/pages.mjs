@@ -39,7 +39,8 @@ export default async function (story) {
   const group = id(page);
   const tenant = [
     "/", "/map", "/networks", "/subnets", "/ports", "/security-groups", "/routers", "/floating-ips", "/subnet-pools",
-    `/networks/${network}`, `/networks/${long}`, `/ports/${port}`, `/security-groups/${group}`,
+    `/networks/${network}`, `/networks/${long}`, `/ports/${port}`, `/ports/${port}/reach`, `/ports/${port}/trace`,
+    `/security-groups/${group}`,
     "/networks/new", "/subnets/new", "/ports/new", "/security-groups/new", "/security-group-rules/new", "/routers/new",
     "/floating-ips/new", "/subnet-pools/new", `/networks/${network}/edit`, `/ports/${port}/edit`,
     `/networks/delete?id=${network}`, `/networks/delete?id=${network}&id=${long}`, "/wizard", "/search?q=shop", "/search",

@@ -1,4 +1,5 @@
 // Security groups, and what they let through together; a quota that is used up.
+import assert from "node:assert/strict";
 import { id } from "../story.mjs";
 
 export default async function (story) {
@@ -35,6 +36,41 @@ export default async function (story) {
   await effective.getByText("TCP 443").waitFor();
   await effective.getByText("203.0.113.0/24").waitFor();
   await effective.getByRole("link", { name: "default" }).first().waitFor();
+
+  // Who can reach it, by the rules of both sides: asked when the page is.
+  const port = id(page);
+  await page.getByRole("link", { name: "Who can reach it" }).click();
+  await page.getByRole("heading", { level: 1, name: "Who can reach shop-1" }).waitFor();
+  const addresses = page.getByRole("region", { name: "Addresses" });
+  await addresses.getByRole("row", { name: "203.0.113.0/24" }).getByText("TCP 443").waitFor();
+  await page.getByLabel("Protocol").fill("tcp");
+  await page.getByLabel("To port").fill("22");
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.waitForURL(/destination_port=22/);
+  await page.getByText("None, whoever is there.").waitFor();
+  await page.getByLabel("To port").fill("many");
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.getByRole("alert").getByText("destination_port").waitFor();
+
+  // Where a label policy isolates the port it decides alone: what groups let through is not said there.
+  await page.goto(`${story.base}/ports/${port}`);
+  const labels = { namespace: "shop", namespace_labels: {}, labels: { app: "web" } };
+  await story.ask({ put: { path: `/v2.0/ports/${port}`, body: { port: { "mizar:labels": labels } } } });
+  const manifest = {
+    apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", metadata: { name: "front-only", namespace: "shop" },
+    spec: {
+      podSelector: {}, policyTypes: ["Ingress"],
+      ingress: [{ from: [{ podSelector: { matchLabels: { app: "front" } } }], ports: [{ port: 8080 }] }],
+    },
+  };
+  const owner = await story.ask({ project: "tenant0" });
+  const policy = await story.ask({ post: { path: "/v2.0/label-policies", body: { label_policy: { manifest, project_id: owner } } } });
+  await effective.getByText("Label policies decide").waitFor();
+  await effective.getByText("ports labelled app=front of this namespace").waitFor();
+  assert.equal(await effective.getByText("203.0.113.0/24").count(), 0);
+  await effective.getByRole("link", { name: "default" }).first().waitFor();
+  await story.ask({ delete: `/v2.0/label-policies/${policy.label_policy.id}` });
+  await effective.getByText("203.0.113.0/24").waitFor();
 
   // What the end of a rule would cut is said before.
   await page.goto(`${story.base}/security-groups/${group}`);

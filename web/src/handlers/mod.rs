@@ -10,6 +10,7 @@ pub mod live;
 pub mod map;
 pub mod operator;
 pub mod overview;
+pub mod passing;
 pub mod routers;
 pub mod search;
 pub mod show;
@@ -55,6 +56,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/roles", get().to(operator::roles))
         .route("/routers/{id}/interfaces", post().to(routers::change))
         .route("/ports/{id}/trace", get().to(trace::page))
+        .route("/ports/{id}/reach", get().to(passing::reach))
         .route("/{kind}", get().to(list::page))
         .route("/{kind}", post().to(edit::create))
         .route("/{kind}/new", get().to(edit::new))

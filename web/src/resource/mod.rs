@@ -81,7 +81,7 @@ impl Verbs {
 pub enum Extra {
     /// Nothing.
     None,
-    /// What the security groups of a port let through together.
+    /// What may pass to and from a port.
     EffectiveRules,
     /// The subnets that a router joins.
     Interfaces,

@@ -126,12 +126,28 @@ pub fn rule(rule: &Value) -> String {
     format!("{} {verb}, {side} {from}", traffic(rule))
 }
 
-/// Protocol and ports of a rule.
+/// The name of a protocol that has one for everybody.
+fn known_protocol(number: Option<u64>) -> Option<&'static str> {
+    Some(match number? {
+        1 => "ICMP",
+        6 => "TCP",
+        17 => "UDP",
+        58 => "ICMPV6",
+        132 => "SCTP",
+        _ => return None,
+    })
+}
+
+/// Protocol and ports of a rule, or of a line of what may pass.
 pub fn traffic(rule: &Value) -> String {
+    // What was judged is of the family that the data plane carries, and does not name it.
     let family = plain(&rule["ethertype"]);
-    let protocol = match rule["protocol"].as_str() {
-        None => return format!("any {family}"),
-        Some(protocol) => protocol.to_ascii_uppercase(),
+    let protocol = match &rule["protocol"] {
+        Value::Null => return format!("any {family}").trim_end().to_owned(),
+        Value::Number(number) => {
+            known_protocol(number.as_u64()).map_or_else(|| format!("protocol {number}"), str::to_owned)
+        }
+        other => plain(other).to_ascii_uppercase(),
     };
     let icmp = matches!(protocol.as_str(), "ICMP" | "1" | "IPV6-ICMP" | "ICMPV6" | "58");
     let more = match (rule["port_range_min"].as_i64(), rule["port_range_max"].as_i64()) {
@@ -141,7 +157,7 @@ pub fn traffic(rule: &Value) -> String {
         (Some(first), Some(last)) => format!(" {first}-{last}"),
         _ => String::new(),
     };
-    let family = if family == "IPv4" { String::new() } else { format!(" ({family})") };
+    let family = if matches!(family.as_str(), "IPv4" | "") { String::new() } else { format!(" ({family})") };
     format!("{protocol}{more}{family}")
 }
 
@@ -186,5 +202,12 @@ mod tests {
         let ping = json!({"direction": "ingress", "ethertype": "IPv4", "protocol": "icmp", "port_range_min": 8,
             "remote_group_id": "0123456789ab"});
         assert_eq!(said(ping), "ICMP type 8 in, from group 01234567");
+        let judged = |protocol: Value, first: Value, last: Value| {
+            traffic(&json!({"protocol": protocol, "port_range_min": first, "port_range_max": last}))
+        };
+        assert_eq!(judged(json!(6), json!(80), json!(90)), "TCP 80-90");
+        assert_eq!(judged(json!(1), json!(8), Value::Null), "ICMP type 8");
+        assert_eq!(judged(json!(47), Value::Null, Value::Null), "protocol 47");
+        assert_eq!(judged(Value::Null, Value::Null, Value::Null), "any");
     }
 }
