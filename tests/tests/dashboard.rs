@@ -5,6 +5,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use mizar::sandbox::endpoint::Kind;
+use mizar::sandbox::process::wait_until;
 use mizar::sandbox::secrets::Secrets;
 use mizar::sandbox::services::Service;
 use mizar::sandbox::settings::Settings;
@@ -12,12 +13,23 @@ use mizar::sandbox::traffic::{PingOptions, ping};
 use mizar_tests::bed::{Bed, PATIENCE};
 use mizar_tests::harness::Scenario;
 use mizar_tests::{bed, harness};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::time::Duration;
 use uuid::Uuid;
+
+/// The longest that a story may take; the longest of them takes a tenth of it on a busy machine.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// How long Node.js may take to close its browser.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 const SCENARIOS: &[Scenario] = &[
     ("a_tenant_gets_from_nothing_to_two_ports_that_ping", |bed| story(bed, "journey", 1)),
@@ -56,7 +68,7 @@ fn story(bed: &Bed, name: &str, tenants: usize) -> Result<()> {
         "base": bed.sandbox.web_url(), "passwords": passwords, "hosts": hosts,
         "out": bed.sandbox.layout().logs(), "chromium": chromium()?,
     });
-    let mut child = Command::new("node")
+    let child = Command::new("node")
         .args(["run.mjs", name])
         .current_dir(&folder)
         .env("MIZAR_E2E", told.to_string())
@@ -64,8 +76,9 @@ fn story(bed: &Bed, name: &str, tenants: usize) -> Result<()> {
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run node: `./dev setup` installs it")?;
-    let questions = BufReader::new(child.stdout.take().context("piped above")?);
-    let mut answers = child.stdin.take().context("piped above")?;
+    let mut teller = Teller::new(child)?;
+    let questions = BufReader::new(teller.child.stdout.take().context("piped above")?);
+    let mut answers = teller.child.stdin.take().context("piped above")?;
     for question in questions.lines() {
         let question: Value = serde_json::from_str(&question?).context("a question of the story")?;
         let answer = match answer(bed, &question) {
@@ -74,8 +87,64 @@ fn story(bed: &Bed, name: &str, tenants: usize) -> Result<()> {
         };
         writeln!(answers, "{answer}")?;
     }
-    ensure!(child.wait()?.success(), "the story failed; it says above where, its pictures are beside the logs");
+    let ended = teller.ended()?;
+    ensure!(!teller.is_late(), "the story did not end within {} s", LIMIT.as_secs());
+    ensure!(ended.success(), "the story failed; it says above where, its pictures are beside the logs");
     Ok(())
+}
+
+/// Node.js that tells a story. However the test ends, it ends, and closes its browser before; one that
+/// takes far too long is ended too, so that a page that never answers fails one test and no others.
+struct Teller {
+    child: Child,
+    /// Dropped when nothing more can come of the story.
+    told: Option<Sender<()>>,
+    late: Arc<AtomicBool>,
+}
+
+impl Teller {
+    fn new(child: Child) -> Result<Self> {
+        let pid = Pid::from_raw(i32::try_from(child.id())?);
+        let (told, ended) = std::sync::mpsc::channel();
+        let late = Arc::new(AtomicBool::new(false));
+        let is_late = Arc::clone(&late);
+        std::thread::spawn(move || {
+            if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+                is_late.store(true, Ordering::Relaxed);
+                // It is not reaped before this channel is closed, so the number is still its own.
+                let _ = kill(pid, Signal::SIGTERM);
+            }
+        });
+        Ok(Self { child, told: Some(told), late })
+    }
+
+    /// How it ended, after it has closed its output.
+    fn ended(&mut self) -> Result<ExitStatus> {
+        self.told = None;
+        Ok(self.child.wait()?)
+    }
+
+    fn is_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.told = None;
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // Asked to end, it closes its browser; its questions are not answered any more.
+        self.child.stdin.take();
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        if wait_until(FAREWELL, || matches!(self.child.try_wait(), Ok(Some(_)))).is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
 }
 
 fn id(value: &Value) -> Result<Uuid> {
