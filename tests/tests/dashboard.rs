@@ -42,6 +42,7 @@ const SCENARIOS: &[Scenario] = &[
     ("a_trace_names_what_blocks_a_packet", |bed| story(bed, "trace", 1)),
     ("lists_are_narrowed_sorted_paged_and_searched", |bed| story(bed, "lists", 1)),
     ("an_operator_sees_a_host_stop_and_come_back", |bed| story(bed, "operator", 1)),
+    ("every_place_is_reached_by_keys_and_pages_rest_when_they_shall", |bed| story(bed, "places", 1)),
     ("every_page_can_be_used_by_everybody_in_light_and_dark", |bed| story(bed, "pages", 1)),
 ];
 

@@ -23,6 +23,7 @@ pub mod handlers;
 pub mod link;
 pub mod map;
 pub mod page;
+pub mod preferences;
 pub mod resource;
 pub mod server;
 pub mod session;

@@ -1,7 +1,8 @@
 //! What every page has around it: who is signed in, the menu, the notice.
 
-use crate::api::Named;
+use crate::api::{Named, Query};
 use crate::fault::Fault;
+use crate::preferences::Preferences;
 use crate::resource;
 use crate::session::Notice;
 use crate::signed::Signed;
@@ -53,8 +54,12 @@ pub struct Frame {
     pub may_write: bool,
     /// What has just been done.
     pub notice: Option<Notice>,
-    /// Where the page's changes come from, if it follows them.
-    pub live: Option<String>,
+    /// The page's own address, if there are changes to follow.
+    pub here: Option<String>,
+    /// What was chosen for this browser.
+    pub preferences: Preferences,
+    /// What the list of places leads to beside the menu.
+    pub places: Vec<(String, String)>,
 }
 
 impl Frame {
@@ -82,15 +87,32 @@ impl Frame {
             menu,
             may_write: session.may_write(),
             notice: session.take_notice(),
-            live: None,
+            here: None,
+            preferences: signed.preferences,
+            places: places(session.may_write()),
         }
     }
 
     /// Around a page that follows the changes of `path`, an address of this dashboard.
     #[must_use]
     pub fn following(self, path: &str) -> Self {
-        Self { live: Some(crate::api::Query::new().with("of", path).after("/live")), ..self }
+        Self { here: Some(path.to_owned()), ..self }
     }
+
+    /// Where the changes come from, unless the page stays as it is.
+    pub fn live(&self) -> Option<String> {
+        let here = self.here.as_ref().filter(|_| self.preferences.follows)?;
+        Some(Query::new().with("of", here).after("/live"))
+    }
+}
+
+/// Forms, and pages that the menu does not have.
+fn places(may_write: bool) -> Vec<(String, String)> {
+    let made = resource::all().filter(|resource| may_write && resource.verbs.create);
+    let forms = made.map(|resource| (format!("{}/new", resource.list()), format!("New {}", resource.one)));
+    let wizard = may_write.then(|| ("/wizard".into(), "New network with ports".into()));
+    let others = [("/preferences", "Preferences"), ("/projects", "Choose a project")];
+    forms.chain(wizard).chain(others.map(|(href, label)| (href.into(), label.into()))).collect()
 }
 
 /// A part of a page that is replaced when what it shows changes.

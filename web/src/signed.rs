@@ -3,6 +3,7 @@
 use crate::api::{Calls, Named};
 use crate::fault::Fault;
 use crate::form::Sent;
+use crate::preferences::{self, Preferences};
 use crate::server::Site;
 use crate::session::Session;
 use actix_web::dev::Payload;
@@ -27,6 +28,8 @@ pub struct Somebody {
     pub name: String,
     /// The API with the user's token.
     pub calls: Calls,
+    /// What was chosen for this browser.
+    pub preferences: Preferences,
 }
 
 /// Somebody who is signed in for a project.
@@ -38,6 +41,8 @@ pub struct Signed {
     pub calls: Calls,
     /// Which project.
     pub project: Named,
+    /// What was chosen for this browser.
+    pub preferences: Preferences,
 }
 
 /// A form that a page of this session sent.
@@ -80,15 +85,17 @@ fn somebody(request: &HttpRequest) -> Result<Somebody, Fault> {
     let cookie = request.cookie(site.cookie()).ok_or(Fault::SignIn)?;
     let session = site.sessions.find(cookie.value()).ok_or(Fault::SignIn)?;
     let calls = site.api.with(&session.grant.token, peer(request));
-    Ok(Somebody { session, calls, name: cookie.value().to_owned() })
+    let chosen = request.cookie(preferences::COOKIE);
+    let preferences = chosen.map(|chosen| Preferences::parse(chosen.value())).unwrap_or_default();
+    Ok(Somebody { session, calls, name: cookie.value().to_owned(), preferences })
 }
 
 impl TryFrom<Somebody> for Signed {
     type Error = Fault;
 
-    fn try_from(Somebody { session, calls, .. }: Somebody) -> Result<Self, Fault> {
+    fn try_from(Somebody { session, calls, preferences, .. }: Somebody) -> Result<Self, Fault> {
         let project = session.grant.project.clone().ok_or(Fault::ChooseProject)?;
-        Ok(Self { session, calls, project })
+        Ok(Self { session, calls, project, preferences })
     }
 }
 

@@ -3,11 +3,11 @@
 (() => {
   "use strict";
 
-  // `/` goes to the search, unless something is being written.
+  // `/` goes to the search, unless something is being written, or it was switched off (Preferences).
   document.addEventListener("keydown", (event) => {
     const at = document.activeElement;
     const writes = at && (at.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName));
-    if (event.key === "/" && !writes && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    if (event.key === "/" && !writes && document.body.dataset.slash !== "off" && !event.ctrlKey && !event.metaKey && !event.altKey) {
       const search = document.getElementById("search");
       if (search) {
         event.preventDefault();
@@ -17,6 +17,83 @@
     }
     if (event.key === "Escape") {
       document.querySelectorAll("details.who[open]").forEach((open) => { open.open = false; });
+    }
+  });
+
+  // Ctrl K opens the list of places: the menu, what can be made, and what this page leads to.
+  let places = null;
+  const narrow = () => {
+    const { input, list } = places;
+    const text = input.value.trim();
+    const words = text.toLowerCase().split(/\s+/);
+    const all = [...list.children];
+    all.forEach((place) => {
+      place.hidden = place.dataset.search === undefined && !words.every((word) => place.textContent.toLowerCase().includes(word));
+    });
+    const search = all.at(-1);
+    search.hidden = text === "";
+    search.textContent = `Search for ${text}`;
+    search.dataset.href = `/search?${new URLSearchParams({ q: text })}`;
+    point(all.find((place) => !place.hidden));
+  };
+  const point = (place) => {
+    const { input, list } = places;
+    [...list.children].forEach((other) => other.setAttribute("aria-selected", String(other === place)));
+    if (!place) return input.removeAttribute("aria-activedescendant");
+    input.setAttribute("aria-activedescendant", place.id);
+    place.scrollIntoView({ block: "nearest" });
+  };
+  const step = (by) => {
+    const shown = [...places.list.children].filter((place) => !place.hidden);
+    const at = shown.findIndex((place) => place.getAttribute("aria-selected") === "true");
+    point(shown[(at + by + shown.length) % shown.length]);
+  };
+  const go = (place) => { if (place) location.assign(place.dataset.href); };
+  const build = () => {
+    const dialog = document.getElementById("places").content.cloneNode(true).firstElementChild;
+    const [input, list] = [dialog.querySelector("input"), dialog.querySelector("[role=listbox]")];
+    const add = (href, text) => {
+      const place = Object.assign(document.createElement("li"), { role: "option", textContent: text });
+      place.dataset.href = href;
+      return list.appendChild(place);
+    };
+    const title = document.querySelector("h1")?.textContent ?? "";
+    const known = new Set([...list.children].map((place) => place.dataset.href));
+    const links = [...document.querySelectorAll("main .headline .actions a[href]")];
+    const own = links.filter((link) => !known.has(link.getAttribute("href")));
+    list.prepend(...own.map((link) => add(link.getAttribute("href"), `${title}: ${link.textContent}`)));
+    add("/search", "").dataset.search = "";
+    [...list.children].forEach((place, number) => { place.id = `place-${number}`; });
+    places = { dialog, input, list };
+    input.addEventListener("input", narrow);
+    dialog.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+        event.preventDefault();
+        step(event.key === "ArrowDown" ? 1 : -1);
+      }
+    });
+    dialog.querySelector("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      go(list.querySelector("[aria-selected=true]"));
+    });
+    list.addEventListener("click", (event) => go(event.target.closest("[role=option]")));
+    // A click beside the list closes it.
+    dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+    dialog.addEventListener("close", () => { dialog.remove(); places = null; });
+    document.body.append(dialog);
+  };
+  const open = () => {
+    if (places || !document.getElementById("places")) return;
+    build();
+    places.dialog.showModal();
+    narrow();
+    places.input.focus();
+  };
+  document.querySelector("[data-places]")?.addEventListener("click", open);
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey) {
+      event.preventDefault();
+      open();
     }
   });
 

@@ -11,6 +11,7 @@ pub mod map;
 pub mod operator;
 pub mod overview;
 pub mod passing;
+pub mod preferences;
 pub mod routers;
 pub mod search;
 pub mod show;
@@ -46,6 +47,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/logout", post().to(auth::sign_out))
         .route("/projects", get().to(auth::projects))
         .route("/projects", post().to(auth::choose))
+        .route("/preferences", get().to(preferences::form))
+        .route("/preferences", post().to(preferences::change))
         .route("/", get().to(overview::page))
         .route("/live", get().to(live::stream))
         .route("/search", get().to(search::page))
