@@ -82,6 +82,7 @@ impl Cell {
                 text(word.to_owned(), Self::Text)
             }
             Shape::Reference(to) => links(to, value.as_str().into_iter(), names),
+            Shape::Member(member, to) => links(to, value[member].as_str().into_iter(), names),
             Shape::References(to) => links(to, value.as_array().into_iter().flatten().filter_map(Value::as_str), names),
             Shape::List => {
                 let items: Vec<String> = value.as_array().into_iter().flatten().map(plain).collect();
@@ -146,6 +147,7 @@ impl Names {
                 let value = &object[column.of];
                 match column.shape {
                     Shape::Reference(to) => wanted.entry(to).or_default().extend(value.as_str()),
+                    Shape::Member(member, to) => wanted.entry(to).or_default().extend(value[member].as_str()),
                     Shape::References(to) => {
                         let ids = value.as_array().into_iter().flatten().filter_map(Value::as_str);
                         wanted.entry(to).or_default().extend(ids);

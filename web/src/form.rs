@@ -119,7 +119,20 @@ pub type Texts = BTreeMap<&'static str, Vec<String>>;
 
 /// What fields show of an object that there is.
 pub fn texts_of(fields: &[&'static Field], object: &Value) -> Texts {
-    fields.iter().map(|field| (field.name, texts(field.kind, &object[field.name]))).collect()
+    fields.iter().map(|field| (field.name, texts(field.kind, asked(field, object)))).collect()
+}
+
+/// What a field asks of an object.
+fn asked<'o>(field: &Field, object: &'o Value) -> &'o Value {
+    field.inside.map_or(&object[field.name], |member| &object[field.name][member])
+}
+
+/// A value as the attribute has it.
+fn wrapped(field: &Field, value: Value) -> Value {
+    match field.inside {
+        Some(member) => json!({ member: value }),
+        None => value,
+    }
 }
 
 fn texts(kind: Kind, value: &Value) -> Vec<String> {
@@ -166,7 +179,7 @@ pub fn creation(fields: &[&'static Field], texts: &Texts) -> Result<Map<String, 
     let mut errors = Errors::new();
     for field in fields {
         match read(field.kind, values(texts, field)) {
-            Ok(Some(value)) => _ = body.insert(field.name.to_owned(), value),
+            Ok(Some(value)) => _ = body.insert(field.name.to_owned(), wrapped(field, value)),
             Ok(None) if field.needed => _ = errors.insert(field.name, "This is needed.".into()),
             Ok(None) => {}
             Err(error) => _ = errors.insert(field.name, error),
@@ -186,7 +199,7 @@ pub fn change(fields: &[&'static Field], texts: &Texts, object: &Value) -> Resul
             continue;
         }
         let value = match read(field.kind, now) {
-            Ok(Some(value)) => Ok(keep_known(field.name, value, &object[field.name])),
+            Ok(Some(value)) => Ok(wrapped(field, keep_known(field.name, value, &object[field.name]))),
             Ok(None) => emptied(field),
             Err(error) => Err(error),
         };

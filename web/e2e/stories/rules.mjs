@@ -93,9 +93,26 @@ export default async function (story) {
   await story.notice(page, "Joined the subnet to the router.");
   await page.getByRole("button", { name: "Remove shop-subnet" }).click();
   await story.notice(page, "Took the subnet off the router.");
-  await page.getByRole("link", { name: "Delete…" }).click();
+  // It leads outside by an external network, which an administrator has made.
+  const made = await story.ask({ post: { path: "/v2.0/networks", body: { network: { name: "internet", "router:external": true } } } });
+  const outside = made.network.id;
+  const range = { network_id: outside, ip_version: 4, cidr: "198.51.100.0/24" };
+  await story.ask({ post: { path: "/v2.0/subnets", body: { subnet: range } } });
+  const router = id(page);
+  await page.getByRole("link", { name: "Change" }).click();
+  await page.getByLabel("External gateway").selectOption({ label: "internet" });
+  await page.getByRole("button", { name: "Save" }).click();
+  await story.notice(page, "Changed router edge.");
+  await page.locator("#facts").getByRole("link", { name: "internet" }).waitFor();
+  await page.locator("#facts").getByText("198.51.100.").waitFor();
+  await page.getByRole("link", { name: "Change" }).click();
+  await page.getByLabel("External gateway").selectOption({ label: "None" });
+  await page.getByRole("button", { name: "Save" }).click();
+  await story.notice(page, "Changed router edge.");
+  await page.goto(`${story.base}/routers/delete?id=${router}`);
   await page.getByRole("button", { name: "Delete" }).click();
   await story.notice(page, "Deleted router edge.");
+  await story.ask({ delete: `/v2.0/networks/${outside}` });
 
   // Pools give ranges.
   await page.goto(`${story.base}/subnet-pools/new`);

@@ -153,3 +153,20 @@ fn what_was_written_stands_in_the_form_again() {
     assert_eq!(choices.iter().find(|choice| choice.chosen).map(|choice| choice.value.as_str()), Some("egress"));
     assert_eq!(of("remote_group_id").look, Look::Line(String::new()), "too many to choose from: an id");
 }
+
+#[test]
+fn a_gateway_is_asked_for_by_its_network_alone() {
+    let fields: Vec<&'static Field> = fields("routers").into_iter().filter(|field| field.inside.is_some()).collect();
+    let (first, second) = ("6f1c2f60-0000-4000-8000-000000000001", "6f1c2f60-0000-4000-8000-000000000002");
+    let sent = |id: &str| Texts::from([("external_gateway_info", vec![id.to_owned()])]);
+    let info = |id: &str| json!({"external_gateway_info": {"network_id": id}});
+    assert_eq!(creation(&fields, &sent(first)), Ok(info(first).as_object().expect("an object").clone()));
+    assert_eq!(creation(&fields, &sent("")), Ok(Map::new()));
+    let router = json!({"external_gateway_info": {"network_id": first, "enable_snat": true, "external_fixed_ips": []}});
+    assert_eq!(texts_of(&fields, &router), sent(first));
+    assert_eq!(change(&fields, &sent(first), &router), Ok(Map::new()), "what stays is not sent");
+    assert_eq!(change(&fields, &sent(second), &router), Ok(info(second).as_object().expect("an object").clone()));
+    let none = json!({ "external_gateway_info": null });
+    assert_eq!(change(&fields, &sent(""), &router), Ok(none.as_object().expect("an object").clone()));
+    assert_eq!(texts_of(&fields, &none), sent(""));
+}

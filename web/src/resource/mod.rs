@@ -162,6 +162,8 @@ pub enum Shape {
     Flag(&'static str, &'static str),
     /// An object of that kind.
     Reference(&'static str),
+    /// The one that this member of the attribute names.
+    Member(&'static str, &'static str),
     /// Several.
     References(&'static str),
     /// A list of short texts.
@@ -217,12 +219,20 @@ pub struct Field {
     /// What the objects are to be that it chooses from, as filters of the API, whoever owns them;
     /// nothing: those of the project.
     pub among: &'static [(&'static str, &'static str)],
+    /// The attribute is an object, and this the member of it that is asked.
+    pub inside: Option<&'static str>,
 }
 
 impl Field {
     /// An attribute of new objects and of changes.
     pub const fn new(name: &'static str, label: &'static str, kind: Kind) -> Self {
-        Self { name, label, hint: "", kind, creates: true, edits: true, needed: false, operator: false, among: &[] }
+        let (creates, edits, needed, operator) = (true, true, false, false);
+        Self { name, label, hint: "", kind, creates, edits, needed, operator, among: &[], inside: None }
+    }
+
+    /// It is that member of its attribute.
+    pub const fn inside(self, member: &'static str) -> Self {
+        Self { inside: Some(member), ..self }
     }
 
     /// It chooses from those that are so.
@@ -346,7 +356,7 @@ mod tests {
     fn every_kind_that_a_declaration_names_is_there() {
         for resource in all() {
             let shown = resource.columns.iter().chain(resource.facts).filter_map(|column| match column.shape {
-                Shape::Reference(to) | Shape::References(to) => Some(to),
+                Shape::Reference(to) | Shape::Member(_, to) | Shape::References(to) => Some(to),
                 _ => None,
             });
             let asked = resource.fields.iter().filter_map(|field| match field.kind {

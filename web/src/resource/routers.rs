@@ -1,7 +1,15 @@
 //! Routers.
 
-use super::text::{ROUTES, joined, name_or_id};
+use super::text::{FIXED_IPS, ROUTES, joined, name_or_id};
 use super::{Column, Extra, Field, Filter, Kind, Resource, Shape, Verbs};
+use serde_json::Value;
+
+const EXTERNAL: &[(&str, &str)] = &[("router:external", "true")];
+
+/// The addresses that it has outside.
+fn outside(info: &Value) -> String {
+    joined(FIXED_IPS.show, &info["external_fixed_ips"])
+}
 
 /// Routers.
 pub static ROUTERS: Resource = Resource {
@@ -24,6 +32,8 @@ pub static ROUTERS: Resource = Resource {
         Column::new("Description", "description", Shape::Text),
         Column::new("Status", "status", Shape::Status),
         Column::new("Admin state", "admin_state_up", Shape::Flag("up", "down")),
+        Column::new("External gateway", "external_gateway_info", Shape::Member("network_id", "networks")),
+        Column::new("Addresses outside", "external_gateway_info", Shape::By(outside)),
         Column::new("Routes", "routes", Shape::By(|routes| joined(ROUTES.show, routes))),
         Column::new("Project", "project_id", Shape::Code).operator(),
         Column::new("Created", "created_at", Shape::Time),
@@ -32,6 +42,10 @@ pub static ROUTERS: Resource = Resource {
     filters: &[Filter::text("name", "Name"), Filter::text("tags", "Tag")],
     fields: &[
         Field::new("name", "Name", Kind::Text),
+        Field::new("external_gateway_info", "External gateway", Kind::Reference("networks", "None"))
+            .inside("network_id")
+            .among(EXTERNAL)
+            .hint("The external network that the router leads to; it gets an address of it."),
         Field::new("admin_state_up", "Admin state up", Kind::Flag(true)),
         Field::new("routes", "Routes", Kind::Written(ROUTES))
             .hint(
