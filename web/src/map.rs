@@ -1,8 +1,10 @@
 //! The map of a project: where everything stands in the picture. Pure: from objects to places.
 //!
 //! Columns are fixed (outside, routers, networks, subnets, ports), so that a map is read like a table; what
-//! belongs together stands together, and whoever has parts stands in the middle of them.
+//! belongs together stands together, and whoever has parts stands in the middle of them. Operators see the
+//! ports of a subnet by the hosts that they are on.
 
+use crate::api::Query;
 use crate::cell::{Link, link_to};
 use crate::resource::declared;
 use crate::resource::text::{plain, short};
@@ -26,8 +28,12 @@ const TOP: usize = 40;
 /// Letters that a node has room for.
 const LETTERS: usize = 24;
 
-/// Columns from left to right.
-pub const COLUMNS: [&str; 5] = ["External", "Routers", "Networks", "Subnets", "Ports"];
+/// Columns from left to right, and what one of their nodes is.
+const COLUMNS: [(&str, &str); 5] =
+    [("External", "outside"), ("Routers", "router"), ("Networks", "network"), ("Subnets", "subnet"), ("Ports", "port")];
+
+/// What stands between subnets and ports for operators.
+const HOSTS: (&str, &str) = ("Hosts", "host");
 
 /// What the map is made of.
 #[derive(Debug, Default)]
@@ -42,6 +48,8 @@ pub struct Objects {
     pub ports: Vec<Value>,
     /// There are more ports than these, so that no group of them is known whole.
     pub cut: bool,
+    /// Ports are shown by their hosts.
+    pub by_host: bool,
     /// Routers.
     pub routers: Vec<Value>,
 }
@@ -102,6 +110,8 @@ pub struct Map {
     pub nodes: Vec<Node>,
     /// Lines.
     pub edges: Vec<Edge>,
+    /// There is a column of hosts.
+    by_host: bool,
 }
 
 impl Map {
@@ -111,7 +121,7 @@ impl Map {
     /// Width of the whole.
     pub fn width(&self) -> usize {
         // One more on each side for the line around a box.
-        COLUMN * (COLUMNS.len() - 1) + WIDTH + 2
+        COLUMN * (self.columns().count() - 1) + WIDTH + 2
     }
 
     /// Height of the whole.
@@ -119,14 +129,19 @@ impl Map {
         self.nodes.iter().map(|node| node.y() + ROW).max().unwrap_or(TOP + ROW)
     }
 
+    fn columns(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let (ports, others) = (COLUMNS[COLUMNS.len() - 1], &COLUMNS[..COLUMNS.len() - 1]);
+        others.iter().copied().chain(self.by_host.then_some(HOSTS)).chain([ports])
+    }
+
     /// Headlines and where they stand.
     pub fn heads(&self) -> Vec<(usize, &'static str)> {
-        COLUMNS.iter().enumerate().map(|(column, name)| (column * COLUMN, *name)).collect()
+        self.columns().enumerate().map(|(column, (name, _))| (column * COLUMN, name)).collect()
     }
 
     /// Columns with what one of their nodes is.
-    pub fn kinds(&self) -> [(usize, &'static str); 5] {
-        [(0, "outside"), (1, "router"), (2, "network"), (3, "subnet"), (4, "port")]
+    pub fn kinds(&self) -> Vec<(usize, &'static str)> {
+        self.columns().enumerate().map(|(column, (_, one))| (column, one)).collect()
     }
 
     /// Nodes of a column, from above.
@@ -143,7 +158,8 @@ impl Map {
 
     /// The picture of these objects.
     pub fn of(objects: &Objects) -> Self {
-        let mut drawing = Drawing::default();
+        let by_host = objects.by_host && !objects.cut;
+        let mut drawing = Drawing { map: Self { by_host, ..Self::default() }, ..Drawing::default() };
         drawing.networks(objects);
         drawing.routers(objects);
         drawing.finish()
@@ -244,18 +260,57 @@ impl Drawing {
         let list = format!("/ports?network_id={}", plain(&subnet["network_id"]));
         if objects.cut {
             self.group(4, node, "ports".into(), list);
-        } else if ports.len() > GROUP {
-            self.group(4, node, format!("{} ports", ports.len()), list);
+        } else if objects.by_host {
+            self.hosts(node, &ports, &list);
         } else {
-            for port in ports {
-                let addresses: Vec<String> =
-                    port["fixed_ips"].as_array().into_iter().flatten().map(|ip| plain(&ip["ip_address"])).collect();
-                let leaf = self.object(4, "ports", port, addresses.join(", "), tone(port));
-                self.joined.push((node, leaf));
-                self.leaf(leaf);
-            }
+            self.ports(4, node, &ports, list);
         }
         self.over(node, first);
+    }
+
+    /// Ports, joined with what has them.
+    fn ports(&mut self, column: usize, from: usize, ports: &[&Value], list: String) {
+        if ports.len() > GROUP {
+            return self.group(column, from, format!("{} ports", ports.len()), list);
+        }
+        for port in ports {
+            let addresses: Vec<String> =
+                port["fixed_ips"].as_array().into_iter().flatten().map(|ip| plain(&ip["ip_address"])).collect();
+            let leaf = self.object(column, "ports", port, addresses.join(", "), tone(port));
+            self.joined.push((from, leaf));
+            self.leaf(leaf);
+        }
+    }
+
+    /// The hosts that ports of a subnet are on, each with its ports.
+    fn hosts(&mut self, subnet: usize, ports: &[&Value], list: &str) {
+        let mut by_host: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+        for port in ports {
+            by_host.entry(port["binding:host_id"].as_str().unwrap_or_default()).or_default().push(port);
+        }
+        let number = by_host.len();
+        for (host, ports) in by_host.iter().take(GROUP) {
+            let first = self.rows;
+            let query = Query::new().with("name", host);
+            let (link, list) = match host.is_empty() {
+                true => (Link { href: list.to_owned(), text: "no host".into() }, list.to_owned()),
+                false => (
+                    Link { href: query.after("/hosts"), text: (*host).to_owned() },
+                    format!(
+                        "{list}&{}",
+                        Query::new().with("binding:host_id", host).with("all", 1).after("").trim_start_matches('?')
+                    ),
+                ),
+            };
+            let count = if ports.len() == 1 { "1 port".into() } else { format!("{} ports", ports.len()) };
+            let node = self.node(4, link, count, "");
+            self.joined.push((subnet, node));
+            self.ports(5, node, ports, list);
+            self.over(node, first);
+        }
+        if number > GROUP {
+            self.group(4, subnet, format!("{} more hosts", number - GROUP), list.to_owned());
+        }
     }
 
     /// Routers stand beside the networks of what they join, one in a row.
@@ -328,9 +383,9 @@ fn reach(nodes: usize, edges: impl Iterator<Item = (usize, usize)>) -> Vec<Vec<u
     let mut next: Vec<Vec<usize>> = vec![Vec::new(); nodes];
     edges.for_each(|(from, to)| next[from].push(to));
     let all = |start: usize| {
-        let (mut seen, mut open) = (Vec::new(), next[start].clone());
+        let (mut seen, mut met, mut open) = (Vec::new(), vec![false; nodes], next[start].clone());
         while let Some(node) = open.pop() {
-            if !seen.contains(&node) {
+            if !std::mem::replace(&mut met[node], true) {
                 seen.push(node);
                 open.extend(&next[node]);
             }
@@ -369,6 +424,7 @@ mod tests {
             subnets: vec![json!({"id": "s1", "name": "front", "network_id": "n1", "cidr": "10.0.0.0/24"})],
             ports: (0..ports).map(port).chain([interface]).collect(),
             cut: false,
+            by_host: false,
             routers: vec![
                 json!({"id": "r1", "name": "edge", "status": "DOWN", "external_gateway_info": {"network_id": "outside1"}}),
             ],
@@ -405,6 +461,33 @@ mod tests {
         assert_eq!(map.column(4)[0].link, Link { href: "/ports?network_id=n1".into(), text: "31 ports".into() });
         assert_eq!(Map::of(&objects(30)).column(4).len(), 30);
         let cut = Map::of(&Objects { cut: true, ..objects(3) });
+        assert_eq!(cut.column(4).iter().map(|node| node.link.text.as_str()).collect::<Vec<_>>(), ["ports"]);
+    }
+
+    #[test]
+    fn operators_see_ports_by_their_hosts() {
+        let mut objects = Objects { by_host: true, ..objects(40) };
+        for (number, port) in objects.ports.iter_mut().enumerate() {
+            port["binding:host_id"] = json!(
+                ["h1", "h2", ""][if number < 4 {
+                    number % 2
+                } else if number < 8 {
+                    2
+                } else {
+                    1
+                }]
+            );
+        }
+        let map = Map::of(&objects);
+        assert_eq!(map.heads().iter().map(|(_, name)| *name).collect::<Vec<_>>()[4..], ["Hosts", "Ports"]);
+        let seen = |column| map.column(column).iter().map(|node| node.link.text.as_str()).collect::<Vec<_>>();
+        assert_eq!(seen(4), ["no host", "h1", "h2"]);
+        assert_eq!(seen(5), ["port 4", "port 5", "port 6", "port 7", "port 0", "port 2", "34 ports"]);
+        assert_eq!(named(&map, "34 ports").link.href, "/ports?network_id=n1&binding%3Ahost_id=h2&all=1");
+        assert_eq!(named(&map, "h1").link.href, "/hosts?name=h1");
+        assert!(map.nodes.iter().all(|node| node.x() + WIDTH < map.width()));
+        let cut = Map::of(&Objects { cut: true, ..objects });
+        assert_eq!(cut.heads().len(), 5);
         assert_eq!(cut.column(4).iter().map(|node| node.link.text.as_str()).collect::<Vec<_>>(), ["ports"]);
     }
 

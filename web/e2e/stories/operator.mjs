@@ -25,6 +25,26 @@ export default async function (story) {
   await page.getByRole("heading", { level: 1, name: "theirs-1" }).waitFor();
   assert.equal(id(page), port, "any project's port is found by its MAC");
   await page.locator("#facts").getByText(host).waitFor();
+  // The map of the project that the operator works in shows ports by their hosts.
+  const make = async (kind, body) => (await story.ask({ post: { path: `/v2.0/${kind}s`, body: { [kind]: body } } }))[kind].id;
+  const own = await make("network", { name: "own" });
+  await make("subnet", { network_id: own, ip_version: 4, cidr: "10.77.0.0/24" });
+  const ports = [
+    await make("port", { network_id: own, name: "own-1", "binding:host_id": host }),
+    await make("port", { network_id: own, name: "own-2" }),
+  ];
+  await page.goto(`${story.base}/map`);
+  const map = page.locator("svg.map");
+  await map.getByRole("link", { name: "no host, 1 port" }).waitFor();
+  await map.getByRole("link", { name: "own-1, 10.77.0." }).waitFor();
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    await story.accessible(page);
+  }
+  await map.getByRole("link", { name: `${host}, 1 port` }).click();
+  await page.getByRole("row", { name: host }).getByText("alive").waitFor();
+  for (const port of ports) await story.ask({ delete: `/v2.0/ports/${port}` });
+  await story.ask({ delete: `/v2.0/networks/${own}` });
   await page.goto(`${story.base}/networks/${network}`);
   await page.locator("#holders").getByText("bouncer").first().waitFor();
   await page.locator("#holders").getByText("divider").first().waitFor();

@@ -212,7 +212,8 @@ pub async fn page(signed: Signed, path: Path<String>, request: HttpRequest) -> R
         Err(Fault::NotFound) if ask.marker.is_some() => return Ok(page::go(&ask.query().after(&resource.list()))),
         other => other?,
     };
-    let narrows = resource.filters.iter().map(|filter| {
+    let admin = signed.session.is_admin();
+    let narrows = resource.filters.iter().filter(|filter| admin || !filter.operator).map(|filter| {
         let value = ask.filters.iter().find(|(name, _)| *name == filter.name).map(|(_, value)| value.clone());
         let value = value.unwrap_or_default();
         let choices = filter.choices.iter().map(|choice| (*choice, *choice == value)).collect();
@@ -225,7 +226,7 @@ pub async fn page(signed: Signed, path: Path<String>, request: HttpRequest) -> R
         descends: ask.descends,
         all: ask.all,
         opened: ask.all || !ask.filters.is_empty(),
-        admin: signed.session.is_admin() && !resource.verbs.operator,
+        admin: admin && !resource.verbs.operator,
         frame: Frame::new(&signed, resource.many, &resource.list())
             .following(request.uri().path_and_query().map_or("/", PathAndQuery::as_str)),
         resource,

@@ -34,11 +34,13 @@ pub async fn fragment(signed: &Signed) -> Result<Fragment, Fault> {
         let query = query.with("sort_key", "name").with("sort_dir", "asc");
         signed.calls.list(of.api, of.plural, &query).await
     };
-    let fields = ["id", "name", "status", "fixed_ips", "device_owner", "device_id"];
+    let by_host = signed.session.is_admin();
+    let host = by_host.then_some("binding:host_id");
+    let fields = ["id", "name", "status", "fixed_ips", "device_owner", "device_id"].into_iter().chain(host);
     let (networks, subnets, mut ports, routers) = futures::try_join!(
         list("networks", project()),
         list("subnets", project()),
-        list("ports", project().with_each("fields", fields).with("limit", PORTS + 1)),
+        list("ports", project().with_each("fields", fields.clone()).with("limit", PORTS + 1)),
         list("routers", project()),
     )?;
     let cut = ports.len() > PORTS;
@@ -53,7 +55,10 @@ pub async fn fragment(signed: &Signed) -> Result<Fragment, Fault> {
         true => Vec::new(),
         false => list("networks", Query::new().with_each("id", outside)).await?,
     };
-    Fragment::of("map", &Picture { map: Map::of(&Objects { outside, networks, subnets, ports, routers, cut }) })
+    Fragment::of(
+        "map",
+        &Picture { map: Map::of(&Objects { outside, networks, subnets, ports, routers, cut, by_host }) },
+    )
 }
 
 /// The page.

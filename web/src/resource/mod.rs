@@ -183,17 +183,24 @@ pub struct Filter {
     pub label: &'static str,
     /// What may be chosen; nothing: any text.
     pub choices: &'static [&'static str],
+    /// For administrators.
+    pub operator: bool,
 }
 
 impl Filter {
     /// By a text that is exactly so.
     pub const fn text(name: &'static str, label: &'static str) -> Self {
-        Self { name, label, choices: &[] }
+        Self { name, label, choices: &[], operator: false }
     }
 
     /// By one of some values.
     pub const fn choice(name: &'static str, label: &'static str, choices: &'static [&'static str]) -> Self {
-        Self { name, label, choices }
+        Self { name, label, choices, operator: false }
+    }
+
+    /// For administrators.
+    pub const fn operator(self) -> Self {
+        Self { operator: true, ..self }
     }
 }
 

@@ -50,6 +50,7 @@ pub static PORTS: Resource = Resource {
         Filter::text("network_id", "Network id"),
         Filter::text("device_id", "Device"),
         Filter::text("security_groups", "Security group id"),
+        Filter::text("binding:host_id", "Host").operator(),
         Filter::text("tags", "Tag"),
     ],
     fields: &[
