@@ -35,7 +35,7 @@ use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
 stored! {
-    /// A floating IP. Until it is stored, an unspecified address asks for any, and `router_id` is the one asked for.
+    /// A floating IP. Until it is stored, an unspecified address asks for any.
     pub struct FloatingIp in floatingips: owned {
         description: String as Text,
         floating_network_id: Uuid as Uuid,
@@ -104,8 +104,7 @@ impl Plain for FloatingIp {
             .writable()
             .filter(|raw| Ok(Box::new(floatingips::fixed_ip_address.eq_any(address_values(raw))))),
             Attr::shown("router_id", Option::<Uuid>::schema, |ip, out| out.put(&ip.row.router_id))
-                .about("Through which the port is reached; may be named where several lead there.")
-                .writable()
+                .about("Through which the port is reached: its subnet's gateway, where several lead there.")
                 .filter(|raw| Ok(Box::new(floatingips::router_id.eq_any(listing::parse_all::<Uuid>(raw))))),
             column!(Item<FloatingIp>, floatingips, FloatingIp, status: String as Name)
                 .about("DOWN until hosts translate floating IPs."),
@@ -211,8 +210,6 @@ impl Plain for FloatingIp {
     }
 }
 
-const ROUTER_WITHOUT_PORT: &str = "router_id cannot be specified without a port_id";
-
 fn no_such_port(port: Uuid) -> Fault {
     Fault::not_found("PortNotFound", format!("Port {port} could not be found."))
 }
@@ -225,19 +222,9 @@ impl FloatingIp {
             Patch::Set(address) => Some(IpNet::from(IpAddr::V4(address))),
             Patch::Keep | Patch::Clear => None,
         };
-        let router = match fields.patch::<Uuid>("router_id")? {
-            Patch::Set(router) => Some(router),
-            Patch::Keep | Patch::Clear => None,
-        };
         let before = (self.port_id, self.fixed_ip_address);
         match fields.patch::<Uuid>("port_id")? {
-            Patch::Keep if fixed.is_keep() => {
-                if router.is_some() && self.port_id.is_none() {
-                    return Err(bad_request(ROUTER_WITHOUT_PORT));
-                }
-                self.router_id = router.or(self.router_id);
-                return Ok(());
-            }
+            Patch::Keep if fixed.is_keep() => return Ok(()),
             Patch::Keep => {}
             Patch::Clear => self.port_id = None,
             Patch::Set(port) => self.port_id = Some(port),
@@ -245,19 +232,16 @@ impl FloatingIp {
         if self.port_id.is_none() && named.is_some() {
             return Err(bad_request("fixed_ip_address cannot be specified without a port_id"));
         }
-        if self.port_id.is_none() && router.is_some() {
-            return Err(bad_request(ROUTER_WITHOUT_PORT));
-        }
         // The same address of the same port again: who says what is there already changes nothing.
         let stays = named.is_some() && (self.port_id, named) == before;
-        self.router_id = router.or(self.router_id.filter(|_| stays));
+        self.router_id = self.router_id.filter(|_| stays);
         self.fixed_ip_address = named;
         Ok(())
     }
 
     /// Finds the port's address and the router that leads there. Both stay until the end of the transaction.
     async fn associate(&mut self, tx: &mut Tx<'_>) -> Result<(), Fault> {
-        let named = self.router_id.take();
+        self.router_id = None;
         let Some(id) = self.port_id else { return Ok(()) };
         let seen: Option<PortRow> = listing::find(tx.conn, tx.context.view, None, id).await?;
         let seen = seen.ok_or_else(|| no_such_port(id))?;
@@ -283,7 +267,7 @@ impl FloatingIp {
                 return Err(bad_request(format!("{message} address when assigning a floating IP")));
             }
         };
-        let router = l3::reach(tx.conn, id, chosen.address, self.floating_network_id, named).await?;
+        let router = l3::reach(tx.conn, id, chosen.address, self.floating_network_id).await?;
         if router.is_none() {
             let message = format!(
                 "External network {} is not reachable from subnet {}.  Therefore, cannot associate Port {id} with a \

@@ -192,16 +192,15 @@ pub async fn dissociate(conn: &mut AsyncPgConnection, port: Uuid, kept: Vec<IpNe
     Dissociate { port, kept }.load(conn).await
 }
 
-/// The router, the named one if one is named, through which a port's address is reached from an external network. It
-/// and the port stay as they are until the end of the transaction.
+/// The router through which a port's address is reached from an external network. It and the port stay as they are until
+/// the end of the transaction.
 pub async fn reach(
     conn: &mut AsyncPgConnection,
     port: Uuid,
     address: IpNet,
     network: Uuid,
-    named: Option<Uuid>,
 ) -> QueryResult<Option<Uuid>> {
-    let first = Reach { port, address, network, router: named, any: named.is_none() };
+    let first = Reach { port, address, network, router: None, any: true };
     let Some(router) = first.get_result::<Uuid>(conn).await.optional()? else { return Ok(None) };
     HoldRouter { router }.get_result::<Uuid>(conn).await.optional()?;
     HoldPort { port }.get_result::<Uuid>(conn).await.optional()?;
