@@ -281,6 +281,7 @@ table! {
     // The other columns stand beside the rules of the resource, in the API.
     security_groups (id) {
         id -> Uuid,
+        name -> Text,
         number -> Int4,
         generation -> Int4,
     }

@@ -76,6 +76,17 @@ pub fn shared_with<T: 'static>(id: &'static str, object_type: &'static str, proj
     Box::new(OfProject { before, project, after: ")))" })
 }
 
+/// Of the project, or shared with it by any policy.
+pub fn seen_by<T: 'static>(
+    table: &'static str,
+    id: &'static str,
+    object_type: &'static str,
+    project: Uuid,
+) -> Predicate<T> {
+    let own: Predicate<T> = owned(table, project);
+    Box::new(own.or(shared_with::<T>(id, object_type, project)))
+}
+
 /// On a network of the project. `id` is the column that holds the network's id.
 pub fn on_own_network<T: 'static>(id: &'static str, project: Uuid) -> Predicate<T> {
     below_own(id, "networks", project)

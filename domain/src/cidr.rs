@@ -51,6 +51,14 @@ const fn net([a, b, c, d]: [u8; 4], prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
 
+/// A range, if it is of IPv4.
+pub const fn v4(net: IpNet) -> Option<Ipv4Net> {
+    match net {
+        IpNet::V4(net) => Some(net),
+        IpNet::V6(_) => None,
+    }
+}
+
 impl Cidr {
     /// Wraps what the database holds, which was checked when it was written.
     pub const fn stored(net: Ipv4Net) -> Self {

@@ -57,7 +57,7 @@ impl Cloud {
                 let numbers = Numbers { group: group.map(number), addresses: addresses.map(number) };
                 Rule::of(Uuid::nil(), rule, numbers).expect("a checked rule")
             };
-            known.group(*number, rules.iter().map(rule).collect());
+            known.group(*number, rules.iter().map(rule).collect(), true);
         }
         for (number, addresses) in &self.addresses {
             known.addresses(*number, addresses, true);

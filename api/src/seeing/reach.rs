@@ -16,10 +16,11 @@ use crate::frame::fault::Fault;
 use crate::frame::query::parameters;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, ServiceConfig};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use mizar_db::listing::Visibility;
 use mizar_db::resources::port::Port;
-use mizar_db::resources::reach;
+use mizar_db::resources::reach::{self, Deciding};
+use mizar_domain::cidr::v4;
 use mizar_domain::model::GroupSet;
 use mizar_domain::policy::reach::{End, Judge, Known, Line, Traffic, between};
 use mizar_domain::security_group::{Direction, Protocol};
@@ -103,13 +104,6 @@ fn wanted(protocol: Option<u8>, port: Option<u16>) -> Result<Traffic, Fault> {
     }
 }
 
-fn v4(net: IpNet) -> Option<Ipv4Net> {
-    match net {
-        IpNet::V4(net) => Some(net),
-        IpNet::V6(_) => None,
-    }
-}
-
 /// A port as one side of a conversation.
 fn end<'s>(port: &Port, set: Option<&'s GroupSet>) -> Result<End<'s>, Fault> {
     let at: Vec<Ipv4Net> = port.fixed_ips.iter().filter_map(|own| v4(own.address.addr().into())).collect();
@@ -132,6 +126,12 @@ struct Found {
     next: Option<Uuid>,
 }
 
+impl Found {
+    fn is_full(&self, wish: &Wish) -> bool {
+        self.ports.len() >= wish.limit || self.lines > LINES
+    }
+}
+
 async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Result<HttpResponse, Fault> {
     let mut conn = app.pool.get().await?;
     let row = own_port(&mut conn, &context, named(&path), "get_port_reachable_from").await?;
@@ -139,28 +139,28 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
     let own = mizar_db::resources::port::complete(&mut conn, vec![row]).await?.pop();
     let own = own.ok_or_else(|| Fault::internal("a port is not what it was"))?;
     let set = own.filter();
-    let known = reach::known(&mut conn, context.view, &set).await?;
-    let mine = (judge(&known, set.as_ref(), wish.direction)?, end(&own, set.as_ref())?);
+    let mut deciding = Deciding::seen_as(context.view);
+    deciding.read(&mut conn, &set).await?;
+    drop(conn);
+    let own_end = end(&own, set.as_ref())?;
+    let (prefixes, more) = judge(deciding.known(), set.as_ref(), wish.direction)?.by_address(ADDRESSES);
     let (mut found, mut after, mut looked_at) = (Found::default(), wish.marker, 0);
-    'batches: while looked_at < LOOKED_AT {
+    while looked_at < LOOKED_AT {
         let limit = BATCH.min(LOOKED_AT - looked_at);
-        let others = reach::members(
-            &mut conn,
-            own.row.network_id,
-            context.view,
-            after,
-            i64::try_from(limit).unwrap_or(i64::MAX),
-        )
-        .await?;
-        let is_last = others.len() < limit;
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        // What is read is judged without a connection: others wait for one.
+        let mut conn = app.pool.get().await?;
+        let others = reach::members(&mut conn, own.row.network_id, context.view, after, most).await?;
         let sets: Vec<Option<GroupSet>> = others.iter().map(Port::filter).collect();
-        let known = reach::known(&mut conn, context.view, sets.iter().flatten()).await?;
+        deciding.read(&mut conn, sets.iter().flatten().chain(&set)).await?;
+        drop(conn);
+        let is_last = others.len() < limit;
+        let mine = judge(deciding.known(), set.as_ref(), wish.direction)?;
         // Many have the same groups.
         let mut judged: BTreeMap<Option<u32>, Judge<'_>> = BTreeMap::new();
         for (other, set) in others.iter().zip(&sets) {
-            if found.ports.len() == wish.limit || found.lines > LINES {
-                found.next = after;
-                break 'batches;
+            if found.is_full(&wish) {
+                break;
             }
             after = Some(other.row.id);
             looked_at += 1;
@@ -173,12 +173,12 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
             }
             let judge = match judged.entry(number) {
                 Entry::Occupied(kept) => kept.into_mut(),
-                Entry::Vacant(place) => place.insert(judge(&known, set.as_ref(), opposite(wish.direction))?),
+                Entry::Vacant(place) => place.insert(judge(deciding.known(), set.as_ref(), opposite(wish.direction))?),
             };
             let theirs = end(other, set.as_ref())?;
             let traffic = match wish.direction {
-                Direction::Ingress => between(judge, &theirs, &mine.0, &mine.1),
-                Direction::Egress => between(&mine.0, &mine.1, judge, &theirs),
+                Direction::Ingress => between(judge, &theirs, &mine, &own_end),
+                Direction::Egress => between(&mine, &own_end, judge, &theirs),
             };
             let traffic = traffic.both(&wish.traffic);
             if !traffic.is_nothing() {
@@ -189,13 +189,23 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
             // Others wait for this thread too.
             tokio::task::yield_now().await;
         }
-        found.next = after.filter(|_| !is_last);
-        if is_last {
+        let is_through = is_last && after == others.last().map(|last| last.row.id).or(after);
+        found.next = after.filter(|_| !is_through);
+        if is_through || found.is_full(&wish) {
             break;
         }
     }
-    drop(conn);
-    let (prefixes, mut more) = mine.0.by_address(ADDRESSES);
+    let (addresses, more) = addresses(prefixes, &wish, more);
+    let view = json!({
+        "port_id": own.row.id, "direction": wish.direction.as_str(), "ports": found.ports, "looked_at": looked_at,
+        "next_marker": found.next, "of_all_projects": context.view == Visibility::All,
+        "addresses": addresses, "more_addresses": more,
+    });
+    Ok(HttpResponse::Ok().json(json!({ "reachable_from": view })))
+}
+
+/// What may pass by address alone, and whether there is more than is told.
+fn addresses(prefixes: BTreeMap<Ipv4Net, Traffic>, wish: &Wish, more: bool) -> (Vec<Value>, bool) {
     let (mut addresses, mut told): (Vec<Value>, usize) = (Vec::new(), 0);
     for (prefix, traffic) in prefixes {
         let traffic = traffic.both(&wish.traffic);
@@ -203,19 +213,13 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
             continue;
         }
         if told > LINES {
-            more = true;
-            break;
+            return (addresses, true);
         }
         let lines = lines(&traffic);
         told += lines.len();
         addresses.push(json!({"prefix": prefix, "traffic": lines}));
     }
-    let view = json!({
-        "port_id": own.row.id, "direction": wish.direction.as_str(), "ports": found.ports, "looked_at": looked_at,
-        "next_marker": found.next, "of_all_projects": context.view == Visibility::All,
-        "addresses": addresses, "more_addresses": more,
-    });
-    Ok(HttpResponse::Ok().json(json!({ "reachable_from": view })))
+    (addresses, more)
 }
 
 /// What the rules of a port say. Of too many nothing is said, rather than that other requests wait.

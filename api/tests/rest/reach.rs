@@ -299,7 +299,59 @@ async fn a_group_that_the_caller_may_not_see_has_no_name() -> anyhow::Result<()>
     let said = rules(&red, &port).await?;
     assert_eq!(said["hidden_security_groups"], 1);
     assert!(!said.to_string().contains("secret"), "{said}");
-    let said = rules(&cloud.admin().await?, &port).await?;
+    let admin = cloud.admin().await?;
+    let said = rules(&admin, &port).await?;
     assert!(said.to_string().contains("secret"), "{said}");
+    // Nor are its rules told by what they let in.
+    let tcp = |first: u16, last: u16| json!([{"protocol": 6, "port_range_min": first, "port_range_max": last}]);
+    for (client, traffic, more) in [(&red, tcp(2, 2), true), (&admin, tcp(1, 2), false)] {
+        let said = reach(client, &port, "").await?;
+        assert_eq!(said["addresses"], json!([{"prefix": "0.0.0.0/0", "traffic": traffic}]));
+        assert_eq!(said["more_addresses"], more, "{said}");
+    }
+    Ok(())
+}
+
+/// More than are read at once, so that the second batch knows what the first did and what it did not.
+#[tokio::test]
+async fn of_many_ports_each_is_told_once_whoever_asks_and_however_the_pages_fall() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let quota = json!({"quota": {"port": -1, "security_group": -1}});
+    admin.put(&format!("/v2.0/quotas/{}", red.project), Some(&quota)).await?.ok(200)?;
+    let (network, _) = red.network("10.0.0.0/20").await?;
+    let server = group(&red, "server", ingress("icmp", 8)).await?;
+    let mut groups = Vec::new();
+    for number in 1..=3_u16 {
+        let client = group(&red, &format!("client {number}"), ingress("icmp", 8)).await?;
+        let mut from = ingress("tcp", number);
+        (from["remote_group_id"], from["security_group_id"]) = (client["id"].clone(), server["id"].clone());
+        red.post("/v2.0/security-group-rules", &json!({"security_group_rule": from})).await?.ok(201)?;
+        groups.push(client);
+    }
+    let port = json!({"network_id": network["id"], "name": "server", "security_groups": [server["id"]]});
+    let port = red.make("port", port).await?;
+    const CLIENTS: usize = 720;
+    let one = |n: usize| json!({"network_id": network["id"], "name": format!("{}", n % 3 + 1), "security_groups": [groups[n % 3]["id"]]});
+    let many: Vec<Value> = (0..CLIENTS).map(one).collect();
+    red.post("/v2.0/ports", &json!({ "ports": many })).await?.ok(201)?;
+    for client in [&red, &admin] {
+        for limit in [1000, 510, 500] {
+            let (mut told, mut looked_at, mut marker) = (std::collections::BTreeMap::new(), 0, String::new());
+            loop {
+                let page = reach(client, &port, &format!("protocol=tcp&limit={limit}{marker}")).await?;
+                looked_at += page["looked_at"].as_u64().unwrap_or_default();
+                for one in page["ports"].as_array().into_iter().flatten() {
+                    let number: u16 = one["name"].as_str().unwrap_or_default().parse()?;
+                    let only = json!([{"protocol": 6, "port_range_min": number, "port_range_max": number}]);
+                    assert_eq!(one["traffic"], only);
+                    assert!(told.insert(one["port_id"].to_string(), number).is_none(), "{one} comes twice");
+                }
+                let Some(next) = page["next_marker"].as_str() else { break };
+                marker = format!("&marker={next}");
+            }
+            assert_eq!((told.len(), looked_at), (CLIENTS, CLIENTS as u64 + 1), "by {limit}");
+        }
+    }
     Ok(())
 }

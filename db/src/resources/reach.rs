@@ -1,19 +1,24 @@
 //! What decides about the packets of ports, read at once: for those who analyse policy.
 
 use super::port::{self, Port, PortRow};
-use super::{Failure, label_policy, policy};
+use super::security_group::SECURITY_GROUP;
+use super::{Failure, ObjectKind, label_policy, policy};
 use crate::listing::Visibility;
-use crate::schema::{address_groups, label_projects, ports, security_groups};
+use crate::schema::{address_groups, label_projects, port_security_groups, ports, security_groups};
+use crate::sharing::seen_by;
 use crate::statement::statement;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Bool, Integer, Jsonb, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Integer, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_domain::model::GroupSet;
 use mizar_domain::policy::Remote;
 use mizar_domain::policy::reach::Known;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
+
+/// What policies of sharing call an address group.
+const ADDRESS_GROUP: &str = "address_group";
 
 /// A rule of one of a port's security groups, with the names that the caller may know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,48 +57,61 @@ pub struct Says {
 }
 
 type RuleColumns = (
-    (Uuid, Uuid, String, String, String),
+    (Uuid, Uuid, String, String),
     (Option<i16>, Option<i32>, Option<i32>, Option<String>),
-    (Option<Uuid>, Option<String>, Option<Uuid>),
+    (Option<Uuid>, Option<Uuid>),
 );
 
 statement! {
-    /// Who has no project here sees everything.
-    RulesOfPort { port: Uuid as SqlUuid, own: Option<Uuid> as Nullable<SqlUuid> } -> (
-        (SqlUuid, SqlUuid, Text, Text, Text),
+    RulesOfGroups { groups: Vec<Uuid> as Array<SqlUuid> } -> (
+        (SqlUuid, SqlUuid, Text, Text),
         (Nullable<diesel::sql_types::SmallInt>, Nullable<Integer>, Nullable<Integer>, Nullable<Text>),
-        (Nullable<SqlUuid>, Nullable<Text>, Nullable<SqlUuid>),
+        (Nullable<SqlUuid>, Nullable<SqlUuid>),
     )
     {
-        "WITH caller AS (SELECT " own " AS project), \
-         seen AS NOT MATERIALIZED (SELECT g.id, g.name FROM security_groups g, caller c WHERE c.project IS NULL OR g.project_id = c.project \
-         OR EXISTS (SELECT FROM rbac_policies shares WHERE shares.object_type = 'security_group' \
-         AND shares.object_id = g.id AND (shares.target_project IS NULL OR shares.target_project = c.project))) \
-         SELECT r.id, g.id, g.name, r.direction, r.ethertype, r.protocol_number, r.port_range_min, r.port_range_max, \
-         nullif(nullif(r.normalized_cidr, '0.0.0.0/0'), '::/0')::text, r.remote_group_id, o.name, \
-         r.remote_address_group_id FROM port_security_groups p JOIN seen g ON g.id = p.security_group_id \
-         JOIN security_group_rules r ON r.security_group_id = g.id LEFT JOIN seen o ON o.id = r.remote_group_id \
-         WHERE p.port_id = " port " ORDER BY g.name, g.id, r.id"
+        "SELECT r.id, r.security_group_id, r.direction, r.ethertype, r.protocol_number, r.port_range_min, \
+         r.port_range_max, nullif(nullif(r.normalized_cidr, '0.0.0.0/0'), '::/0')::text, r.remote_group_id, \
+         r.remote_address_group_id FROM security_group_rules r WHERE r.security_group_id = ANY(" groups ")"
     }
 }
 
-statement! {
-    HiddenGroups { port: Uuid as SqlUuid, own: Option<Uuid> as Nullable<SqlUuid> } -> Bool
-    {
-        "WITH caller AS (SELECT " own " AS project) \
-         SELECT TRUE FROM port_security_groups p JOIN security_groups g ON g.id = p.security_group_id, caller c \
-         WHERE p.port_id = " port " AND c.project IS NOT NULL AND g.project_id <> c.project \
-         AND NOT EXISTS (SELECT FROM rbac_policies shares WHERE shares.object_type = 'security_group' \
-         AND shares.object_id = g.id AND (shares.target_project IS NULL OR shares.target_project = c.project))"
-    }
+/// Those of these security groups that the caller sees, and their names.
+async fn seen_groups(
+    conn: &mut AsyncPgConnection,
+    view: Visibility,
+    ids: impl IntoIterator<Item = Uuid>,
+) -> QueryResult<BTreeMap<Uuid, String>> {
+    let ids: BTreeSet<Uuid> = ids.into_iter().collect();
+    let these = security_groups::table.filter(security_groups::id.eq_any(ids));
+    let these = these.select((security_groups::id, security_groups::name)).into_boxed();
+    let seen: Vec<(Uuid, String)> = match view {
+        Visibility::All => these.load(conn).await?,
+        Visibility::Project(project) => {
+            let seen = seen_by("security_groups", "security_groups.id", SECURITY_GROUP, project);
+            these.filter(seen).load(conn).await?
+        }
+        Visibility::Nothing => Vec::new(),
+    };
+    Ok(seen.into_iter().collect())
 }
 
-const fn project(view: Visibility) -> Option<Uuid> {
-    match view {
-        Visibility::All => None,
-        Visibility::Project(project) => Some(project),
-        Visibility::Nothing => Some(Uuid::nil()),
-    }
+/// The numbers of those of these address groups that the caller sees.
+async fn seen_addresses(
+    conn: &mut AsyncPgConnection,
+    view: Visibility,
+    numbers: &BTreeSet<i32>,
+) -> QueryResult<BTreeSet<u32>> {
+    let these = address_groups::table.filter(address_groups::number.eq_any(numbers.clone()));
+    let these = these.select(address_groups::number).into_boxed();
+    let seen: Vec<i32> = match view {
+        Visibility::All => these.load(conn).await?,
+        Visibility::Project(project) => {
+            let seen = seen_by("address_groups", "address_groups.id", ADDRESS_GROUP, project);
+            these.filter(seen).load(conn).await?
+        }
+        Visibility::Nothing => Vec::new(),
+    };
+    Ok(seen.into_iter().map(i32::cast_unsigned).collect())
 }
 
 /// The rules of those groups of a port that the caller sees, and how many of its groups he does not.
@@ -102,16 +120,20 @@ pub async fn rules_of(
     port: Uuid,
     view: Visibility,
 ) -> QueryResult<(Vec<RuleOfPort>, usize)> {
-    let own = project(view);
-    let rows: Vec<RuleColumns> = RulesOfPort { port, own }.load(conn).await?;
-    let hidden: Vec<bool> = HiddenGroups { port, own }.load(conn).await?;
+    let of_port = port_security_groups::table.filter(port_security_groups::port_id.eq(port));
+    let groups: Vec<Uuid> = of_port.select(port_security_groups::security_group_id).load(conn).await?;
+    let seen = seen_groups(conn, view, groups.iter().copied()).await?;
+    let rows: Vec<RuleColumns> = RulesOfGroups { groups: seen.keys().copied().collect() }.load(conn).await?;
+    let others = seen_groups(conn, view, rows.iter().filter_map(|(.., (other, _))| *other)).await?;
     let rule = |columns: RuleColumns| {
-        let ((id, of, of_name, direction, ethertype), (protocol, low, high, prefix), other) = columns;
-        let (group, group_name, addresses) = other;
+        let ((id, of, direction, ethertype), (protocol, low, high, prefix), (group, addresses)) = columns;
+        let group_name = group.and_then(|group| others.get(&group).cloned());
         let says = Says { direction, ethertype, protocol, low, high, prefix, group, group_name, addresses };
-        RuleOfPort { id, group: of, group_name: of_name, says }
+        RuleOfPort { id, group: of, group_name: seen.get(&of).cloned().unwrap_or_default(), says }
     };
-    Ok((rows.into_iter().map(rule).collect(), hidden.len()))
+    let mut rules: Vec<RuleOfPort> = rows.into_iter().map(rule).collect();
+    rules.sort_by(|one, two| (&one.group_name, one.group, one.id).cmp(&(&two.group_name, two.group, two.id)));
+    Ok((rules, groups.len().saturating_sub(seen.len())))
 }
 
 statement! {
@@ -131,23 +153,31 @@ pub async fn policies_of(
     PoliciesOf { project, namespace: namespace.to_owned() }.load(conn).await
 }
 
-/// Ports of a network, only those of a project if one is named, in the order of their ids.
+/// Ports of a network after one of them, in an order that stays: those of the caller's project, or all if he sees all.
 pub async fn members(
     conn: &mut AsyncPgConnection,
     network: Uuid,
     view: Visibility,
     after: Option<Uuid>,
     limit: i64,
-) -> QueryResult<Vec<Port>> {
-    let mut rows = ports::table.select(PortRow::as_select()).filter(ports::network_id.eq(network)).into_boxed();
-    if let Some(project) = project(view) {
-        rows = rows.filter(ports::project_id.eq(project));
-    }
-    if let Some(after) = after {
-        rows = rows.filter(ports::id.gt(after));
-    }
-    let rows: Vec<PortRow> = rows.order(ports::id).limit(limit).load(conn).await?;
-    port::complete(conn, rows).await
+) -> Result<Vec<Port>, Failure> {
+    let of_network = ports::table.select(PortRow::as_select()).filter(ports::network_id.eq(network)).limit(limit);
+    let rows: Vec<PortRow> = match (view, after) {
+        (Visibility::Nothing, _) => Vec::new(),
+        (Visibility::Project(project), after) => {
+            let own = of_network.filter(ports::project_id.eq(project)).order(ports::id);
+            own.filter(ports::id.gt(after.unwrap_or_default())).load(conn).await?
+        }
+        // Of all projects by the one index that begins with the network, that of its MAC addresses: another would cost
+        // every port that is made.
+        (Visibility::All, None) => of_network.order(ports::mac).load(conn).await?,
+        (Visibility::All, Some(after)) => {
+            let marker: Option<[u8; 6]> = ports::table.find(after).select(ports::mac).first(conn).await.optional()?;
+            let marker = marker.ok_or_else(|| Failure::not_found(ObjectKind::Port, after))?;
+            of_network.filter(ports::mac.gt(marker)).order(ports::mac).load(conn).await?
+        }
+    };
+    Ok(port::complete(conn, rows).await?)
 }
 
 statement! {
@@ -155,65 +185,101 @@ statement! {
     { "SELECT id FROM label_policies WHERE project_id = ANY(" projects ") ORDER BY id" }
 }
 
-statement! {
-    SeenAddressGroups { numbers: Vec<i32> as Array<Integer>, own: Option<Uuid> as Nullable<SqlUuid> } -> Integer
-    {
-        "WITH caller AS (SELECT " own " AS project) SELECT a.number FROM address_groups a, caller c \
-         WHERE a.number = ANY(" numbers ") AND (c.project IS NULL OR a.project_id = c.project \
-         OR EXISTS (SELECT FROM rbac_policies shares WHERE shares.object_type = 'address_group' \
-         AND shares.object_id = a.id AND (shares.target_project IS NULL OR shares.target_project = c.project)))"
-    }
+/// What decides about ports, as far as it was read. Rules and address groups that the caller does not see decide
+/// too, and are not told.
+#[derive(Debug)]
+pub struct Deciding {
+    known: Known,
+    view: Visibility,
+    groups: BTreeSet<u32>,
+    addresses: BTreeSet<i32>,
+    projects: BTreeSet<u32>,
 }
 
-/// All that decides about ports with these sets. Address groups that the caller does not see decide too, and
-/// are not told.
-pub async fn known<'s>(
-    conn: &mut AsyncPgConnection,
-    view: Visibility,
-    sets: impl IntoIterator<Item = &'s GroupSet>,
-) -> Result<Known, Failure> {
-    let (mut groups, mut projects) = (BTreeSet::new(), BTreeSet::new());
-    for set in sets {
-        groups.extend(set.groups.iter().map(|group| group.cast_signed()));
-        projects.extend(set.labels.iter().map(|own| own.project.cast_signed()));
+impl Deciding {
+    /// Nothing yet, for a caller of this view.
+    pub fn seen_as(view: Visibility) -> Self {
+        let (groups, addresses, projects) = Default::default();
+        Self { known: Known::default(), view, groups, addresses, projects }
     }
-    let mut known = Known::default();
-    let groups: Vec<Uuid> = security_groups::table
-        .filter(security_groups::number.eq_any(groups))
-        .select(security_groups::id)
-        .load(conn)
-        .await?;
-    let mut addresses = BTreeSet::new();
-    for group in policy::read(conn, &groups).await? {
-        addresses.extend(group.rules.iter().filter_map(|rule| match rule.remote {
-            Remote::AddressGroup(number) => Some(number.cast_signed()),
-            Remote::Any | Remote::Prefix(_) | Remote::Group(_) => None,
-        }));
-        known.group(group.number, group.rules);
+
+    /// What is known.
+    pub const fn known(&self) -> &Known {
+        &self.known
     }
-    if !addresses.is_empty() {
-        let numbers: Vec<i32> = addresses.iter().copied().collect();
-        let seen: Vec<i32> = SeenAddressGroups { numbers, own: project(view) }.load(conn).await?;
-        let seen: BTreeSet<u32> = seen.into_iter().map(i32::cast_unsigned).collect();
-        let addresses: Vec<Uuid> = address_groups::table
-            .filter(address_groups::number.eq_any(addresses))
+
+    /// Reads what decides about ports with these sets, as far as it is not known; the policies of projects that none
+    /// of them is of are forgotten.
+    pub async fn read<'s>(
+        &mut self,
+        conn: &mut AsyncPgConnection,
+        sets: impl IntoIterator<Item = &'s GroupSet>,
+    ) -> Result<(), Failure> {
+        let (mut groups, mut projects) = (BTreeSet::new(), BTreeSet::new());
+        for set in sets {
+            groups.extend(set.groups.iter().copied().filter(|group| !self.groups.contains(group)));
+            projects.extend(set.labels.iter().map(|own| own.project));
+        }
+        self.read_groups(conn, &groups).await?;
+        self.known.keep_policies(&projects);
+        self.projects.retain(|project| projects.contains(project));
+        projects.retain(|project| !self.projects.contains(project));
+        self.read_policies(conn, &projects).await?;
+        self.groups.extend(groups);
+        self.projects.extend(projects);
+        Ok(())
+    }
+
+    async fn read_groups(&mut self, conn: &mut AsyncPgConnection, groups: &BTreeSet<u32>) -> Result<(), Failure> {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let numbers: Vec<i32> = groups.iter().map(|group| group.cast_signed()).collect();
+        let groups: Vec<Uuid> = security_groups::table
+            .filter(security_groups::number.eq_any(numbers))
+            .select(security_groups::id)
+            .load(conn)
+            .await?;
+        let seen = seen_groups(conn, self.view, groups.iter().copied()).await?;
+        let mut addresses = BTreeSet::new();
+        for group in policy::read(conn, &groups).await? {
+            addresses.extend(group.rules.iter().filter_map(|rule| match rule.remote {
+                Remote::AddressGroup(number) => Some(number.cast_signed()),
+                Remote::Any | Remote::Prefix(_) | Remote::Group(_) => None,
+            }));
+            self.known.group(group.number, group.rules, seen.contains_key(&group.id.uuid()));
+        }
+        addresses.retain(|number| !self.addresses.contains(number));
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        let seen = seen_addresses(conn, self.view, &addresses).await?;
+        let ids: Vec<Uuid> = address_groups::table
+            .filter(address_groups::number.eq_any(addresses.clone()))
             .select(address_groups::id)
             .load(conn)
             .await?;
-        for (_, group) in policy::read_addresses(conn, addresses).await? {
-            known.addresses(group.number, &group.addresses, seen.contains(&group.number));
+        for (_, group) in policy::read_addresses(conn, ids).await? {
+            self.known.addresses(group.number, &group.addresses, seen.contains(&group.number));
         }
+        self.addresses.extend(addresses);
+        Ok(())
     }
-    if !projects.is_empty() {
+
+    async fn read_policies(&mut self, conn: &mut AsyncPgConnection, projects: &BTreeSet<u32>) -> Result<(), Failure> {
+        if projects.is_empty() {
+            return Ok(());
+        }
+        let numbers: Vec<i32> = projects.iter().map(|project| project.cast_signed()).collect();
         let projects: Vec<Uuid> = label_projects::table
-            .filter(label_projects::number.eq_any(projects))
+            .filter(label_projects::number.eq_any(numbers))
             .select(label_projects::id)
             .load(conn)
             .await?;
         let policies: Vec<Uuid> = PoliciesOfProjects { projects }.load(conn).await?;
         for own in label_policy::read(conn, policies).await? {
-            known.policy(own.project, own.policy);
+            self.known.policy(own.project, own.policy);
         }
+        Ok(())
     }
-    Ok(known)
 }

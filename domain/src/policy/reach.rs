@@ -9,35 +9,49 @@
 //! Of IPv4 only, which is what is carried.
 
 use super::{Remote, Rule};
+use crate::cidr::v4;
 use crate::label_policy::{self, Peer, Policy};
 use crate::model::GroupSet;
 use crate::security_group::{Direction, Ethertype, ICMP};
 use ipnet::{IpNet, Ipv4Net};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rules of whatever ports name, by their numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    groups: BTreeMap<u32, Vec<Rule>>,
+    groups: BTreeMap<u32, Group>,
     addresses: BTreeMap<u32, Listed>,
     policies: BTreeMap<u32, Vec<Policy>>,
 }
 
 impl Known {
-    /// A security group. One that is not known allows nothing, as a group without rules does.
-    pub fn group(&mut self, number: u32, rules: Vec<Rule>) {
-        self.groups.insert(number, rules);
+    /// A security group, and whether its rules may be told. One that is not known allows nothing, as a group without
+    /// rules does.
+    pub fn group(&mut self, number: u32, rules: Vec<Rule>, told: bool) {
+        self.groups.insert(number, Group { rules, told });
     }
 
     /// An address group, and whether its addresses may be told.
     pub fn addresses(&mut self, number: u32, addresses: &[IpNet], told: bool) {
-        self.addresses.insert(number, Listed { nets: Nets::of(addresses.iter().filter_map(v4)), told });
+        self.addresses.insert(number, Listed { nets: Nets::of(addresses.iter().copied().filter_map(v4)), told });
     }
 
     /// A label policy of a project.
     pub fn policy(&mut self, project: u32, policy: Policy) {
         self.policies.entry(project).or_default().push(policy);
     }
+
+    /// Forgets the label policies of all other projects.
+    pub fn keep_policies(&mut self, projects: &BTreeSet<u32>) {
+        self.policies.retain(|project, _| projects.contains(project));
+    }
+}
+
+/// The rules of a security group.
+#[derive(Clone, Debug)]
+struct Group {
+    rules: Vec<Rule>,
+    told: bool,
 }
 
 /// The addresses of an address group.
@@ -45,13 +59,6 @@ impl Known {
 struct Listed {
     nets: Nets,
     told: bool,
-}
-
-fn v4(net: &IpNet) -> Option<Ipv4Net> {
-    match net {
-        IpNet::V4(net) => Some(*net),
-        IpNet::V6(_) => None,
-    }
 }
 
 /// Addresses, as ranges in order that neither overlap nor touch.
@@ -241,6 +248,7 @@ enum Who<'k> {
 struct Allowed<'k> {
     who: Vec<Who<'k>>,
     what: Vec<(Option<u8>, u16, u16)>,
+    told: bool,
 }
 
 /// What the rules of a port say in one direction.
@@ -266,9 +274,11 @@ impl<'k> Judge<'k> {
             }
         }
         if !isolated {
-            let rules = set.groups.iter().filter_map(|group| known.groups.get(group)).flatten();
-            let own = rules.filter(|rule| rule.direction == direction && rule.ethertype == Ethertype::V4);
-            allowed.extend(own.filter_map(|rule| of_group(known, rule)));
+            for group in set.groups.iter().filter_map(|group| known.groups.get(group)) {
+                let is_meant = |rule: &&Rule| rule.direction == direction && rule.ethertype == Ethertype::V4;
+                let own = group.rules.iter().filter(is_meant);
+                allowed.extend(own.filter_map(|rule| of_group(known, rule, group.told)));
+            }
         }
         Self { allowed: Some(allowed) }
     }
@@ -286,7 +296,7 @@ impl<'k> Judge<'k> {
                 .is_some_and(|other| other.project == *project && peer.names(namespace, &other.labels)),
         };
         let mut traffic = Traffic::default();
-        for Allowed { who, what } in allowed {
+        for Allowed { who, what, .. } in allowed {
             if who.iter().any(is_meant) {
                 what.iter().for_each(|(protocol, first, last)| traffic.add(*protocol, *first, *last));
             }
@@ -296,7 +306,7 @@ impl<'k> Judge<'k> {
 
     /// How much there is to look at for each packet or other side.
     pub fn size(&self) -> usize {
-        let of = |Allowed { who, what }: &Allowed<'_>| {
+        let of = |Allowed { who, what, .. }: &Allowed<'_>| {
             let who: usize = who.iter().map(|who| if let Who::At(nets) = who { nets.0.len() } else { 1 }).sum();
             who + what.len()
         };
@@ -311,16 +321,16 @@ impl<'k> Judge<'k> {
             return (BTreeMap::from([(everybody, Traffic::everything())]), false);
         };
         let (mut by_address, mut more): (BTreeMap<Ipv4Net, Traffic>, bool) = (BTreeMap::new(), false);
-        for Allowed { who, what } in allowed {
+        for Allowed { who, what, told } in allowed {
             for who in who {
                 let nets = match who {
-                    Who::Anybody => vec![everybody],
-                    Who::At(nets) | Who::Listed(Listed { nets, told: true }) => nets.prefixes(),
-                    Who::Listed(Listed { told: false, .. }) => {
+                    Who::Group(_) | Who::Labels { .. } => continue,
+                    who if !told || matches!(who, Who::Listed(Listed { told: false, .. })) => {
                         more = true;
                         continue;
                     }
-                    Who::Group(_) | Who::Labels { .. } => continue,
+                    Who::Anybody => vec![everybody],
+                    Who::At(nets) | Who::Listed(Listed { nets, .. }) => nets.prefixes(),
                 };
                 for net in nets {
                     if by_address.len() >= at_most && !by_address.contains_key(&net) {
@@ -343,14 +353,14 @@ impl Nets {
     }
 }
 
-fn of_group<'k>(known: &'k Known, rule: &Rule) -> Option<Allowed<'k>> {
+fn of_group<'k>(known: &'k Known, rule: &Rule, told: bool) -> Option<Allowed<'k>> {
     let who = match rule.remote {
         Remote::Any => Who::Anybody,
-        Remote::Prefix(prefix) => Who::At(Nets::of(v4(&prefix))),
+        Remote::Prefix(prefix) => Who::At(Nets::of(v4(prefix))),
         Remote::Group(number) => Who::Group(number),
         Remote::AddressGroup(number) => Who::Listed(known.addresses.get(&number)?),
     };
-    Some(Allowed { who: vec![who], what: vec![(rule.protocol, rule.first, rule.last)] })
+    Some(Allowed { who: vec![who], what: vec![(rule.protocol, rule.first, rule.last)], told })
 }
 
 fn of_policy<'k>(project: u32, namespace: &'k str, rule: &'k label_policy::Rule, allowed: &mut Vec<Allowed<'k>>) {
@@ -369,7 +379,8 @@ fn of_policy<'k>(project: u32, namespace: &'k str, rule: &'k label_policy::Rule,
     if what.is_empty() {
         what.push((None, 0, u16::MAX));
     }
-    allowed.push(Allowed { who, what });
+    // A project sees its own policies.
+    allowed.push(Allowed { who, what, told: true });
 }
 
 /// What one port may send to another: what leaves the one and enters the other.
