@@ -7,7 +7,7 @@ use crate::frame::standard::nullable;
 use crate::seeing::{reach, rules};
 use mizar_domain::security_group::{Direction, Ethertype};
 use utoipa::openapi::path::HttpMethod;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
@@ -43,12 +43,12 @@ fn effective(document: &mut Document) {
         ("rules", list(rule)),
     ]);
     document.schema("EffectiveRule", whole(line));
-    let policy = vec![
-        ("id", Uuid::schema()),
-        ("namespace", text()),
-        ("name", text()),
-        ("rules", list(ObjectBuilder::new().schema_type(Type::Object).into())),
-    ];
+    let rules = ArrayBuilder::new()
+        .items(ObjectBuilder::new().schema_type(Type::Object))
+        .description(Some("As its manifest has them; null: they and those before are too long for one answer."))
+        .build()
+        .into();
+    let policy = vec![("id", Uuid::schema()), ("namespace", text()), ("name", text()), ("rules", nullable(rules))];
     document.schema("IsolatingPolicy", whole(policy));
     let way = vec![
         ("decided_by", word(rules::DECIDES)),

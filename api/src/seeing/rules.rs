@@ -10,12 +10,11 @@ use crate::frame::context::Context;
 use crate::frame::fault::Fault;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, ServiceConfig};
-use diesel_async::AsyncPgConnection;
-use mizar_db::resources::port::PortRow;
 use mizar_db::resources::reach::{self, RuleOfPort, Says};
-use mizar_domain::label_policy::manifest;
+use mizar_domain::label_policy::{Labels, manifest};
 use mizar_domain::port::is_filtered;
 use mizar_domain::security_group::Direction;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -28,6 +27,41 @@ pub fn mount(config: &mut ServiceConfig) {
     config.service(at("/v2.0/ports/{port}/effective-rules").get(effective));
 }
 
+/// Bytes of the rules of label policies that are told of a direction; beyond them a policy is named without its rules.
+pub const TOLD: usize = 1 << 20;
+
+/// A policy that isolates the port.
+#[derive(Serialize)]
+struct Isolating<'p> {
+    id: Uuid,
+    namespace: &'p str,
+    name: String,
+    /// As the manifest has them; `None`: too long for this answer.
+    rules: Option<Value>,
+}
+
+/// What decides in a direction.
+#[derive(Serialize)]
+struct Way<'p> {
+    decided_by: &'static str,
+    rules: Vec<Value>,
+    label_policies: Vec<Isolating<'p>>,
+}
+
+#[derive(Serialize)]
+struct Rules<'p> {
+    port_id: Uuid,
+    filtered: bool,
+    hidden_security_groups: usize,
+    ingress: Way<'p>,
+    egress: Way<'p>,
+}
+
+#[derive(Serialize)]
+struct Answer<'p> {
+    effective_rules: Rules<'p>,
+}
+
 async fn effective(app: Data<App>, context: Context, path: Path<String>) -> Result<HttpResponse, Fault> {
     let mut conn = app.pool.get().await?;
     let port = own_port(&mut conn, &context, named(&path), "get_port_effective_rules").await?;
@@ -36,39 +70,59 @@ async fn effective(app: Data<App>, context: Context, path: Path<String>) -> Resu
         true => reach::rules_of(&mut conn, port.id, context.view).await?,
         false => (Vec::new(), 0),
     };
-    let policies = match is_filtered {
-        true => policies(&mut conn, &port).await?,
-        false => BTreeMap::new(),
+    let labels = port.extras.0.labels.as_ref().filter(|_| is_filtered);
+    let stored = match labels {
+        Some(labels) => reach::policies_of(&mut conn, port.project_id, &labels.namespace).await?,
+        None => Vec::new(),
     };
-    let way = |direction: Direction| {
-        let [nothing, groups, labels] = DECIDES;
-        let (by, rules, policies) = match policies.get(&direction) {
-            Some(policies) => (labels, Vec::new(), policies.clone()),
-            None if is_filtered => (groups, lines(&rules, direction), Vec::new()),
-            None => (nothing, Vec::new(), Vec::new()),
+    // Others need the connection while this is worked out.
+    drop(conn);
+    let [mut ingress, mut egress] = isolating(labels, stored)?;
+    let mut way = |direction: Direction| {
+        let [nothing, by_groups, by_labels] = DECIDES;
+        let policies = match direction {
+            Direction::Ingress => ingress.take(),
+            Direction::Egress => egress.take(),
         };
-        json!({"decided_by": by, "rules": rules, "label_policies": policies})
+        let (decided_by, rules) = match &policies {
+            Some(_) => (by_labels, Vec::new()),
+            None if is_filtered => (by_groups, lines(&rules, direction)),
+            None => (nothing, Vec::new()),
+        };
+        Way { decided_by, rules, label_policies: policies.unwrap_or_default() }
     };
-    let view = json!({
-        "port_id": port.id, "filtered": is_filtered, "hidden_security_groups": hidden,
-        "ingress": way(Direction::Ingress), "egress": way(Direction::Egress),
-    });
-    Ok(HttpResponse::Ok().json(json!({ "effective_rules": view })))
+    let (ingress, egress) = (way(Direction::Ingress), way(Direction::Egress));
+    let rules = Rules { port_id: port.id, filtered: is_filtered, hidden_security_groups: hidden, ingress, egress };
+    Ok(HttpResponse::Ok().json(Answer { effective_rules: rules }))
 }
 
-/// The policies that isolate a port, by direction.
-async fn policies(conn: &mut AsyncPgConnection, port: &PortRow) -> Result<BTreeMap<Direction, Vec<Value>>, Fault> {
-    let mut isolating: BTreeMap<Direction, Vec<Value>> = BTreeMap::new();
-    let Some(labels) = &port.extras.0.labels else { return Ok(isolating) };
-    for (id, name, kept) in reach::policies_of(conn, port.project_id, &labels.namespace).await? {
+/// The policies that isolate a port with these labels, by direction; none where none does.
+fn isolating<'p>(
+    labels: Option<&'p Labels>,
+    stored: Vec<(Uuid, String, Value)>,
+) -> Result<[Option<Vec<Isolating<'p>>>; 2], Fault> {
+    let mut isolating = [None, None];
+    let Some(labels) = labels else { return Ok(isolating) };
+    let mut told = [0, 0];
+    for (id, name, mut kept) in stored {
         let policy = manifest::read(&kept).map_err(Fault::internal)?;
-        for direction in Direction::ALL.into_iter().filter(|direction| policy.isolates(labels, *direction).is_some()) {
-            let rules = match &kept["spec"][direction.as_str()] {
-                Value::Array(rules) => rules.clone(),
-                _ => Vec::new(),
+        for ((direction, policies), told) in Direction::ALL.into_iter().zip(&mut isolating).zip(&mut told) {
+            if policy.isolates(labels, direction).is_none() {
+                continue;
+            }
+            // Moved, not copied: there may be a lot.
+            let rules = match kept["spec"][direction.as_str()].take() {
+                Value::Null => Value::Array(Vec::new()),
+                rules => rules,
             };
-            let view = json!({"id": id, "namespace": labels.namespace, "name": name, "rules": rules});
-            isolating.entry(direction).or_default().push(view);
+            *told += rules.to_string().len();
+            let rules = Some(rules).filter(|_| *told <= TOLD);
+            policies.get_or_insert_with(Vec::new).push(Isolating {
+                id,
+                namespace: &labels.namespace,
+                name: name.clone(),
+                rules,
+            });
         }
     }
     Ok(isolating)
