@@ -393,7 +393,9 @@ impl From<Failure> for Fault {
             Failure::DeleteSubnet(refusal) => refusal.into(),
             Failure::Port(refusal) => refusal.into(),
             Failure::Binding(refusal) => refusal.into(),
-            Failure::TooManyLabels(_) => Self::conflict("OverQuota", failure.to_string()),
+            Failure::TooManyLabels(_) | Failure::TooLongManifests(_) => {
+                Self::conflict("OverQuota", failure.to_string())
+            }
             Failure::Contended => Self::unavailable(failure),
             Failure::Corrupt { .. } => Self::internal(failure),
             Failure::Pool(error) => error.into(),

@@ -27,10 +27,10 @@ stored! {
     }
 }
 
-/// Bytes of a manifest: every host with a labelled port of the project holds all of them.
+/// Bytes of a manifest, as it is kept: every host with a labelled port of the project holds all of them.
 const MANIFEST_MAX: usize = 16 * 1024;
 
-/// A manifest, and what it says.
+/// A manifest, and what it says. How long it may be is asked when it is new: what is stored already may be said again.
 #[derive(Clone, Debug)]
 struct Manifest {
     policy: Policy,
@@ -39,11 +39,7 @@ struct Manifest {
 
 impl Decode for Manifest {
     fn decode(value: &Value) -> Result<Self, String> {
-        if value.to_string().len() > MANIFEST_MAX {
-            return Err(format!("it is longer than {MANIFEST_MAX} bytes"));
-        }
         let policy = manifest::read(value).map_err(|error| error.to_string())?;
-        limits::check(&policy).map_err(|error| error.to_string())?;
         // What the reader passes over is nobody's here: annotations, managed fields, a status.
         let kept = json!({
             "apiVersion": value["apiVersion"],
@@ -76,6 +72,21 @@ impl Decode for Manifest {
     }
 }
 
+impl Manifest {
+    /// Refuses what is too much for hosts.
+    fn check(&self) -> Result<(), Fault> {
+        if length(&self.kept) > MANIFEST_MAX {
+            let message = format!("without what is not kept of it, it is longer than {MANIFEST_MAX} bytes");
+            return Err(Fault::invalid("manifest", message));
+        }
+        limits::check(&self.policy).map_err(|error| Fault::invalid("manifest", error))
+    }
+}
+
+fn length(manifest: &Value) -> usize {
+    manifest.to_string().len()
+}
+
 /// Labels that a port, or its namespace, may have.
 const LABELS_MAX: usize = 64;
 
@@ -88,13 +99,6 @@ impl Decode for Labels {
         let labels: Self =
             serde_json::from_value(value.clone()).map_err(|error| format!("'{}': {error}", shown(value)))?;
         manifest::check_labels(&labels).map_err(|error| error.to_string())?;
-        if labels.labels.len().max(labels.namespace_labels.len()) > LABELS_MAX {
-            return Err(format!("there are more than {LABELS_MAX}"));
-        }
-        let all = labels.labels.iter().chain(&labels.namespace_labels);
-        if all.map(|(key, value)| key.len() + value.len()).sum::<usize>() > LABELS_BYTES_MAX {
-            return Err(format!("they are longer than {LABELS_BYTES_MAX} bytes together"));
-        }
         Ok(labels)
     }
 
@@ -112,6 +116,19 @@ impl Decode for Labels {
             .required("namespace")
             .into()
     }
+}
+
+/// Refuses new labels of a port that are too much for hosts.
+pub(super) fn check_labels(labels: &Labels) -> Result<(), Fault> {
+    let refused = |reason: String| Err(Fault::invalid("mizar:labels", reason));
+    if labels.labels.len().max(labels.namespace_labels.len()) > LABELS_MAX {
+        return refused(format!("there are more than {LABELS_MAX}"));
+    }
+    let all = labels.labels.iter().chain(&labels.namespace_labels);
+    if all.map(|(key, value)| key.len() + value.len()).sum::<usize>() > LABELS_BYTES_MAX {
+        return refused(format!("they are longer than {LABELS_BYTES_MAX} bytes together"));
+    }
+    Ok(())
 }
 
 /// As they are shown: all members.
@@ -171,17 +188,21 @@ impl Plain for LabelPolicy {
     }
 
     fn create(fields: &mut Fields<'_>) -> Result<Self, Fault> {
-        let Manifest { policy, kept } = fields.required("manifest")?;
+        let manifest: Manifest = fields.required("manifest")?;
+        manifest.check()?;
+        let Manifest { policy, kept } = manifest;
         Ok(Self { name: policy.name, namespace: policy.namespace, manifest: kept, ..Self::new(fields)? })
     }
 
     fn update(&mut self, fields: &mut Fields<'_>) -> Result<(), Fault> {
-        if let Some(Manifest { policy, kept }) = fields.optional("manifest")? {
+        if let Some(manifest) = fields.optional::<Manifest>("manifest")?.filter(|new| new.kept != self.manifest) {
+            let Manifest { policy, .. } = &manifest;
             if (&policy.namespace, &policy.name) != (&self.namespace, &self.name) {
                 let message = format!("metadata: it is {}/{}, and stays that", self.namespace, self.name);
                 return Err(Fault::invalid("manifest", message));
             }
-            self.manifest = kept;
+            manifest.check()?;
+            self.manifest = manifest.kept;
         }
         Ok(())
     }
@@ -192,7 +213,8 @@ impl Plain for LabelPolicy {
             of_project.entry(row.project_id).or_default().push((row.id, row.policy()?));
         }
         for (project, policies) in of_project {
-            let changes = policies.iter().map(|(id, policy)| Change { id: *id, old: None, new: Some(policy) });
+            let changes =
+                policies.iter().map(|(id, policy)| Change { id: *id, old: None, new: Some(policy), is_longer: true });
             label_policy::change(tx.conn, project, &changes.collect::<Vec<_>>()).await?;
         }
         Ok(())
@@ -200,8 +222,9 @@ impl Plain for LabelPolicy {
 
     async fn after_update(tx: &mut Tx<'_>, old: &Item<Self>, new: &Self) -> Result<(), Fault> {
         let (was, is) = (old.row.policy()?, new.policy()?);
-        if was != is {
-            let change = Change { id: new.id, old: Some(&was), new: Some(&is) };
+        let is_longer = length(&new.manifest) > length(&old.row.manifest);
+        if was != is || is_longer {
+            let change = Change { id: new.id, old: Some(&was), new: Some(&is), is_longer };
             label_policy::change(tx.conn, new.project_id, &[change]).await?;
         }
         Ok(())
@@ -209,7 +232,7 @@ impl Plain for LabelPolicy {
 
     async fn before_delete(tx: &mut Tx<'_>, old: &Item<Self>) -> Result<(), Fault> {
         let row = &old.row;
-        let change = Change { id: row.id, old: Some(&row.policy()?), new: None };
+        let change = Change { id: row.id, old: Some(&row.policy()?), new: None, is_longer: false };
         Ok(label_policy::change(tx.conn, row.project_id, &[change]).await?)
     }
 

@@ -6,7 +6,7 @@ use crate::frame::decode::{Decode, Opaque, Strict, one_of, plain, shown, words};
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
 use crate::frame::standard::{nullable, text_schema};
-use crate::resources::label_policies::shown_labels;
+use crate::resources::label_policies::{check_labels, shown_labels};
 use mizar_db::resources::port::Port;
 use mizar_domain::dhcp_option::{self, NAME_MAX, OptionChange, VALUE_MAX};
 use mizar_domain::dns::{DnsDomain, DnsName};
@@ -185,5 +185,8 @@ pub(super) fn decode(fields: &mut Fields<'_>, old: &PortExtras) -> Result<PortEx
     new.hints = fields.patch::<Opaque>("hints")?.map(|hints| hints.0).over(new.hints);
     new.trusted = fields.patch::<bool>("trusted")?.over(new.trusted);
     new.labels = fields.patch("mizar:labels")?.over(new.labels);
+    if let Some(labels) = new.labels.as_ref().filter(|labels| old.labels.as_ref() != Some(*labels)) {
+        check_labels(labels)?;
+    }
     Ok(new)
 }

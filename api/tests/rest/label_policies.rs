@@ -180,12 +180,90 @@ async fn the_ports_of_a_project_have_so_many_different_labels() -> anyhow::Resul
     let more = "INSERT INTO label_sets (labels) SELECT json_build_object('project', project, 'n', n)::text \
                 FROM label_sets, generate_series(1, 4998) n";
     cloud.db.connect().await?.batch_execute(more).await?;
-    port("b").await?.ok(201)?;
+    // One more fits, however many ask at once.
+    let asked = futures::future::join_all((0..6).map(|n| port(["b", "d", "e", "f", "g", "h"][n]))).await;
+    let asked: Vec<_> = asked.into_iter().collect::<anyhow::Result<_>>()?;
+    assert_eq!(asked.iter().filter(|answer| answer.status == 201).count(), 1, "{asked:?}");
+    assert!(asked.iter().filter(|answer| answer.status != 201).all(|answer| answer.fault() == (409, "OverQuota")));
     assert_eq!(port("c").await?.fault(), (409, "OverQuota"));
     let relabelled = red.update("port", &first, json!({"mizar:labels": {"namespace": "c"}})).await?;
     assert_eq!(relabelled.fault(), (409, "OverQuota"));
     port("a").await?.ok(201)?;
     let (network, _) = blue.network("10.0.0.0/24").await?;
     blue.make("port", json!({"network_id": network["id"], "mizar:labels": {"namespace": "c"}})).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn manifests_are_measured_as_they_are_kept_and_what_is_stored_may_be_said_again() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let mut noted = manifest("noted", json!({"podSelector": {}}));
+    noted["metadata"]["annotations"] = json!({"last-applied": "x".repeat(20_000)});
+    make(&red, &noted).await?;
+
+    // Some 15 kB.
+    let ports = |n: u32| json!({"ports": [{"protocol": "TCP", "port": n + 1, "endPort": 9999}]});
+    let long = |name: &str, rules: u32| {
+        let rules: Vec<Value> = (0..rules).map(ports).collect();
+        manifest(name, json!({"podSelector": {}, "policyTypes": ["Ingress"], "ingress": rules}))
+    };
+    let policy = make(&red, &long("long", 280)).await?;
+    let change =
+        async |manifest: &Value| red.put(&at(&policy), Some(&json!({"label_policy": {"manifest": manifest}}))).await;
+    let copies = "INSERT INTO label_policies (id, project_id, name, namespace, manifest) \
+                  SELECT gen_random_uuid(), project_id, name || n, namespace, \
+                  jsonb_set(manifest, '{metadata,name}', to_jsonb(name || n)) \
+                  FROM label_policies, generate_series(1, 80) n WHERE name = 'long'";
+    cloud.sql(copies).await?;
+    let refused =
+        red.post(PATH, &json!({"label_policy": {"manifest": manifest("n", json!({"podSelector": {}}))}})).await?;
+    assert_eq!(refused.fault(), (409, "OverQuota"));
+    assert!(refused.message().contains("1048576 bytes"), "{}", refused.message());
+    assert_eq!(change(&long("long", 281)).await?.fault(), (409, "OverQuota"));
+    change(&long("long", 280)).await?.ok(200)?;
+    change(&long("long", 279)).await?.ok(200)?;
+
+    // What decides about a port is told, without the rules that are too many for one answer.
+    let (network, _) = red.network("10.0.0.0/24").await?;
+    let port = json!({"network_id": network["id"], "mizar:labels": {"namespace": "shop"}});
+    let port = red.make("port", port).await?;
+    let answer = red.get(&format!("/v2.0/ports/{}/effective-rules", id(&port))).await?;
+    assert!(answer.text.len() < 1_100_000, "{}", answer.text.len());
+    let told = answer.ok(200)?["effective_rules"]["ingress"]["label_policies"].take();
+    let told = told.as_array().expect("a list");
+    let bare = told.iter().filter(|policy| policy["rules"].is_null()).count();
+    assert!(told.len() == 82 && (1..40).contains(&bare), "{bare} of {}", told.len());
+
+    // From before there were bounds.
+    let stored = "UPDATE label_policies SET manifest = jsonb_set(manifest, '{spec,ingress}', \
+                  (manifest->'spec'->'ingress') || (manifest->'spec'->'ingress')) WHERE name = 'long'; \
+                  DELETE FROM label_policies WHERE name ~ '^long.'";
+    cloud.sql(stored).await?;
+    let shown = red.get(&at(&policy)).await?.ok(200)?["label_policy"]["manifest"].clone();
+    change(&shown).await?.ok(200)?;
+    let mut other = shown.clone();
+    other["spec"]["policyTypes"] = json!(["Ingress", "Egress"]);
+    let other = change(&other).await?;
+    assert!(other.status == 400 && other.text.contains("16384 bytes"), "{}", other.text);
+    Ok(())
+}
+
+#[tokio::test]
+async fn labels_from_before_there_were_bounds_may_be_said_again() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let (network, _) = red.network("10.0.0.0/24").await?;
+    let port = json!({"network_id": network["id"], "mizar:labels": {"namespace": "shop"}});
+    let port = red.make("port", port).await?;
+    let many = "UPDATE ports SET extras = jsonb_set(extras, '{labels,labels}', \
+                (SELECT jsonb_object_agg('n' || n, 'v') FROM generate_series(1, 70) n))";
+    cloud.sql(many).await?;
+    let labels = red.show("port", &port).await?["mizar:labels"].clone();
+    assert_eq!(labels["labels"].as_object().map(serde_json::Map::len), Some(70));
+    red.update("port", &port, json!({"mizar:labels": labels, "name": "n"})).await?.ok(200)?;
+    let mut more = labels;
+    more["labels"]["another"] = json!("v");
+    assert_eq!(red.update("port", &port, json!({"mizar:labels": more})).await?.status, 400);
     Ok(())
 }

@@ -72,12 +72,30 @@ pub struct Change<'p> {
     pub old: Option<&'p Policy>,
     /// What it is.
     pub new: Option<&'p Policy>,
+    /// Its manifest has become longer.
+    pub is_longer: bool,
 }
 
-/// Changes policies of one project, whose generation rises once.
+/// Bytes of the manifests of a project, as they are stored: every host with a labelled port of the project holds them, in
+/// memory and on disk, and who asks what they come to reads them all.
+const MANIFESTS_MAX: i64 = 1 << 20;
+
+statement! {
+    LengthOfManifests { project: Uuid as SqlUuid } -> BigInt
+    { "SELECT COALESCE(sum(octet_length(manifest::text)), 0)::bigint FROM label_policies WHERE project_id = " project "" }
+}
+
+/// Changes policies of one project, whose generation rises once. Their rows are written.
 pub async fn change(conn: &mut AsyncPgConnection, owner: Uuid, changes: &[Change<'_>]) -> Result<(), Failure> {
     projects(conn, BTreeSet::from([owner])).await?;
     let raised: (Uuid, i32, i32) = RaiseProject { id: owner }.get_result(conn).await?;
+    // Those who made theirs longer meanwhile have committed.
+    if changes.iter().any(|change| change.is_longer) {
+        let length: i64 = LengthOfManifests { project: owner }.get_result(conn).await?;
+        if length > MANIFESTS_MAX {
+            return Err(Failure::TooLongManifests(MANIFESTS_MAX));
+        }
+    }
     let is = project(raised);
     let was = LabelProject { generation: is.generation.wrapping_sub(1), ..is.clone() };
     let compiled = |project: &LabelProject, policy: fn(&Change<'_>) -> Option<Policy>| {

@@ -116,6 +116,9 @@ pub enum Failure {
     /// Ports of a project would have more different labels.
     #[error("the ports of a project may have {0} different labels; those that none has any more count for some hours")]
     TooManyLabels(i64),
+    /// The manifests of a project would be longer.
+    #[error("the manifests of a project's label policies may have {0} bytes together")]
+    TooLongManifests(i64),
     /// A stored value is not what this program ever writes.
     #[error("column {column} of {kind} {id} holds what cannot be read")]
     Corrupt {
