@@ -19,6 +19,7 @@ use actix_web::web::{self, ServiceConfig};
 use mizar_db::DbPool;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use utoipa_swagger_ui::SwaggerUi;
 
 /// Properties of the cloud.
@@ -62,7 +63,12 @@ pub struct App {
     pub metrics: Metrics,
     /// Whether this replica can serve.
     pub readiness: Readiness,
+    /// Turns to make topologies for who has none.
+    pub topologies: Semaphore,
 }
+
+/// Topologies that are made at once.
+pub const TURNS: usize = 2;
 
 impl App {
     /// A server's state, with nothing counted yet.
@@ -78,6 +84,7 @@ impl App {
             limiter,
             metrics,
             readiness: Readiness::default(),
+            topologies: Semaphore::new(TURNS),
         }
     }
 

@@ -10,11 +10,10 @@ use crate::frame::caller::{Access, Caller};
 use crate::frame::context::Context;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
-use crate::frame::handlers::{create_within, delete_within, find};
+use crate::frame::handlers::{create_within, delete_within, hold_within};
 use crate::frame::plain::Item;
 use crate::frame::query::parameters;
 use crate::frame::resource::Resource as _;
-use crate::frame::stored::Stored as _;
 use crate::frame::tx::{Tx, transaction};
 use crate::resources::subnet_allocation;
 use crate::resources::subnets::Subnet;
@@ -22,11 +21,15 @@ use crate::resources::{router_actions, routers::Router};
 use actix_web::web::{Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use futures::FutureExt as _;
+use mizar_db::identity::{Named, projects};
+use mizar_db::listing::Visibility;
 use mizar_db::resources::auto_topology::{self, Topology};
 use mizar_db::resources::l3;
 use mizar_db::resources::network::Network;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The value of `fields` that asks whether one could be made.
@@ -47,11 +50,13 @@ fn project(caller: &Caller, raw: &str, rule: &str, access: Access) -> Result<Uui
     let own = named.is_some() && named == caller.project() && Network::OPERATIONS.allow(caller, access);
     match named {
         Some(project) if own || caller.has(Access::Admin) => Ok(project),
-        None if caller.has(Access::Admin) => {
-            Err(Fault::not_found("ProjectNotFound", format!("Project {raw} could not be found.")))
-        }
+        None if caller.has(Access::Admin) => Err(no_such_project(raw)),
         _ => Err(Fault::forbidden(rule)),
     }
+}
+
+fn no_such_project(named: &str) -> Fault {
+    Fault::not_found("ProjectNotFound", format!("Project {named} could not be found."))
 }
 
 fn answer(id: &Value, project: Uuid) -> HttpResponse {
@@ -78,7 +83,8 @@ async fn show(
     }
     let context = Arc::new(context);
     if query.iter().any(|(_, field)| field == DRY_RUN) {
-        transaction(&app, &context, |tx| async move { requirements(tx).await.map(|_| ()) }.boxed()).await?;
+        transaction(&app, &context, move |tx| async move { requirements(tx, project).await.map(|_| ()) }.boxed())
+            .await?;
         return Ok(answer(&json!(PASSED), project));
     }
     if !query.is_empty() {
@@ -88,16 +94,48 @@ async fn show(
     let network = match known {
         Some(topology) => topology.network,
         None if !Network::OPERATIONS.allow(&context.caller, Access::Writer) => return Err(Fault::forbidden(RULE)),
-        None => transaction(&app, &context, move |tx| make(tx, project).boxed()).await?,
+        None => make_in_turn(&app, &context, project).await?,
     };
     Ok(answer(&json!(network), project))
 }
 
-/// The default outside and the default pool.
-async fn requirements(tx: &mut Tx<'_>) -> Result<(Uuid, Uuid), Fault> {
-    let outside = auto_topology::outside(tx.conn, tx.context.view).await?;
+/// How long a turn to make a topology is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Makes the topology of a project if it can be made. Those that make one take turns, [`TURNS`](crate::app::TURNS) at
+/// once in a process, and wait without a connection: what one of them waits for (others who make the same, who
+/// changes the external network) keeps nobody else from the database. Of what is refused most is refused before.
+async fn make_in_turn(app: &App, context: &Arc<Context>, project: Uuid) -> Result<Uuid, Fault> {
+    if app.authority.embedded().is_some() && context.caller.project() != Some(project) {
+        let named = Named::Id(project);
+        let found = projects::find(&mut *app.pool.get().await?, &named).await?;
+        found.ok_or_else(|| no_such_project(&project.simple().to_string()))?;
+    }
+    transaction(app, context, move |tx| foresee(tx, project).boxed()).await?;
+    let turn = tokio::time::timeout(PATIENCE, app.topologies.acquire()).await;
+    let _turn = turn.map_err(|_| Fault::unavailable("too many topologies are being made"))?.map_err(Fault::internal)?;
+    transaction(app, context, move |tx| make(tx, project).boxed()).await
+}
+
+/// Refuses what could not be made anyway, before anything is locked.
+async fn foresee(tx: &mut Tx<'_>, project: Uuid) -> Result<(), Fault> {
+    if auto_topology::find(tx.conn, project).await?.is_some() {
+        return Ok(());
+    }
+    requirements(tx, project).await?;
+    for resource in ["network", "subnet", "router", "port"] {
+        tx.foresee(resource, &BTreeMap::from([(project, 1)])).await?;
+    }
+    Ok(())
+}
+
+/// The default outside and the default pool, as the project sees them: an administrator gives it nothing that it
+/// could not have taken.
+async fn requirements(tx: &mut Tx<'_>, project: Uuid) -> Result<(Uuid, Uuid), Fault> {
+    let view = Visibility::Project(project);
+    let outside = auto_topology::outside(tx.conn, view).await?;
     let outside = outside.ok_or_else(|| failure("No default router:external network"))?;
-    let pool = subnet_allocation::find_default(tx).await?;
+    let pool = subnet_allocation::find_default(tx.conn, view).await?;
     Ok((outside, pool.ok_or_else(|| failure("No default subnetpools defined"))?))
 }
 
@@ -113,20 +151,22 @@ async fn make(tx: &mut Tx<'_>, project: Uuid) -> Result<Uuid, Fault> {
     if let Some(topology) = auto_topology::find(tx.conn, project).await? {
         return Ok(topology.network);
     }
-    let (outside, pool) = requirements(tx).await?;
+    let (outside, pool) = requirements(tx, project).await?;
+    // The subnet late: from it to the commit the pool, which is everybody's, stays locked.
+    let router = json!({"name": "auto_allocated_router", "project_id": project,
+        "external_gateway_info": {"network_id": outside}});
+    let router: Item<Router> = create_within(tx, body(router)).await?;
+    let id = router.row.id;
     let network = json!({"name": "auto_allocated_network", "project_id": project});
     let network: Network = create_within(tx, body(network)).await?;
     let network = network.row.id;
     let subnet = json!({"name": "auto_allocated_subnet_v4", "project_id": project, "network_id": network,
         "ip_version": 4, "subnetpool_id": pool});
     let subnet: Subnet = create_within(tx, body(subnet)).await?;
-    let router = json!({"name": "auto_allocated_router", "project_id": project,
-        "external_gateway_info": {"network_id": outside}});
-    let router: Item<Router> = create_within(tx, body(router)).await?;
-    let id = router.row.id;
+    let by = json!({"subnet_id": subnet.row.id});
+    tx.record("add_router_interface", Item::<Router>::SINGULAR, id, Some(project), by.clone());
     let context = tx.context;
-    let mut by = Fields::of_action(body(json!({"subnet_id": subnet.row.id})), &context.caller);
-    router_actions::add_interface(tx, router, &mut by).await?;
+    router_actions::add_interface(tx, router, &mut Fields::of_action(body(by), &context.caller)).await?;
     auto_topology::keep(tx.conn, project, network, id).await?;
     Ok(network)
 }
@@ -143,13 +183,14 @@ async fn remove(tx: &mut Tx<'_>, project: Uuid) -> Result<(), Fault> {
     auto_topology::lock(tx.conn, project).await?;
     let Some(Topology { network, router }) = auto_topology::find(tx.conn, project).await? else { return Ok(()) };
     if let Some(id) = router {
-        Router::lock(tx.conn, id).await?;
+        hold_within::<Item<Router>>(tx, id).await?;
         // What it leads to beside is not of the topology: it keeps the router, and all of this.
         for port in l3::interfaces_on(tx.conn, id, network).await? {
-            let router = find::<Item<Router>>(tx.conn, tx.context, None, id).await?;
+            let (_held, router) = hold_within::<Item<Router>>(tx, id).await?;
+            let by = json!({ "port_id": port });
+            tx.record("remove_router_interface", Item::<Router>::SINGULAR, id, Some(project), by.clone());
             let context = tx.context;
-            let mut by = Fields::of_action(body(json!({ "port_id": port })), &context.caller);
-            router_actions::remove_interface(tx, router, &mut by).await?;
+            router_actions::remove_interface(tx, router, &mut Fields::of_action(body(by), &context.caller)).await?;
         }
         delete_within::<Item<Router>>(tx, id).await?;
     }

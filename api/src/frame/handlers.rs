@@ -299,6 +299,25 @@ fn may_write<R: Resource>(caller: &Caller, access: Access, project: Option<Uuid>
     }
 }
 
+/// Whether the caller may make objects, below this one if they lie below others.
+fn may_create<R: Resource>(caller: &Caller, above: Option<Above>) -> Result<(), Fault> {
+    let rule = || format!("create_{}", R::SINGULAR);
+    let access = R::OPERATIONS.create.ok_or_else(|| Fault::forbidden(rule()))?;
+    match above {
+        Some(above) => may_write::<R>(caller, access, above.project, &rule()),
+        None if R::OPERATIONS.allow(caller, access) => Ok(()),
+        None => Err(Fault::forbidden(rule())),
+    }
+}
+
+/// The command that a body of the caller's says.
+fn decoded<R: Resource>(caller: &Caller, above: Option<Above>, body: Map<String, Value>) -> Result<R::Create, Fault> {
+    let mut fields = Fields::new(R::map(), Purpose::Create, caller, body)?.below(above);
+    let command = R::decode_create(&mut fields)?;
+    fields.done()?;
+    Ok(command)
+}
+
 /// POST to the collection.
 async fn create<R: Resource>(
     app: web::Data<App>,
@@ -306,27 +325,17 @@ async fn create<R: Resource>(
     place: Place,
     JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, Fault> {
-    let access = R::OPERATIONS.create.ok_or_else(Fault::method_not_allowed)?;
-    let rule = format!("create_{}", R::SINGULAR);
+    R::OPERATIONS.create.ok_or_else(Fault::method_not_allowed)?;
     let above = match R::PARENT {
         Some(_) => above::<R>(&mut *app.pool.get().await?, &context, &place).await?,
         None => None,
     };
-    match above {
-        Some(above) => may_write::<R>(&context.caller, access, above.project, &rule)?,
-        None if R::OPERATIONS.allow(&context.caller, access) => {}
-        None => return Err(Fault::forbidden(rule)),
-    }
+    may_create::<R>(&context.caller, above)?;
     let (bodies, bulk) = match open_create::<R>(body)? {
         Envelope::One(body) => (vec![body], false),
         Envelope::Many(bodies) => (bodies, true),
     };
-    let decode = |body: &Map<String, Value>| {
-        let mut fields = Fields::new(R::map(), Purpose::Create, &context.caller, body.clone())?.below(above);
-        let command = R::decode_create(&mut fields)?;
-        fields.done()?;
-        Ok(command)
-    };
+    let decode = |body: &Map<String, Value>| decoded::<R>(&context.caller, above, body.clone());
     let commands: Vec<R::Create> = bodies.iter().map(decode).collect::<Result<_, Fault>>()?;
     let (commands, bodies) = (Arc::new(commands), Arc::new(bodies));
     let context = Arc::new(context);
@@ -371,18 +380,24 @@ async fn make<R: Resource>(
 
 /// Makes an object that the caller asked for by another request, as if he had sent its body.
 pub async fn create_within<R: Resource>(tx: &mut Tx<'_>, body: Map<String, Value>) -> Result<R, Fault> {
-    let context = tx.context;
-    let mut fields = Fields::new(R::map(), Purpose::Create, &context.caller, body.clone())?;
-    let command = R::decode_create(&mut fields)?;
-    fields.done()?;
+    may_create::<R>(&tx.context.caller, None)?;
+    let command = decoded::<R>(&tx.context.caller, None, body.clone())?;
+    let outer = tx.above;
     let made = make::<R>(tx, None, Arc::new(vec![command]), Arc::new(vec![body])).await?;
+    tx.above = outer;
     made.into_iter().next().ok_or_else(|| Fault::internal("nothing was made"))
 }
 
-/// Deletes an object that goes with another request of the caller's, who sees and may change it.
+/// Locks an object that another request of the caller's is about, if he sees it and may change it, and loads it.
+pub async fn hold_within<R: Resource>(tx: &mut Tx<'_>, id: Uuid) -> Result<(R::Held, R), Fault> {
+    let access = R::OPERATIONS.update.unwrap_or(Access::Admin);
+    take::<R>(tx, None, id, access, &format!("update_{}", R::SINGULAR)).await
+}
+
+/// Deletes an object that goes with another request of the caller's, if he sees it and may delete it.
 pub async fn delete_within<R: Resource>(tx: &mut Tx<'_>, id: Uuid) -> Result<(), Fault> {
-    let held = R::lock(tx.conn, id).await?.ok_or_else(|| R::missing(&id.to_string()))?;
-    let old = find::<R>(tx.conn, tx.context, None, id).await?;
+    let access = R::OPERATIONS.delete.unwrap_or(Access::Admin);
+    let (held, old) = take::<R>(tx, None, id, access, &format!("delete_{}", R::SINGULAR)).await?;
     noted::<R>(tx, "delete", old.row(), Value::Object(Map::new()), -1);
     R::delete(tx, held, old).await
 }
@@ -433,19 +448,30 @@ pub struct Wish {
 pub async fn hold<R: Resource>(tx: &mut Tx<'_>, wish: &Wish) -> Result<(R::Held, R), Fault> {
     let above = above::<R>(tx.conn, tx.context, &wish.place).await?;
     let id = resolve::<R>(tx.conn, above, wish.place.id()).await?;
+    let (held, old) = take::<R>(tx, above, id, wish.access, &wish.rule).await?;
+    match wish.revision {
+        Some(revision) if revision != old.row().revision() => Err(Fault::stale(revision)),
+        _ => Ok((held, old)),
+    }
+}
+
+/// The same of an id.
+async fn take<R: Resource>(
+    tx: &mut Tx<'_>,
+    above: Option<Above>,
+    id: Uuid,
+    access: Access,
+    rule: &str,
+) -> Result<(R::Held, R), Fault> {
     let seen = row::<R>(tx.conn, tx.context, above, id).await?;
-    let project = seen.project().or(above.and_then(|above| above.project));
-    may_write::<R>(&tx.context.caller, wish.access, project, &wish.rule)?;
+    let project = R::owner(tx.conn, &seen).await?.or(above.and_then(|above| above.project));
+    may_write::<R>(&tx.context.caller, access, project, rule)?;
     tx.above = above;
     if let Some((parent, above)) = R::PARENT.zip(above) {
         (parent.hold)(tx.conn, above.id).await?;
     }
     let held = R::lock(tx.conn, id).await?.ok_or_else(|| R::missing(&id.to_string()))?;
-    let old = find::<R>(tx.conn, tx.context, above, id).await?;
-    match wish.revision {
-        Some(revision) if revision != old.row().revision() => Err(Fault::stale(revision)),
-        _ => Ok((held, old)),
-    }
+    Ok((held, find::<R>(tx.conn, tx.context, above, id).await?))
 }
 
 /// PUT of one object.

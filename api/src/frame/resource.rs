@@ -170,6 +170,11 @@ pub trait Resource: Sized + Send + Sync + 'static {
 
     /// Changes a locked object.
     fn update(
+    /// Whose an object is.
+    fn owner(_conn: &mut AsyncPgConnection, row: &Self::Row) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send {
+        std::future::ready(Ok(row.project()))
+    }
+
         tx: &mut Tx<'_>,
         held: Self::Held,
         old: Self,

@@ -6,9 +6,9 @@ use crate::frame::fields::Fields;
 use crate::frame::resource::Tx;
 use crate::frame::stored::Stored as _;
 use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
-use diesel_async::RunQueryDsl as _;
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use ipnet::IpNet;
-use mizar_db::listing::{self, Listed as _};
+use mizar_db::listing::{self, Listed as _, Visibility};
 use mizar_domain::cidr::Cidr;
 use mizar_domain::subnet::CreateSubnet;
 use mizar_domain::subnet_pool::{SubnetPool as Model, Wish};
@@ -114,15 +114,14 @@ fn place(
 
 /// The pool of subnets that name none, if the caller may use it.
 async fn default_pool(tx: &mut Tx<'_>) -> Result<Uuid, Fault> {
-    let pool = find_default(tx).await?;
+    let pool = find_default(tx.conn, tx.context.view).await?;
     pool.ok_or_else(|| Fault::bad_query("Bad subnets request: No default subnetpool found for IPv4."))
 }
 
-/// The same, or none.
-pub async fn find_default(tx: &mut Tx<'_>) -> QueryResult<Option<Uuid>> {
-    let defaults = SubnetPool::visible_to(tx.context.view)
-        .filter(subnetpools::is_default.eq(true))
-        .filter(subnetpools::ip_version.eq(4_i16));
-    let pools: Vec<SubnetPool> = defaults.load(tx.conn).await?;
+/// The pool of subnets that name none, as somebody sees it.
+pub async fn find_default(conn: &mut AsyncPgConnection, view: Visibility) -> QueryResult<Option<Uuid>> {
+    let defaults =
+        SubnetPool::visible_to(view).filter(subnetpools::is_default.eq(true)).filter(subnetpools::ip_version.eq(4_i16));
+    let pools: Vec<SubnetPool> = defaults.load(conn).await?;
     Ok(pools.into_iter().next().map(|pool| pool.id))
 }

@@ -1,6 +1,7 @@
 //! Default external networks, and topologies that are made for who asks for one.
 
 use crate::support::{Answer, Client, Cloud, id, ids};
+use diesel_async::SimpleAsyncConnection as _;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -39,7 +40,10 @@ async fn one_external_network_is_the_default() -> anyhow::Result<()> {
     assert_eq!(admin.post("/v2.0/networks", &wish).await?.fault(), (400, "InvalidInput"));
     assert_eq!(admin.update("network", &own, json!({"is_default": true})).await?.fault(), (400, "InvalidInput"));
 
+    // What a version that knows of no default closed keeps nobody from being it.
+    cloud.sql(&format!("UPDATE networks SET is_default = true WHERE id = '{}'", id(&own))).await?;
     let (first, second) = (outside(&admin, true).await?, outside(&admin, false).await?);
+    assert_eq!(red.show("network", &own).await?["is_default"], false);
     assert_eq!((&first["is_default"], &second["is_default"]), (&json!(true), &json!(false)));
     let list = red.get("/v2.0/networks?is_default=true").await?.ok(200)?;
     assert_eq!(ids(&list["networks"]), [id(&first)]);
@@ -110,6 +114,8 @@ async fn a_topology_is_made_for_who_asks_and_deleted_with_all_its_parts() -> any
     let used = format!("{used}{}' ORDER BY 1", red.project);
     assert_eq!(cloud.rows(&used).await?, ["network1", "port1", "router1", "subnet1"]);
     cloud.assert_entries_are_right().await?;
+    let events = "SELECT action FROM audit_events WHERE object_type = 'router' ORDER BY id";
+    assert_eq!(cloud.rows(events).await?, ["create", "add_router_interface"]);
 
     let port = red.make("port", json!({"network_id": network["id"], "security_groups": []})).await?;
     assert_eq!(reader.delete(&at(&red)).await?.fault(), (403, "PolicyNotAuthorized"));
@@ -126,6 +132,8 @@ async fn a_topology_is_made_for_who_asks_and_deleted_with_all_its_parts() -> any
     red.put(&format!("{router}/remove_router_interface"), Some(&interface)).await?.ok(200)?;
     red.remove("network", &beside).await?.ok(204)?;
     red.delete(&at(&red)).await?.ok(204)?;
+    let last = "SELECT action FROM audit_events WHERE object_type = 'router' ORDER BY id DESC LIMIT 2";
+    assert_eq!(cloud.rows(last).await?, ["delete", "remove_router_interface"]);
     for list in ["networks?router:external=false", "subnets?name=auto_allocated_subnet_v4", "routers", "ports"] {
         let name = list.split('?').next().unwrap_or_default();
         assert_eq!(red.get(&format!("/v2.0/{list}")).await?.ok(200)?[name], json!([]), "{list}");
@@ -168,6 +176,14 @@ async fn a_topology_is_its_projects_and_there_is_one() -> anyhow::Result<()> {
     let before = cloud.dump().await?;
     assert_eq!(green.get(&at(&green)).await?.fault(), (409, "OverQuota"));
     assert_eq!(cloud.dump().await?, before);
+    // Nor is anything waited for where it is known before: somebody has the pool, and all topologies.
+    let mut other = cloud.db.connect().await?;
+    other.batch_execute("BEGIN; SELECT FROM subnetpools FOR UPDATE").await?;
+    let class = 0x6d7a_0006;
+    let lock = format!("SELECT pg_advisory_xact_lock({class}, hashtext(id::text)) FROM projects");
+    other.batch_execute(&lock).await?;
+    assert_eq!(green.get(&at(&green)).await?.fault(), (409, "OverQuota"));
+    other.batch_execute("ROLLBACK").await?;
 
     // What its owner took apart is made anew.
     let router = red.get("/v2.0/routers").await?.ok(200)?["routers"][0].clone();
@@ -177,4 +193,28 @@ async fn a_topology_is_its_projects_and_there_is_one() -> anyhow::Result<()> {
     red.remove("network", &list["networks"][0]).await?.ok(204)?;
     assert_ne!(red.get(&at(&red)).await?.ok(200)?["auto_allocated_topology"]["id"], networks[0]);
     cloud.assert_entries_are_right().await
+}
+
+#[tokio::test]
+async fn an_administrator_makes_a_project_no_topology_that_it_could_not_make() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let blue = cloud.tenant("blue", "member").await?;
+    let out = outside(&admin, true).await?;
+    pool(&admin).await?;
+    let nobody = uuid::Uuid::new_v4().simple();
+    let unknown = admin.get(&format!("/v2.0/auto-allocated-topology/{nobody}")).await?;
+    assert_eq!(unknown.fault(), (404, "ProjectNotFound"));
+    // The outside is blue's alone.
+    let policies = admin.get(&format!("/v2.0/rbac-policies?object_id={}", id(&out))).await?.ok(200)?;
+    let policy = format!("/v2.0/rbac-policies/{}", id(&policies["rbac_policies"][0]));
+    let target = json!({"rbac_policy": {"target_tenant": blue.project}});
+    admin.put(&policy, Some(&target)).await?.ok(200)?;
+    let before = cloud.dump().await?;
+    let no_network = (409, "AutoAllocationFailure", "Deployment error: No default router:external network.");
+    assert_eq!(reason(&admin.get(&at(&red)).await?), no_network);
+    assert_eq!(reason(&admin.get(&format!("{}?fields=dry-run", at(&red))).await?), no_network);
+    assert_eq!(cloud.dump().await?, before);
+    admin.get(&at(&blue)).await?.ok(200)?;
+    Ok(())
 }

@@ -183,6 +183,16 @@ statement! {
 }
 
 statement! {
+    /// A version of this program that knows of no default may have closed the one that is.
+    UndefaultClosed { beside: Uuid as SqlUuid } -> SqlUuid
+    {
+        "UPDATE networks n SET is_default = false, revision_number = revision_number + 1, updated_at = now() \
+         WHERE is_default AND id <> " beside " AND NOT EXISTS (SELECT FROM rbac_policies s \
+         WHERE s.object_type = 'network' AND s.object_id = n.id AND s.action = 'access_as_external') RETURNING id"
+    }
+}
+
+statement! {
     DefaultBeside { id: Uuid as SqlUuid } -> SqlUuid
     { "SELECT id FROM networks WHERE is_default AND id <> " id "" }
 }
@@ -418,6 +428,7 @@ async fn check_default(conn: &mut AsyncPgConnection, id: Uuid, external: bool) -
         return Err(NetworkError::DefaultNotExternal.into());
     }
     LockDefault { class: entries::DEFAULT_LOCK }.get_result::<String>(conn).await?;
+    UndefaultClosed { beside: id }.get_result::<Uuid>(conn).await.optional()?;
     let beside = DefaultBeside { id };
     match beside.get_result::<Uuid>(conn).await.optional()? {
         Some(other) => Err(NetworkError::DefaultExists(other.into()).into()),
