@@ -15,6 +15,8 @@ use uuid::Uuid;
 pub enum Role {
     /// Everything, in every project.
     Admin,
+    /// A member who also writes what is for the managers of its project.
+    Manager,
     /// Reads and writes in its project.
     Member,
     /// Reads in its project.
@@ -25,12 +27,13 @@ pub enum Role {
 
 impl Role {
     /// All, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::Admin, Self::Member, Self::Reader, Self::Service];
+    pub const ALL: [Self; 5] = [Self::Admin, Self::Manager, Self::Member, Self::Reader, Self::Service];
 
     /// Its name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admin => "admin",
+            Self::Manager => "manager",
             Self::Member => "member",
             Self::Reader => "reader",
             Self::Service => "service",
@@ -40,12 +43,6 @@ impl Role {
     /// The role of a name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
-    }
-
-    /// What a role of Keystone counts as here. A manager is a member who also manages the project's
-    /// accounts, which only administrators do here.
-    fn counting(name: &str) -> Option<Self> {
-        if name == "manager" { Some(Self::Member) } else { Self::named(name) }
     }
 
     /// Keystone gives roles ids; ours are made of the name, the same in every cloud.
@@ -62,8 +59,10 @@ impl Role {
 pub enum Access {
     /// Any role.
     Reader,
-    /// Member, administrator, or service where the resource is open to services.
+    /// Member, manager, administrator, or service where the resource is open to services.
     Writer,
+    /// Manager or administrator.
+    Manager,
     /// Administrator or service.
     Privileged,
     /// Administrator.
@@ -83,7 +82,7 @@ impl Caller {
     pub fn new(claims: Claims) -> Self {
         // A role on a domain says nothing about networks, which belong to projects.
         let of_domain = claims.domain.is_some();
-        let named = claims.roles.iter().filter(|_| !of_domain).filter_map(|role| Role::counting(&role.name));
+        let named = claims.roles.iter().filter(|_| !of_domain).filter_map(|role| Role::named(&role.name));
         Self { roles: named.collect(), claims }
     }
 
@@ -96,7 +95,10 @@ impl Caller {
     pub fn has(&self, access: Access) -> bool {
         match access {
             Access::Reader => !self.roles.is_empty(),
-            Access::Writer => self.is(Role::Admin) || self.is(Role::Member) || self.is(Role::Service),
+            Access::Writer => {
+                [Role::Admin, Role::Manager, Role::Member, Role::Service].into_iter().any(|role| self.is(role))
+            }
+            Access::Manager => self.is(Role::Admin) || self.is(Role::Manager),
             Access::Privileged => self.is(Role::Admin) || self.is(Role::Service),
             Access::Admin => self.is(Role::Admin),
         }

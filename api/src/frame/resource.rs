@@ -65,12 +65,21 @@ impl Operations {
         ..Self::UNTAGGED
     };
 
+    /// What the managers of its project write, and its members use.
+    pub const MANAGED: Self = Self {
+        create: Some(Access::Manager),
+        update: Some(Access::Manager),
+        delete: Some(Access::Manager),
+        ..Self::UNTAGGED
+    };
+
     /// What only the cloud itself writes.
     pub const READ_ONLY: Self = Self { create: None, update: None, delete: None, ..Self::UNTAGGED };
 
     /// Whether a caller's roles allow an operation at all.
     pub fn allow(&self, caller: &Caller, access: Access) -> bool {
-        let only_service = caller.is(Role::Service) && !caller.is(Role::Admin) && !caller.is(Role::Member);
+        let writes = [Role::Admin, Role::Manager, Role::Member].into_iter().any(|role| caller.is(role));
+        let only_service = caller.is(Role::Service) && !writes;
         caller.has(access) && (access == Access::Reader || self.service || !only_service)
     }
 
@@ -161,6 +170,11 @@ pub trait Resource: Sized + Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
+    /// Whose an object is.
+    fn owner(_conn: &mut AsyncPgConnection, row: &Self::Row) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send {
+        std::future::ready(Ok(row.project()))
+    }
+
     /// Takes the locks that an update or delete needs, of an object that the caller sees and may
     /// change; `None`: it is not there any more.
     fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> impl Future<Output = Result<Option<Self::Held>, Fault>> + Send;
@@ -170,11 +184,6 @@ pub trait Resource: Sized + Send + Sync + 'static {
 
     /// Changes a locked object.
     fn update(
-    /// Whose an object is.
-    fn owner(_conn: &mut AsyncPgConnection, row: &Self::Row) -> impl Future<Output = QueryResult<Option<Uuid>>> + Send {
-        std::future::ready(Ok(row.project()))
-    }
-
         tx: &mut Tx<'_>,
         held: Self::Held,
         old: Self,

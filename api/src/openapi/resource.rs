@@ -176,6 +176,7 @@ fn list<R: Resource>() -> OperationBuilder {
 const fn reserved(access: Access) -> &'static str {
     match access {
         Access::Reader | Access::Writer => "",
+        Access::Manager => "For managers and administrators.",
         Access::Privileged => "For administrators and services.",
         Access::Admin => "For administrators.",
     }

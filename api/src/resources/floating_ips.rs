@@ -87,7 +87,7 @@ impl Plain for FloatingIp {
         all.extend([
             column!(Item<FloatingIp>, floatingips, FloatingIp, floating_network_id: Uuid).required(),
             Attr::shown("floating_ip_address", Ipv4Addr::schema, |ip, out| out.put(&ip.row.floating_ip_address.addr()))
-                .about("Chosen by administrators, or else any free one.")
+                .about("Chosen by managers and administrators, or else any free one.")
                 .post()
                 .input(Option::<Ipv4Addr>::schema)
                 .filter(|raw| Ok(Box::new(floatingips::floating_ip_address.eq_any(address_values(raw)).nullable())))
@@ -129,7 +129,7 @@ impl Plain for FloatingIp {
 
     fn create(fields: &mut Fields<'_>) -> Result<Self, Fault> {
         let address: Option<Ipv4Addr> = fields.optional::<Option<Ipv4Addr>>("floating_ip_address")?.flatten();
-        if address.is_some() && !fields.caller.has(Access::Admin) {
+        if address.is_some() && !fields.caller.has(Access::Manager) {
             return Err(Fault::forbidden("create_floatingip:floating_ip_address"));
         }
         if address.is_some_and(|address| address.is_unspecified()) {

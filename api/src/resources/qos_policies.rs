@@ -1,7 +1,8 @@
-//! QoS policies: names for rules that networks, ports and floating IPs may have. Operators make
-//! them and share them with projects.
+//! QoS policies: names for rules that networks, ports and floating IPs may have. Managers make them for
+//! their project; operators share them with others.
 
 use crate::frame::attribute::Attribute;
+use crate::frame::caller::Access;
 use crate::frame::decode::Decode;
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
@@ -70,7 +71,7 @@ impl Plain for QosPolicy {
     const PATH: &'static str = "qos/policies";
     const KIND: &'static str = "QosPolicy";
     const NOT_FOUND: &'static str = "QosPolicyNotFound";
-    const OPERATIONS: Operations = Operations { tags: true, ..Operations::OPERATOR };
+    const OPERATIONS: Operations = Operations { tags: true, ..Operations::MANAGED };
     const SHARED_AS: Option<&'static str> = Some(QOS_POLICY);
     const EXTENSIONS: &'static [Extension] = EXTENSIONS;
 
@@ -86,6 +87,7 @@ impl Plain for QosPolicy {
             Attr::shown("shared", bool::schema, |policy, out| out.put(&policy.shared))
                 .about("Every project may use it.")
                 .writable()
+                .sent_by(Access::Admin)
                 .filter_in(shared_filter::<QosPolicy>),
         ]);
         all.extend(standard!(Item<QosPolicy>, qos_policies, QosPolicy: revision times tags));

@@ -118,7 +118,7 @@ macro_rules! rule {
             const PLURAL: &'static str = concat!($name, "_rules");
             const KIND: &'static str = stringify!($row);
             const NOT_FOUND: &'static str = "QosRuleNotFound";
-            const OPERATIONS: Operations = Operations::OPERATOR;
+            const OPERATIONS: Operations = Operations::MANAGED;
             const EXTENSIONS: &'static [Extension] = &[$($extension),*];
             const PARENT: Option<Parent<Item<Self>>> =
                 Some(Parent::of::<Item<QosPolicy>>(|policy| Box::new($table::qos_policy_id.eq(policy).nullable())));

@@ -150,7 +150,7 @@ impl<R: Aliased> Resource for Alias<R> {
     const KIND: &'static str = R::ALIAS_KIND;
     const NOT_FOUND: &'static str = R::NOT_FOUND;
     const TABLE: &'static str = R::TABLE;
-    const OPERATIONS: Operations = Operations { create: None, ..Operations::OPERATOR };
+    const OPERATIONS: Operations = Operations { create: None, ..Operations::MANAGED };
     const EXTENSIONS: &'static [Extension] = R::ALIAS_EXTENSIONS;
 
     fn map() -> &'static AttributeMap<Self> {
@@ -177,6 +177,12 @@ impl<R: Aliased> Resource for Alias<R> {
 
     async fn complete(_: &mut AsyncPgConnection, _: &Context, rows: Vec<R>) -> QueryResult<Vec<Self>> {
         Ok(rows.into_iter().map(|row| Self { row }).collect())
+    }
+
+    /// Its policy's owner.
+    async fn owner(conn: &mut AsyncPgConnection, rule: &R) -> QueryResult<Option<Uuid>> {
+        let policy: Option<QosPolicy> = listing::find(conn, Visibility::All, None, rule.rule().policy.uuid()).await?;
+        Ok(policy.map(|policy| policy.project_id))
     }
 
     /// The policy first, as below it.

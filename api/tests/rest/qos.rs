@@ -335,3 +335,57 @@ async fn rule_types_are_listed_and_name_no_driver() -> anyhow::Result<()> {
     assert_eq!(admin.get("/v2.0/qos/rule-types/x").await?.fault(), (404, "QosRuleTypeNotFound"));
     Ok(())
 }
+
+#[tokio::test]
+async fn managers_write_the_policies_of_their_project_and_no_others() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, member) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let manager = cloud.colleague(&member, "manager", "manager").await?;
+    let other = policy(&admin, json!({"name": "gold", "shared": true})).await?;
+    add(&admin, &other, "dscp_marking", json!({"dscp_mark": 46})).await?.ok(201)?;
+    assert_eq!(member.post(PATH, &json!({"policy": {}})).await?.fault(), (403, "PolicyNotAuthorized"));
+
+    let own = policy(&manager, json!({"name": "own", "tags": ["a"]})).await?;
+    assert_eq!(own["project_id"], json!(member.project));
+    let rule = add(&manager, &own, "bandwidth_limit", json!({"max_kbps": 1000})).await?.ok(201)?;
+    let rule = &rule["bandwidth_limit_rule"];
+    let alias = |rule: &Value| format!("/v2.0/qos/alias-bandwidth-limit-rules/{}", id(rule));
+    let change = json!({"alias_bandwidth_limit_rule": {"max_kbps": 2000}});
+    assert_eq!(member.put(&alias(rule), Some(&change)).await?.fault(), (403, "PolicyNotAuthorized"));
+    manager.put(&alias(rule), Some(&change)).await?.ok(200)?;
+    update(&manager, &own, json!({"description": "d"})).await?.ok(200)?;
+    assert_eq!(show(&member, &own).await?["rules"][0]["max_kbps"], 2000);
+
+    // Not for everybody, and not what is only shared with it.
+    for answer in [
+        update(&manager, &own, json!({"shared": true})).await?,
+        update(&manager, &other, json!({"name": "x"})).await?,
+        add(&manager, &other, "bandwidth_limit", json!({"max_kbps": 1})).await?,
+        manager
+            .put(&alias_of(&admin, &other).await?, Some(&json!({"alias_dscp_marking_rule": {"dscp_mark": 0}})))
+            .await?,
+        manager.delete(&at(&other)).await?,
+        manager.put(&format!("/v2.0/quotas/{}", member.project), Some(&json!({"quota": {"port": 1}}))).await?,
+    ] {
+        assert_eq!(answer.fault(), (403, "PolicyNotAuthorized"), "{}", answer.text);
+    }
+    let theirs = json!({"policy": {"project_id": admin.project}});
+    assert_eq!(manager.post(PATH, &theirs).await?.status, 400);
+    manager.get(&format!("/v2.0/quotas/{}", member.project)).await?.ok(200)?;
+    manager.delete(&alias(rule)).await?.ok(204)?;
+    manager.delete(&at(&own)).await?.ok(204)?;
+
+    // And the address of a floating IP.
+    let (outside, _) = crate::routers::outside(&admin).await?;
+    let wish = json!({"floatingip": {"floating_network_id": outside["id"], "floating_ip_address": "198.51.100.9"}});
+    assert_eq!(member.post("/v2.0/floatingips", &wish).await?.fault(), (403, "PolicyNotAuthorized"));
+    let made = manager.post("/v2.0/floatingips", &wish).await?.ok(201)?["floatingip"].clone();
+    assert_eq!((&made["floating_ip_address"], &made["project_id"]), (&json!("198.51.100.9"), &json!(member.project)));
+    Ok(())
+}
+
+/// The one rule of a policy, by its own id.
+async fn alias_of(client: &Client, policy: &Value) -> anyhow::Result<String> {
+    let rule = show(client, policy).await?["rules"][0].clone();
+    Ok(format!("/v2.0/qos/alias-dscp-marking-rules/{}", id(&rule)))
+}
