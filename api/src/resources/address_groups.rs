@@ -133,14 +133,11 @@ impl Plain for AddressGroup {
     }
 
     async fn after_create(tx: &mut Tx<'_>, rows: &[Self]) -> Result<(), Fault> {
-        for row in rows {
-            policy::readdress(tx.conn, row.id, None, Some(&row.addresses)).await?;
-        }
-        Ok(())
+        Ok(policy::publish_addresses(tx.conn, rows.iter().map(|row| row.id).collect()).await?)
     }
 
     async fn before_delete(tx: &mut Tx<'_>, old: &Item<Self>) -> Result<(), Fault> {
-        Ok(policy::readdress(tx.conn, old.row.id, Some(&old.row.addresses), None).await?)
+        Ok(policy::readdress(tx.conn, old.row.id, &old.row.addresses, None).await?)
     }
 
     fn violation(constraint: &str, row: &Self) -> Option<Fault> {
@@ -207,7 +204,7 @@ fn remove_addresses<'t>(
 
 async fn store(tx: &mut Tx<'_>, row: AddressGroup, addresses: BTreeSet<String>) -> Result<Value, Fault> {
     let addresses = bounded(addresses)?;
-    policy::readdress(tx.conn, row.id, Some(&row.addresses), Some(&addresses)).await?;
+    policy::readdress(tx.conn, row.id, &row.addresses, Some(&addresses)).await?;
     AddressGroup::store(tx.conn, &AddressGroup { addresses, ..row }).await?;
     Ok(Value::Null)
 }

@@ -192,12 +192,19 @@ fn address_group(id: Uuid, number: i32, addresses: &[String]) -> Result<AddressG
     Ok(AddressGroup { id: id.into(), number: number.cast_unsigned(), addresses })
 }
 
-/// A locked address group changes from one list of addresses to another; one that is not there
-/// (yet, any more) is `None`.
+/// Writes what new address groups come to.
+pub async fn publish_addresses(conn: &mut AsyncPgConnection, ids: Vec<Uuid>) -> Result<(), Failure> {
+    let made = read_addresses(conn, ids).await?;
+    let writes: Vec<Write> =
+        made.iter().flat_map(|(_, group)| mizar_compile::create(Object::AddressGroup(group))).collect();
+    Ok(entries::apply(conn, &writes).await?)
+}
+
+/// A locked address group changes from one list of addresses to another; one that is about to go has none (`None`).
 pub async fn readdress(
     conn: &mut AsyncPgConnection,
     id: Uuid,
-    old: Option<&[String]>,
+    old: &[String],
     new: Option<&[String]>,
 ) -> Result<(), Failure> {
     let number: i32 = address_groups::table.find(id).select(address_groups::number).first(conn).await?;
@@ -205,10 +212,10 @@ pub async fn readdress(
         let group = addresses.map(|addresses| address_group(id, number, addresses)).transpose()?;
         Ok::<_, Failure>(group.map(|group| mizar_compile::compile(Object::AddressGroup(&group))).unwrap_or_default())
     };
-    let writes = mizar_compile::change(&compiled(old)?, &compiled(new)?);
+    let writes = mizar_compile::change(&compiled(Some(old))?, &compiled(new)?);
     entries::apply(conn, &writes).await?;
     let kept: BTreeSet<&String> = new.into_iter().flatten().collect();
-    if old.into_iter().flatten().any(|address| !kept.contains(address)) {
+    if old.iter().any(|address| !kept.contains(address)) {
         let naming = lock_naming_addresses(conn, id).await?;
         narrow(conn, &naming, |_| false).await?;
     }
