@@ -5,7 +5,7 @@
 //! addresses per port, which succeeds at once while pools are not nearly full; later rounds read
 //! what is taken and draw from the rest, so that the last free address is found too.
 
-use super::{Failure, inet};
+use super::{Failure, inet, security_group};
 use crate::schema::port_ips;
 use crate::statement::statement;
 use diesel::prelude::*;
@@ -55,8 +55,10 @@ const ROUNDS: usize = 64;
 
 statement! {
     /// For each port and position the first candidate that is free, unless another transaction
-    /// takes it at this moment.
+    /// takes it at this moment. Beside that, ports join groups: one statement less for each that is made.
     InsertAddresses {
+        ports: Vec<Uuid> as Array<SqlUuid>,
+        groups: Vec<Uuid> as Array<SqlUuid>,
         subnet: Vec<Uuid> as Array<SqlUuid>,
         address: Vec<IpNet> as Array<Inet>,
         network: Vec<Uuid> as Array<SqlUuid>,
@@ -65,7 +67,9 @@ statement! {
         slot: Vec<i16> as Array<SmallInt>,
     } -> (SqlUuid, SqlUuid, Inet, SmallInt)
     {
-        "INSERT INTO port_ips (subnet_id, address, network_id, port_id, position, slot) \
+        "WITH joined AS (INSERT INTO port_security_groups (port_id, security_group_id) SELECT * FROM unnest((SELECT "
+        ports "), (SELECT " groups "))) \
+         INSERT INTO port_ips (subnet_id, address, network_id, port_id, position, slot) \
          SELECT DISTINCT ON (c.port, c.position) c.subnet, c.address, c.network, c.port, c.position, c.slot FROM unnest((SELECT "
         subnet "), (SELECT " address "), (SELECT " network "), (SELECT " port "), (SELECT " position "), (SELECT " slot
         ")) WITH ORDINALITY c (subnet, address, network, port, position, slot, place) \
@@ -98,12 +102,23 @@ impl Candidates {
     }
 
     /// Takes what is free of them.
-    pub async fn insert(self, mut conn: &AsyncPgConnection) -> QueryResult<Vec<FixedIpRow>> {
+    pub async fn insert(self, conn: &AsyncPgConnection) -> QueryResult<Vec<FixedIpRow>> {
+        self.insert_and_join(conn, &[]).await
+    }
+
+    /// The same, and puts ports into groups that are kept: port, group, number of the group.
+    pub async fn insert_and_join(
+        self,
+        mut conn: &AsyncPgConnection,
+        memberships: &[(Uuid, Uuid, i32)],
+    ) -> QueryResult<Vec<FixedIpRow>> {
         if self.port.is_empty() {
+            security_group::join(conn, memberships).await?;
             return Ok(Vec::new());
         }
+        let (ports, groups) = memberships.iter().map(|(port, group, _)| (*port, *group)).unzip();
         let Self { subnet, address, network, port, position, slot } = self;
-        let statement = InsertAddresses { subnet, address, network, port, position, slot };
+        let statement = InsertAddresses { ports, groups, subnet, address, network, port, position, slot };
         let rows: Vec<(Uuid, Uuid, IpNet, i16)> = statement.load(&mut conn).await?;
         let row = |(port_id, subnet_id, address, position)| FixedIpRow { port_id, subnet_id, address, position };
         Ok(rows.into_iter().map(row).collect())

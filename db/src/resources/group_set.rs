@@ -11,12 +11,11 @@ use super::{Failure, label_policy};
 use crate::entries;
 use crate::statement::statement;
 use diesel::QueryResult;
-use diesel::sql_types::{Array, Bool, Integer, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Bool, Integer, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_compile::Object;
 use mizar_domain::model::GroupSet;
 use std::collections::{BTreeMap, BTreeSet};
-use uuid::Uuid;
 
 statement! {
     /// Keeps them from being forgotten. Arrays of different lengths travel as texts.
@@ -27,29 +26,8 @@ statement! {
     }
 }
 
-statement! {
-    /// The sets of one group that are projects' default groups, kept from being forgotten too; those that
-    /// are used already.
-    SetsOfDefaults { projects: Vec<Uuid> as Array<SqlUuid> } -> (Integer, Array<Integer>)
-    {
-        "SELECT s.number, s.groups FROM security_groups g JOIN group_sets s ON s.groups = ARRAY[g.number] \
-         WHERE g.is_default AND g.project_id = ANY((SELECT " projects ")::uuid[]) AND s.unused_since IS NULL \
-         ORDER BY s.number FOR KEY SHARE OF s"
-    }
-}
-
 /// The numbers of combinations.
 pub(super) type Numbers = BTreeMap<Vec<i32>, i32>;
-
-/// The numbers of what most ports have: the default group of their project, and no other.
-pub(super) async fn of_defaults(mut conn: &AsyncPgConnection, projects: &BTreeSet<Uuid>) -> QueryResult<Numbers> {
-    if projects.is_empty() {
-        return Ok(Numbers::new());
-    }
-    let projects = projects.iter().copied().collect();
-    let rows: Vec<(i32, Vec<i32>)> = SetsOfDefaults { projects }.load(&mut conn).await?;
-    Ok(rows.into_iter().map(|(number, groups)| (groups, number)).collect())
-}
 
 statement! {
     /// Waits for others that make the same ones at this moment.

@@ -1,9 +1,9 @@
 //! Rows of new ports, with what belongs to them: in one round trip where there is one port.
 
+use super::Failure;
 use super::address::{Assignment, FixedIpRow, Wanted};
 use super::port::PortRow;
 use super::port_extras::Extras;
-use super::{Failure, security_group};
 use crate::schema::ports;
 use diesel::prelude::*;
 use diesel::result::DatabaseErrorKind;
@@ -64,20 +64,17 @@ pub(super) async fn store(
     // more surely one of them meets a MAC address that is taken, and what belongs to it would end the transaction.
     let (one, many) = if new.len() == 1 { (new, Vec::new()) } else { (Vec::new(), new) };
     let mut rows = insert_many(conn, commands, many).await?;
-    let (inserted, addresses, joined) = {
+    let (inserted, addresses) = {
         // In one round trip, and in this order: what belongs to a port comes after it.
         let conn = &*conn;
-        futures::join!(insert(conn, &one), guesses.insert(conn), security_group::join(conn, groups))
+        futures::join!(insert(conn, &one), guesses.insert_and_join(conn, groups))
     };
     rows.extend(by_id(inserted?));
     // Without its port's row what follows has failed too; this is why.
     if let Some(port) = one.iter().find(|port| !rows.contains_key(&port.id)) {
         return Err(named_mac(commands, port).map_or_else(|| unlucky().into(), Failure::from));
     }
-    // In the order in which they were sent: behind one that failed, the others say only that one did.
-    let addresses = addresses?;
-    joined?;
-    let addresses = assignment.finish(conn, addresses).await?;
+    let addresses = assignment.finish(conn, addresses?).await?;
     Ok((commands.iter().filter_map(|command| rows.remove(&command.id.uuid())).collect(), addresses))
 }
 

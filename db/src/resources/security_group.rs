@@ -10,7 +10,7 @@ use crate::ledger::{Event, Ledger};
 use crate::schema::port_security_groups;
 use crate::statement::statement;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Integer, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_domain::id::SecurityGroupId;
 use mizar_domain::port::PortError;
@@ -76,6 +76,20 @@ statement! {
     {
         "SELECT project_id, id, number FROM security_groups WHERE is_default AND project_id = ANY((SELECT " projects
         ")::uuid[]) ORDER BY id FOR KEY SHARE"
+    }
+}
+
+statement! {
+    /// The same, with the numbers of the sets of one group that are these groups; those that are used already. They are
+    /// kept from being forgotten.
+    DefaultGroupsAndSets { projects: Vec<Uuid> as Array<SqlUuid> }
+        -> (SqlUuid, SqlUuid, Integer, Nullable<Integer>)
+    {
+        "WITH g AS MATERIALIZED (SELECT project_id, id, number FROM security_groups WHERE is_default \
+         AND project_id = ANY((SELECT " projects ")::uuid[]) ORDER BY id FOR KEY SHARE), \
+         s AS MATERIALIZED (SELECT g.number AS of_group, s.number FROM g JOIN group_sets s ON s.groups = ARRAY[g.number] \
+         WHERE s.unused_since IS NULL ORDER BY s.number FOR KEY SHARE OF s) \
+         SELECT g.project_id, g.id, g.number, s.number FROM g LEFT JOIN s ON s.of_group = g.number"
     }
 }
 
@@ -181,10 +195,19 @@ pub(super) struct Defaults {
     sets: group_set::Numbers,
 }
 
-/// Reads the default groups of projects, beside other statements.
-pub(super) async fn defaults(conn: &AsyncPgConnection, projects: &BTreeSet<Uuid>) -> QueryResult<Defaults> {
-    let (groups, sets) = futures::try_join!(found_defaults(conn, projects), group_set::of_defaults(conn, projects))?;
-    Ok(Defaults { groups, sets })
+/// Reads the default groups of projects, beside other statements: what most ports have is one of them and no other.
+pub(super) async fn defaults(mut conn: &AsyncPgConnection, projects: &BTreeSet<Uuid>) -> QueryResult<Defaults> {
+    let mut defaults = Defaults { groups: BTreeMap::new(), sets: group_set::Numbers::new() };
+    if projects.is_empty() {
+        return Ok(defaults);
+    }
+    let statement = DefaultGroupsAndSets { projects: projects.iter().copied().collect() };
+    let rows: Vec<(Uuid, Uuid, i32, Option<i32>)> = statement.load(&mut conn).await?;
+    for (project, id, number, set) in rows {
+        defaults.groups.insert(project, (id, number));
+        defaults.sets.extend(set.map(|set| (vec![number], set)));
+    }
+    Ok(defaults)
 }
 
 /// Finds the groups of new ports, in their order, and keeps them; makes default groups and
