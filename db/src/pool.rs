@@ -215,18 +215,29 @@ pub fn is_conflict(error: &Error) -> bool {
     match error {
         Error::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
         // diesel has no kind for the others and hides the code, so the text must do.
-        Error::DatabaseError(DatabaseErrorKind::Unknown, info) => {
-            matches!(info.message(), "deadlock detected" | ABORTED)
+        Error::DatabaseError(DatabaseErrorKind::Unknown, info) if info.message() == "deadlock detected" => true,
+        error if is_consequence(error) => {
+            // A statement whose failure nobody looked at would end every run so: then this is where to begin.
+            tracing::warn!("a transaction ends with a failure whose cause came before it");
+            true
         }
-        Error::RollbackErrorOnCommit { commit_error, .. } => is_conflict(commit_error),
+        // Not `RollbackErrorOnCommit`: what cannot even be rolled back cannot be begun again on its connection.
         _ => false,
     }
 }
 
-/// Whether a lock was waited for in vain (55P03): the caller should try again later.
+/// Whether all that is known of a failure is that another came before it (25P02).
+pub fn is_consequence(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(DatabaseErrorKind::Unknown, info) if info.message() == ABORTED)
+}
+
+/// What PostgreSQL says where a lock was waited for in vain (55P03).
+pub(crate) const LOCK_TIMEOUT: &str = "canceling statement due to lock timeout";
+
+/// Whether a lock was waited for in vain: the caller should try again later.
 pub fn is_lock_timeout(error: &Error) -> bool {
     matches!(error, Error::DatabaseError(DatabaseErrorKind::Unknown, info)
-        if info.message() == "canceling statement due to lock timeout")
+        if info.message() == LOCK_TIMEOUT)
 }
 
 /// Whether the database could not be spoken to, or ended the connection (57P01, 57P02, 25P03).
@@ -270,6 +281,17 @@ mod tests {
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(9)));
         assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(8)));
         assert_eq!(config.get_keepalives_idle(), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn what_could_not_be_rolled_back_is_not_run_again_on_its_connection() {
+        let said = |text: &str| Error::DatabaseError(DatabaseErrorKind::Unknown, Box::new(text.to_owned()));
+        assert!(is_conflict(&said("deadlock detected")) && !is_consequence(&said("deadlock detected")));
+        assert!(is_conflict(&said(ABORTED)) && is_consequence(&said(ABORTED)));
+        let commit = || Box::new(said("deadlock detected"));
+        let broken =
+            Error::RollbackErrorOnCommit { rollback_error: Box::new(Error::NotInTransaction), commit_error: commit() };
+        assert!(!is_conflict(&broken));
     }
 
     #[tokio::test]

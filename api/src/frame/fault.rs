@@ -8,7 +8,7 @@ use crate::identity::password::PasswordError;
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 use actix_web::{HttpResponse, ResponseError};
-use mizar_db::pool::{Conflict, PoolError, is_disconnect, is_lock_timeout};
+use mizar_db::pool::{Conflict, PoolError, is_consequence, is_disconnect, is_lock_timeout};
 use mizar_db::resources::Failure;
 use mizar_domain::ipam::IpamError;
 use mizar_domain::network::{DeleteNetworkError, NetworkError};
@@ -422,11 +422,9 @@ impl From<PasswordError> for Fault {
 
 impl From<diesel::result::Error> for Fault {
     fn from(error: diesel::result::Error) -> Self {
-        if is_lock_timeout(&error) || is_disconnect(&error) || error.is_conflict() {
-            Self::unavailable(error)
-        } else {
-            Self::internal(error)
-        }
+        // What fails only because something failed before is run again, but is no fault of the load.
+        let is_of_load = is_lock_timeout(&error) || is_disconnect(&error) || error.is_conflict();
+        if is_of_load && !is_consequence(&error) { Self::unavailable(error) } else { Self::internal(error) }
     }
 }
 
