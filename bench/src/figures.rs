@@ -111,24 +111,27 @@ pub fn rounds(paths: &[Path], figures: &[Figure], plan: &Plan) -> Result<Vec<Vec
     Ok(values)
 }
 
-/// Prints a row for each path, each figure beside its ratio to that of `paths[reference]`.
+/// A figure of a path, and by how much it is better than the reference's.
+fn cells(figure: Figure, mine: &[f64], reference: &[f64]) -> [String; 2] {
+    [spread(mine), format!("{:.3}", figure.ratio(median(mine), median(reference)))]
+}
+
+/// Prints a row for each path, each figure beside its ratio to that of `paths[reference]`, of which more than 1
+/// is better.
 pub fn print(title: &str, paths: &[Path], figures: &[Figure], values: &[Vec<Vec<f64>>], reference: usize) {
     let mut header = vec!["median (min-max)".to_owned()];
     for figure in figures {
         header.push(figure.name());
-        header.push(format!("/ {}", paths[reference].name));
+        header.push(format!("as good as {}, times", paths[reference].name));
     }
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let rows: Vec<Vec<String>> = paths
         .iter()
         .zip(values)
-        .map(|(path, figures)| {
-            let mut row = vec![path.name.to_owned()];
-            for (mine, other) in figures.iter().zip(&values[reference]) {
-                row.push(spread(mine));
-                row.push(format!("{:.3}", median(mine) / median(other)));
-            }
-            row
+        .map(|(path, of_path)| {
+            let all = figures.iter().zip(of_path.iter().zip(&values[reference]));
+            let cells = all.flat_map(|(figure, (mine, other))| cells(*figure, mine, other));
+            std::iter::once(path.name.to_owned()).chain(cells).collect()
         })
         .collect();
     table(title, &header, &rows);
@@ -164,4 +167,17 @@ fn listening(ns: &str) -> Result<()> {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     bail!("the servers in {ns} do not listen")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_one_is_better_of_every_figure() {
+        let ratio = |figure, mine: f64| cells(figure, &[mine], &[20.0])[1].clone();
+        assert_eq!(ratio(Figure::Bulk(1), 40.0), "2.000");
+        assert_eq!(ratio(Figure::Connections, 40.0), "2.000");
+        assert_eq!(ratio(Figure::RoundTrip { one_core: true }, 40.0), "0.500", "twice the time is half as good");
+    }
 }

@@ -10,11 +10,14 @@ use mizar::{
         process::wait_until,
     },
 };
+use mizar_packet::{flow::DENIED_MS, policy::CONFIRM_MS};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// So long nothing may arrive before a flow counts as stopped.
-pub const WINDOW: Duration = Duration::from_millis(700);
+/// So long nothing may arrive before a flow counts as stopped. What a replica that is behind lets in again
+/// comes after a denial, and goes on while its verdict is asked for: sooner than both are over nobody can tell.
+pub const WINDOW: Duration = Duration::from_millis(2_500);
+const _: () = assert!(WINDOW.as_millis() >= CONFIRM_MS as u128 + DENIED_MS as u128 + 500);
 /// A flow that goes on for so long is not revoked.
 const FOREVER: Duration = Duration::from_secs(20);
 /// For flows to begin.
@@ -47,7 +50,8 @@ pub struct Change {
     pub request: Duration,
     /// From its answer to the last datagram.
     pub last: Duration,
-    /// From the answer that the rule is there again to the first datagram.
+    /// From the answer that the rule is there again to the first datagram. What is left of the last denial, up
+    /// to a second, is part of it.
     pub back: Duration,
 }
 

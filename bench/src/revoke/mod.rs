@@ -8,7 +8,7 @@
 //!
 //! Time runs from the API's answer to the last datagram that the server's socket got before the
 //! rule was added again, which is [`lane::WINDOW`] of silence later: a flow that came back within
-//! would count as one that went on.
+//! would count as one that went on. What is not measured stands in docs/BENCHMARKS.md.
 
 mod lane;
 mod traffic;
