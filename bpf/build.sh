@@ -16,6 +16,8 @@ command -v bpf-linker >/dev/null || { echo "bpf-linker is missing: run ./dev set
 # What an outer cargo sets must not leak into this one: another compiler, another target.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS RUSTC RUSTDOC RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER CARGO \
     RUSTUP_TOOLCHAIN CARGO_BUILD_TARGET CARGO_TARGET_DIR LD_LIBRARY_PATH
+# Incremental code is parted otherwise, and what the kernel's verifier then sees it may refuse.
+export CARGO_INCREMENTAL=0
 
 if [ -x /usr/bin/cargo ] && [ -x /usr/bin/rustc ] && [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/$target" ]; then
     # The loader reads what must be loaded from what aya_ebpf names; it alone uses unstable features.
