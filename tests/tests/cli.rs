@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use mizar_tests::bed::Bed;
 use mizar_tests::command::{Cli, Said};
 use mizar_tests::harness::Scenario;
+use mizar_tests::scenarios::{broken, nouns};
 use mizar_tests::tenant::at;
 use mizar_tests::{bed, harness};
 use serde_json::{Value, json};
@@ -399,5 +400,5 @@ fn application_credential(bed: &Bed) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    harness::run("tcli", bed::settings(), &[SCENARIOS])
+    harness::run("tcli", bed::settings(), &[SCENARIOS, nouns::SCENARIOS, broken::SCENARIOS])
 }

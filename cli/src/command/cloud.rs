@@ -48,7 +48,12 @@ pub struct Wanted {
 
 /// All objects that are wanted, page by page.
 pub fn list(api: &Api, resource: &Resource, wanted: &Wanted) -> Result<Vec<Value>> {
-    let Resource { path, members, .. } = resource;
+    list_at(api, resource, resource.path, wanted)
+}
+
+/// The same, where the list is at this path.
+pub fn list_at(api: &Api, resource: &Resource, path: &str, wanted: &Wanted) -> Result<Vec<Value>> {
+    let members = resource.members;
     if !resource.paged {
         let mut all = elements(api.get(&format!("{path}?{}", query(wanted.filters.iter().cloned())))?, members)?;
         for (attribute, direction) in wanted.sort.iter().rev() {
@@ -92,8 +97,13 @@ pub fn list(api: &Api, resource: &Resource, wanted: &Wanted) -> Result<Vec<Value
 
 /// The object of that id or name.
 pub fn find(api: &Api, resource: &Resource, name: &str) -> Result<Value> {
+    find_at(api, resource, resource.path, name)
+}
+
+/// The same, where the list is at this path.
+pub fn find_at(api: &Api, resource: &Resource, path: &str, name: &str) -> Result<Value> {
     let by_path = |name: &str| -> Result<Value> {
-        let mut answer = api.get(&format!("{}/{}", resource.path, escape(name)))?;
+        let mut answer = api.get(&format!("{path}/{}", escape(name)))?;
         Ok(answer[resource.member].take())
     };
     let is_id = Uuid::try_parse(name).is_ok();
@@ -107,7 +117,7 @@ pub fn find(api: &Api, resource: &Resource, name: &str) -> Result<Value> {
     }
     let key = resource.key.context("no key")?;
     let wanted = Wanted { filters: vec![(key.into(), name.into())], limit: Some(2), ..Wanted::default() };
-    let mut found = list(api, resource, &wanted)?;
+    let mut found = list_at(api, resource, path, &wanted)?;
     match (found.pop(), found.is_empty()) {
         (Some(one), true) => Ok(one),
         (Some(_), false) => {
@@ -126,7 +136,8 @@ fn is_missing(error: &anyhow::Error) -> bool {
 
 fn missing(resource: &Resource, name: &str) -> Problem {
     let problem = Problem::new(Exit::NotFound, format!("there is no {} `{name}`", resource.noun));
-    problem.hint(format!("`mizar {} list` shows what there is", resource.noun))
+    let parent = resource.parent.map_or(String::new(), |(_, word)| format!(" {word}"));
+    problem.hint(format!("`mizar {} list{parent}` shows what there is", resource.noun))
 }
 
 /// The id of the object of that id or name.
@@ -158,32 +169,39 @@ pub fn project(api: &Api, name: &str) -> Result<String> {
 /// What an option's word means.
 pub fn value(api: &Api, opt: &Opt, word: &str) -> Result<Value> {
     Ok(match opt.kind {
-        Kind::Text | Kind::OneOf(_) => json!(word),
-        Kind::Integer => json!(word.parse::<i64>()?),
-        Kind::Switch(..) => json!(word == "true"),
-        Kind::Ref(noun) => json!(id(api, tables::of(noun), word)?),
-        Kind::Project => json!(project(api, word)?),
         Kind::Pairs(known) => {
             let mut members = Map::new();
             for part in word.split(',') {
                 let parsed = part.split_once('=').and_then(|(key, value)| {
-                    known.iter().find(|(known, ..)| *known == key).map(|(_, member, noun)| (*member, *noun, value))
+                    known.iter().find(|(known, ..)| *known == key).map(|(_, member, kind)| (*member, *kind, value))
                 });
-                let Some((member, noun, value)) = parsed else {
+                let Some((member, kind, value)) = parsed else {
                     let keys: Vec<_> = known.iter().map(|(key, ..)| format!("{key}=…")).collect();
                     let message = format!("--{}: `{part}` is none of {}", opt.flag, keys.join(", "));
                     return Err(Problem::new(Exit::Usage, message).hint("several are joined by commas").into());
                 };
-                let value = match noun {
-                    Some(noun) => id(api, tables::of(noun), value)?,
-                    None => value.to_owned(),
-                };
-                if members.insert(member.to_owned(), json!(value)).is_some() {
+                if members.insert(member.to_owned(), alone(api, opt, kind, value)?).is_some() {
                     return Err(Problem::new(Exit::Usage, format!("--{}: `{part}`: twice", opt.flag)).into());
                 }
             }
             Value::Object(members)
         }
+        kind => alone(api, opt, kind, word)?,
+    })
+}
+
+/// The same, of what has no members.
+fn alone(api: &Api, opt: &Opt, kind: Kind, word: &str) -> Result<Value> {
+    let wrong = |wanted: &str| Problem::new(Exit::Usage, format!("--{}: `{word}` is not {wanted}", opt.flag));
+    Ok(match kind {
+        Kind::Text | Kind::OneOf(_) => json!(word),
+        Kind::Integer => json!(word.parse::<i64>().map_err(|_| wrong("a whole number"))?),
+        Kind::Switch(on, off) if [on, off].contains(&word) => json!(word == on),
+        Kind::Switch(on, off) => return Err(wrong(&format!("{on} or {off}")).into()),
+        Kind::Ref(noun) => json!(id(api, tables::of(noun), word)?),
+        Kind::Projects if word == "*" => json!(word),
+        Kind::Project | Kind::Projects => json!(project(api, word)?),
+        Kind::RefOf(..) | Kind::Pairs(_) => unreachable!("is resolved before, or has members"),
     })
 }
 
@@ -204,11 +222,15 @@ mod tests {
     fn pairs_are_checked_before_anything_is_sent() {
         let nobody = crate::client::Credentials::new("u", "p", "w");
         let api = Api::new("http://127.0.0.1:1", nobody).expect("a client");
-        let opt =
-            Opt::new("pool", "allocation_pools", Kind::Pairs(&[("start", "first", None), ("end", "last", None)]), "");
-        let good = value(&api, &opt, "start=10.0.0.2,end=10.0.0.9").expect("both are known");
-        assert_eq!(good, json!({"first": "10.0.0.2", "last": "10.0.0.9"}));
-        for bad in ["start", "from=1", "start=1,start=2", ""] {
+        let opt = Opt::new(
+            "pool",
+            "allocation_pools",
+            Kind::Pairs(&[("start", "first", Kind::Text), ("end", "last", Kind::Integer)]),
+            "",
+        );
+        let good = value(&api, &opt, "start=10.0.0.2,end=9").expect("both are known");
+        assert_eq!(good, json!({"first": "10.0.0.2", "last": 9}));
+        for bad in ["start", "from=1", "start=1,start=2", "end=nine", ""] {
             let error = value(&api, &opt, bad).expect_err(bad);
             assert_eq!(super::super::failure::exit_of(&error), Exit::Usage, "{bad}: {error:#}");
         }

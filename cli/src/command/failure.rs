@@ -107,6 +107,11 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
         (_, "NetworkInUse") => "`mizar port list --network NETWORK` shows what is on it",
         (_, "SubnetInUse") => "`mizar port list --fixed-ip subnet=SUBNET` shows whose addresses are of it",
         (_, "SecurityGroupInUse") => "`mizar port list --security-group GROUP` shows who is in it",
+        (_, "RouterInUse") => {
+            "`mizar port list --device ROUTER-ID` shows its interfaces, `mizar router remove-interface` takes them off"
+        }
+        (_, "AddressGroupInUse") => "`mizar security-group-rule list --remote-address-group GROUP` shows what names it",
+        (_, "PortInUseAsTrunkParent" | "PortInUseAsSubPort") => "`mizar trunk list --long` shows what trunks carry",
         (Exit::Quota, _) => {
             "`mizar quota show --usage` shows what is used; an administrator raises it by `mizar quota set`"
         }

@@ -14,6 +14,9 @@ pub struct Resource {
     pub members: &'static str,
     /// Path of the list.
     pub path: &'static str,
+    /// The noun of the object that it is a part of, and as its argument is called; `{}` in [`Self::path`] is that one's
+    /// id.
+    pub parent: Option<(&'static str, &'static str)>,
     /// By what an object is named when it is not by its id; `None`: only by its id.
     pub key: Option<&'static str>,
     /// The server finds an object of this path by its key itself.
@@ -49,6 +52,23 @@ pub enum Verb {
     Unset(&'static str),
     /// Deletes any number.
     Delete(&'static str),
+    /// Does something else to one.
+    Act(&'static Act),
+}
+
+/// A verb of one noun alone, that is one call on the object.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Act {
+    /// As it is typed.
+    pub name: &'static str,
+    /// For `--help`.
+    pub about: &'static str,
+    /// What follows the object's path.
+    pub path: &'static str,
+    /// What can be given: one of these, and only one.
+    pub options: &'static [Opt],
+    /// The arguments of its example.
+    pub example: &'static str,
 }
 
 /// How an option's word becomes a value.
@@ -60,21 +80,25 @@ pub enum Kind {
     Integer,
     /// One of these.
     OneOf(&'static [&'static str]),
-    /// Two flags: the first is true, the second false.
+    /// Two flags: the first is true, the second false. In [`Kind::Pairs`]: these words.
     Switch(&'static str, &'static str),
     /// Name or id of an object of this noun.
     Ref(&'static str),
+    /// The same; of which noun says the option named first, by these words.
+    RefOf(&'static str, &'static [(&'static str, &'static str)]),
     /// Name or id of a project.
     Project,
+    /// The same, or `*`: every one.
+    Projects,
     /// `KEY=VALUE,KEY=VALUE`: an object with these members.
     Pairs(&'static [Pair]),
 }
 
-/// A member of [`Kind::Pairs`]: the word, the member, and of which noun it is a name or id.
-pub type Pair = (&'static str, &'static str, Option<&'static str>);
+/// A member of [`Kind::Pairs`]: the word, the member, and how it is read.
+pub type Pair = (&'static str, &'static str, Kind);
 
 /// Something that can be given to an object.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opt {
     /// `--flag`.
     pub flag: &'static str,
@@ -100,6 +124,8 @@ pub struct Opt {
     pub default: Option<&'static str>,
     /// What `unset` leaves of it.
     pub empty: Option<Empty>,
+    /// Paths of the calls that add to the list and take from it, where the attribute itself cannot be written later.
+    pub by: Option<(&'static str, &'static str)>,
 }
 
 /// Nothing, as an attribute has it.
@@ -127,6 +153,7 @@ impl Opt {
             many: false,
             default: None,
             empty: None,
+            by: None,
         }
     }
 
@@ -163,6 +190,11 @@ impl Opt {
     /// A list.
     pub const fn many(self) -> Self {
         Self { many: true, ..self }
+    }
+
+    /// A list that calls of its own make longer and shorter.
+    pub const fn many_by(self, add: &'static str, remove: &'static str) -> Self {
+        Self { many: true, by: Some((add, remove)), ..self }
     }
 
     /// Without it `create` sends this.

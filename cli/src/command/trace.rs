@@ -39,6 +39,9 @@ pub struct Arguments {
     /// Its code.
     #[arg(long, value_name = "N")]
     icmp_code: Option<u8>,
+    /// Also which tables were looked into, and what they had.
+    #[arg(long)]
+    long: bool,
     /// table, json or yaml.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table", hide_possible_values = true)]
     output: Format,
@@ -46,7 +49,7 @@ pub struct Arguments {
 
 /// Asks.
 pub fn run(api: &Api, arguments: &Arguments) -> Result<String> {
-    let Arguments { from, to, proto, dport, sport, source, icmp_type, icmp_code, output } = arguments;
+    let Arguments { from, to, proto, dport, sport, source, icmp_type, icmp_code, long, output } = arguments;
     let mut body = Map::new();
     body.insert("port_id".into(), json!(cloud::id(api, tables::of("port"), from)?));
     body.insert("destination".into(), json!(to));
@@ -61,12 +64,13 @@ pub fn run(api: &Api, arguments: &Arguments) -> Result<String> {
     body.extend(given.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)));
     let trace = api.post("/v2.0/mizar/trace", &json!({ "trace": body }))?["trace"].take();
     match output {
-        Format::Table => table(&trace),
+        Format::Table => table(&trace, *long),
         format => Output::new(*format, Vec::new()).object(&trace),
     }
 }
 
-fn table(trace: &Value) -> Result<String> {
+/// `long`: with what each table said, which is for people who know the data plane.
+fn table(trace: &Value, long: bool) -> Result<String> {
     let mut rows = Vec::new();
     for hop in trace["hops"].as_array().into_iter().flatten() {
         let at = if hop["host"].is_null() {
@@ -85,11 +89,15 @@ fn table(trace: &Value) -> Result<String> {
             rows.push(json!({"at": at, "table": "", "says": error, "entry": null, "rules": []}));
         }
     }
-    let mut columns = vec!["at", "table", "says", "rules"];
-    if rows.iter().any(|row| !row["entry"].is_null()) {
-        columns.insert(2, "entry");
-    }
-    let mut text = Output::new(Format::Table, Vec::new()).list(&rows, &columns)?;
+    let columns = ["at", "says", "rules", "table", "entry"];
+    let shown = if !long {
+        3
+    } else if rows.iter().all(|row| row["entry"].is_null()) {
+        4
+    } else {
+        5
+    };
+    let mut text = Output::new(Format::Table, Vec::new()).list(&rows, &columns[..shown])?;
     text += &format!("\n{} {}: {}", packet(trace), cell(&trace["verdict"]), cell(&trace["about"]));
     for (who, sees) in [("sender", "sender_sees"), ("receiver", "receiver_sees")] {
         if trace[sees].is_string() {
@@ -128,7 +136,8 @@ mod tests {
                 {"role": "destination", "host": null, "error": "it slept", "looks": []},
             ],
         });
-        let text = table(&trace)?;
+        assert!(!table(&trace, false)?.contains("POLICY") && table(&trace, true)?.contains("POLICY"));
+        let text = table(&trace, false)?;
         assert!(text.contains("bouncer (h1)") && text.contains("r1") && text.contains("it slept"), "{text}");
         let end = "10.0.0.9:40000 > 10.0.0.5:443 tcp dropped: Denied by policy.\nthe sender sees nothing\nthe receiver sees nothing";
         assert!(text.ends_with(end), "{text}");

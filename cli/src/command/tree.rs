@@ -3,7 +3,7 @@
 use super::render::Format;
 use super::resource::{Kind, Opt, Resource, Verb};
 use clap::builder::{EnumValueParser, PossibleValuesParser};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 
 /// The command of a noun with its verbs.
 pub fn noun(resource: &'static Resource) -> Command {
@@ -35,6 +35,7 @@ impl Verb {
             Self::Set(example) => ("set", example),
             Self::Unset(example) => ("unset", example),
             Self::Delete(example) => ("delete", example),
+            Self::Act(act) => (act.name, act.example),
         }
     }
 }
@@ -42,6 +43,7 @@ impl Verb {
 fn leaf(resource: &'static Resource, verb: Verb) -> Command {
     let (name, example) = verb.parts();
     let command = Command::new(name).after_help(format!("Example:\n  mizar {} {name} {example}", resource.noun));
+    let command = parent(resource).into_iter().fold(command, Command::arg);
     let a = resource.a;
     match verb {
         Verb::List(_) => list(resource, command.about(format!("List: every {} one sees", bare(a)))),
@@ -67,7 +69,19 @@ fn leaf(resource: &'static Resource, verb: Verb) -> Command {
             let command = command.about(format!("Delete {a}, or several; the first that cannot be deleted ends it"));
             command.arg(object(resource).num_args(1..))
         }
+        Verb::Act(act) => {
+            let command = command.about(act.about).arg(object(resource));
+            let command = command.args(act.options.iter().flat_map(|opt| arguments(opt, Use::Set)));
+            output(command.group(ArgGroup::new("what").args(act.options.iter().map(|opt| opt.flag)).required(true)))
+        }
     }
+}
+
+/// The argument that says of which object it is a part.
+fn parent(resource: &Resource) -> Option<Arg> {
+    let (noun, word) = resource.parent?;
+    let help = format!("Name or id of {}", super::tables::of(noun).a);
+    Some(Arg::new("parent").value_name(word).required(true).help(help))
 }
 
 fn bare(a: &str) -> &str {
@@ -194,7 +208,7 @@ fn arguments(opt: &'static Opt, purpose: Use) -> Vec<Arg> {
 fn value_name(opt: &Opt) -> &'static str {
     match opt.kind {
         Kind::Integer => "N",
-        Kind::Ref(_) | Kind::Project => "NAME",
+        Kind::Ref(_) | Kind::RefOf(..) | Kind::Project | Kind::Projects => "NAME",
         Kind::Pairs(_) => "KEY=VALUE,…",
         _ if opt.positional => "NAME",
         _ => "VALUE",
@@ -206,8 +220,8 @@ pub fn words(matches: &ArgMatches, opt: &Opt) -> Vec<String> {
     match opt.kind {
         Kind::Integer => matches.get_many::<i64>(opt.flag).into_iter().flatten().map(i64::to_string).collect(),
         Kind::Switch(on, off) => match (matches.get_flag(on), matches.get_flag(off)) {
-            (true, _) => vec!["true".into()],
-            (_, true) => vec!["false".into()],
+            (true, _) => vec![on.into()],
+            (_, true) => vec![off.into()],
             _ => Vec::new(),
         },
         _ => many(matches, opt.flag),

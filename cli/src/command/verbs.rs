@@ -3,9 +3,9 @@
 use super::cloud::{self, Wanted};
 use super::failure::{Exit, Problem};
 use super::render::Output;
-use super::resource::{Empty, Kind, Opt, Resource};
+use super::resource::{Act, Empty, Kind, Opt, Resource, Verb};
 use super::tree::{many, many_if_known, words};
-use super::wait;
+use super::{tables, wait};
 use crate::client::{Api, refused_status};
 use anyhow::{Context, Result};
 use clap::ArgMatches;
@@ -17,21 +17,36 @@ const TRIES: u32 = 5;
 
 /// Does what the verb says; the text is for standard output.
 pub fn run(api: &Api, resource: &Resource, verb: &str, matches: &ArgMatches) -> Result<String> {
-    let call = Call { api, resource, matches };
+    let path = match resource.parent {
+        None => resource.path.to_owned(),
+        Some((noun, _)) => {
+            let name = matches.get_one::<String>("parent").expect("is required");
+            resource.path.replace("{}", &cloud::escape(&cloud::id(api, tables::of(noun), name)?))
+        }
+    };
+    let call = Call { api, resource, path, matches };
     match verb {
         "list" => call.list(),
-        "show" => call.settled(cloud::find(api, resource, call.object())?),
+        "show" => call.settled(call.find(call.object())?),
         "create" => call.create(),
         "set" => call.set(),
         "unset" => call.unset(),
         "delete" => call.delete(),
-        other => unreachable!("clap knows no verb {other}"),
+        other => {
+            let act = resource.verbs.iter().find_map(|verb| match verb {
+                Verb::Act(act) if act.name == other => Some(*act),
+                _ => None,
+            });
+            call.act(act.expect("clap knows no other verb"))
+        }
     }
 }
 
 struct Call<'a> {
     api: &'a Api,
     resource: &'a Resource,
+    /// Of the list.
+    path: String,
     matches: &'a ArgMatches,
 }
 
@@ -40,12 +55,26 @@ impl Call<'_> {
         self.matches.get_one::<String>("object").expect("is required")
     }
 
+    fn find(&self, name: &str) -> Result<Value> {
+        cloud::find_at(self.api, self.resource, &self.path, name)
+    }
+
+    /// The option with its kind, which another option may decide.
+    fn resolved(&self, opt: &Opt) -> Result<Opt> {
+        let Kind::RefOf(by, nouns) = opt.kind else { return Ok(*opt) };
+        let word = many_if_known(self.matches, by).pop();
+        let Some(word) = word else { return Ok(Opt { kind: Kind::Text, ..*opt }) };
+        let noun = nouns.iter().find(|(known, _)| *known == word).map(|(_, noun)| *noun);
+        let noun = noun.with_context(|| format!("--{by} {word}: the command line knows no noun of it"))?;
+        Ok(Opt { kind: Kind::Ref(noun), ..*opt })
+    }
+
     fn list(&self) -> Result<String> {
         let mut wanted =
             Wanted { limit: self.matches.get_one::<u32>("limit").map(|n| *n as usize), ..Wanted::default() };
         for opt in self.resource.options.iter().filter(|opt| opt.filter) {
-            for word in words(self.matches, opt) {
-                match cloud::value(self.api, opt, &word)? {
+            for value in self.values(opt)? {
+                match value {
                     Value::Object(members) => {
                         let pair = |(member, value): (String, Value)| {
                             (opt.field.to_owned(), format!("{member}={}", value.as_str().unwrap_or_default()))
@@ -70,7 +99,7 @@ impl Call<'_> {
         for word in many(self.matches, "sort") {
             wanted.sort.push(sort(&word)?);
         }
-        let objects = cloud::list(self.api, self.resource, &wanted)?;
+        let objects = cloud::list_at(self.api, self.resource, &self.path, &wanted)?;
         let mut columns = self.resource.columns.to_vec();
         if self.matches.get_flag("long") {
             columns.extend(self.resource.long);
@@ -90,28 +119,31 @@ impl Call<'_> {
         if !tags.is_empty() {
             body.insert("tags".into(), json!(tags));
         }
-        let mut answer = self.api.post(self.resource.path, &json!({ self.resource.member: body }))?;
+        let mut answer = self.api.post(&self.path, &json!({ self.resource.member: body }))?;
         self.settled(answer[self.resource.member].take())
     }
 
     fn values(&self, opt: &Opt) -> Result<Vec<Value>> {
-        words(self.matches, opt).iter().map(|word| cloud::value(self.api, opt, word)).collect()
+        let (words, opt) = (words(self.matches, opt), self.resolved(opt)?);
+        words.iter().map(|word| cloud::value(self.api, &opt, word)).collect()
     }
 
     /// Lists get longer; what is alone is replaced.
     fn set(&self) -> Result<String> {
-        let mut given = Vec::new();
+        let (mut given, mut added_by_calls) = (Vec::new(), Vec::new());
         for opt in self.resource.options.iter().filter(|opt| opt.set) {
             let values = self.values(opt)?;
-            if !values.is_empty() {
-                given.push((opt, values));
+            match opt.by {
+                _ if values.is_empty() => {}
+                Some((add, _)) => added_by_calls.push((add, opt, values)),
+                None => given.push((opt, values)),
             }
         }
         let tags = many_if_known(self.matches, "tag");
-        if given.is_empty() && tags.is_empty() {
+        if given.is_empty() && added_by_calls.is_empty() && tags.is_empty() {
             return Err(self.nothing("set"));
         }
-        let old = cloud::find(self.api, self.resource, self.object())?;
+        let old = self.find(self.object())?;
         let changed = self.change(old, |old| {
             let change = |(opt, values): &(&Opt, Vec<Value>)| {
                 let value = if opt.many { added(&old[opt.field], values) } else { values[values.len() - 1].clone() };
@@ -119,12 +151,13 @@ impl Call<'_> {
             };
             Ok(given.iter().map(change).collect())
         })?;
+        self.call(&changed, &added_by_calls)?;
         self.tag(&changed, &tags, |path| self.api.put(path, None).map(drop))?;
-        self.settled(self.again(changed, &tags)?)
+        self.settled(self.again(changed, !(added_by_calls.is_empty() && tags.is_empty()))?)
     }
 
     fn unset(&self) -> Result<String> {
-        let (mut emptied, mut removed) = (Map::new(), Vec::new());
+        let (mut emptied, mut removed, mut removed_by_calls) = (Map::new(), Vec::new(), Vec::new());
         for opt in self.resource.options.iter().filter(|opt| opt.set) {
             match opt.empty {
                 Some(empty) if !opt.many && self.matches.get_flag(opt.flag) => {
@@ -133,18 +166,20 @@ impl Call<'_> {
                 }
                 _ if opt.many => {
                     let values = self.values(opt)?;
-                    if !values.is_empty() {
-                        removed.push((opt, values));
+                    match opt.by {
+                        _ if values.is_empty() => {}
+                        Some((_, remove)) => removed_by_calls.push((remove, opt, values)),
+                        None => removed.push((opt, values)),
                     }
                 }
                 _ => {}
             }
         }
         let tags = many_if_known(self.matches, "tag");
-        if emptied.is_empty() && removed.is_empty() && tags.is_empty() {
+        if emptied.is_empty() && removed.is_empty() && removed_by_calls.is_empty() && tags.is_empty() {
             return Err(self.nothing("unset"));
         }
-        let old = cloud::find(self.api, self.resource, self.object())?;
+        let old = self.find(self.object())?;
         let changed = self.change(old, |old| {
             let mut body = emptied.clone();
             for (opt, values) in &removed {
@@ -152,8 +187,9 @@ impl Call<'_> {
             }
             Ok(body)
         })?;
+        self.call(&changed, &removed_by_calls)?;
         self.tag(&changed, &tags, |path| self.api.delete(path))?;
-        self.settled(self.again(changed, &tags)?)
+        self.settled(self.again(changed, !(removed_by_calls.is_empty() && tags.is_empty()))?)
     }
 
     fn nothing(&self, verb: &str) -> anyhow::Error {
@@ -187,7 +223,28 @@ impl Call<'_> {
 
     fn path_of(&self, object: &Value) -> Result<String> {
         let id = object["id"].as_str().context("an object without id")?;
-        Ok(format!("{}/{}", self.resource.path, cloud::escape(id)))
+        Ok(format!("{}/{}", self.path, cloud::escape(id)))
+    }
+
+    /// Lists that have calls of their own.
+    fn call(&self, object: &Value, calls: &[(&str, &Opt, Vec<Value>)]) -> Result<()> {
+        let path = self.path_of(object)?;
+        calls.iter().try_for_each(|(call, opt, values)| {
+            self.api.put(&format!("{path}/{call}"), Some(&json!({ opt.field: values }))).map(drop)
+        })
+    }
+
+    fn act(&self, act: &Act) -> Result<String> {
+        let path = self.path_of(&self.find(self.object())?)?;
+        let mut body = Map::new();
+        for opt in act.options {
+            let values = self.values(opt)?;
+            if !values.is_empty() {
+                body.insert(opt.field.into(), one_or_all(opt, values));
+            }
+        }
+        let answer = self.api.put(&format!("{path}/{}", act.path), Some(&Value::Object(body)))?;
+        Output::of(self.matches).object(&answer)
     }
 
     fn tag(&self, object: &Value, tags: &[String], call: impl Fn(&str) -> Result<()>) -> Result<()> {
@@ -195,18 +252,14 @@ impl Call<'_> {
         tags.iter().try_for_each(|tag| call(&format!("{path}/tags/{}", cloud::escape(tag))))
     }
 
-    /// Tags are changed by calls of their own, whose answers do not show the object.
-    fn again(&self, object: Value, tags: &[String]) -> Result<Value> {
-        if tags.is_empty() {
-            Ok(object)
-        } else {
-            Ok(self.api.get(&self.path_of(&object)?)?[self.resource.member].take())
-        }
+    /// Calls of their own, as those for tags, do not answer with the object as it then is.
+    fn again(&self, object: Value, changed: bool) -> Result<Value> {
+        if changed { Ok(self.api.get(&self.path_of(&object)?)?[self.resource.member].take()) } else { Ok(object) }
     }
 
     fn delete(&self) -> Result<String> {
         for name in many(self.matches, "object") {
-            let object = cloud::find(self.api, self.resource, &name)?;
+            let object = self.find(&name)?;
             self.api.delete(&self.path_of(&object)?)?;
         }
         Ok(String::new())

@@ -76,7 +76,11 @@ fn judge(check: &str, pem: &[u8], now: i64, host: Option<Option<&str>>) -> Check
         );
     }
     if ends <= now {
-        return Check::fail(check, format!("expired {} days ago", -days), "issue it again and restart the agent");
+        return Check::fail(
+            check,
+            format!("expired {} days ago", (now - ends) / DAY),
+            "issue it again and restart the agent",
+        );
     }
     if ends - now < SOON {
         return Check::warn(check, format!("expires in {days} days"), "issue it again and restart the agent");

@@ -2,9 +2,11 @@
 
 use super::Check;
 use crate::client::{Api, refused_status};
+use crate::command::failure::{Exit, exit_of};
 use crate::command::render::cell;
 use crate::config::{self, Choice, Surroundings};
 use anyhow::Result;
+use mizar_abi::MTU_OVERHEAD;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,16 +24,25 @@ pub fn checks(choice: &Choice, around: &Surroundings) -> Result<Vec<Check>> {
     let network = match api.network_url() {
         Ok(url) => url,
         Err(error) => {
-            checks.push(Check::fail(
-                "sign-in",
-                format!("{error:#}"),
-                "look at auth_url, user and password of the cloud",
-            ));
+            checks.push(judge_sign_in(&error, &api.access().identity));
+            if refused_status(&error).is_some_and(|status| status >= 500) {
+                // Whoever refuses to serve may say which part of it fails.
+                checks.push(ready(&api, &api.access().identity));
+            }
             return Ok(checks);
         }
     };
     checks.push(Check::ok("sign-in", format!("accepted; the network service is at {network}")));
     checks.push(ready(&api, &network));
+    // What was seen before something failed is worth as much as that.
+    if let Err(error) = operators(&api, &mut checks) {
+        checks.push(Check::fail("API", format!("{error:#}"), "the API's log says why it does not answer that"));
+    }
+    Ok(checks)
+}
+
+/// What only operators see.
+fn operators(api: &Api, checks: &mut Vec<Check>) -> Result<()> {
     let asked = api.get("/v2.0/mizar/hosts");
     if asked.as_ref().err().and_then(refused_status) == Some(403) {
         checks.push(Check::warn(
@@ -39,16 +50,35 @@ pub fn checks(choice: &Choice, around: &Surroundings) -> Result<Vec<Check>> {
             "these credentials do not show them",
             "use an administrator's to see hosts and roles",
         ));
-        return Ok(checks);
+        return Ok(());
     }
     let hosts = asked?["hosts"].as_array().cloned().unwrap_or_default();
     checks.push(placement(&api.get("/v2.0/mizar/placement")?["placement"]));
     checks.extend(judge_hosts(&hosts));
     checks.push(versions(&hosts, env!("CARGO_PKG_VERSION")));
+    let widest = api.get("/v2.0/networks?sort_key=mtu&sort_dir=desc&limit=1")?;
+    checks.push(mtu(&hosts, &widest["networks"][0]));
     checks.push(roles(api.get("/v2.0/mizar/roles")?["roles"].as_array().map(Vec::as_slice).unwrap_or_default()));
     let broken = api.get("/v2.0/ports?status=ERROR&limit=100")?["ports"].as_array().cloned().unwrap_or_default();
     checks.push(ports(&broken));
-    Ok(checks)
+    Ok(())
+}
+
+/// Whoever does not answer is told of other things than whoever does not believe.
+fn judge_sign_in(error: &anyhow::Error, identity: &str) -> Check {
+    let (seen, status) = (format!("{error:#}"), refused_status(error));
+    match (exit_of(error), status) {
+        (Exit::Unauthenticated, _) => Check::fail("sign-in", seen, "look at user, password and project of the cloud"),
+        (_, Some(429)) => Check::fail("sign-in", seen, "too many logins from here: wait a minute"),
+        (Exit::Unreachable, Some(_)) => {
+            Check::fail("sign-in", seen, "the service is there and cannot serve: its database is the first to look at")
+        }
+        (Exit::Unreachable, None) => {
+            let seen = format!("nobody serves at {identity}: {seen}");
+            Check::fail("sign-in", seen, "is mizar-api running? its log says why it ended; else look at auth_url")
+        }
+        _ => Check::fail("sign-in", seen, "look at auth_url, and at the project and its region in the catalog"),
+    }
 }
 
 fn ready(api: &Api, network: &str) -> Check {
@@ -110,6 +140,14 @@ fn judge_hosts(hosts: &[Value]) -> Vec<Check> {
             "start mizar-agent on a host; `mizar doctor` there says what it lacks",
         )];
     }
+    if hosts.iter().all(|host| host["alive"] != true) {
+        return vec![Check::fail(
+            "hosts",
+            format!("none of {} is heard of", hosts.len()),
+            "look at what they share: the API's listener for agents, its certificate, the way there, clocks; \
+             `mizar doctor` on one of them says which",
+        )];
+    }
     let mut checks = Vec::new();
     let (mut good, mut bad) = (0, Vec::new());
     for host in hosts {
@@ -155,6 +193,28 @@ fn versions(hosts: &[Value], own: &str) -> Check {
         return Check::warn("versions", seen, "fine during an upgrade; else bring the agents to one version");
     }
     Check::ok("versions", seen)
+}
+
+/// The largest packets that a network promises must fit into the underlay of every host.
+fn mtu(hosts: &[Value], widest: &Value) -> Check {
+    let Some(inside) = widest["mtu"].as_u64() else { return Check::ok("MTU", "there are no networks yet") };
+    let needed = inside + u64::from(MTU_OVERHEAD);
+    let small = hosts.iter().filter(|host| host["mtu"].as_u64().is_some_and(|mtu| mtu < needed));
+    let small: Vec<_> = small.map(|host| format!("{} {}", cell(&host["name"]), cell(&host["mtu"]))).collect();
+    if small.is_empty() {
+        return Check::ok("MTU", format!("every host carries networks of {inside} bytes"));
+    }
+    let more = small.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Check::fail(
+        "MTU",
+        format!(
+            "networks of {inside} bytes, such as {}, need {needed}: too small are {}{more}",
+            cell(&widest["id"]),
+            small[..small.len().min(NAMED)].join(", ")
+        ),
+        "raise the MTU of these hosts' uplinks and of what is between; or lower the networks', and --underlay-mtu",
+    )
 }
 
 fn roles(roles: &[Value]) -> Check {
@@ -207,10 +267,13 @@ mod tests {
         assert_eq!(verdicts, [("hosts", Fine), ("host h2", Fail), ("host h3", Fail), ("host h4", Warn)]);
         assert!(checks[2].seen.contains("the map is full"), "{checks:?}");
         assert_eq!(judge_hosts(&[])[0].verdict, Fail);
-        let many: Vec<_> = (0..200).map(|n| host(&format!("h{n}"), false, 90, json!([]))).collect();
+        let mut many: Vec<_> = (0..200).map(|n| host(&format!("h{n}"), false, 90, json!([]))).collect();
+        let all = judge_hosts(&many);
+        assert_eq!((all.len(), all[0].verdict, all[0].seen.as_str()), (1, Fail, "none of 200 is heard of"));
+        many.push(host("the-last", true, 1, json!([])));
         let checks = judge_hosts(&many);
-        assert_eq!(checks.len(), NAMED + 1);
-        assert!(checks[NAMED].seen.contains("195 more"), "{checks:?}");
+        assert_eq!(checks.len(), NAMED + 2);
+        assert!(checks[NAMED + 1].seen.contains("195 more"), "{checks:?}");
     }
 
     #[test]
@@ -222,6 +285,33 @@ mod tests {
         assert_eq!((failing.verdict, failing.seen.as_str()), (Fail, "not ready: database: failing"));
         assert_eq!(judge_ready(200, &Value::Null).verdict, Fine);
         assert_eq!(judge_ready(404, &Value::Null).verdict, Warn);
+    }
+
+    #[test]
+    fn hosts_must_carry_what_networks_promise() {
+        let sized = |name: &str, mtu: u32| json!({"name": name, "mtu": mtu});
+        let hosts = [sized("h1", 1500), sized("h2", 1400)];
+        assert_eq!(mtu(&hosts, &Value::Null).verdict, Fine);
+        assert_eq!(mtu(&hosts, &json!({"id": "n", "mtu": 1298})).verdict, Fine);
+        let small = mtu(&hosts, &json!({"id": "n", "mtu": 1398}));
+        assert_eq!(small.verdict, Fail);
+        assert_eq!(small.seen, "networks of 1398 bytes, such as n, need 1500: too small are h2 1400");
+        let many: Vec<_> = (0..9).map(|n| sized(&format!("h{n}"), 1400)).collect();
+        assert!(mtu(&many, &json!({"id": "n", "mtu": 1398})).seen.ends_with("h4 1400 and 4 more"));
+    }
+
+    #[test]
+    fn who_does_not_answer_is_told_from_who_does_not_believe() {
+        let todo = |status: u16| {
+            let refused = crate::client::Refused { status, kind: String::new(), message: "no".into() };
+            judge_sign_in(&refused.into(), "http://127.0.0.1:1").todo
+        };
+        assert!(todo(401).contains("password") && todo(503).contains("database") && todo(429).contains("wait"));
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+        let base = format!("http://{nobody}");
+        let api = Api::new(&base, crate::client::Credentials::new("u", "p", "w")).expect("a client");
+        let check = judge_sign_in(&api.token().expect_err("nobody listens"), &base);
+        assert!(check.seen.contains(&base) && check.todo.contains("mizar-api"), "{check:?}");
     }
 
     #[test]

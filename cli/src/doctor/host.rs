@@ -82,7 +82,9 @@ fn jit(enabled: &Option<String>) -> Check {
             "sysctl net.core.bpf_jit_enable=1: interpreted, packets take many times longer",
         ),
         Some(_) => Check::ok("BPF compiler", "on"),
-        None => Check::warn("BPF compiler", "not known", "run this as root to see"),
+        None => {
+            Check::warn("BPF compiler", "not known", "run this as root, in the host's own network namespace, to see")
+        }
     }
 }
 
@@ -246,7 +248,8 @@ fn api(here: &Here) -> Check {
         Err(error) => Check::fail(
             "way to the API",
             format!("{error:#}"),
-            "look at address, firewall and the three PEM files; the API's certificate must name its address",
+            "is mizar-api running there? then look at firewall, the three PEM files, and the API's own certificate: it \
+             must be valid and name this address",
         ),
     }
 }

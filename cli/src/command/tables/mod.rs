@@ -1,21 +1,36 @@
-//! The resources. A new one is an entry here.
+//! The resources. A new one is an entry in one of these tables.
+
+mod operators;
+mod quality;
+mod routing;
+mod sharing;
 
 use super::resource::Kind::{Integer, OneOf, Pairs, Project, Ref, Switch, Text};
 use super::resource::{Empty, Opt, Resource, Verb};
 
 /// Every noun that is described by data alone.
-pub const RESOURCES: [&Resource; 11] = [
+pub const RESOURCES: [&Resource; 21] = [
     &NETWORK,
     &SUBNET,
     &PORT,
     &SECURITY_GROUP,
     &SECURITY_GROUP_RULE,
-    &ROUTER,
-    &FLOATING_IP,
+    &sharing::ADDRESS_GROUP,
+    &routing::ROUTER,
+    &routing::FLOATING_IP,
     &SUBNET_POOL,
-    &HOST,
-    &ROLE,
-    &AUDIT,
+    &sharing::ADDRESS_SCOPE,
+    &sharing::RBAC_POLICY,
+    &quality::POLICY,
+    &quality::BANDWIDTH_LIMIT,
+    &quality::PACKET_RATE_LIMIT,
+    &quality::MINIMUM_BANDWIDTH,
+    &quality::MINIMUM_PACKET_RATE,
+    &quality::DSCP_MARKING,
+    &TRUNK,
+    &operators::HOST,
+    &operators::ROLE,
+    &operators::AUDIT,
 ];
 
 /// The resource of a noun.
@@ -28,6 +43,8 @@ const DESCRIPTION: Opt = Opt::new("description", "description", Text, "Words abo
 const PROJECT: Opt =
     Opt::new("project", "project_id", Project, "Project it belongs to, by name or id").fixed().filter();
 const STATE: Opt = Opt::new("state", "admin_state_up", Switch("enable", "disable"), "Let it work; or switch it off");
+const QOS_POLICY: Opt =
+    Opt::new("qos-policy", "qos_policy_id", Ref("qos-policy"), "QoS policy, by name or id").empty(Empty::Null);
 const STATUS: Opt = Opt::new("status", "status", Text, "ACTIVE, BUILD, DOWN or ERROR").only_filter();
 
 const PLAIN: Resource = Resource {
@@ -36,6 +53,7 @@ const PLAIN: Resource = Resource {
     member: "",
     members: "",
     path: "",
+    parent: None,
     key: Some("name"),
     found_by_server: false,
     paged: true,
@@ -72,6 +90,7 @@ const NETWORK: Resource = Resource {
             "Filter packets of its new ports; or do not",
         ),
         Opt::new("dns-domain", "dns_domain", Text, "Domain of its ports' names").empty(Empty::Text),
+        QOS_POLICY,
     ],
     verbs: &[
         Verb::List("--long --sort name"),
@@ -111,14 +130,14 @@ const SUBNET: Resource = Resource {
         Opt::new(
             "allocation-pool",
             "allocation_pools",
-            Pairs(&[("start", "start", None), ("end", "end", None)]),
+            Pairs(&[("start", "start", Text), ("end", "end", Text)]),
             "Addresses to give to ports, start=ADDRESS,end=ADDRESS",
         )
         .many(),
         Opt::new(
             "host-route",
             "host_routes",
-            Pairs(&[("destination", "destination", None), ("nexthop", "nexthop", None)]),
+            Pairs(&[("destination", "destination", Text), ("nexthop", "nexthop", Text)]),
             "Route that guests are told, destination=CIDR,nexthop=ADDRESS",
         )
         .many(),
@@ -165,7 +184,7 @@ const PORT: Resource = Resource {
         Opt::new(
             "fixed-ip",
             "fixed_ips",
-            Pairs(&[("subnet", "subnet_id", Some("subnet")), ("ip-address", "ip_address", None)]),
+            Pairs(&[("subnet", "subnet_id", Ref("subnet")), ("ip-address", "ip_address", Text)]),
             "Address, subnet=SUBNET,ip-address=ADDRESS, either or both",
         )
         .many()
@@ -183,7 +202,7 @@ const PORT: Resource = Resource {
         Opt::new(
             "allowed-address",
             "allowed_address_pairs",
-            Pairs(&[("ip-address", "ip_address", None), ("mac-address", "mac_address", None)]),
+            Pairs(&[("ip-address", "ip_address", Text), ("mac-address", "mac_address", Text)]),
             "Other address it may send from, ip-address=CIDR,mac-address=MAC",
         )
         .many(),
@@ -192,6 +211,7 @@ const PORT: Resource = Resource {
         Opt::new("device-owner", "device_owner", Text, "Whose that is, such as compute:nova")
             .filter()
             .empty(Empty::Text),
+        QOS_POLICY,
     ],
     verbs: &[
         Verb::List("--network web --status ERROR --long"),
@@ -264,6 +284,9 @@ const SECURITY_GROUP_RULE: Resource = Resource {
         Opt::new("port-max", "port_range_max", Integer, "Last port, or ICMP code").fixed().filter(),
         Opt::new("remote-ip", "remote_ip_prefix", Text, "Who it is at the other end, by range").fixed().filter(),
         Opt::new("remote-group", "remote_group_id", Ref("security-group"), "Or by security group").fixed().filter(),
+        Opt::new("remote-address-group", "remote_address_group_id", Ref("address-group"), "Or by address group")
+            .fixed()
+            .filter(),
         DESCRIPTION,
     ],
     verbs: &[
@@ -272,61 +295,6 @@ const SECURITY_GROUP_RULE: Resource = Resource {
         Verb::Create("web --protocol tcp --port-min 443 --port-max 443 --remote-ip 192.0.2.0/24"),
         Verb::Set("6d2d1d4f-0c5c-4f2e-9d0b-0c7c5d1e3f60 --description 'from the office'"),
         Verb::Delete("6d2d1d4f-0c5c-4f2e-9d0b-0c7c5d1e3f60"),
-    ],
-    ..PLAIN
-};
-
-const ROUTER: Resource = Resource {
-    noun: "router",
-    a: "a router",
-    member: "router",
-    members: "routers",
-    path: "/v2.0/routers",
-    tags: true,
-    columns: &["id", "name", "status", "admin_state_up"],
-    long: &["project_id", "external_gateway_info", "routes", "tags"],
-    options: &[NAME.positional().required(), DESCRIPTION, PROJECT, STATE],
-    verbs: &[
-        Verb::List("--long"),
-        Verb::Show("edge"),
-        Verb::Create("edge --description 'the way out'"),
-        Verb::Set("edge --name way-out"),
-        Verb::Unset("edge --description"),
-        Verb::Delete("edge"),
-    ],
-    ..PLAIN
-};
-
-const FLOATING_IP: Resource = Resource {
-    noun: "floating-ip",
-    a: "a floating IP",
-    member: "floatingip",
-    members: "floatingips",
-    path: "/v2.0/floatingips",
-    key: Some("floating_ip_address"),
-    tags: true,
-    columns: &["id", "floating_ip_address", "fixed_ip_address", "port_id", "status"],
-    long: &["project_id", "floating_network_id", "router_id", "description", "tags"],
-    options: &[
-        Opt::new("network", "floating_network_id", Ref("network"), "External network it is of, by name or id")
-            .fixed()
-            .positional()
-            .required()
-            .filter(),
-        Opt::new("address", "floating_ip_address", Text, "The address").fixed().filter(),
-        Opt::new("port", "port_id", Ref("port"), "Port it leads to, by name or id").filter().empty(Empty::Null),
-        Opt::new("fixed-address", "fixed_ip_address", Text, "Which of the port's addresses").filter(),
-        DESCRIPTION,
-        PROJECT,
-        STATUS,
-    ],
-    verbs: &[
-        Verb::List("--network public"),
-        Verb::Show("203.0.113.10"),
-        Verb::Create("public --port web-1"),
-        Verb::Set("203.0.113.10 --port web-2"),
-        Verb::Unset("203.0.113.10 --port"),
-        Verb::Delete("203.0.113.10"),
     ],
     ..PLAIN
 };
@@ -348,6 +316,9 @@ const SUBNET_POOL: Resource = Resource {
         Opt::new("default-prefix-length", "default_prefixlen", Integer, "Size of a subnet that asks for none"),
         Opt::new("min-prefix-length", "min_prefixlen", Integer, "Size of the largest subnet"),
         Opt::new("max-prefix-length", "max_prefixlen", Integer, "Size of the smallest subnet"),
+        Opt::new("address-scope", "address_scope_id", Ref("address-scope"), "Scope in which its ranges are unique")
+            .filter()
+            .empty(Empty::Null),
         Opt::new("shared", "shared", Switch("share", "no-share"), "Let every project use it (administrators)").fixed(),
     ],
     verbs: &[
@@ -361,83 +332,44 @@ const SUBNET_POOL: Resource = Resource {
     ..PLAIN
 };
 
-const HOST: Resource = Resource {
-    noun: "host",
-    a: "a host (operators)",
-    member: "host",
-    members: "hosts",
-    path: "/v2.0/mizar/hosts",
-    found_by_server: true,
-    columns: &["name", "underlay", "az", "rack", "transit", "alive", "ports", "version"],
-    long: &[
-        "pending_entries",
-        "oldest_pending_s",
-        "silent_s",
-        "weight",
-        "transit_hook",
-        "mtu",
-        "abi",
-        "failures",
-        "lost_since",
-    ],
+const TRUNK: Resource = Resource {
+    noun: "trunk",
+    a: "a trunk: a port that carries others by VLAN tag",
+    member: "trunk",
+    members: "trunks",
+    path: "/v2.0/trunks",
+    tags: true,
+    columns: &["id", "name", "port_id", "status"],
+    long: &["project_id", "sub_ports", "admin_state_up", "description", "tags"],
     options: &[
-        Opt::new("az", "az", Text, "Availability zone").only_filter(),
-        Opt::new("rack", "rack", Text, "Rack").only_filter(),
-        Opt::new("transit", "transit", OneOf(&["yes", "no", "prefer"]), "Whether it bounces and divides for others")
-            .later()
+        NAME.positional().required(),
+        DESCRIPTION,
+        PROJECT,
+        STATE,
+        STATUS,
+        Opt::new("port", "port_id", Ref("port"), "Port that carries the others, by name or id")
+            .fixed()
+            .required()
             .filter(),
-        Opt::new("weight", "weight", Integer, "Its share of that, 1 to 1000").later(),
-        Opt::new("allow-shrink", "allow_shrink_s", Integer, "For so many seconds its agent may drop most of its ports")
-            .later(),
         Opt::new(
-            "believe-gone",
-            "believe_gone_s",
-            Integer,
-            "For so many seconds: if it is silent it is lost, however many others are",
+            "subport",
+            "sub_ports",
+            Pairs(&[
+                ("port", "port_id", Ref("port")),
+                ("segmentation-type", "segmentation_type", Text),
+                ("segmentation-id", "segmentation_id", Integer),
+            ]),
+            "Port that is carried, port=PORT,segmentation-type=vlan,segmentation-id=TAG; to take it away port=PORT",
         )
-        .later(),
+        .many_by("add_subports", "remove_subports"),
     ],
-    verbs: &[Verb::List("--az zone1 --long"), Verb::Show("host1"), Verb::Set("host1 --transit no")],
-    ..PLAIN
-};
-
-const ROLE: Resource = Resource {
-    noun: "role",
-    a: "a transit role of a host (operators)",
-    member: "role",
-    members: "roles",
-    path: "/v2.0/mizar/roles",
-    key: None,
-    paged: false,
-    columns: &["host", "role", "state", "network_id", "subnet_id", "first_slot", "last_slot"],
-    long: &["since"],
-    options: &[
-        Opt::new("host", "host", Text, "Host that has it").only_filter(),
-        Opt::new("network", "network_id", Ref("network"), "Network it is for, by name or id").only_filter(),
-        Opt::new("subnet", "subnet_id", Ref("subnet"), "Subnet it is for, by name or id").only_filter(),
-        Opt::new("role", "role", OneOf(&["bouncer", "divider"]), "Which").only_filter(),
-        Opt::new("state", "state", OneOf(&["pending", "active", "draining"]), "How far it is").only_filter(),
+    verbs: &[
+        Verb::List("--long"),
+        Verb::Show("uplink"),
+        Verb::Create("uplink --port vm-1 --subport port=vm-1-blue,segmentation-type=vlan,segmentation-id=100"),
+        Verb::Set("uplink --subport port=vm-1-red,segmentation-type=vlan,segmentation-id=101"),
+        Verb::Unset("uplink --subport port=vm-1-red"),
+        Verb::Delete("uplink"),
     ],
-    verbs: &[Verb::List("--network web --role bouncer")],
-    ..PLAIN
-};
-
-const AUDIT: Resource = Resource {
-    noun: "audit",
-    a: "an entry of the audit log (operators)",
-    member: "audit_event",
-    members: "audit_events",
-    path: "/v2.0/mizar/audit",
-    key: None,
-    columns: &["at", "user_name", "action", "object_type", "object_id"],
-    long: &["id", "project_id", "remote", "request_id", "changes"],
-    options: &[
-        Opt::new("user", "user_name", Text, "Who, by name").only_filter(),
-        Opt::new("action", "action", Text, "What was done").only_filter(),
-        Opt::new("object-type", "object_type", Text, "To what kind of object").only_filter(),
-        Opt::new("object", "object_id", Text, "To which object, by id").only_filter(),
-        PROJECT.only_filter(),
-    ],
-    verbs: &[Verb::List("--sort at:desc --limit 20"), Verb::Show("0193565e-7c1d-7000-8000-3f1e5d0c0a01")],
     ..PLAIN
 };
