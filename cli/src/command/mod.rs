@@ -233,6 +233,42 @@ mod tests {
         words
     }
 
+    /// Commands that a document shows: lines after `$`, and those between backquotes that are whole.
+    fn commands(document: &str) -> Vec<String> {
+        let shown = document.lines().filter_map(|line| line.strip_prefix("$ "));
+        let spoken = document.split('`').skip(1).step_by(2).filter(|code| !code.contains(['\n', '…']));
+        let ours = shown.chain(spoken).filter(|command| command.starts_with("mizar "));
+        ours.map(|command| command.split(" | ").next().unwrap_or(command).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_the_guides_tell_to_type_is_understood() {
+        for (name, at_least) in [("docs/operator.md", 30), ("docs/tenant.md", 0), ("docs/label-policies.md", 0)] {
+            let guide = std::fs::read_to_string(devel::root().join(name)).expect(name);
+            let commands = commands(&guide);
+            assert!(commands.len() >= at_least, "{name}: {commands:?}");
+            for command in commands {
+                if let Err(refused) = tree().try_get_matches_from(words(&command)) {
+                    assert!(refused.kind() == ErrorKind::DisplayHelp, "{name}: {command}: {refused}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_operators_guide_names_every_reason_and_every_setting() {
+        let read = |path: &str| std::fs::read_to_string(devel::root().join(path)).expect(path);
+        let guide = read("docs/operator.md");
+        let has = |word: &str| assert!(guide.contains(&format!("`{word}`")), "`{word}` is not in docs/operator.md");
+        mizar_abi::reason::Drop::ALL.iter().for_each(|reason| has(reason.name()));
+        for program in ["api", "scheduler", "host-agent", "web"] {
+            let settings = read(&format!("{program}/src/config.rs"));
+            let variables = settings.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next());
+            assert!(variables.clone().count() > 3, "{program}");
+            variables.for_each(has);
+        }
+    }
+
     #[test]
     fn wrong_uses_are_usage_errors() {
         for (line, kind) in [
