@@ -152,7 +152,8 @@ async fn make(tx: &mut Tx<'_>, project: Uuid) -> Result<Uuid, Fault> {
         return Ok(topology.network);
     }
     let (outside, pool) = requirements(tx, project).await?;
-    // The subnet late: from it to the commit the pool, which is everybody's, stays locked.
+    // The subnet late: from it to the commit the pool, which is everybody's, stays locked. Who gives the outside a subnet
+    // of that pool takes the two the other way round: then PostgreSQL breaks the tie, and the loser runs again.
     let router = json!({"name": "auto_allocated_router", "project_id": project,
         "external_gateway_info": {"network_id": outside}});
     let router: Item<Router> = create_within(tx, body(router)).await?;
