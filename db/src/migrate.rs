@@ -1,10 +1,15 @@
 //! Migrations, embedded in every binary that needs the schema.
 
-use diesel::migration::MigrationSource;
-use diesel::{Connection as _, RunQueryDsl as _};
+use crate::pool;
+use diesel::connection::SimpleConnection as _;
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
+use diesel::sql_types::{Bool, Text};
+use diesel::{Connection as _, QueryableByName, RunQueryDsl as _};
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use std::time::Duration;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
@@ -29,6 +34,22 @@ pub enum MigrateError {
     Interrupted(#[from] tokio::task::JoinError),
 }
 
+/// How long a migration waits for a lock. Whoever comes after it waits for it too, so it lets them pass and tries again.
+const SOON: &str = "SET lock_timeout = '1s'";
+
+/// A migration that runs outside of a transaction makes an index beside whoever writes: it waits for them, and nobody
+/// for it.
+const WHENEVER: &str = "SET lock_timeout = 0";
+
+/// Times that a migration is tried: with the pauses, five minutes.
+const TRIES: u32 = 100;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Between two looks whether another process is done.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Brings the schema up to date; returns the migrations that were run. Any number of processes
 /// may do it at once: one works, the others wait.
 pub async fn migrate(url: &str) -> Result<Vec<String>, MigrateError> {
@@ -37,18 +58,80 @@ pub async fn migrate(url: &str) -> Result<Vec<String>, MigrateError> {
     // single-threaded.
     tokio::task::spawn_blocking(move || {
         let mut conn = AsyncConnectionWrapper::<AsyncPgConnection>::establish(&url)?;
-        // Held until the connection closes, at the end of this function.
-        diesel::sql_query(format!("SELECT pg_advisory_lock({LOCK})")).execute(&mut conn)?;
-        let run = conn.run_pending_migrations(MIGRATIONS).map_err(MigrateError::Migration)?;
-        Ok(run.iter().map(ToString::to_string).collect())
+        lock(&mut conn)?;
+        let pending = conn.pending_migrations(MIGRATIONS).map_err(MigrateError::Migration)?;
+        pending.iter().map(|migration| run(&mut conn, migration.as_ref())).collect()
     })
     .await?
+}
+
+type Blocking = AsyncConnectionWrapper<AsyncPgConnection>;
+
+#[derive(QueryableByName)]
+struct Locked {
+    #[diesel(sql_type = Bool)]
+    locked: bool,
+}
+
+/// Held until the connection closes. Asked for again and again: a statement that waits has a snapshot, and whoever makes
+/// an index waits until it is gone.
+fn lock(conn: &mut Blocking) -> Result<(), MigrateError> {
+    let asked = format!("SELECT pg_try_advisory_lock({LOCK}) AS locked");
+    let mut waits = false;
+    while !diesel::sql_query(&asked).get_result::<Locked>(conn)?.locked {
+        if !waits {
+            tracing::info!("another process migrates the database");
+            waits = true;
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+#[derive(QueryableByName)]
+struct Statement {
+    #[diesel(sql_type = Text)]
+    text: String,
+}
+
+/// Whoever was interrupted while he made an index left it unfinished: it serves nobody, and has the name of the one that is
+/// to be made.
+fn drop_unfinished(conn: &mut Blocking) -> Result<(), MigrateError> {
+    let unfinished = "SELECT format('DROP INDEX CONCURRENTLY %s', i.indexrelid::regclass) AS text FROM pg_index i \
+        WHERE NOT i.indisvalid AND i.indrelid IN (SELECT format('public.%I', tablename)::regclass FROM pg_tables \
+        WHERE schemaname = 'public') AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p \
+        WHERE p.index_relid = i.indexrelid)";
+    for Statement { text } in diesel::sql_query(unfinished).load::<Statement>(conn)? {
+        conn.batch_execute(&text)?;
+    }
+    Ok(())
+}
+
+fn run(conn: &mut Blocking, migration: &dyn Migration<Pg>) -> Result<String, MigrateError> {
+    let in_transaction = migration.metadata().run_in_transaction();
+    conn.batch_execute(if in_transaction { SOON } else { WHENEVER })?;
+    if !in_transaction {
+        drop_unfinished(conn)?;
+    }
+    let (name, mut tries) = (migration.name().to_string(), 1);
+    loop {
+        match conn.run_migration(migration) {
+            Ok(_) => return Ok(name),
+            // The harness hides what failed in an error that it keeps to itself: the text must do.
+            Err(error) if error.to_string().ends_with(pool::LOCK_TIMEOUT) && tries < TRIES => {
+                tracing::info!(migration = name, tries, "others hold a lock that the migration needs: trying again");
+                tries += 1;
+                std::thread::sleep(PAUSE);
+            }
+            Err(error) => return Err(MigrateError::Migration(error)),
+        }
+    }
 }
 
 /// Whether the newest migration that this binary knows has been run.
 pub async fn is_current(conn: &mut AsyncPgConnection) -> Result<bool, MigrateError> {
     let query = diesel::sql_query("SELECT 1 FROM __diesel_schema_migrations WHERE version = $1");
-    let query = query.bind::<diesel::sql_types::Text, _>(newest()?);
+    let query = query.bind::<Text, _>(newest()?);
     let found = diesel_async::RunQueryDsl::execute(query, conn).await?;
     Ok(found == 1)
 }

@@ -1,9 +1,10 @@
 //! What migrations do with rows when they are taken back.
 
-use diesel::sql_types::{Array, Integer};
+use diesel::sql_types::{Array, BigInt, Integer};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use mizar_testkit::TestDb;
+use std::time::{Duration, Instant};
 
 /// One port with labels and a security group, one with labels alone.
 const LABELLED: &str = "
@@ -53,5 +54,67 @@ async fn a_port_whose_combination_is_not_computed_keeps_the_migration_from_being
     assert!(error.to_string().contains("not computed"), "{error}");
     conn.batch_execute("UPDATE ports SET port_security_enabled = false").await?;
     conn.batch_execute(NOT_COMPUTED).await?;
+    Ok(())
+}
+
+const LABEL_BOUNDS: &str = include_str!("../../migrations/2026-11-23-000070_label_bounds/down.sql");
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+async fn count(db: &TestDb, query: &str) -> anyhow::Result<i64> {
+    let counted: Count = sql_query(query).get_result(&mut db.connect().await?).await?;
+    Ok(counted.count)
+}
+
+async fn until(db: &TestDb, query: &str, wanted: i64) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while count(db, query).await? != wanted {
+        anyhow::ensure!(Instant::now() < deadline, "in vain: {query} is {wanted}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+/// As if a migration had not been run.
+async fn take_back(db: &TestDb, version: &str, down: &str) -> anyhow::Result<()> {
+    let forget = format!("{down}; DELETE FROM __diesel_schema_migrations WHERE version = '{version}'");
+    Ok(db.connect().await?.batch_execute(&forget).await?)
+}
+
+#[tokio::test]
+async fn a_migration_that_waits_for_a_lock_lets_others_pass_and_tries_again() -> anyhow::Result<()> {
+    let db = TestDb::create().await?;
+    take_back(&db, "20261123000070", LABEL_BOUNDS).await?;
+    let mut reader = db.connect().await?;
+    reader.batch_execute("BEGIN; LOCK TABLE label_sets IN ACCESS SHARE MODE").await?;
+    let url = db.url().to_owned();
+    let migrating = tokio::spawn(async move { mizar_db::migrate::migrate(&url).await });
+    let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                   WHERE d.datname = current_database() AND l.relation = 'label_sets'::regclass AND NOT l.granted";
+    for _ in 0..2 {
+        until(&db, waiting, 1).await?;
+        until(&db, waiting, 0).await?;
+    }
+    reader.batch_execute("COMMIT").await?;
+    assert_eq!(migrating.await??.len(), 1);
+    Ok(())
+}
+
+/// Whoever makes an index waits for every snapshot, also that of a process which waits for its turn to migrate.
+#[tokio::test]
+async fn processes_that_make_an_index_at_once_do_not_wait_for_each_other() -> anyhow::Result<()> {
+    let db = TestDb::create().await?;
+    // And somebody was interrupted.
+    let unfinished = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ports_label_project'::regclass";
+    take_back(&db, "20261123000081", unfinished).await?;
+    let run = (0..3).map(|_| mizar_db::migrate::migrate(db.url()));
+    let run: Vec<Vec<String>> = futures::future::try_join_all(run).await?;
+    assert_eq!(run.iter().map(Vec::len).sum::<usize>(), 1, "{run:?}");
+    assert_eq!(count(&db, "SELECT count(*) FROM pg_index WHERE NOT indisvalid").await?, 0);
+    assert_eq!(count(&db, "SELECT count(*) FROM pg_class WHERE relname = 'ports_label_project'").await?, 1);
     Ok(())
 }

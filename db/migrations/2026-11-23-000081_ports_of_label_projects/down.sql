@@ -1,0 +1,1 @@
+DROP INDEX ports_label_project;
