@@ -39,6 +39,9 @@ export default async function (story) {
   await map.getByRole("link", { name: "own-1, 10.77.0." }).waitFor();
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
+    // A page that is loaded so: one that changes its colours passes through others.
+    await page.reload();
+    await map.getByRole("link", { name: "no host, 1 port" }).waitFor();
     await story.accessible(page);
   }
   await map.getByRole("link", { name: `${host}, 1 port` }).click();
