@@ -281,6 +281,22 @@ proptest! {
     }
 
     #[test]
+    fn one_packet_passes_a_side_if_the_references_let_it(
+        cloud in cloud(), own in port(), peer in port(), packet in 0usize..100,
+    ) {
+        let known = cloud.known();
+        let packet = packets().nth(packet).expect("so many");
+        for direction in Direction::ALL {
+            let judge = Judge::of(&known, own.set.as_ref(), direction);
+            for address in every() {
+                let meant = cloud.lets(&own, direction, packet, &peer, address);
+                let said = judge.lets(peer.set.as_ref(), address, packet.protocol, number(packet.transport));
+                prop_assert_eq!(said, meant, "{:?} {:?} {}", direction, packet, address);
+            }
+        }
+    }
+
+    #[test]
     fn what_addresses_alone_may_do_anybody_there_may(cloud in cloud(), target in port(), packet in 0usize..100) {
         let known = cloud.known();
         let enters = Judge::of(&known, target.set.as_ref(), Direction::Ingress);

@@ -1,16 +1,19 @@
 //! Answers what the API asks of this host: a long poll of its own, beside the one for desired state, so that neither
 //! waits for the other. What is asked is only looked at: nothing here writes to a map.
 
+use crate::clock;
 use crate::core::{Shared, chain};
 use crate::dataplane::live::Live;
 use crate::dataplane::runtime::Runtime;
 use crate::dataplane::{Pins, PlaneError};
-use crate::seeing::{drops, trace};
+use crate::seeing::{drops, flows, trace};
 use crate::sync::backoff::{Backoff, jitter};
 use crate::sync::source::StateSource;
+use mizar_abi::maps;
 use mizar_plan::Judged;
 use mizar_wire::ask::{ANSWER, Answer, Answered, Asked, Poll, Question};
 use mizar_wire::sync::PROTOCOL;
+use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
@@ -48,7 +51,10 @@ pub async fn run(core: Shared, source: impl StateSource, pins: Pins) -> Infallib
 async fn answer(core: &Shared, pins: &Pins, asked: Vec<Asked>) -> Vec<Answered> {
     let (core, pins) = (core.clone(), pins.clone());
     let arrived = Instant::now();
-    let work = move || each(asked, || arrived.elapsed(), |question| look(&core, &pins, question));
+    let work = move || {
+        let walked = OnceCell::new();
+        each(asked, || arrived.elapsed(), |question| look(&core, &pins, &walked, question))
+    };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a question could not be answered");
         Vec::new()
@@ -84,9 +90,23 @@ fn each(
     answers
 }
 
-fn look(core: &Shared, pins: &Pins, question: &Question) -> Result<Answer, String> {
+/// All flows of the host, once one of the questions that came together is about flows: a walk over them is the
+/// most costly look of all.
+type Walked = OnceCell<Vec<(maps::FlowKey, maps::Flow)>>;
+
+fn look(core: &Shared, pins: &Pins, walked: &Walked, question: &Question) -> Result<Answer, String> {
     let failed = |error: PlaneError| chain(&error);
     match question {
+        Question::Flows { ports } => {
+            let all = match walked.get() {
+                Some(all) => all,
+                None => {
+                    let all = Runtime::open(pins).map_err(failed)?.flows();
+                    walked.get_or_init(|| all)
+                }
+            };
+            Ok(Answer::Flows(flows::read(all, ports, &clock::now())))
+        }
         Question::Drops { ports } => Ok(Answer::Drops(drops::read(&Runtime::open(pins).map_err(failed)?, ports))),
         Question::Trace(question) => {
             let tables = Live::open(pins).map_err(failed)?;

@@ -16,6 +16,7 @@ const SCENARIOS: &[Scenario] = &[
     ("a_refused_packet_shows_up_at_both_ends_with_its_reason_within_two_seconds", drops),
     ("a_trace_names_the_missing_rule_and_then_the_one_that_lets_packets_in", traces),
     ("a_trace_goes_where_packets_go_between_subnets_and_to_nobody", nobody),
+    ("a_preview_names_the_flows_that_a_change_of_rules_then_cuts_and_what_it_lets_pass", previews),
 ];
 
 /// Within this time a drop must be seen; far less than that is promised, on a machine that does nothing else.
@@ -145,6 +146,46 @@ fn nobody(bed: &Bed) -> Result<()> {
     let spoofed = red.json(&format!("trace --from {} --to {} --dport 80 --source 10.5.0.250", a.port, b.address()?))?;
     ensure!(spoofed["reason"] == "spoof", "{spoofed}");
     Ok(())
+}
+
+fn previews(bed: &Bed) -> Result<()> {
+    let (_tenant, _net, a, b, _) = pair(bed)?;
+    let red = Cli::of(bed, "tenant0")?;
+    let preview = |change: &str| red.json(&format!("security-group preview closed {change}"));
+    let list = |of: &Value, name: &str| of[name].as_array().cloned().context("a list");
+    let (from, to) = (json!(a.address()?), json!(b.address()?));
+    ensure!(pings(&a, &b, 1)?.received == 0, "the closed port was reached");
+    let open = preview("--add protocol=icmp,port-min=8")?;
+    let allowed = list(&open, "allowed")?;
+    let is_ping = |one: &Value| one["source"] == from && one["destination"] == to && one["protocol"] == 1;
+    ensure!(!allowed.is_empty() && allowed.iter().all(is_ping), "{open}");
+    ensure!(open["cut"] == json!([]) && open["ports"] == 1, "{open}");
+    ensure!(preview("--add protocol=tcp")?["allowed"] == json!([]), "a rule about TCP would let a ping pass");
+    ensure!(pings(&a, &b, 1)?.received == 0, "a preview opened the port");
+
+    let rule = red.json("security-group-rule create closed --protocol icmp")?;
+    bed.settle()?;
+    bed.wait("the rule lets pings in", || Ok(pings(&a, &b, 1)?.received == 1))?;
+    let is_its = |flow: &Value| flow["opened_by"] == "peer" && flow["remote_address"] == from && flow["icmp_type"] == 8;
+    bed.wait("the flow of a ping goes straight", || {
+        ensure!(pings(&a, &b, 2)?.received > 0, "pings are not let in any more");
+        let flows = list(&red.json(&format!("port flows {}", b.port))?, "flows")?;
+        Ok(flows.iter().any(|flow| is_its(flow) && flow["state"] == "established"))
+    })?;
+    let table = red.run(&format!("port flows {}", b.port))?;
+    ensure!(table.contains(&format!("{} > {} icmp type 8", a.address()?, b.address()?)), "{table}");
+    let id = rule["id"].as_str().context("an id")?;
+    let without = preview(&format!("--remove {id}"))?;
+    let cut = list(&without, "cut")?;
+    ensure!(cut.iter().any(is_its) && cut.iter().all(|flow| flow["port_id"] == b.port.to_string()), "{without}");
+    let narrowed = preview(&format!("--remove {id} --add protocol=icmp,remote-ip={}", a.address()?))?;
+    ensure!(narrowed["cut"] == json!([]) && narrowed["flows"] != 0, "{narrowed}");
+    let elsewhere = preview(&format!("--remove {id} --add protocol=icmp,remote-ip=192.0.2.1"))?;
+    ensure!(list(&elsewhere, "cut")?.iter().any(is_its), "{elsewhere}");
+    ensure!(pings(&a, &b, 1)?.received == 1, "a preview cut a flow");
+    // And so it comes.
+    red.run(&format!("security-group-rule delete {id}"))?;
+    bed.wait("pings are cut", || Ok(pings(&a, &b, 1)?.received == 0))
 }
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! Questions to a host: what it sees of a port, where it would send a packet.
+//! Questions to a host: what it sees of a port, where it would send a packet, which flows there are.
 //!
 //! What nobody keeps in a database because only one host knows it, and only now, is asked of that host when somebody
 //! wants to know. Agents open no port for that: they fetch questions by a long poll of their own, beside the one
@@ -83,6 +83,11 @@ pub enum Question {
     },
     /// What it would do with a packet.
     Trace(trace::Question),
+    /// The flows that these ports have now.
+    Flows {
+        /// By number, at least one and at most [`PORTS`].
+        ports: Vec<u32>,
+    },
 }
 
 /// What is answered.
@@ -93,6 +98,8 @@ pub enum Answer {
     Drops(Vec<Dropped>),
     /// To [`Question::Trace`].
     Trace(trace::Answer),
+    /// To [`Question::Flows`].
+    Flows(Flows),
     /// There is none.
     Refused {
         /// Why, for people.
@@ -144,6 +151,77 @@ pub struct Headers {
     pub destination_port: u16,
 }
 
+/// Flows of ports of this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flows {
+    /// Those that a packet passed last come first.
+    pub flows: Vec<Flow>,
+    /// How many more there are, which the answer does not hold.
+    pub left_out: u64,
+}
+
+/// A flow as the host of one of its ends has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flow {
+    /// Number of the port.
+    pub port: u32,
+    /// The port's address.
+    pub local: IpAddr,
+    /// The other side's.
+    pub remote: IpAddr,
+    /// IP protocol.
+    pub protocol: u8,
+    /// The port's own port; of protocols without ports, 0. Of ICMP both are made of the id.
+    pub local_port: u16,
+    /// That of the other side.
+    pub remote_port: u16,
+    /// How far it is.
+    pub state: FlowState,
+    /// If the port opened it: what egress rules judge, the destination port, or type and code of an ICMP message
+    /// as upper and lower byte.
+    pub egress: Option<u16>,
+    /// If the other side opened it: what ingress rules judge. Both may have.
+    pub ingress: Option<u16>,
+    /// Number of the set of groups that the other side showed; 0: of none, or not known.
+    pub peer: u32,
+    /// Seconds since its last packet.
+    pub idle_s: u32,
+}
+
+/// How far a flow is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowState {
+    /// The port asked for the way, and was not answered yet.
+    Requested,
+    /// The other side was let in, and has not been answered directly yet.
+    Admitted,
+    /// Packets go straight from host to host.
+    Established,
+    /// Both sides have finished, or one has broken it off.
+    Closing,
+    /// It was refused less than a second ago.
+    Denied,
+}
+
+impl FlowState {
+    /// All, in the order of a flow's life.
+    pub const ALL: [Self; 5] = [Self::Requested, Self::Admitted, Self::Established, Self::Closing, Self::Denied];
+
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Admitted => "admitted",
+            Self::Established => "established",
+            Self::Closing => "closing",
+            Self::Denied => "denied",
+        }
+    }
+}
+
 /// Why a question or an answer was not understood.
 #[derive(Debug, thiserror::Error)]
 pub enum NotUnderstood {
@@ -153,6 +231,9 @@ pub enum NotUnderstood {
     /// It is longer than it may be.
     #[error("{0} is longer than it may be")]
     Long(&'static str),
+    /// It names nothing.
+    #[error("{0} is empty")]
+    Empty(&'static str),
     /// It is longer than it may be, or not for people.
     #[error("a text is longer than it may be, or has characters that are not to be read")]
     Text,
@@ -177,8 +258,11 @@ impl Question {
     pub fn from_value(value: Value) -> Result<Self, NotUnderstood> {
         let question: Self = read(value)?;
         match &question {
-            Self::Drops { ports } if ports.len() > PORTS => Err(NotUnderstood::Long("the list of ports")),
-            Self::Drops { .. } | Self::Trace(_) => Ok(question),
+            Self::Drops { ports } | Self::Flows { ports } if ports.len() > PORTS => {
+                Err(NotUnderstood::Long("the list of ports"))
+            }
+            Self::Flows { ports } if ports.is_empty() => Err(NotUnderstood::Empty("the list of ports")),
+            Self::Drops { .. } | Self::Flows { .. } | Self::Trace(_) => Ok(question),
         }
     }
 }
@@ -203,6 +287,8 @@ impl Answer {
         let fits = match &answer {
             Self::Drops(drops) => drops.iter().all(|one| short(&one.reason) && short(&one.about)),
             Self::Trace(answer) => answer.fits(short),
+            // It holds no text.
+            Self::Flows(_) => true,
             Self::Refused { reason } => short(reason),
         };
         if fits { Ok(answer) } else { Err(NotUnderstood::Text) }

@@ -1,6 +1,6 @@
 //! Questions to hosts and their answers: what travels, and what is refused.
 
-use mizar_wire::ask::{Answer, PORTS, Question, TEXT};
+use mizar_wire::ask::{Answer, Flow, FlowState, Flows, PORTS, Question, TEXT};
 use mizar_wire::trace::{self, At, LOOKS, Look, Packet, RULES, Then};
 use serde_json::json;
 use uuid::Uuid;
@@ -23,10 +23,25 @@ fn questions_and_answers_travel_and_come_back_the_same() {
         destination_port: 2,
     };
     let at = At::Leave { port: 7, identity: None, tries: 0 };
-    for question in [Question::Drops { ports: vec![1, 2] }, Question::Trace(trace::Question { packet, at })] {
+    let flows = Question::Flows { ports: vec![3] };
+    for question in [Question::Drops { ports: vec![1, 2] }, Question::Trace(trace::Question { packet, at }), flows] {
         assert_eq!(Question::from_value(question.to_value()).expect("it is known"), question);
     }
-    for answer in [trace(vec![look()]), Answer::Drops(vec![]), Answer::Refused { reason: "no".into() }] {
+    let flow = Flow {
+        port: 7,
+        local: packet.source.into(),
+        remote: packet.destination.into(),
+        protocol: 6,
+        local_port: 443,
+        remote_port: 40_000,
+        state: FlowState::Established,
+        egress: None,
+        ingress: Some(443),
+        peer: 3,
+        idle_s: 1,
+    };
+    let flows = Answer::Flows(Flows { flows: vec![flow], left_out: 2 });
+    for answer in [trace(vec![look()]), Answer::Drops(vec![]), flows, Answer::Refused { reason: "no".into() }] {
         assert_eq!(Answer::from_value(answer.to_value()).expect("it is known"), answer);
     }
 }
@@ -36,6 +51,8 @@ fn what_is_unknown_is_refused_at_every_level() {
     for bad in [
         json!({"drops": {"ports": [], "hosts": []}}),
         json!({"drops": {"ports": [-1]}}),
+        json!({"flows": {"ports": []}}),
+        json!({"flows": {"ports": [1], "of": "all"}}),
         json!({"reboot": {}}),
         json!({"trace": {"packet": {}, "at": {}}}),
         json!({"drops": {"ports": []}, "trace": {}}),
@@ -46,6 +63,7 @@ fn what_is_unknown_is_refused_at_every_level() {
         json!({"trace": {"looks": [], "then": "return", "more": 1}}),
         json!({"trace": {"looks": [], "then": {"deliver": {"port": 1, "host": 2}}}}),
         json!({"drops": [{"port": 1, "reason": "a", "about": "b", "packets": -1, "bytes": 0, "samples": []}]}),
+        json!({"flows": {"flows": [{"port": 1}], "left_out": 0}}),
     ] {
         assert!(Answer::from_value(bad.clone()).is_err(), "{bad}");
     }
@@ -53,8 +71,10 @@ fn what_is_unknown_is_refused_at_every_level() {
 
 #[test]
 fn nothing_is_longer_than_it_may_be() {
-    let ports = Question::Drops { ports: vec![1; PORTS + 1] };
-    assert!(Question::from_value(ports.to_value()).is_err());
+    let ports = vec![1; PORTS + 1];
+    for question in [Question::Drops { ports: ports.clone() }, Question::Flows { ports }] {
+        assert!(Question::from_value(question.to_value()).is_err());
+    }
     let long = Look { says: "x".repeat(TEXT + 1), ..look() };
     let many = Look { rules: vec![Uuid::nil(); RULES + 1], ..look() };
     for answer in [trace(vec![long]), trace(vec![many]), trace(vec![look(); LOOKS + 1])] {

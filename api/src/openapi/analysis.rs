@@ -1,10 +1,10 @@
 //! The operations that say what may pass, by the rules that decide.
 
-use super::parts::{Document, answer, envelope, named, neutron, path, query};
+use super::parts::{Document, answer, body, envelope, named, neutron, only, path, query, request};
 use super::seeing::{FAILURES, list, text, whole, word};
 use crate::frame::decode::{Decode, plain};
-use crate::frame::standard::nullable;
-use crate::seeing::{reach, rules};
+use crate::frame::standard::{nullable, time_schema};
+use crate::seeing::{change, drops, reach, rules};
 use mizar_domain::security_group::{Direction, Ethertype};
 use utoipa::openapi::path::HttpMethod;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub fn document(document: &mut Document) {
     effective(document);
     reachable(document);
+    previewed(document);
 }
 
 /// What a rule says of packets; `port_range_*` as in a rule: of ICMP they are type and code.
@@ -125,4 +126,44 @@ fn reachable(document: &mut Document) {
             answer("Ports with what may pass, and addresses", envelope("reachable_from", named("ReachableFrom"))),
         );
     document.operation(HttpMethod::Get, "/v2.0/ports/{port}/reachable-from", operation.build());
+}
+
+fn previewed(document: &mut Document) {
+    document.schema("PreviewRequest", request(change::inputs()));
+    let refused = vec![
+        ("port_id", Uuid::schema()),
+        ("direction", directions()),
+        ("reason", text()),
+        ("at", nullable(time_schema())),
+        ("source", nullable(text())),
+        ("destination", nullable(text())),
+        ("protocol", Option::<i64>::schema()),
+        ("source_port", Option::<i64>::schema()),
+        ("destination_port", Option::<i64>::schema()),
+    ];
+    document.schema("RefusedPacket", whole(refused));
+    let host = vec![("role", word(drops::ROLES)), ("host", nullable(text())), ("error", nullable(text()))];
+    document.schema(
+        "Preview",
+        whole(vec![
+            ("security_group_id", Uuid::schema()),
+            ("ports", i64::schema()),
+            ("next_marker", Option::<Uuid>::schema()),
+            ("of_all_projects", bool::schema()),
+            ("hosts", list(whole(host))),
+            ("flows", i64::schema()),
+            ("left_out", i64::schema()),
+            ("cut", list(named("Flow"))),
+            ("allowed", list(named("RefusedPacket"))),
+        ]),
+    );
+    let more = [(400, "Malformed, or a value is not possible"), (409, "The rules are too many to be judged at once")];
+    let failures: Vec<_> = FAILURES.iter().copied().chain(more).collect();
+    let summary = "What a change of a security group's rules would do: the flows of its ports that it would cut, and the packets \
+                   refused lately that it would let pass; nothing is changed";
+    let operation = neutron("seeing", "preview_security_group".into(), summary, &failures)
+        .parameter(path("security_group", "Its id"))
+        .request_body(Some(body(only("preview", named("PreviewRequest")))))
+        .response("200", answer("Flows and packets", envelope("preview", named("Preview"))));
+    document.operation(HttpMethod::Post, "/v2.0/security-groups/{security_group}/preview", operation.build());
 }

@@ -1,5 +1,6 @@
 //! Pieces that operations are made of.
 
+use crate::frame::action::Input;
 use crate::frame::decode::plain;
 use crate::frame::resource::Operations;
 use utoipa::ToSchema;
@@ -103,6 +104,17 @@ pub fn only(name: &str, schema: impl Into<RefOr<Schema>>) -> RefOr<Schema> {
     let closed = Some(AdditionalProperties::FreeForm(false));
     let object = ObjectBuilder::new().schema_type(Type::Object).additional_properties(closed);
     object.property(name, schema).required(name).into()
+}
+
+/// What may be sent, and nothing else.
+pub fn request(inputs: Vec<Input>) -> RefOr<Schema> {
+    let closed = Some(AdditionalProperties::FreeForm(false));
+    let object = ObjectBuilder::new().schema_type(Type::Object).additional_properties(closed);
+    let request = inputs.into_iter().fold(object, |object, input| {
+        let object = object.property(input.name, (input.schema)());
+        if input.required { object.required(input.name) } else { object }
+    });
+    request.into()
 }
 
 /// An answer with a JSON body.

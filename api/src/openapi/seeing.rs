@@ -1,11 +1,12 @@
 //! The operations that look at what hosts do.
 
-use super::parts::{Document, answer, body, envelope, named, neutron, only, path};
+use super::parts::{Document, answer, body, envelope, named, neutron, only, path, request};
 use crate::frame::decode::{Decode, plain};
 use crate::frame::standard::{nullable, time_schema};
-use crate::seeing::{drops, trace};
+use crate::seeing::{drops, flows, trace};
+use mizar_wire::ask::FlowState;
 use utoipa::openapi::path::HttpMethod;
-use utoipa::openapi::schema::{AdditionalProperties, Array, ObjectBuilder, Type};
+use utoipa::openapi::schema::{Array, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
@@ -38,7 +39,42 @@ pub fn document(document: &mut Document) {
          does not answer has an error in its place.",
     );
     dropped(document);
+    flowing(document);
     traced(document);
+}
+
+fn flowing(document: &mut Document) {
+    document.schema(
+        "Flow",
+        whole(vec![
+            ("port_id", Uuid::schema()),
+            ("opened_by", word(flows::OPENERS)),
+            ("state", word(FlowState::ALL.map(FlowState::as_str))),
+            ("protocol", i64::schema()),
+            ("local_address", text()),
+            ("local_port", Option::<i64>::schema()),
+            ("remote_address", text()),
+            ("remote_port", Option::<i64>::schema()),
+            ("icmp_type", Option::<i64>::schema()),
+            ("icmp_code", Option::<i64>::schema()),
+            ("idle_s", i64::schema()),
+        ]),
+    );
+    document.schema(
+        "PortFlows",
+        whole(vec![
+            ("port_id", Uuid::schema()),
+            ("bound", bool::schema()),
+            ("host", nullable(text())),
+            ("error", nullable(text())),
+            ("left_out", i64::schema()),
+            ("flows", list(named("Flow"))),
+        ]),
+    );
+    let operation = neutron("seeing", "show_port_flows".into(), "The flows that a port has now", FAILURES)
+        .parameter(path("port", "Its id"))
+        .response("200", answer("Flows, those in use first", envelope("flows", named("PortFlows"))));
+    document.operation(HttpMethod::Get, "/v2.0/mizar/ports/{port}/flows", operation.build());
 }
 
 fn dropped(document: &mut Document) {
@@ -91,13 +127,7 @@ fn dropped(document: &mut Document) {
 }
 
 fn traced(document: &mut Document) {
-    let closed = Some(AdditionalProperties::FreeForm(false));
-    let object = ObjectBuilder::new().schema_type(Type::Object).additional_properties(closed);
-    let request = trace::inputs().into_iter().fold(object, |object, input| {
-        let object = object.property(input.name, (input.schema)());
-        if input.required { object.required(input.name) } else { object }
-    });
-    document.schema("TraceRequest", request.into());
+    document.schema("TraceRequest", request(trace::inputs()));
     // A label policy has no group.
     let rule = whole(vec![("id", Uuid::schema()), ("security_group_id", Option::<Uuid>::schema())]);
     document.schema(

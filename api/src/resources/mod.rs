@@ -1,6 +1,6 @@
 //! The resources. A new one is a file here and a line in [`all`].
 
-mod address_groups;
+pub(crate) mod address_groups;
 mod address_scopes;
 pub mod agents;
 mod audit_events;
@@ -22,8 +22,8 @@ mod rbac_policies;
 pub(crate) mod router_actions;
 pub(crate) mod routers;
 mod security_group_rules;
-mod security_groups;
-mod security_rule;
+pub(crate) mod security_groups;
+pub(crate) mod security_rule;
 mod segments;
 pub(crate) mod subnet_allocation;
 mod subnetpools;

@@ -30,14 +30,16 @@ pub fn mount(config: &mut ServiceConfig) {
         .service(at("/v2.0/mizar/hosts/{host}/drops").get(of_host));
 }
 
-async fn drops(app: &App, host: i32, ports: Vec<u32>) -> Result<Vec<Dropped>, Unanswered> {
+/// Asks a host what it dropped of ports.
+pub async fn drops(app: &App, host: i32, ports: Vec<u32>) -> Result<Vec<Dropped>, Unanswered> {
     match ask(app, host, &Question::Drops { ports }).await? {
         Answer::Drops(drops) => Ok(drops),
         _ => Err(Unanswered::Beside),
     }
 }
 
-fn sample(Sample { at_ms, packet }: &Sample) -> Value {
+/// A packet as it is shown.
+pub fn sample(Sample { at_ms, packet }: &Sample) -> Value {
     let mut view = json!({
         "at": DateTime::from_timestamp_millis(*at_ms).map(precise_time),
         "source": null, "destination": null, "protocol": null, "source_port": null, "destination_port": null,

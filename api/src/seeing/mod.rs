@@ -7,7 +7,10 @@
 //! The hosts are asked at this moment ([`crate::exchange`]). One that does not answer fails no request: the answer says so
 //! in its place, because what the others say still helps, and that one is silent may be the very reason.
 
+pub mod change;
 pub mod drops;
+pub mod flows;
+pub mod preview;
 pub mod reach;
 pub mod rules;
 pub mod trace;
@@ -28,6 +31,7 @@ use uuid::Uuid;
 /// Routes.
 pub fn mount(config: &mut ServiceConfig) {
     config.configure(drops::mount).configure(trace::mount).configure(rules::mount).configure(reach::mount);
+    config.configure(flows::mount).configure(preview::mount);
 }
 
 /// Asks a host, if this server can.

@@ -223,7 +223,7 @@ fn addresses(prefixes: BTreeMap<Ipv4Net, Traffic>, wish: &Wish, more: bool) -> (
 }
 
 /// What the rules of a port say. Of too many nothing is said, rather than that other requests wait.
-fn judge<'k>(known: &'k Known, set: Option<&GroupSet>, direction: Direction) -> Result<Judge<'k>, Fault> {
+pub fn judge<'k>(known: &'k Known, set: Option<&GroupSet>, direction: Direction) -> Result<Judge<'k>, Fault> {
     let judge = Judge::of(known, set, direction);
     if judge.size() > RULES {
         let said = format!(

@@ -36,6 +36,7 @@ mod port_bindings;
 mod port_extras;
 mod port_groups;
 mod ports;
+mod preview;
 mod program;
 mod qos;
 mod qos_use;

@@ -9,6 +9,7 @@ pub mod docs;
 pub mod failure;
 mod host;
 mod policy;
+mod preview;
 mod quota;
 mod reach;
 pub mod render;
@@ -87,7 +88,7 @@ fn nouns(command: Command) -> Command {
         let noun = tree::noun(resource).display_order(place);
         command.subcommand(match resource.noun {
             host::NOUN => seeing::extend(host::extend(noun)),
-            _ => reach::extend(seeing::extend(noun)),
+            _ => preview::extend(reach::extend(seeing::extend(noun))),
         })
     })
 }
@@ -110,7 +111,8 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
         return print(&match (noun, verb) {
             (host::NOUN, host::STATE) => host::state(&api, inner)?,
             (_, seeing::DROPS) => seeing::drops(&api, resource, inner)?,
-            _ => match reach::run(&api, resource, verb, inner) {
+            (_, seeing::FLOWS) => seeing::flows(&api, resource, inner)?,
+            _ => match reach::run(&api, resource, verb, inner).or_else(|| preview::run(&api, resource, verb, inner)) {
                 Some(said) => said?,
                 None => verbs::run(&api, resource, verb, inner)?,
             },

@@ -1,4 +1,4 @@
-//! Why packets do not arrive: `drops` of a port or a host.
+//! What hosts see of packets: `drops` of a port or a host, `flows` of a port.
 
 use super::render::{Format, Output, cell};
 use super::resource::Resource;
@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 /// The verb.
 pub const DROPS: &str = "drops";
 
-/// Adds the verb to the nouns that have it.
+/// The verb of ports alone.
+pub const FLOWS: &str = "flows";
+
+/// Adds the verbs to the nouns that have them.
 pub fn extend(noun: Command) -> Command {
     let (about, example, columns) = match noun.get_name() {
         "port" => (
@@ -27,7 +30,67 @@ pub fn extend(noun: Command) -> Command {
         .about(format!("{about}, {columns}"))
         .after_help(format!("Example:\n  mizar {} {DROPS} {example}", noun.get_name()))
         .arg(Arg::new("object").value_name("NAME").required(true).help("Name or id"));
-    noun.about(format!("{said}, {DROPS}")).subcommand(tree::output(command))
+    let noun = noun.about(format!("{said}, {DROPS}")).subcommand(tree::output(command));
+    if noun.get_name() != "port" {
+        return noun;
+    }
+    let flows = Command::new(FLOWS)
+        .about("Show the flows that a port has now, those in use first")
+        .after_help(format!("Example:\n  mizar port {FLOWS} web-1"))
+        .arg(Arg::new("object").value_name("NAME").required(true).help("Name or id"));
+    noun.about(format!("{said}, {DROPS}, {FLOWS}")).subcommand(tree::output(flows))
+}
+
+/// Asks for the flows of a port.
+pub fn flows(api: &Api, resource: &Resource, matches: &ArgMatches) -> Result<String> {
+    let name = matches.get_one::<String>("object").expect("is required");
+    let id = cloud::id(api, resource, name)?;
+    let flows = api.get(&format!("/v2.0/mizar/ports/{}/{FLOWS}", cloud::escape(&id)))?[FLOWS].take();
+    let output = Output::of(matches);
+    match *matches.get_one::<Format>("output").expect("has a default") {
+        Format::Table => flows_table(&flows, &output),
+        _ => output.object(&flows),
+    }
+}
+
+fn flows_table(flows: &Value, output: &Output) -> Result<String> {
+    let rows: Vec<Value> = flows["flows"].as_array().into_iter().flatten().map(flow_row).collect();
+    let mut text = match (rows.as_slice(), flows["error"].as_str()) {
+        ([], Some(_)) => format!("the host does not say: {}", cell(&flows["error"])),
+        ([], None) if flows["bound"] == false => "no host has the port: it has no flows".to_owned(),
+        ([], None) => "the port has no flows".to_owned(),
+        (rows, _) => output.list(rows, &["flow", "opened_by", "state", "idle_s"])?,
+    };
+    match flows["left_out"].as_u64() {
+        None | Some(0) => {}
+        Some(more) => text += &format!("\nand {more} more"),
+    }
+    Ok(text)
+}
+
+/// A flow as a row.
+pub fn flow_row(one: &Value) -> Value {
+    json!({
+        "port_id": one["port_id"], "flow": flow(one), "opened_by": one["opened_by"], "state": one["state"],
+        "idle_s": one["idle_s"],
+    })
+}
+
+/// `10.0.0.9:40000 > 10.0.0.5:443 tcp`: from whoever opened it.
+pub fn flow(one: &Value) -> String {
+    let end = |side: &str| match &one[format!("{side}_port")] {
+        Value::Number(number) if number.as_u64() != Some(0) => {
+            format!("{}:{number}", cell(&one[format!("{side}_address")]))
+        }
+        _ => cell(&one[format!("{side}_address")]),
+    };
+    let protocol = protocol(one["protocol"].as_u64().unwrap_or_default());
+    let (from, to) = if one["opened_by"] == "peer" { ("remote", "local") } else { ("local", "remote") };
+    let message = match one["icmp_type"].as_u64() {
+        Some(kind) => format!(" type {kind}"),
+        None => String::new(),
+    };
+    format!("{} > {} {protocol}{message}", end(from), end(to))
 }
 
 /// Asks.
@@ -76,7 +139,7 @@ fn row(reason: &Value) -> Value {
 }
 
 /// `10.0.0.9:40000 > 10.0.0.5:443 tcp`
-fn packet(sample: &Value) -> String {
+pub fn packet(sample: &Value) -> String {
     if sample["source"].is_null() {
         return String::new();
     }
@@ -126,6 +189,31 @@ mod tests {
         let gre = json!({"source": "10.0.0.9", "destination": "10.0.0.5", "protocol": 47, "source_port": 0, "destination_port": 0});
         assert_eq!(packet(&gre), "10.0.0.9 > 10.0.0.5 protocol 47");
         assert_eq!(packet(&json!({"source": null})), "");
+    }
+
+    #[test]
+    fn a_flow_reads_from_whoever_opened_it() -> Result<()> {
+        let of = |opened_by: &str, protocol: u8, ports: (Value, Value), message: Value| {
+            json!({
+                "port_id": "p", "opened_by": opened_by, "state": "established", "protocol": protocol, "idle_s": 1,
+                "local_address": "10.0.0.5", "local_port": ports.0, "remote_address": "10.0.0.9", "remote_port": ports.1,
+                "icmp_type": message, "icmp_code": message,
+            })
+        };
+        let none = || (Value::Null, Value::Null);
+        let tcp = || (json!(443), json!(40000));
+        assert_eq!(flow(&of("peer", 6, tcp(), Value::Null)), "10.0.0.9:40000 > 10.0.0.5:443 tcp");
+        assert_eq!(flow(&of("both", 17, tcp(), Value::Null)), "10.0.0.5:443 > 10.0.0.9:40000 udp");
+        assert_eq!(flow(&of("port", 1, none(), json!(8))), "10.0.0.5 > 10.0.0.9 icmp type 8");
+        assert_eq!(flow(&of("peer", 47, (json!(0), json!(0)), Value::Null)), "10.0.0.9 > 10.0.0.5 protocol 47");
+        let plain = Output::new(Format::Value, Vec::new());
+        let flows = json!({"bound": true, "error": null, "left_out": 2, "flows": [of("peer", 6, tcp(), Value::Null)]});
+        assert_eq!(flows_table(&flows, &plain)?, "10.0.0.9:40000 > 10.0.0.5:443 tcp\tpeer\testablished\t1\nand 2 more");
+        let none = |bound: bool, error: Value| json!({"bound": bound, "error": error, "left_out": 0, "flows": []});
+        assert_eq!(flows_table(&none(false, Value::Null), &plain)?, "no host has the port: it has no flows");
+        assert_eq!(flows_table(&none(true, Value::Null), &plain)?, "the port has no flows");
+        assert_eq!(flows_table(&none(true, json!("it\u{7} slept")), &plain)?.matches(char::is_control).count(), 0);
+        Ok(())
     }
 
     #[test]

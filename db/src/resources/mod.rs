@@ -19,6 +19,7 @@ pub mod port_binding;
 pub mod port_commands;
 pub mod port_extras;
 mod port_insert;
+pub mod preview;
 pub mod qos;
 pub mod reach;
 pub mod role;

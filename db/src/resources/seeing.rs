@@ -55,7 +55,7 @@ pub struct Address {
     pub gateway: Option<Ipv4Addr>,
 }
 
-fn v4(net: IpNet) -> Option<Ipv4Addr> {
+pub(super) fn v4(net: IpNet) -> Option<Ipv4Addr> {
     match net.addr() {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,

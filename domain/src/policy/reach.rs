@@ -15,6 +15,7 @@ use crate::model::GroupSet;
 use crate::security_group::{Direction, Ethertype, ICMP};
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// Rules of whatever ports name, by their numbers.
 #[derive(Clone, Debug, Default)]
@@ -242,6 +243,21 @@ enum Who<'k> {
     Labels { project: u32, namespace: &'k str, peer: &'k Peer },
 }
 
+impl Who<'_> {
+    /// Does it mean somebody with this set at one of these addresses?
+    fn means(&self, set: Option<&GroupSet>, addresses: &[Ipv4Net]) -> bool {
+        match self {
+            Self::Anybody => true,
+            Self::At(nets) => addresses.iter().any(|net| nets.meets(*net)),
+            Self::Listed(listed) => addresses.iter().any(|net| listed.nets.meets(*net)),
+            Self::Group(number) => set.is_some_and(|set| set.groups.contains(number)),
+            Self::Labels { project, namespace, peer } => set
+                .and_then(|set| set.labels.as_ref())
+                .is_some_and(|other| other.project == *project && peer.names(namespace, &other.labels)),
+        }
+    }
+}
+
 /// A rule: each of these may do all of that. The two are never multiplied: a manifest of a few kilobytes
 /// would be hundreds of thousands of pairs.
 #[derive(Clone, Debug)]
@@ -286,22 +302,26 @@ impl<'k> Judge<'k> {
     /// What may pass to or from somebody with this set at any of these addresses.
     pub fn allows(&self, set: Option<&GroupSet>, addresses: &[Ipv4Net]) -> Traffic {
         let Some(allowed) = &self.allowed else { return Traffic::everything() };
-        let is_meant = |who: &Who<'_>| match who {
-            Who::Anybody => true,
-            Who::At(nets) => addresses.iter().any(|net| nets.meets(*net)),
-            Who::Listed(listed) => addresses.iter().any(|net| listed.nets.meets(*net)),
-            Who::Group(number) => set.is_some_and(|set| set.groups.contains(number)),
-            Who::Labels { project, namespace, peer } => set
-                .and_then(|set| set.labels.as_ref())
-                .is_some_and(|other| other.project == *project && peer.names(namespace, &other.labels)),
-        };
         let mut traffic = Traffic::default();
         for Allowed { who, what, .. } in allowed {
-            if who.iter().any(is_meant) {
+            if who.iter().any(|who| who.means(set, addresses)) {
                 what.iter().for_each(|(protocol, first, last)| traffic.add(*protocol, *first, *last));
             }
         }
         traffic.in_order()
+    }
+
+    /// Whether one packet may pass to or from somebody with this set at this address: `number` as in a rule's interval.
+    pub fn lets(&self, set: Option<&GroupSet>, at: Ipv4Addr, protocol: u8, number: u16) -> bool {
+        let Some(allowed) = &self.allowed else { return true };
+        let at = [Ipv4Net::from(at)];
+        allowed.iter().any(|Allowed { who, what, .. }| {
+            // A rule about any protocol is about every number.
+            let is_about = |(of, first, last): &(Option<u8>, u16, u16)| {
+                of.is_none_or(|of| of == protocol && (*first..=*last).contains(&number))
+            };
+            what.iter().any(is_about) && who.iter().any(|who| who.means(set, &at))
+        })
     }
 
     /// How much there is to look at for each packet or other side.

@@ -1,8 +1,10 @@
 //! What a host says of what its programs do, and would do.
 //!
 //! - [`drops`]: what they dropped.
+//! - [`flows`]: which flows ports have.
 //! - [`trace`]: what they would do with a packet; [`record`]: what is looked up for that.
 
 pub mod drops;
+pub mod flows;
 pub mod record;
 pub mod trace;

@@ -1,0 +1,312 @@
+//! What a change of the rules of a security group would do, before it is made: which flows there are now it would
+//! cut, and which packets that were refused lately it would let pass.
+//!
+//! The hosts of the group's ports say which flows there are, their bouncers and they which packets were refused; the rest is
+//! computed from what is stored, by the rules as they are and as they would be (`mizar_domain::policy::reach`). So
+//! nothing is promised of flows that nobody has at the moment: what may pass at all, `reachable-from` says.
+//!
+//! A flow is judged at each of its ends by itself, as hosts do: by the egress rules of the port if it opened it, by
+//! its ingress rules if the other side did; where both did, either is enough. What the other side's rules say does not change.
+
+use super::change::Change;
+use super::drops::{self, ROLES};
+use super::flows::{self, flows};
+use super::{is_operator, named, reach::judge};
+use crate::app::App;
+use crate::cloud::at;
+use crate::exchange::Unanswered;
+use crate::frame::caller::Access;
+use crate::frame::context::Context;
+use crate::frame::fault::Fault;
+use crate::frame::fields::JsonBody;
+use crate::resources::security_groups::{self, SecurityGroup};
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Path, ServiceConfig};
+use futures::stream::{self, StreamExt as _};
+use mizar_db::listing::{self, Visibility};
+use mizar_db::resources::port::Port;
+use mizar_db::resources::preview::{self, Knowing};
+use mizar_db::resources::reach::Deciding;
+use mizar_domain::model::GroupSet;
+use mizar_domain::policy::icmp;
+use mizar_domain::policy::reach::{Judge, Known};
+use mizar_domain::security_group::Direction;
+use mizar_wire::ask::{Dropped, Flow, FlowState, Flows, Headers};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// Ports of an answer at most, and without a `limit`.
+pub const LIMIT: (usize, usize) = (100, 20);
+/// Flows that one request judges.
+const FLOWS: usize = 5_000;
+/// Hosts that one request asks at the same time.
+const AT_ONCE: usize = 4;
+/// For so long hosts are asked; then those that are left are silent.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Why packets are dropped that other rules might let pass.
+const REFUSALS: [&str; 3] = ["policy", "refused", "flow_denied"];
+/// RFC 792.
+const ICMP: u8 = 1;
+
+/// Routes.
+pub fn mount(config: &mut ServiceConfig) {
+    config.service(at("/v2.0/security-groups/{security_group}/preview").post(of_group));
+}
+
+/// A group that the caller may change the rules of, or look into: to use it is not enough.
+async fn own_group(app: &App, context: &Context, raw: &str) -> Result<SecurityGroup, Fault> {
+    const RULE: &str = "get_security_group_preview";
+    let missing = || security_groups::missing(raw);
+    let id = Uuid::try_parse(raw).map_err(|_| missing())?;
+    if !context.caller.has(Access::Reader) {
+        return Err(Fault::forbidden(RULE));
+    }
+    let mut conn = app.pool.get().await?;
+    let group: SecurityGroup = listing::find(&mut conn, context.view, None, id).await?.ok_or_else(missing)?;
+    if context.caller.has(Access::Privileged) || Some(group.project_id) == context.caller.project() {
+        Ok(group)
+    } else {
+        Err(Fault::forbidden(RULE))
+    }
+}
+
+/// A host, and what it says.
+struct Said {
+    role: &'static str,
+    name: String,
+    error: Option<String>,
+    flows: Flows,
+    drops: Vec<Dropped>,
+}
+
+async fn say(app: &App, host: i32, Knowing { name, own, all }: Knowing, until: Instant) -> Said {
+    let numbers = |ports: &[i32]| ports.iter().map(|port| port.cast_unsigned()).collect::<Vec<u32>>();
+    let (is_own, late) = (!own.is_empty(), Instant::now() > until);
+    let flows = async {
+        match (late, is_own) {
+            (true, _) => Err(Unanswered::Silent),
+            (false, true) => flows(app, host, numbers(&own)).await,
+            (false, false) => Ok(Flows::default()),
+        }
+    };
+    let drops = async { if late { Err(Unanswered::Silent) } else { drops::drops(app, host, numbers(&all)).await } };
+    let (flows, drops) = futures::join!(flows, drops);
+    let error = flows.as_ref().err().or(drops.as_ref().err()).map(ToString::to_string);
+    // A host says nothing about ports that it was not asked about.
+    let mut flows = flows.unwrap_or_default();
+    flows.flows.retain(|flow| own.contains(&flow.port.cast_signed()));
+    let mut drops = drops.unwrap_or_default();
+    drops.retain(|one| all.contains(&one.port.cast_signed()) && REFUSALS.contains(&one.reason.as_str()));
+    Said { role: ROLES[usize::from(!is_own)], name, error, flows, drops }
+}
+
+/// A packet that was refused.
+struct Refused<'s> {
+    dropped: &'s Dropped,
+    sample: &'s mizar_wire::ask::Sample,
+    direction: Direction,
+    peer: Ipv4Addr,
+    headers: Headers,
+    number: u16,
+}
+
+fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// What rules judge of a packet. Of an ICMP message a host tells the question by how far its ports are apart
+/// (`mizar_packet::ipv4::asked`).
+fn judged(headers: &Headers) -> Option<u16> {
+    if headers.protocol != ICMP {
+        return Some(headers.destination_port);
+    }
+    const ONE_WAY: u16 = 0x4000;
+    Some(match headers.destination_port.wrapping_sub(headers.source_port) {
+        1 => icmp(8, 0),
+        2 => icmp(13, 0),
+        3 => icmp(15, 0),
+        4 => icmp(17, 0),
+        5 => icmp(42, 0),
+        ONE_WAY => headers.source_port,
+        _ => return None,
+    })
+}
+
+/// The last packets of a port that were refused.
+fn refused<'s>(port: &Port, said: &'s [Said]) -> Vec<Refused<'s>> {
+    let is_own = |address: IpAddr| port.fixed_ips.iter().any(|own| own.address.addr() == address);
+    let number = port.row.number.cast_unsigned();
+    let of_port = said.iter().flat_map(|said| &said.drops).filter(|dropped| dropped.port == number);
+    let packet = |(dropped, sample): (&'s Dropped, &'s mizar_wire::ask::Sample)| {
+        let headers = sample.packet?;
+        let (direction, peer) = match (is_own(headers.source), is_own(headers.destination)) {
+            (true, _) => (Direction::Egress, headers.destination),
+            (false, true) => (Direction::Ingress, headers.source),
+            (false, false) => return None,
+        };
+        Some(Refused { dropped, sample, direction, peer: v4(peer)?, headers, number: judged(&headers)? })
+    };
+    of_port.flat_map(|dropped| dropped.samples.iter().map(move |sample| (dropped, sample))).filter_map(packet).collect()
+}
+
+/// Who is at the other end: by the combination of groups that he showed, else by who has the address.
+struct Peers {
+    sets: BTreeMap<u32, GroupSet>,
+    at: BTreeMap<(Uuid, Ipv4Addr), Option<GroupSet>>,
+}
+
+impl Peers {
+    fn find(&self, network: Uuid, showed: u32, address: Ipv4Addr) -> Option<&GroupSet> {
+        self.sets.get(&showed).or_else(|| self.at.get(&(network, address))?.as_ref())
+    }
+}
+
+/// What the rules of a port say in both directions.
+struct Sides<'k> {
+    egress: Judge<'k>,
+    ingress: Judge<'k>,
+}
+
+impl<'k> Sides<'k> {
+    fn of(known: &'k Known, set: Option<&GroupSet>) -> Result<Self, Fault> {
+        Ok(Self { egress: judge(known, set, Direction::Egress)?, ingress: judge(known, set, Direction::Ingress)? })
+    }
+
+    fn side(&self, direction: Direction) -> &Judge<'k> {
+        match direction {
+            Direction::Egress => &self.egress,
+            Direction::Ingress => &self.ingress,
+        }
+    }
+
+    /// Whether a flow may go on: whoever opened it must be allowed to.
+    fn lets(&self, flow: &Flow, peer: Option<&GroupSet>, at: Ipv4Addr) -> bool {
+        let lets = |side: &Judge<'k>, number: Option<u16>| {
+            number.is_some_and(|number| side.lets(peer, at, flow.protocol, number))
+        };
+        lets(&self.egress, flow.egress) || lets(&self.ingress, flow.ingress)
+    }
+}
+
+/// What is found.
+#[derive(Default)]
+struct Found {
+    flows: usize,
+    left_out: u64,
+    cut: Vec<Value>,
+    allowed: Vec<Value>,
+}
+
+async fn of_group(
+    app: Data<App>,
+    context: Context,
+    path: Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<HttpResponse, Fault> {
+    let raw = named(&path);
+    let group = own_group(&app, &context, raw).await?;
+    let change = Change::decode(&context.caller, &body)?;
+    let mut conn = app.pool.get().await?;
+    let now = preview::group(&mut conn, group.id).await?.ok_or_else(|| security_groups::missing(raw))?;
+    let (rules, named_addresses) = change.rules(&mut conn, &context, &now.rules).await?;
+    let limit = i64::try_from(change.limit).unwrap_or(i64::MAX);
+    let ports = preview::ports_with(&mut conn, group.id, context.view, change.marker, limit).await?;
+    let ids = ports.iter().map(|port| port.row.id).collect();
+    let hosts = preview::hosts_of(&mut conn, ids).await?;
+    let sets: Vec<Option<GroupSet>> = ports.iter().map(Port::filter).collect();
+    let mut deciding = Deciding::seen_as(context.view);
+    deciding.read(&mut conn, sets.iter().flatten()).await?;
+    // Nobody holds a connection while hosts are asked.
+    drop(conn);
+    let until = Instant::now() + PATIENCE;
+    let asking = hosts.into_iter().map(|(number, knowing)| say(&app, number, knowing, until));
+    let said: Vec<Said> = stream::iter(asking.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
+
+    let before = deciding.known();
+    let mut after = before.clone();
+    after.group(now.number, rules, true);
+    for addresses in &named_addresses {
+        after.addresses(addresses.number, &addresses.addresses, true);
+    }
+    let peers = peers(&app, &ports, &said).await?;
+    let found = compare(&ports, &sets, &said, &peers, before, &after).await?;
+    let next = ports.last().filter(|_| ports.len() == change.limit).map(|port| port.row.id);
+    let host = |said: &Said| json!({"role": said.role, "host": is_operator(&context).then_some(&said.name), "error": said.error});
+    let view = json!({
+        "security_group_id": group.id, "ports": ports.len(), "next_marker": next,
+        "of_all_projects": context.view == Visibility::All, "hosts": said.iter().map(host).collect::<Vec<_>>(),
+        "flows": found.flows, "left_out": found.left_out, "cut": found.cut, "allowed": found.allowed,
+    });
+    Ok(HttpResponse::Ok().json(json!({ "preview": view })))
+}
+
+/// The other ends of all that was said.
+async fn peers(app: &App, ports: &[Port], said: &[Said]) -> Result<Peers, Fault> {
+    let networks: BTreeMap<u32, Uuid> =
+        ports.iter().map(|port| (port.row.number.cast_unsigned(), port.row.network_id)).collect();
+    let flows = || said.iter().flat_map(|said| &said.flows.flows);
+    let showed = flows().filter(|flow| flow.peer != 0).map(|flow| flow.peer.cast_signed()).collect();
+    let mut conn = app.pool.get().await?;
+    let sets = preview::sets(&mut conn, showed).await?;
+    let nameless = flows().filter(|flow| !sets.contains_key(&flow.peer));
+    let nameless = nameless.filter_map(|flow| Some((*networks.get(&flow.port)?, v4(flow.remote)?)));
+    let packets = ports.iter().flat_map(|port| {
+        refused(port, said).into_iter().map(|packet| (port.row.network_id, packet.peer)).collect::<Vec<_>>()
+    });
+    let wanted: BTreeSet<(Uuid, Ipv4Addr)> = nameless.chain(packets).collect();
+    let at = preview::sets_at(&mut conn, &wanted).await?;
+    Ok(Peers { sets, at })
+}
+
+async fn compare(
+    ports: &[Port],
+    sets: &[Option<GroupSet>],
+    said: &[Said],
+    peers: &Peers,
+    before: &Known,
+    after: &Known,
+) -> Result<Found, Fault> {
+    let mut found = Found { left_out: said.iter().map(|said| said.flows.left_out).sum(), ..Found::default() };
+    for (port, set) in ports.iter().zip(sets) {
+        // Many of a group have the same rules, but few requests are about many ports.
+        let (is, would) = (Sides::of(before, set.as_ref())?, Sides::of(after, set.as_ref())?);
+        let number = port.row.number.cast_unsigned();
+        for flow in said.iter().flat_map(|said| &said.flows.flows).filter(|flow| flow.port == number) {
+            let Some(at) = v4(flow.remote) else { continue };
+            if flow.state == FlowState::Denied {
+                continue;
+            }
+            if found.flows == FLOWS {
+                found.left_out += 1;
+                continue;
+            }
+            found.flows += 1;
+            let peer = peers.find(port.row.network_id, flow.peer, at);
+            if is.lets(flow, peer, at) && !would.lets(flow, peer, at) {
+                found.cut.push(flows::view(port.row.id, flow));
+            }
+            // Others wait for this thread too.
+            tokio::task::yield_now().await;
+        }
+        for packet in refused(port, said) {
+            let Refused { dropped, sample, direction, peer: at, headers, number } = packet;
+            let peer = peers.find(port.row.network_id, 0, at);
+            let lets = |sides: &Sides<'_>| sides.side(direction).lets(peer, at, headers.protocol, number);
+            if !lets(&is) && lets(&would) {
+                let mut view = drops::sample(sample);
+                view["port_id"] = json!(port.row.id);
+                view["direction"] = json!(direction.as_str());
+                view["reason"] = json!(dropped.reason);
+                found.allowed.push(view);
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(found)
+}
