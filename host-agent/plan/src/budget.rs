@@ -39,6 +39,16 @@ impl Budget {
         Self { most, needs: BTreeMap::new(), total: 0, refused: BTreeSet::new() }
     }
 
+    /// What a network may have, and so a set.
+    pub const fn most(&self) -> usize {
+        self.most
+    }
+
+    /// What all networks may have together.
+    pub const fn together(&self) -> usize {
+        self.most.saturating_mul(NETWORKS)
+    }
+
     /// Steps that it may take to work out the rows of a set in one direction.
     pub const fn steps(&self) -> usize {
         self.most.saturating_mul(STEPS)
@@ -83,7 +93,7 @@ impl Budget {
             let granted = share(self.most, owners.into_values().collect());
             by_network.push(granted.into_iter().filter(|(_, set)| seen.insert(*set)).collect());
         }
-        let granted = share(self.most.saturating_mul(NETWORKS), by_network);
+        let granted = share(self.together(), by_network);
         let granted: BTreeSet<u32> = granted.into_iter().map(|(_, set)| set).collect();
         self.needs.keys().filter(|set| !granted.contains(set)).copied().collect()
     }

@@ -20,7 +20,7 @@
 //!
 //! Programs run between any two operations. Additions go in the order of [`Key`], which lists
 //! what is referred to before what refers to it; removals come after them, in the reverse order, and
-//! generations of rules last of all. An
+//! generations of rules last of all, but that rules are missing is said first. An
 //! entry that arrives before what it refers to is held: it renders nothing and is reported as a
 //! [`Problem`], so a port without its network forwards nothing instead of something wrong.
 //!
@@ -29,6 +29,7 @@
 
 mod allowed;
 mod budget;
+mod drafting;
 mod endpoint;
 mod explain;
 mod filters;
@@ -38,6 +39,7 @@ mod policy;
 mod render;
 mod state;
 mod table;
+mod work;
 
 pub use endpoint::{Endpoint, EndpointOption, EndpointRoute};
 pub use explain::Judged;

@@ -3,11 +3,11 @@
 use crate::budget::{self, Budget};
 use crate::endpoint::Endpoint;
 use crate::filters::{self, Filters, Part};
-use crate::label::Meanings;
-use crate::policy::{self, Draft};
+use crate::policy::Draft;
 use crate::render::{Claim, Facts, Wiring, configuration, render};
 use crate::state::{Held, Reference, State};
 use crate::table::{Key, Op, Value, in_safe_order};
+use crate::work::Work;
 use mizar_wire::body::{self, Body};
 use mizar_wire::{EntryKey, Kind, Scope};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ pub struct Problem {
 
 /// Who claims a map key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
+pub(crate) enum Source {
     Configuration,
     /// The rules of a set of security groups.
     Policy(u32),
@@ -33,14 +33,16 @@ enum Source {
 
 /// Desired state, and the map entries that follow from it.
 pub struct Planner {
-    state: State,
+    pub(crate) state: State,
     facts: Option<Facts>,
     /// Claims by key, the one in force last.
     desired: Desired,
-    dirty: BTreeSet<Source>,
+    pub(crate) dirty: BTreeSet<Source>,
     /// What sets of groups claim.
     policies: BTreeMap<u32, Vec<Key>>,
-    budget: Budget,
+    pub(crate) budget: Budget,
+    /// What they took to work out, by whose they are.
+    pub(crate) work: Work<Part>,
     /// Sets whose rules are not all in force, and why.
     unruly: BTreeMap<u32, String>,
     /// Keys of entries that went since the last flush.
@@ -65,6 +67,7 @@ impl Planner {
 
     /// The same; every network may have so many rows of policy.
     pub fn with_budget(rows: usize) -> Self {
+        let budget = Budget::new(rows);
         Self {
             state: State {
                 entries: BTreeMap::new(),
@@ -78,7 +81,8 @@ impl Planner {
             desired: BTreeMap::new(),
             dirty: BTreeSet::new(),
             policies: BTreeMap::new(),
-            budget: Budget::new(rows),
+            work: Work::new(budget.steps()),
+            budget,
             unruly: BTreeMap::new(),
             orphans: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -186,7 +190,7 @@ impl Planner {
         self.dirty.extend(keys.into_iter().flatten().cloned().map(Source::Entry));
     }
 
-    fn touch_policies(&mut self, sets: impl IntoIterator<Item = u32>) {
+    pub(crate) fn touch_policies(&mut self, sets: impl IntoIterator<Item = u32>) {
         self.dirty.extend(sets.into_iter().map(Source::Policy));
     }
 
@@ -196,14 +200,29 @@ impl Planner {
         self.touch_policies(sets);
     }
 
-    /// Marks the sets with groups whose rules name something.
-    fn touch_naming(&mut self, named: Reference) {
-        let naming = self.state.all(named).filter_map(|body| match body {
+    /// The sets in use whose rules depend on this entry.
+    pub fn sets_by(&self, body: &Body) -> BTreeSet<u32> {
+        let with = |part| self.state.filters.with(part);
+        match body {
+            Body::Group(g) | Body::Member(g) => with(Part::Group(g.number)).collect(),
+            Body::GroupSet(s) => {
+                let named = s.groups.iter().flat_map(|group| self.naming(Reference::NamesGroup(*group)));
+                named.chain(s.labels.iter().flat_map(|labelled| with(Part::Project(labelled.project)))).collect()
+            }
+            Body::LabelIngress(p) | Body::LabelEgress(p) => with(Part::Project(p.project)).collect(),
+            Body::LabelGeneration(g) => with(Part::Project(g.project)).collect(),
+            Body::AddressGroup(g) => self.naming(Reference::NamesAddressGroup(g.number)).collect(),
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// The sets with groups whose rules name something.
+    fn naming(&self, named: Reference) -> impl Iterator<Item = u32> {
+        let groups = self.state.all(named).filter_map(|body| match body {
             Body::Group(group) | Body::Member(group) => Some(group.number),
             _ => None,
         });
-        let sets: Vec<u32> = naming.flat_map(|group| self.state.filters.with(Part::Group(group))).collect();
-        self.touch_policies(sets);
+        groups.flat_map(|group| self.state.filters.with(Part::Group(group)))
     }
 
     /// Marks what looks this body up while it is rendered.
@@ -217,14 +236,12 @@ impl Planner {
             Body::DividerSet(d) => self.touch(Reference::SubnetsOf(d.vni)),
             Body::DividerRole(d) => self.touch(Reference::SubnetsOf(d.vni)),
             Body::ShardMap(m) => self.touch(Reference::Subnet(m.subnet)),
-            Body::Group(g) | Body::Member(g) => self.touch_with(Part::Group(g.number)),
-            Body::GroupSet(s) => {
-                s.groups.iter().for_each(|group| self.touch_naming(Reference::NamesGroup(*group)));
-                s.labels.iter().for_each(|labelled| self.touch_with(Part::Project(labelled.project)));
+            Body::Group(_) | Body::Member(_) | Body::GroupSet(_) | Body::AddressGroup(_) => {
+                self.touch_policies(self.sets_by(body));
             }
-            Body::LabelIngress(p) | Body::LabelEgress(p) => self.touch_with(Part::Project(p.project)),
-            Body::LabelGeneration(g) => self.touch_with(Part::Project(g.project)),
-            Body::AddressGroup(g) => self.touch_naming(Reference::NamesAddressGroup(g.number)),
+            Body::LabelIngress(_) | Body::LabelEgress(_) | Body::LabelGeneration(_) => {
+                self.touch_policies(self.sets_by(body));
+            }
             Body::Host(_) | Body::Port(_) | Body::Bounce(_) | Body::MovedPort(_) => {}
         }
     }
@@ -263,8 +280,13 @@ impl Planner {
         for key in failed.keys() {
             ops.push(in_force(&self.desired, key).map_or(Op::Remove(*key), |value| Op::Put(*key, value)));
         }
-        in_safe_order(&mut ops);
-        ops
+        // What a write that failed left there nobody knows.
+        in_safe_order(ops, |key| *before.get(key).filter(|_| !failed.contains_key(key))?, |set| self.gives_up(set))
+    }
+
+    /// Whether a set is in use and has no rows.
+    fn gives_up(&self, set: u32) -> bool {
+        !self.policies.contains_key(&set) && self.state.filters.need(set).is_some()
     }
 
     fn render_configuration(&self) -> Vec<Claim> {
@@ -297,39 +319,10 @@ impl Planner {
         (old.unwrap_or_default(), claims)
     }
 
-    /// Drafts the rows of sets that changed; what they need may leave others room, or take it.
-    fn draft_policies(&mut self) -> BTreeMap<u32, Draft> {
-        let changed = self.dirty.iter().filter_map(|source| match source {
-            Source::Policy(set) => Some(*set),
-            Source::Configuration | Source::Entry(_) => None,
-        });
-        let changed: Vec<u32> = changed.collect();
-        if changed.is_empty() {
-            return BTreeMap::new();
-        }
-        let (state, filters) = (&self.state, &self.state.filters);
-        let mut meanings = Meanings::new(self.budget.steps());
-        let mut draft = |set| Some(policy::draft(&filters.need(set)?, state, &mut meanings));
-        let mut drafts = BTreeMap::new();
-        for set in changed {
-            let made = draft(set);
-            self.budget.need(set, made.as_ref().map_or(0, Draft::cost));
-            drafts.extend(made.map(|made| (set, made)));
-        }
-        let decided = self.budget.decide(|set| filters.networks(set), |set| filters.owner(set));
-        for set in &decided {
-            if !drafts.contains_key(set) {
-                drafts.extend(draft(*set).map(|made| (*set, made)));
-            }
-        }
-        self.touch_policies(decided);
-        drafts
-    }
-
     fn render_policy(&mut self, set: u32, draft: Option<Draft>) -> (Vec<Key>, Vec<Claim>) {
         let (claims, problem) = match (self.budget.refusal(set), draft) {
-            (_, None) => (Vec::new(), None),
-            (Some(refusal), Some(_)) => (Vec::new(), Some(refusal)),
+            (Some(refusal), _) => (Vec::new(), Some(refusal)),
+            (None, None) => (Vec::new(), None),
             (None, Some(draft)) => draft.into_claims(set),
         };
         match problem {
@@ -364,8 +357,7 @@ impl Planner {
                 ops.push(Op::Put(*key, value));
             }
         }
-        in_safe_order(&mut ops);
-        ops
+        in_safe_order(ops, |key| observed.get(key).copied(), |set| self.gives_up(set))
     }
 
     /// Everything desired, as of the last flush.

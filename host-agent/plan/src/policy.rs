@@ -50,6 +50,8 @@ pub(crate) struct Rows {
     pub allowed: BTreeMap<u32, Allowed>,
     /// Classes of prefixes.
     pub classes: BTreeMap<Ipv4Net, u32>,
+    /// What it took to work them out.
+    pub steps: usize,
 }
 
 impl Rows {
@@ -95,16 +97,35 @@ pub(crate) struct Draft {
     epoch: Option<Epoch>,
     /// What it waits for, or what is wrong with it. The other rules are in force.
     problem: Option<String>,
+    /// What it took to work it out.
+    steps: usize,
 }
 
 impl Draft {
-    fn nothing(problem: String) -> Self {
+    /// Of a set that has no rows for this reason.
+    pub fn nothing(problem: String) -> Self {
         Self { problem: Some(problem), ..Self::default() }
+    }
+
+    /// How many steps it took to work it out.
+    pub const fn steps(&self) -> usize {
+        self.steps
     }
 
     /// What it takes of its network's budget.
     pub fn cost(&self) -> usize {
         self.egress.cost() + self.ingress.cost()
+    }
+
+    /// One that costs so much, for tests.
+    #[cfg(test)]
+    pub fn of_rows(cost: u32) -> Self {
+        let one = |identity| {
+            let mut all = Allowed::default();
+            all.add(None, 0, u16::MAX);
+            (identity, all)
+        };
+        Self { ingress: Rows { allowed: (0..cost).map(one).collect(), ..Rows::default() }, ..Self::default() }
     }
 
     /// The map entries, and why they are not all.
@@ -124,7 +145,9 @@ pub(crate) fn draft<'p>(
 ) -> Draft {
     let most = meanings.most();
     let too_much = || Draft::nothing(format!("takes more than {most} steps to work out: its rules name too much"));
-    try_draft(need, context, meanings).unwrap_or_else(too_much)
+    let mut steps = 0;
+    let draft = try_draft(need, context, meanings, &mut steps).unwrap_or_else(too_much);
+    Draft { steps, ..draft }
 }
 
 /// `None`: it takes too long.
@@ -132,13 +155,14 @@ fn try_draft<'p>(
     need: &Need<'_>,
     context: &'p (impl Peers + Rules + LabelPolicies),
     meanings: &mut Meanings<'p>,
+    steps: &mut usize,
 ) -> Option<Draft> {
     let GroupSet { number, groups, labels } = need.set;
     if *number == 0 || *number >= SETS {
         return Some(Draft::nothing(format!("number {number} of a set of security groups is not in 1 to 2^31 - 1")));
     }
     let mut draft = Draft::default();
-    let (mut flags, mut n) = (0, 0);
+    let mut flags = 0;
     let project = labels.as_deref().map(|labelled| labelled.project);
     let outward = project.map_or(Some(0), |project| context.egress_generation(project)).filter(|_| need.egress);
     let inward = project.map_or(Some(0), |project| context.ingress_generation(project)).filter(|_| need.ingress);
@@ -152,25 +176,31 @@ fn try_draft<'p>(
     let mut heard = draft.problem.is_none();
     // Where one direction has heard of more changes than the other, flows are not stamped with them yet.
     let labelled = outward.into_iter().chain(inward).min().unwrap_or(0);
+    let mut sums = Vec::with_capacity(2);
     if outward.is_some() {
         let there = known(groups, |group| context.egress(group), &mut draft.problem);
         heard &= there.len() == groups.len();
-        n = generation(&there).wrapping_add(labelled).max(1);
+        sums.push(generation(&there));
         let policies = |project| context.egress_policies(project);
-        draft.egress = rows(&there, labels.as_deref(), policies, context, meanings, &mut draft.problem)?;
+        let rows = rows(&there, labels.as_deref(), policies, context, meanings, &mut draft.problem);
+        *steps += rows.as_ref().map_or(meanings.most(), |rows| rows.steps);
+        draft.egress = rows?;
         flags = if draft.egress.ask_identity() { epoch_flag::NEED_ID } else { 0 };
     }
     if inward.is_some() {
         let there = known(groups, |group| context.ingress(group), &mut draft.problem);
         heard &= there.len() == groups.len();
-        n = generation(&there).wrapping_add(labelled).max(1);
+        sums.push(generation(&there));
         let policies = |project| context.ingress_policies(project);
-        draft.ingress = rows(&there, labels.as_deref(), policies, context, meanings, &mut draft.problem)?;
+        let rows = rows(&there, labels.as_deref(), policies, context, meanings, &mut draft.problem);
+        *steps += rows.as_ref().map_or(meanings.most(), |rows| rows.steps);
+        draft.ingress = rows?;
     }
     if draft.problem.is_some() {
         flags |= epoch_flag::WAITS;
     }
-    draft.epoch = Some(Epoch { n: if heard { n } else { 0 }, since_ms: 0, flags });
+    let n = sums.into_iter().min().filter(|_| heard).map_or(0, |sum| sum.wrapping_add(labelled).max(1));
+    draft.epoch = Some(Epoch { n, since_ms: 0, flags });
     Some(draft)
 }
 
@@ -229,6 +259,7 @@ pub(crate) struct Builder {
     everybody: Allowed,
     sets: BTreeMap<u32, Allowed>,
     prefixes: BTreeMap<Ipv4Net, Allowed>,
+    most: usize,
     /// Steps that are left; `None`: there were too few.
     left: Option<usize>,
 }
@@ -244,7 +275,7 @@ impl Builder {
     /// It may take so many steps.
     pub fn new(most: usize) -> Self {
         let everybody = Allowed::default();
-        Self { everybody, sets: BTreeMap::new(), prefixes: BTreeMap::new(), left: Some(most) }
+        Self { everybody, sets: BTreeMap::new(), prefixes: BTreeMap::new(), most, left: Some(most) }
     }
 
     /// Takes note of steps; `false`: it is too much.
@@ -319,16 +350,24 @@ impl Builder {
 
     /// `None`: it took too long.
     fn finish(self) -> Option<Rows> {
-        let Self { everybody, sets, prefixes, left } = self;
-        let classes = classes(prefixes, &everybody, left?)?;
-        let numbers = numbers(classes.values().cloned().collect());
+        let Self { everybody, sets, prefixes, most, left } = self;
+        let mut left = left?;
+        let classes = classes(prefixes, &everybody, &mut left)?;
+        // One after the other: there may be many prefixes of few classes.
+        let mut distinct = BTreeSet::new();
+        for class in classes.values() {
+            if !distinct.contains(class) {
+                distinct.insert(class.clone());
+            }
+        }
+        let numbers = numbers(distinct);
         let mut allowed: BTreeMap<u32, Allowed> = sets.into_iter().filter(|(_, one)| !everybody.covers(one)).collect();
         let classes = classes.into_iter().filter_map(|(net, class)| Some((net, *numbers.get(&class)?))).collect();
         allowed.extend(numbers.into_iter().map(|(class, number)| (number, class)));
         if !everybody.is_empty() {
             allowed.insert(ANYBODY, everybody);
         }
-        Some(Rows { allowed, classes })
+        Some(Rows { allowed, classes, steps: most - left })
     }
 }
 
@@ -337,7 +376,7 @@ impl Builder {
 fn classes(
     prefixes: BTreeMap<Ipv4Net, Allowed>,
     everybody: &Allowed,
-    mut left: usize,
+    left: &mut usize,
 ) -> Option<BTreeMap<Ipv4Net, Allowed>> {
     let mut classes = BTreeMap::new();
     // In this order a prefix comes after those around it.
@@ -348,7 +387,7 @@ fn classes(
         }
         let changes = match around.last() {
             Some((_, outer)) => {
-                left = left.checked_sub(join(&mut allowed, outer))?;
+                *left = left.checked_sub(join(&mut allowed, outer))?;
                 allowed != *outer
             }
             None => true,

@@ -2,7 +2,7 @@
 
 use mizar_abi::maps::{
     Addr, Bounce, Cfg, Ep, Epoch, HostAddress, Moved, PolicyAddress, PolicyKey, Route, Shard, ShardKey, Verdict,
-    VniAddress, name,
+    VniAddress, egress, epoch_flag, name,
 };
 use std::net::IpAddr;
 
@@ -159,6 +159,16 @@ impl Key {
             Self::Addr(_) => Table::Addr,
         }
     }
+
+    /// The set whose rules it is of.
+    pub fn set(&self) -> Option<u32> {
+        let policy = match self {
+            Self::Policy(rule) => rule.at.policy,
+            Self::Cidr(cidr) => cidr.at.policy,
+            _ => return None,
+        };
+        Some(u32::from_be_bytes(policy) & !egress(0))
+    }
 }
 
 /// A value of a planned map.
@@ -200,31 +210,104 @@ impl Op {
 }
 
 /// Additions in the order of their keys, then removals in the reverse order; generations of policies
-/// after all that, for a verdict that bears the new one must be of the new rules.
-pub fn in_safe_order(ops: &mut [Op]) {
-    let last = |op: &Op| matches!(op.key(), Key::Epoch(_));
-    ops.sort_by(|a, b| {
-        last(a).cmp(&last(b)).then_with(|| match (a, b) {
-            (Op::Put(a, _), Op::Put(b, _)) => a.cmp(b),
-            (Op::Remove(a), Op::Remove(b)) => b.cmp(a),
-            (Op::Put(..), Op::Remove(_)) => std::cmp::Ordering::Less,
-            (Op::Remove(_), Op::Put(..)) => std::cmp::Ordering::Greater,
-        })
-    });
+/// after all that, for a verdict that bears the new one must be of the new rules. But that rules are missing,
+/// or that nobody knows which these are, is said before any of them goes: else what they allowed would be
+/// denied for good meanwhile. Where both are to be said, the former generation waits first.
+///
+/// `was` is what an entry was. Sets that `give_up` all rows, though they are in use, leave their room to
+/// others before these need it.
+pub fn in_safe_order(ops: Vec<Op>, was: impl Fn(&Key) -> Option<Value>, gives_up: impl Fn(u32) -> bool) -> Vec<Op> {
+    let mut phases: [Vec<Op>; 5] = Default::default();
+    let [unsure, given_up, additions, removals, generations] = &mut phases;
+    for op in ops {
+        match op {
+            Op::Remove(Key::Epoch(_)) => unsure.push(op),
+            Op::Put(key @ Key::Epoch(_), Value::Epoch(epoch)) => {
+                let complete = match was(&key) {
+                    Some(Value::Epoch(before)) if before.n != 0 && before.flags & epoch_flag::WAITS == 0 => {
+                        Some(before)
+                    }
+                    _ => None,
+                };
+                if let Some(before) = complete
+                    && epoch.n != 0
+                    && epoch.flags & epoch_flag::WAITS != 0
+                {
+                    unsure.push(Op::Put(key, Value::Epoch(Epoch { n: before.n, ..epoch })));
+                    if before.n == epoch.n {
+                        continue;
+                    }
+                }
+                if epoch.n == 0 { unsure.push(op) } else { generations.push(op) }
+            }
+            Op::Put(..) => additions.push(op),
+            Op::Remove(key) if key.set().is_some_and(&gives_up) => given_up.push(op),
+            Op::Remove(_) => removals.push(op),
+        }
+    }
+    for upwards in [unsure, additions, generations] {
+        upwards.sort_by(|a, b| a.key().cmp(b.key()));
+    }
+    for downwards in [given_up, removals] {
+        downwards.sort_by(|a, b| b.key().cmp(a.key()));
+    }
+    phases.concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn rule(set: u32, identity: u32) -> Key {
+        Key::Policy(Rule { bits: PolicyKey::BITS, at: PolicyKey::new(set, identity, 6, 80) })
+    }
+
+    fn allow(set: u32, identity: u32) -> Op {
+        Op::Put(rule(set, identity), Value::Policy(1))
+    }
+
+    fn epoch(set: u32, n: u32, flags: u32) -> Op {
+        Op::Put(Key::Epoch(set), Value::Epoch(Epoch { n, since_ms: 0, flags }))
+    }
+
+    #[test]
+    fn rules_of_both_directions_are_their_sets() {
+        for policy in [5, egress(5)] {
+            assert_eq!(rule(policy, 9).set(), Some(5));
+            assert_eq!(Key::Cidr(Cidr { bits: 32, at: PolicyAddress::new(policy, [0; 16]) }).set(), Some(5));
+        }
+        assert_eq!(Key::Epoch(5).set(), None);
+    }
+
+    /// All sets were of generation 1, and all their rules there; set 9 gives up what it has.
+    fn ordered(ops: &[Op]) -> Vec<Op> {
+        let was = |_: &Key| Some(Value::Epoch(Epoch { n: 1, ..Epoch::default() }));
+        in_safe_order(ops.to_vec(), was, |set| set == 9)
+    }
+
     #[test]
     fn a_generation_rises_after_its_rules_have_changed() {
-        let rule = |identity| Key::Policy(Rule { bits: PolicyKey::BITS, at: PolicyKey::new(1, identity, 6, 80) });
-        let raise = Op::Put(Key::Epoch(1), Value::Epoch(Epoch { n: 2, ..Epoch::default() }));
-        let forget = Op::Remove(Key::Epoch(2));
-        let (add, remove) = (Op::Put(rule(5), Value::Policy(1)), Op::Remove(rule(6)));
-        let mut ops = [raise, forget, remove, add];
-        in_safe_order(&mut ops);
-        assert_eq!(ops, [add, remove, raise, forget]);
+        let (raise, add, remove) = (epoch(1, 2, 0), allow(1, 5), Op::Remove(rule(1, 6)));
+        assert_eq!(ordered(&[raise, remove, add]), [add, remove, raise]);
+    }
+
+    #[test]
+    fn that_rules_are_missing_is_said_before_they_go() {
+        let (add, remove) = (allow(1, 5), Op::Remove(rule(1, 6)));
+        for unsure in [epoch(1, 1, epoch_flag::WAITS), epoch(1, 0, epoch_flag::WAITS), Op::Remove(Key::Epoch(1))] {
+            assert_eq!(ordered(&[remove, add, unsure]), [unsure, add, remove]);
+        }
+        // A later generation that waits is not vouched for before its rules are there.
+        let (waits, raise) = (epoch(1, 1, epoch_flag::WAITS), epoch(1, 2, epoch_flag::WAITS));
+        assert_eq!(ordered(&[raise, remove, add]), [waits, add, remove, raise]);
+        let was = |_: &Key| Some(Value::Epoch(Epoch { n: 1, since_ms: 0, flags: epoch_flag::WAITS }));
+        assert_eq!(in_safe_order(vec![raise, add], was, |_| false), [add, raise], "it waits already");
+    }
+
+    #[test]
+    fn who_gives_up_rows_makes_room_before_others_take_it() {
+        let ops = [allow(1, 5), Op::Remove(rule(1, 6)), Op::Remove(rule(egress(9), 7)), Op::Remove(Key::Epoch(9))];
+        let [add, remove, give_up, forget] = ops;
+        assert_eq!(ordered(&ops), [forget, give_up, add, remove]);
     }
 }

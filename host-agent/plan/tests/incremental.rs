@@ -2,7 +2,7 @@
 //! what a planner that sees only the last state puts into empty maps.
 
 use ipnet::IpNet;
-use mizar_abi::maps::EpKind;
+use mizar_abi::maps::{EpKind, epoch_flag};
 use mizar_domain::label_policy::{Peer, Selector};
 use mizar_plan::{Facts, Key, Op, Planner, Value, Wiring};
 use mizar_wire::body::{self, Body};
@@ -239,12 +239,26 @@ fn facts(tai_offset: i32) -> Facts {
 /// Executes operations on maps in memory, checking their order; `fail` says which one fails.
 fn execute(maps: &mut BTreeMap<Key, Value>, planner: &mut Planner, ops: Vec<Op>, fail: Option<usize>) {
     let of_generation = |op: &Op| matches!(op.key(), Key::Epoch(_));
-    let (rules, generations) = ops.split_at(ops.iter().position(of_generation).unwrap_or(ops.len()));
+    let unsure = |op: &Op| match op {
+        Op::Put(Key::Epoch(_), Value::Epoch(epoch)) => epoch.n == 0 || epoch.flags & epoch_flag::WAITS != 0,
+        op => of_generation(op),
+    };
+    let (first, rest) = ops.split_at(ops.iter().position(|op| !unsure(op)).unwrap_or(ops.len()));
+    let (rules, generations) = rest.split_at(rest.iter().position(of_generation).unwrap_or(rest.len()));
     assert!(generations.iter().all(of_generation), "generations after the rules that they are of");
-    let first_removal = rules.iter().position(|op| matches!(op, Op::Remove(_))).unwrap_or(rules.len());
-    assert!(rules[first_removal..].iter().all(|op| matches!(op, Op::Remove(_))), "removals after additions");
+    assert!(!generations.iter().any(|op| matches!(op, Op::Remove(_))), "they go before the rules");
+    assert!(first.iter().chain(generations).all(|op| op.key().set().is_none()));
+    let removes = |op: &Op| matches!(op, Op::Remove(_));
+    // Sets that have no room any more leave theirs to others.
+    let (given_up, rules) = rules.split_at(rules.iter().position(|op| !removes(op)).unwrap_or(0));
+    assert!(given_up.iter().all(|op| op.key().set().is_some()), "nothing else goes before additions");
+    let first_removal = rules.iter().position(removes).unwrap_or(rules.len());
+    assert!(rules[first_removal..].iter().all(removes), "removals after additions");
     assert!(rules[..first_removal].is_sorted_by(|a, b| a.key() < b.key()), "additions in the order of references");
-    assert!(rules[first_removal..].is_sorted_by(|a, b| a.key() > b.key()), "removals in the reverse order");
+    // Without additions between them nobody can tell the two apart.
+    if first_removal > 0 {
+        assert!(rules[first_removal..].is_sorted_by(|a, b| a.key() > b.key()), "removals in the reverse order");
+    }
     for (n, op) in ops.into_iter().enumerate() {
         if fail == Some(n) {
             planner.failed(*op.key(), "map is full".into());
