@@ -1,8 +1,7 @@
 //! Operations of the planner on the maps, and what follows from them.
 
-use super::policies::set_of;
 use super::{Chore, Core, Forget, chain};
-use mizar_plan::{Key, Op};
+use mizar_plan::{Key, Op, Value};
 use std::collections::BTreeSet;
 
 impl Core {
@@ -17,6 +16,22 @@ impl Core {
         let mut rules_changed = false;
         let mut behind = self.withheld.clone();
         for op in ops {
+            let op = match op {
+                Op::Put(key @ Key::Epoch(set), Value::Epoch(epoch)) if !behind.contains(&set) => {
+                    let instead = self.unproven.instead(set, self.policies.epoch(set), epoch);
+                    if instead.is_some() {
+                        failing.insert(key);
+                        let reason = format!("rules of the set {set} of security groups may not all be here yet");
+                        self.store.planner.failed(key, reason);
+                    }
+                    match instead {
+                        None => op,
+                        Some(Some(epoch)) => Op::Put(key, Value::Epoch(epoch)),
+                        Some(None) => continue,
+                    }
+                }
+                op => op,
+            };
             if let Op::Put(key @ Key::Epoch(set), _) = op
                 && behind.contains(&set)
             {
@@ -43,7 +58,7 @@ impl Core {
                     if !self.failing.contains(op.key()) {
                         tracing::error!(key = ?op.key(), error = reason, "a map could not be written; it is tried again with every sync");
                     }
-                    behind.extend(set_of(op.key()));
+                    behind.extend(op.key().set());
                     failing.insert(*op.key());
                     self.store.planner.failed(*op.key(), reason);
                 }

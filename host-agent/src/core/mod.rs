@@ -16,6 +16,7 @@ mod execute;
 mod holders;
 mod policies;
 mod ports;
+mod unproven;
 
 pub use holders::{Forget, Holders};
 
@@ -23,7 +24,7 @@ use crate::dataplane::{Dataplane, PlaneError};
 use crate::ledger::{Batch, Ledger};
 use crate::links::Interface;
 use crate::reports::Reports;
-use crate::store::{Store, names};
+use crate::store::{Store, names, removed};
 use mizar_plan::{Facts, Key, Op, Table};
 use mizar_wire::sync::{Ack, PROTOCOL, SnapshotPage, SyncReply, SyncRequest};
 use policies::Policies;
@@ -32,6 +33,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Notify, mpsc, watch};
+use unproven::Unproven;
 use uuid::Uuid;
 
 /// Failures that one acknowledgement names: the API refuses more than 5,000, and what is beyond
@@ -113,6 +115,8 @@ pub struct Core {
     policies: Policies,
     /// Sets of groups of which the maps hold rules that nobody wants and that may not go yet.
     withheld: BTreeSet<u32>,
+    /// Sets whose rules may not be what their generation says.
+    unproven: Unproven,
     rules_changed: Arc<Notify>,
     /// Keys whose last write failed, to log each failure once.
     failing: BTreeSet<Key>,
@@ -153,6 +157,8 @@ impl Core {
         for batch in batches {
             store.apply(batch);
         }
+        // The predecessor ended while a snapshot was under way, or doubted.
+        let unproven = if store.cursor.is_some() { Unproven::None } else { Unproven::All };
         Self {
             identity,
             store,
@@ -169,6 +175,7 @@ impl Core {
             doubt: false,
             policies: Policies::default(),
             withheld: BTreeSet::new(),
+            unproven,
             rules_changed: Arc::new(Notify::new()),
             failing: BTreeSet::new(),
             chores,
@@ -226,7 +233,7 @@ impl Core {
         self.withheld.clear();
         if !self.may_remove() {
             let stay = ops.iter().filter(|op| matches!(op, Op::Remove(_)));
-            self.withheld = stay.filter_map(|op| policies::set_of(op.key())).collect();
+            self.withheld = stay.filter_map(|op| op.key().set()).collect();
             ops.retain(|op| matches!(op, Op::Put(..)));
         }
         Ok(ops)
@@ -370,6 +377,7 @@ impl Core {
             return Err(OtherEpoch);
         }
         snapshot.seen.extend(names(&page.entries));
+        self.unproven = Unproven::All;
         let ports = self.apply(Batch {
             epoch: Some(page.epoch),
             complete: self.store.complete,
@@ -388,7 +396,10 @@ impl Core {
         let Some((epoch, cursor)) = snapshot.start.clone() else { return Ok(()) };
         let mut prune = self.store.prune(&snapshot.seen);
         self.doubt = self.doubts(&snapshot, &prune, confirmed)?;
+        self.unproven = Unproven::None;
         if self.doubt {
+            let going = prune.iter().filter_map(|change| removed(&self.store, change));
+            self.unproven = Unproven::Of(going.flat_map(|body| self.store.planner.sets_by(body)).collect());
             prune.clear();
         }
         self.trusted = true;

@@ -1,19 +1,9 @@
 //! Which policies are in force, as it was written to the maps, and when a change of them puts flows in
 //! doubt.
 
-use mizar_abi::maps::egress;
+use mizar_abi::maps::{Epoch, epoch_flag};
 use mizar_plan::{Key, Op, Value};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The set whose rules a key is of.
-pub fn set_of(key: &Key) -> Option<u32> {
-    let policy = match key {
-        Key::Policy(rule) => rule.at.policy,
-        Key::Cidr(cidr) => cidr.at.policy,
-        _ => return None,
-    };
-    Some(u32::from_be_bytes(policy) & !egress(0))
-}
 
 /// Sets of ports, and generations of sets.
 #[derive(Debug, Default)]
@@ -21,7 +11,7 @@ pub struct Policies {
     sets: BTreeMap<u32, u32>,
     /// Ports whose set has become another one.
     regrouped: BTreeSet<u32>,
-    generations: BTreeMap<u32, u32>,
+    generations: BTreeMap<u32, Epoch>,
 }
 
 impl Policies {
@@ -42,6 +32,11 @@ impl Policies {
         }
     }
 
+    /// What is said of the rules of a set.
+    pub fn epoch(&self, set: u32) -> Option<Epoch> {
+        self.generations.get(&set).copied()
+    }
+
     /// Ports that got another set since the last call.
     pub fn take_regrouped(&mut self) -> BTreeSet<u32> {
         std::mem::take(&mut self.regrouped)
@@ -58,8 +53,13 @@ impl Policies {
                 }
                 other
             }
-            // The first generation of a set may come after the first port that has it.
-            (Key::Epoch(set), Value::Epoch(epoch)) => self.generations.insert(*set, epoch.n) != Some(epoch.n),
+            // The first generation of a set may come after the first port that has it; and who waited for rules
+            // had no answer yet, for nobody else may have had them either.
+            (Key::Epoch(set), Value::Epoch(epoch)) => {
+                let waits = |epoch: &Epoch| epoch.flags & epoch_flag::WAITS != 0;
+                let before = self.generations.insert(*set, *epoch);
+                before.is_none_or(|before| before.n != epoch.n || waits(&before) && !waits(epoch))
+            }
             _ => false,
         }
     }
@@ -68,7 +68,7 @@ impl Policies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mizar_abi::maps::{Ep, Epoch};
+    use mizar_abi::maps::{Ep, epoch_flag::WAITS};
 
     fn ep(port: u32, set: u32) -> Op {
         Op::Put(Key::Ep(port), Value::Ep(Ep { set, ..Ep::default() }))
@@ -79,18 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_of_both_directions_are_their_sets() {
-        use mizar_abi::maps::{PolicyAddress, PolicyKey};
-        use mizar_plan::{Cidr, Rule};
-        for policy in [5, egress(5)] {
-            assert_eq!(set_of(&Key::Policy(Rule { bits: 64, at: PolicyKey::new(policy, 9, 0, 0) })), Some(5));
-            assert_eq!(set_of(&Key::Cidr(Cidr { bits: 32, at: PolicyAddress::new(policy, [0; 16]) })), Some(5));
-        }
-        assert_eq!(set_of(&Key::Epoch(5)), None);
-    }
-
-    #[test]
-    fn another_set_or_generation_puts_flows_in_doubt_and_nothing_else_does() {
+    fn another_set_or_generation_and_rules_that_were_missing_put_flows_in_doubt_and_nothing_else_does() {
         let mut policies = Policies::default();
         for (op, doubt) in [
             (ep(1, 5), false),
@@ -98,6 +87,10 @@ mod tests {
             (ep(1, 5), false),
             (epoch(5, 1, 1), false),
             (epoch(5, 2, 1), true),
+            (epoch(5, 2, WAITS), false),
+            (epoch(5, 2, WAITS), false),
+            (epoch(5, 2, 0), true),
+            (epoch(5, 2, 0), false),
             (ep(1, 6), true),
             (Op::Remove(Key::Ep(1)), false),
             (ep(1, 5), false),

@@ -104,7 +104,8 @@ impl Api {
     }
 }
 
-fn change(key: &EntryKey, body: Option<&Body>) -> Change {
+/// As it travels.
+pub fn change(key: &EntryKey, body: Option<&Body>) -> Change {
     Change {
         scope: key.scope.to_i64(),
         slot: key.slot,
