@@ -20,9 +20,6 @@ const OUTER_LEN: usize = 36;
 /// Bytes of the signed option's own header.
 const OPTION_HEAD: usize = 4;
 
-/// Bytes behind the header that an error quotes (RFC 792).
-const QUOTED: usize = 8;
-
 pub fn run(frame: &[u8]) {
     sent(frame, ETH_LEN);
     arrived(frame);
@@ -54,8 +51,7 @@ fn sent(frame: &[u8], offset: usize) {
         (theirs.remote, theirs.rport, theirs.local, theirs.lport)
     );
     assert_eq!(inner.judged_port(), ipv4::parse(frame, offset).map(|again| again.judged_port()).unwrap_or_default());
-    // Of a packet with less than that behind its header an error quotes less than is asked of errors.
-    if icmp::may_answer(&inner) && total - header >= QUOTED {
+    if icmp::may_answer(&inner) {
         let mut quoted = [0; QUOTE_MAX];
         quoted[..quote].copy_from_slice(&frame[offset..offset + quote]);
         let error = icmp::error(icmp::Error::HostUnreachable, [10, 0, 0, 1], inner.src, &quoted, quote);

@@ -309,23 +309,25 @@ pub fn parse_with_header<P: Packet + ?Sized>(
     Ok(inner)
 }
 
-/// Takes the tuple of an ICMP error from the packet that it quotes (RFC 792: the header and at
-/// least 8 bytes), which the error's receiver must have sent.
+/// Takes the tuple of an ICMP error from the packet that it quotes (RFC 792: the header and 8 bytes,
+/// which not every packet has), which the error's receiver must have sent. Of what shows ports these
+/// bytes are needed.
 #[inline(always)]
 fn quoted<P: Packet + ?Sized>(packet: &P, offset: usize, room: u16, mut inner: Inner) -> Result<Inner, Drop> {
     let header: Words<{ HEADER_LEN / 2 }> = packet.words(offset).ok_or(Drop::Malformed)?;
     let header_len = (header.byte(0) & 0x0f) * 4;
-    let sender = header.four(12);
+    let (sender, number) = (header.four(12), header.byte(9));
+    // A later fragment shows no ports: its flow cannot be told, and no flow has port 0 by chance.
+    let shows_ports = header.short(6) & 0x1fff == 0 && (has_ports(number) || number == proto::ICMP);
     if header.byte(0) >> 4 != 4
         || (header_len as usize) < HEADER_LEN
-        || room < header_len as u16 + 8
+        || room < header_len as u16 + if shows_ports { 8 } else { 0 }
         || sender != inner.dst
     {
         return Err(Drop::Malformed);
     }
-    let mut tuple = Tuple { src: header.four(16), dst: sender, proto: header.byte(9), sport: 0, dport: 0 };
-    // A later fragment shows no ports: its flow cannot be told, and no flow has port 0 by chance.
-    if header.short(6) & 0x1fff == 0 {
+    let mut tuple = Tuple { src: header.four(16), dst: sender, proto: number, sport: 0, dport: 0 };
+    if shows_ports {
         let l4: Words<4> = packet.words(offset + header_len as usize).ok_or(Drop::Malformed)?;
         (tuple.dport, tuple.sport) = ports_of(tuple.proto, &l4);
     }

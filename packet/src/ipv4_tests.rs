@@ -146,3 +146,21 @@ fn an_icmp_error_has_the_flow_of_the_packet_it_quotes() {
     let forged = packet(proto::ICMP, 0, 0, &[&[11, 0, 0, 0, 0, 0, 0, 0][..], &sent].concat());
     assert_eq!(parse(&forged[..], 0), Err(Drop::Malformed));
 }
+
+#[test]
+fn an_icmp_error_about_a_short_packet_quotes_what_there_is() {
+    let error = |number, fragment, upper: &[u8]| {
+        let mut sent = packet(number, fragment, 0, upper);
+        sent[12..20].copy_from_slice(&[10, 0, 0, 2, 10, 0, 0, 77]);
+        let error = packet(proto::ICMP, 0, 0, &[&[3, 1, 0, 0, 0, 0, 0, 0][..], &sent].concat());
+        parse(&error[..], 0).map(|inner| (inner.icmp_error, inner.tuple.proto, inner.tuple.sport))
+    };
+    const GRE: u8 = 47;
+    for many in 0..8 {
+        assert_eq!(error(GRE, 0, &UDP[..many]), Ok((true, GRE, 0)), "{many} bytes");
+        assert_eq!(error(proto::UDP, 185, &UDP[..many]), Ok((true, proto::UDP, 0)), "{many} bytes, a later fragment");
+        for number in [proto::UDP, proto::TCP, proto::ICMP] {
+            assert_eq!(error(number, 0, &UDP[..many]), Err(Drop::Malformed), "{many} bytes of {number}");
+        }
+    }
+}
