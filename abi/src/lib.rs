@@ -37,6 +37,12 @@ pub const MTU_OVERHEAD: u32 = ENCAP_OPTION_LEN as u32;
 /// neighbour table stays right.
 pub const VIRTUAL_MAC: [u8; 6] = [0x02, 0x6d, 0x69, 0x7a, 0x61, 0x72];
 
+/// Events of one kind about one port that programs raise at once: a few ports that do their worst still leave
+/// room in the ring.
+pub const EVENT_BURST: u32 = 50;
+/// And a second, in the long run. What is beyond is lost.
+pub const EVENT_RATE: u32 = 200;
+
 /// Slots that a subnet's addresses hash to.
 pub const SLOTS: u16 = 4096;
 

@@ -486,17 +486,17 @@ pub struct Epoch {
 pub mod epoch_flag {
     /// Egress rules of the set name groups: what is not allowed by address is asked for by identity.
     pub const NEED_ID: u32 = 1;
-    /// Rules of the set are missing here. The others allow what they allow; but what they do not may be allowed
-    /// all the same, so this host denies nothing as a bouncer, and ends no flow at once. Unless whole groups
-    /// are missing, `n` is known: verdicts of others count by it.
+    /// Rules of the set are missing here. The others allow what they allow, also as a bouncer's; but what they
+    /// do not may be allowed all the same, so this host denies nothing as a bouncer, and ends no flow at once.
+    /// Unless whole groups are missing, `n` is known: verdicts of others count by it.
     pub const WAITS: u32 = 2;
 }
 
 impl Epoch {
-    /// The generation by which this host may judge as a bouncer; 0 = by none.
+    /// Are all rules of the set here, so that what they do not allow is denied?
     #[inline(always)]
-    pub const fn judged(&self) -> u32 {
-        if self.flags & epoch_flag::WAITS != 0 { 0 } else { self.n }
+    pub const fn is_complete(&self) -> bool {
+        self.n != 0 && self.flags & epoch_flag::WAITS == 0
     }
 }
 

@@ -41,10 +41,10 @@ static NEW_IN_BURST: u32 = 10_000;
 
 /// Events a second of one kind about one port, in the long run.
 #[unsafe(no_mangle)]
-static EVENT_RATE: u32 = 200;
-/// Such events at once: a few ports that do their worst still leave room in the ring.
+static EVENT_RATE: u32 = mizar_abi::EVENT_RATE;
+/// Such events at once.
 #[unsafe(no_mangle)]
-static EVENT_BURST: u32 = 50;
+static EVENT_BURST: u32 = mizar_abi::EVENT_BURST;
 
 /// A setting that the loader may have overwritten.
 #[inline(always)]
@@ -467,9 +467,9 @@ impl Tables for Maps {
         matches!(host(number, self.tick), Some(host) if host.dead != 0)
     }
     #[inline(always)]
-    fn generation(&self, set: u32) -> u32 {
+    fn epoch(&self, set: u32) -> Epoch {
         // SAFETY: as for `endpoint`.
-        unsafe { EPOCHS.get(&set) }.map_or(0, Epoch::judged)
+        unsafe { EPOCHS.get(&set) }.copied().unwrap_or_default()
     }
     #[inline(always)]
     fn allows(&self, question: &Question) -> bool {

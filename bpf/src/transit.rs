@@ -10,7 +10,7 @@ use mizar_packet::{
     geneve::SIGNED_OUTER_LEN,
     ipv4::Tuple,
     option::Body,
-    transit::{Action, Request, Tables, admits, generation, shard_on},
+    transit::{Action, Request, Standing, Tables, admits, shard_on, standing},
 };
 
 use crate::{
@@ -132,7 +132,9 @@ pub fn asked(walk: &mut Walk, cfg: &Cfg) -> Step {
         // The host asks the other replica next.
         return drop(Drop::Unreachable);
     };
-    let Some(epoch) = generation(&maps, bounce.set) else { return drop(Drop::PolicyUnconfirmed) };
+    let Some(Standing { n: epoch, complete }) = standing(&maps, bounce.set) else {
+        return drop(Drop::PolicyUnconfirmed);
+    };
     let body = &walk.signed.body;
     let request = Request {
         vni,
@@ -146,6 +148,10 @@ pub fn asked(walk: &mut Walk, cfg: &Cfg) -> Step {
         source_port: 0,
     };
     let allowed = admits(&maps, bounce.set, &request);
+    if !allowed && !complete {
+        // A rule that is missing here may allow it.
+        return drop(Drop::PolicyUnconfirmed);
+    }
     let body = &mut walk.signed.body;
     walk.to = body.origin();
     walk.to_vni = vni;

@@ -60,8 +60,11 @@ fn a_bouncer_that_misses_a_rule_denies_nothing_and_the_others_verdicts_count() {
     for host in [2, 3] {
         w.waits_at(host, SERVER, 2).unwrap();
     }
+    // What none of its rules allows it says nothing of.
+    let udp = b.flow(17, 53, a.address, 2_000);
+    w.deliver(&a, &b, Ip::udp(a.address, b.address, 2_000, 53, b"?"));
     w.counts().unwrap();
-    w.ask(3, &b, at_server(&a, &b)).unwrap();
+    w.ask(3, &b, udp).unwrap();
     w.assert_counts(&[("h3 p0 dropped policy_unconfirmed", 1)]);
     w.ask(4, &b, at_server(&a, &b)).unwrap();
     long_ago(&mut w);
@@ -70,6 +73,34 @@ fn a_bouncer_that_misses_a_rule_denies_nothing_and_the_others_verdicts_count() {
         w.deliver(&a, &b, Ip::udp(a.address, b.address, sport, 53, b"?"));
         w.assert_refused(&a, Ip::udp(a.address, b.address, sport, 54, b"?"));
     }
+}
+
+/// One rule that never becomes right must not be the end of what the others allow.
+#[test]
+fn bouncers_that_miss_a_rule_let_in_what_the_others_allow() {
+    let (mut w, a, b) = connected([3, 4], 2);
+    w.rules(SERVER, 2, &[Rule::ALL_OUT, OPEN]).unwrap();
+    for host in 2..=4 {
+        w.waits_at(host, SERVER, 2).unwrap();
+    }
+    w.ask(3, &b, at_server(&a, &b)).unwrap();
+    long_ago(&mut w);
+    w.assert_direct(&a, &b, 1000);
+    let new = Ip::tcp(a.address, b.address, 1001, 80, 2);
+    assert_eq!(w.deliver(&a, &b, new).last(), Some(&2));
+    w.assert_refused(&a, Ip::tcp(a.address, b.address, 1001, 81, 2));
+}
+
+#[test]
+fn another_bouncer_is_asked_about_an_endpoint_of_one_that_misses_a_rule() {
+    let (mut w, a, b) = connected([2, 4], 2);
+    w.rules_at(4, SERVER, 2, &[Rule::ALL_OUT, OPEN]).unwrap();
+    w.rules_at(2, SERVER, 2, &[Rule::ALL_OUT]).unwrap();
+    w.waits_at(2, SERVER, 2).unwrap();
+    w.deliver(&b, &a, back(&a, &b));
+    w.ask(4, &b, at_server(&a, &b)).unwrap();
+    long_ago(&mut w);
+    w.assert_direct(&a, &b, 1000);
 }
 
 #[test]

@@ -3,8 +3,11 @@
 use crate::input::Input;
 use mizar_abi::{
     mapped,
-    maps::{Bounce, PolicyAddress, PolicyKey, Route, RouteKind, Shard, ShardKey, UNFILTERED, Verdict, VniAddress},
-    option::flag,
+    maps::{
+        Bounce, Epoch, PolicyAddress, PolicyKey, Route, RouteKind, Shard, ShardKey, UNFILTERED, Verdict, VniAddress,
+        epoch_flag,
+    },
+    option::{code, flag},
 };
 use mizar_packet::{
     policy::{Question, Rules, allows},
@@ -75,8 +78,9 @@ impl Tables for Arbitrary {
         self.of(7, &[host as u8]) & 3 == 0
     }
 
-    fn generation(&self, set: u32) -> u32 {
-        self.of(8, &set.to_be_bytes()) & 1
+    fn epoch(&self, set: u32) -> Epoch {
+        let r = self.of(8, &set.to_be_bytes());
+        Epoch { n: r & 1, since_ms: 0, flags: r >> 1 & (epoch_flag::NEED_ID | epoch_flag::WAITS) }
     }
 
     fn allows(&self, question: &Question) -> bool {
@@ -118,7 +122,9 @@ pub fn run(bytes: &[u8]) {
             let ours = |bounce: Bounce| (bounce.host, bounce.ep_id, bounce.set);
             assert_eq!(found.map(ours), Some((decision.number, decision.ep_id, decision.set)), "{decision:?}");
             assert!(!(decision.reply_only && request.flags & flag::OPENS != 0), "{decision:?} opens");
+            let complete = decision.set == UNFILTERED || tables.epoch(decision.set).is_complete();
             assert!(decision.set == UNFILTERED || decision.epoch != 0, "{decision:?} by rules that are not there");
+            assert!(complete || !decision.reply_only, "{decision:?} is half denied by rules that are not all there");
         }
         Action::Divide => assert_ne!(decision.number, me, "{decision:?} to itself"),
         Action::Sibling => {
@@ -126,6 +132,11 @@ pub fn run(bytes: &[u8]) {
             assert_eq!(request.flags & flag::SIBLING, 0, "{decision:?} a second time");
         }
         Action::Identify => assert_ne!(request.flags & flag::NEED_ID, 0, "{decision:?} unasked"),
+        Action::Deny(code::POLICY) => {
+            let found = tables.bounce(&VniAddress::new(decision.vni, mapped(request.dst)));
+            let complete = found.is_some_and(|bounce| tables.epoch(bounce.set).is_complete());
+            assert!(complete, "{decision:?} by rules that are not all there");
+        }
         Action::Unready | Action::Deny(_) => {}
     }
     let travels = matches!(decision.action, Action::Admit | Action::Divide | Action::Sibling);

@@ -8,7 +8,12 @@
 //!
 //! Whoever has many flows costs nobody else his second: ports take turns, what was never asked about comes
 //! before what was, and between rounds of so many questions is heard what came meanwhile.
+//!
+//! Flows are found by looking through all of them when this host's rules changed, and by the events with which
+//! programs name them when others did; where these are more than programs can raise, by looking again
+//! ([`crate::bursts`]).
 
+use crate::bursts::Bursts;
 use crate::control;
 use crate::core::{Shared, chain};
 use crate::dataplane::runtime::Runtime;
@@ -19,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
 /// The clock of questions.
@@ -41,6 +46,18 @@ pub struct Confirmer {
     runtime: Runtime,
     underlay: UdpSocket,
     pending: Pending,
+    bursts: Bursts,
+}
+
+/// Flows to look through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Survey {
+    /// None.
+    No,
+    /// All: rules changed.
+    Rules,
+    /// All, for programs could not name those that are in doubt.
+    Unnamed,
 }
 
 /// What became of a question.
@@ -149,7 +166,7 @@ impl Confirmer {
     pub fn new(core: Shared, runtime: Runtime, underlay: Ipv4Addr) -> io::Result<Self> {
         let socket = UdpSocket::bind((underlay, 0))?;
         socket.set_nonblocking(true)?;
-        Ok(Self { core, runtime, underlay: socket, pending: Pending::default() })
+        Ok(Self { core, runtime, underlay: socket, pending: Pending::default(), bursts: Bursts::default() })
     }
 
     /// Asks about every flow in doubt whenever `changed` says that rules did, and about those that
@@ -159,23 +176,42 @@ impl Confirmer {
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut congested = false;
         loop {
-            let mut survey = false;
+            let mut survey = Survey::No;
             let (idle, behind) = (self.pending.is_empty(), self.pending.is_behind() && !congested);
+            let look = self.bursts.due();
+            let unnamed = async {
+                match look {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                () = changed.notified() => survey = true,
+                () = changed.notified() => survey = Survey::Rules,
+                () = unnamed => survey = Survey::Unnamed,
                 flow = named.recv() => match flow {
-                    Some(flow) => self.pending.name(flow),
+                    Some(flow) => self.name(flow),
                     None => return Ok(()),
                 },
                 _ = clock.tick(), if !idle => self.pending.tick += 1,
                 () = std::future::ready(()), if behind => {}
             }
+            let mut queued = 0;
             while let Ok(flow) = named.try_recv() {
-                self.pending.name(flow);
+                self.name(flow);
+                queued += 1;
+            }
+            if queued >= QUEUE / 2 {
+                self.bursts.lost(Instant::now());
             }
             let work = move || {
-                if survey {
-                    self.pending.begin(self.runtime.doubtful_flows());
+                if survey != Survey::No {
+                    let from = Instant::now();
+                    let flows = self.runtime.doubtful_flows();
+                    self.bursts.looked(from, Instant::now());
+                    match survey {
+                        Survey::Unnamed => flows.into_iter().for_each(|flow| self.pending.name(flow)),
+                        Survey::Rules | Survey::No => self.pending.begin(flows),
+                    }
                 }
                 let congested = self.round();
                 (self, congested)
@@ -185,6 +221,12 @@ impl Confirmer {
                 clock.reset();
             }
         }
+    }
+
+    /// A program names a flow.
+    fn name(&mut self, flow: Named) {
+        self.bursts.named(flow.0, Instant::now());
+        self.pending.name(flow);
     }
 
     /// Asks, and forgets the flows that have their verdict. True if not all could be sent.
@@ -212,14 +254,23 @@ fn turn(key: &FlowKey, times: usize, of: usize) -> usize {
     (times + usize::from(key.lport ^ key.rport)) % of.max(1)
 }
 
+/// Of the bouncers of an address those that can be asked; `None`: the programs of this host ask its own tables,
+/// and that is all there is to know. Where its rules are not complete, others may allow what it does not.
+fn askable(mut bouncers: Vec<[u8; 4]>, here: [u8; 4], complete: bool) -> Option<Vec<[u8; 4]>> {
+    if bouncers.contains(&here) {
+        if complete {
+            return None;
+        }
+        bouncers.retain(|bouncer| *bouncer != here);
+    }
+    Some(bouncers)
+}
+
 /// Asks about a flow.
 fn ask(runtime: &Runtime, underlay: &UdpSocket, cfg: &Cfg, key: &FlowKey, times: usize) -> Asked {
-    let Some((flow, ep)) = runtime.doubtful(key) else { return Asked::Needless };
+    let Some((flow, ep, force)) = runtime.doubtful(key) else { return Asked::Needless };
     let bouncers = runtime.bouncers(ep.vni, &key.local);
-    if bouncers.contains(&cfg.host) {
-        // The programs ask their own tables.
-        return Asked::Needless;
-    }
+    let Some(bouncers) = askable(bouncers, cfg.host, force.is_complete()) else { return Asked::Needless };
     let Some(bouncer) = bouncers.get(turn(key, times, bouncers.len())) else { return Asked::Sent };
     let Some(question) = control::ask(cfg, key, &flow, &ep, *bouncer) else { return Asked::Sent };
     let to = SocketAddrV4::new((*bouncer).into(), GENEVE_PORT);
@@ -309,6 +360,17 @@ mod tests {
             if sent > 3 { Asked::Congested } else { Asked::Sent }
         });
         assert_eq!(asked(&mut pending).len(), 7);
+    }
+
+    #[test]
+    fn a_host_that_is_a_bouncer_asks_the_other_only_while_it_misses_rules() {
+        let (here, other) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        assert_eq!(askable(vec![here, other], here, true), None);
+        assert_eq!(askable(vec![here, other], here, false), Some(vec![other]));
+        assert_eq!(askable(vec![here], here, false), Some(vec![]));
+        for complete in [true, false] {
+            assert_eq!(askable(vec![other], here, complete), Some(vec![other]));
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@
 
 pub mod answers;
 pub mod attach;
+mod bursts;
 pub mod clock;
 pub mod config;
 pub mod confirm;

@@ -9,7 +9,7 @@ use crate::{
 use mizar_abi::{
     hash::{shard_of, slot},
     mapped,
-    maps::{Bounce, Route, RouteKind, Shard, ShardKey, UNFILTERED, VniAddress},
+    maps::{Bounce, Epoch, Route, RouteKind, Shard, ShardKey, UNFILTERED, VniAddress},
     option::{code, flag},
     reason::Drop,
 };
@@ -26,8 +26,8 @@ pub trait Tables {
     fn address(&self, host: u32) -> Option<[u8; 4]>;
     /// DEAD
     fn is_dead(&self, host: u32) -> bool;
-    /// EPOCHS: the generation of a set's rules, from 1; 0 if none is known.
-    fn generation(&self, set: u32) -> u32;
+    /// EPOCHS: what is known of a set's rules.
+    fn epoch(&self, set: u32) -> Epoch;
     /// POLICY and CIDR: [`crate::policy::allows`].
     fn allows(&self, question: &Question) -> bool;
 }
@@ -132,11 +132,23 @@ pub fn admits<T: Tables + ?Sized>(tables: &T, set: u32, request: &Request) -> bo
     set == UNFILTERED || tables.allows(&Question { policy: set, identity, remote: mapped(request.src), proto, port })
 }
 
-/// Generation of a set's rules; `None` if they are not in force here, and nothing can be judged by them.
+/// The rules by which this host judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Their generation.
+    pub n: u32,
+    /// All of them are here. Else they let in what they allow, and deny nothing.
+    pub complete: bool,
+}
+
+/// How the rules of a set stand; `None` if they are not in force here, and nothing can be judged by them.
 #[inline(always)]
-pub fn generation<T: Tables + ?Sized>(tables: &T, set: u32) -> Option<u32> {
-    let n = if set == UNFILTERED { 0 } else { tables.generation(set) };
-    is_known(set, n).then_some(n)
+pub fn standing<T: Tables + ?Sized>(tables: &T, set: u32) -> Option<Standing> {
+    if set == UNFILTERED {
+        return Some(Standing { n: 0, complete: true });
+    }
+    let epoch = tables.epoch(set);
+    is_known(set, epoch.n).then_some(Standing { n: epoch.n, complete: epoch.is_complete() })
 }
 
 /// Decides. `me` is this host's number.
@@ -173,8 +185,11 @@ pub fn decide<T: Tables + ?Sized>(tables: &T, me: u32, request: &Request) -> Res
         if request.flags & flag::NEED_ID != 0 {
             return Ok(Decision { action: Action::Identify, set, ..deny });
         }
-        if let Some(epoch) = generation(tables, set) {
-            let allowed = admits(tables, set, request);
+        let standing = standing(tables, set);
+        let allowed = standing.is_some() && admits(tables, set, request);
+        if let Some(Standing { n: epoch, complete }) = standing
+            && (allowed || complete)
+        {
             if !allowed && request.flags & flag::OPENS != 0 {
                 return Ok(Decision { action: Action::Deny(code::POLICY), vni, ep_id: bounce.ep_id, ..deny });
             }

@@ -1,5 +1,6 @@
 extern crate std;
 use super::*;
+use mizar_abi::maps::epoch_flag;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Tables of one host in memory.
@@ -9,6 +10,8 @@ struct Memory {
     routes: BTreeMap<u32, Route>,
     shards: BTreeMap<ShardKey, Shard>,
     dead: BTreeSet<u32>,
+    /// All sets miss rules.
+    waits: bool,
     /// Questions that policy allows.
     allowed: BTreeSet<(u32, u32, u8, u16)>,
 }
@@ -29,8 +32,8 @@ impl Tables for Memory {
     fn is_dead(&self, host: u32) -> bool {
         self.dead.contains(&host)
     }
-    fn generation(&self, set: u32) -> u32 {
-        set * 10
+    fn epoch(&self, set: u32) -> Epoch {
+        Epoch { n: set * 10, since_ms: 0, flags: if self.waits { epoch_flag::WAITS } else { 0 } }
     }
     fn allows(&self, q: &Question) -> bool {
         assert_eq!(q.remote, mapped(SRC));
@@ -134,6 +137,22 @@ fn a_bouncer_without_the_destinations_rules_leaves_it_to_the_other_and_denies_no
     assert_eq!(action(&t, 1, request()), Ok((Action::Unready, 0)));
     t.routes.clear();
     assert_eq!(action(&t, 1, request()), Ok((Action::Unready, 0)));
+}
+
+#[test]
+fn a_bouncer_that_misses_rules_lets_in_what_the_others_allow_and_denies_nothing() {
+    let mut t = Memory { waits: true, ..guarded() };
+    for flags in [0, flag::OPENS] {
+        let allowed = decide(&t, 1, &Request { flags, ..request() }).unwrap();
+        assert_eq!(allowed, Decision { set: SET, epoch: SET * 10, ..admission(VNI) });
+        let other = Request { port: 81, flags, ..request() };
+        assert_eq!(action(&t, 1, other), Ok((Action::Sibling, 2)));
+        assert_eq!(action(&t, 1, Request { flags: flags | flag::SIBLING, ..other }), Ok((Action::Unready, 0)));
+    }
+    // Nor by rules of which it cannot say which they are.
+    t.bounce.values_mut().for_each(|b| b.set = 0);
+    t.allowed.insert((0, FRIEND, 6, 80));
+    assert_eq!(action(&t, 1, request()), Ok((Action::Sibling, 2)));
 }
 
 #[test]

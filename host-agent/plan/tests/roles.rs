@@ -299,7 +299,7 @@ fn group(planner: &mut Planner, number: u32, ports: impl Iterator<Item = u16>) -
     put(planner, Scope::Group(number), Body::Group(body), number)
 }
 
-/// What a host lets in to a set: ports, and the generation by which it may judge.
+/// What a host lets in to a set: ports, and the generation by which it may deny.
 fn lets_in(planner: &mut Planner, set: u32) -> (Vec<u16>, Option<u32>) {
     planner.flush();
     let of_set = planner.desired().filter_map(|(key, _)| match key {
@@ -308,7 +308,7 @@ fn lets_in(planner: &mut Planner, set: u32) -> (Vec<u16>, Option<u32>) {
     });
     let ports = of_set.map(|at| u16::from_be_bytes(at.port)).collect();
     let epoch = planner.value(&Key::Epoch(set)).and_then(|value| match value {
-        Value::Epoch(epoch) => Some(epoch.judged()).filter(|n| *n != 0),
+        Value::Epoch(epoch) => epoch.is_complete().then_some(epoch.n),
         _ => None,
     });
     (ports, epoch)
@@ -346,19 +346,19 @@ fn a_rule_whose_addresses_are_missing_takes_the_generation_from_no_flow_but_nobo
         planner.flush();
     };
     let epoch = |planner: &Planner| match planner.value(&Key::Epoch(7)) {
-        Some(Value::Epoch(epoch)) => (epoch.n, epoch.judged()),
+        Some(Value::Epoch(epoch)) => (epoch.n, epoch.is_complete()),
         other => panic!("{other:?}"),
     };
     let any = || rule(80, body::Remote::Any);
     change(&mut planner, 4, vec![any()]);
-    assert_eq!(epoch(&planner), (5, 5));
+    assert_eq!(epoch(&planner), (5, true));
     change(&mut planner, 5, vec![any(), rule(443, body::Remote::AddressGroup(3))]);
-    assert_eq!(epoch(&planner), (6, 0));
+    assert_eq!(epoch(&planner), (6, false));
     assert_eq!(lets_in(&mut planner, 7), (vec![80], None));
     let addresses = body::AddressGroup { number: 3, addresses: vec!["10.7.0.0/16".parse().unwrap()] };
     put(&mut planner, Scope::AddressGroup(3), Body::AddressGroup(addresses), 3);
     planner.flush();
-    assert_eq!(epoch(&planner), (6, 6));
+    assert_eq!(epoch(&planner), (6, true));
 }
 
 #[test]

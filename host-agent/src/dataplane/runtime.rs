@@ -205,11 +205,11 @@ impl Runtime {
         tables.filter_map(Result::ok).filter_map(with).collect()
     }
 
-    /// One of them with its endpoint; `None` once it has its verdict.
-    pub fn doubtful(&self, key: &maps::FlowKey) -> Option<(maps::Flow, maps::Ep)> {
+    /// One of them with its endpoint and the policy of that; `None` once it has its verdict.
+    pub fn doubtful(&self, key: &maps::FlowKey) -> Option<(maps::Flow, maps::Ep, InForce)> {
         let flow = self.flow(key)?;
         let (ep, force) = self.policy(flow.ep_id)?;
-        is_doubtful(&flow, &force).then_some((flow, ep))
+        is_doubtful(&flow, &force).then_some((flow, ep, force))
     }
 
     /// A port here, and its policy in force.

@@ -151,8 +151,8 @@ impl<L: Lookup> Tables for Recorder<'_, L> {
         dead
     }
 
-    fn generation(&self, set: u32) -> u32 {
-        self.tables.epoch(set).map_or(0, |epoch| epoch.judged())
+    fn epoch(&self, set: u32) -> maps::Epoch {
+        self.tables.epoch(set).unwrap_or_default()
     }
 
     fn allows(&self, question: &Question) -> bool {

@@ -263,7 +263,7 @@ fn carry<L: Lookup>(tables: &Recorder<'_, L>, inner: &Inner, request: Request) -
             tables.note(
                 "EPOCHS",
                 String::new(),
-                "the destination's rules are not in force here yet: the way is asked for again",
+                "the destination's rules are not all in force here yet, and those that are do not let it in: the way is asked for again",
             );
             Then::Return
         }
