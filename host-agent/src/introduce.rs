@@ -7,14 +7,20 @@
 //!
 //! Bouncers hear of the port's new groups at different moments, and are not asked about somebody whom
 //! they do not know: that is why this waits as long as the programs do. Datagrams are lost, and nobody
-//! acknowledges these: so all is said again, twice. And an agent may end between giving a port other groups
+//! acknowledges these: so all is said again, three times, the last time when none that the port's host signed
+//! before can be said by somebody else. And an agent may end between giving a port other groups
 //! and telling of them; so the next one tells of all that got theirs lately.
+//!
+//! Whoever gives a port other groups again and again costs the others nothing: flows are looked through not more
+//! often than so, for all ports whose time has come, and ports take turns to be told of.
 
 use crate::clock;
 use crate::control;
 use crate::core::{Shared, chain};
 use crate::dataplane::runtime::Runtime;
 use mizar_abi::GENEVE_PORT;
+use mizar_abi::maps::{Cfg, FlowKey};
+use mizar_abi::option::STAMP_WINDOW;
 use mizar_packet::policy::SETTLE_MS;
 use mizar_plan::{Key, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,32 +33,50 @@ use tokio::sync::mpsc;
 pub type Introduction = (Instant, BTreeSet<u32>);
 
 /// How long after a port got other groups it is told of. First some milliseconds later than the programs wait,
-/// whose clock may be behind by a tick.
-const TIMES: [Duration; 3] =
-    [Duration::from_millis(SETTLE_MS as u64 + 20), Duration::from_secs(1), Duration::from_secs(3)];
+/// whose clock may be behind by a tick; last when what was signed before it got them, by clocks that differ as
+/// much as they may, counts no longer: said again by somebody else it would show the former groups.
+const TIMES: [Duration; 4] = [
+    Duration::from_millis(SETTLE_MS as u64 + 20),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(2 * STAMP_WINDOW as u64 + 1),
+];
 
-/// Of ports that got other groups no longer ago than so, the former agent may not have told.
+/// Of ports that got other groups no longer than so before the former agent last heard of anything it may not
+/// have told: it hears before it gives a port other groups.
 const LATELY: Duration = Duration::from_secs(60);
+
+/// From one walk through the flows to the next.
+const APART: Duration = Duration::from_millis(250);
+/// From one round to the next.
+const TICK: Duration = Duration::from_millis(50);
+/// Introductions in a round: each is a few system calls.
+const ROUND: usize = 1_000;
 
 /// Ports to be told of: since when they have their groups, and how often it was done.
 #[derive(Debug, Default)]
-struct Agenda(BTreeMap<u32, (Instant, usize)>);
+struct Agenda {
+    ports: BTreeMap<u32, (Instant, usize)>,
+    /// Not before that is looked again who they talk to.
+    rest: Option<Instant>,
+}
 
 impl Agenda {
     /// These ports have other groups since then: what is known of them begins anew.
     fn add(&mut self, (since, ports): Introduction) {
-        self.0.extend(ports.into_iter().map(|port| (port, (since, 0))));
+        self.ports.extend(ports.into_iter().map(|port| (port, (since, 0))));
     }
 
     /// When somebody is to be told of next.
     fn next(&self) -> Option<Instant> {
-        self.0.values().map(|(since, times)| *since + TIMES[*times]).min()
+        let next = self.ports.values().map(|(since, times)| *since + TIMES[*times]).min()?;
+        Some(self.rest.map_or(next, |rest| next.max(rest)))
     }
 
     /// Those whose time has come by now.
     fn take(&mut self, now: Instant) -> BTreeSet<u32> {
         let mut due = BTreeSet::new();
-        self.0.retain(|port, (since, times)| {
+        self.ports.retain(|port, (since, times)| {
             if *since + TIMES[*times] <= now {
                 due.insert(*port);
                 // What is past already is not made up for.
@@ -60,7 +84,45 @@ impl Agenda {
             }
             *times < TIMES.len()
         });
+        self.rest = Some(now + APART);
         due
+    }
+}
+
+/// Flows whose other sides are to be told, by port.
+#[derive(Debug, Default)]
+struct Turns {
+    ports: BTreeMap<u32, Vec<FlowKey>>,
+    /// The port that had its turn last.
+    last: u32,
+}
+
+impl Turns {
+    /// What was left of a port from the last time is among them, or gone.
+    fn add(&mut self, flows: BTreeMap<u32, Vec<FlowKey>>) {
+        self.ports.extend(flows);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ports.is_empty()
+    }
+
+    /// The next flow: of another port each time.
+    fn next(&mut self) -> Option<FlowKey> {
+        let after = self.ports.range(self.last.saturating_add(1)..).next();
+        let (port, _) = after.or_else(|| self.ports.first_key_value())?;
+        self.last = *port;
+        let flows = self.ports.get_mut(&self.last)?;
+        let flow = flows.pop();
+        if flows.is_empty() {
+            self.ports.remove(&self.last);
+        }
+        flow
+    }
+
+    /// That one could not be told now.
+    fn again(&mut self, flow: FlowKey) {
+        self.ports.entry(self.last).or_default().push(flow);
     }
 }
 
@@ -69,18 +131,26 @@ pub struct Introducer {
     core: Shared,
     runtime: Runtime,
     underlay: UdpSocket,
+    turns: Turns,
+    /// When the former agent last heard of anything.
+    heard: Duration,
 }
 
 impl Introducer {
-    /// Over these.
-    pub fn new(core: Shared, runtime: Runtime, underlay: Ipv4Addr) -> io::Result<Self> {
-        Ok(Self { core, runtime, underlay: UdpSocket::bind((underlay, 0))? })
+    /// Over these. The former agent last heard of anything so long ago.
+    pub fn new(core: Shared, runtime: Runtime, underlay: Ipv4Addr, heard: Duration) -> io::Result<Self> {
+        let underlay = UdpSocket::bind((underlay, 0))?;
+        underlay.set_nonblocking(true)?;
+        Ok(Self { core, runtime, underlay, turns: Turns::default(), heard })
     }
 
     /// Introduces ports for ever.
     pub async fn run(mut self, mut regrouped: mpsc::UnboundedReceiver<Introduction>) -> io::Result<()> {
         let mut agenda = Agenda::default();
-        agenda.add((Instant::now(), self.runtime.regrouped(LATELY.as_millis() as u32, &clock::now())));
+        let lately = u32::try_from((LATELY + self.heard).as_millis()).unwrap_or(u32::MAX);
+        agenda.add((Instant::now(), self.runtime.regrouped(lately, &clock::now())));
+        let mut rounds = tokio::time::interval(TICK);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let next = agenda.next();
             let due = async {
@@ -89,33 +159,57 @@ impl Introducer {
                     None => std::future::pending().await,
                 }
             };
+            let mut ports = BTreeSet::new();
             tokio::select! {
                 more = regrouped.recv() => match more {
-                    Some(more) => agenda.add(more),
+                    Some(more) => {
+                        agenda.add(more);
+                        continue;
+                    }
                     None => return Ok(()),
                 },
-                () = due => {
-                    // One walk through the flows for all whose time has come.
-                    let ports = agenda.take(Instant::now());
-                    let work = move || {
-                        self.introduce(&ports);
-                        self
-                    };
-                    self = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
-                }
+                // One walk through the flows for all whose time has come.
+                () = due => ports = agenda.take(Instant::now()),
+                _ = rounds.tick(), if !self.turns.is_empty() => {}
+            }
+            let idle = self.turns.is_empty();
+            let work = move || {
+                self.introduce(&ports);
+                self
+            };
+            self = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
+            if idle {
+                rounds.reset();
             }
         }
     }
 
-    fn introduce(&self, ports: &BTreeSet<u32>) {
+    /// Looks with whom these ports talk, and tells as many as may be told at once.
+    fn introduce(&mut self, ports: &BTreeSet<u32>) {
         let Some(Value::Cfg(cfg)) = self.core.lock().store().planner.value(&Key::Cfg) else { return };
-        for (key, flow, ep) in self.runtime.peers(ports, cfg.host) {
-            let Some(introduction) = control::acknowledge(&cfg, &key, &flow, &ep) else { return };
-            let to = SocketAddrV4::new(flow.peer_host.into(), GENEVE_PORT);
-            if let Err(error) = self.underlay.send_to(&introduction, to) {
-                tracing::debug!(%to, error = chain(&error), "an introduction could not be sent");
+        if !ports.is_empty() {
+            self.turns.add(self.runtime.peers(ports, cfg.host));
+        }
+        for _ in 0..ROUND {
+            let Some(key) = self.turns.next() else { return };
+            if !self.tell(&cfg, &key) {
+                self.turns.again(key);
+                return;
             }
         }
+    }
+
+    /// False: nothing more can be sent now.
+    fn tell(&self, cfg: &Cfg, key: &FlowKey) -> bool {
+        let Some((flow, ep)) = self.runtime.peer(key, cfg.host) else { return true };
+        let Some(introduction) = control::acknowledge(cfg, key, &flow, &ep) else { return true };
+        let to = SocketAddrV4::new(flow.peer_host.into(), GENEVE_PORT);
+        match self.underlay.send_to(&introduction, to) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(error) => tracing::debug!(%to, error = chain(&error), "an introduction could not be sent"),
+            Ok(_) => {}
+        }
+        true
     }
 }
 
@@ -133,16 +227,17 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_told_of_when_bouncers_may_know_it_and_twice_again() {
+    fn a_port_is_told_of_when_bouncers_may_know_it_and_until_what_it_said_before_counts_no_more() {
         let (mut agenda, start) = (Agenda::default(), Instant::now());
         agenda.add((start, BTreeSet::from([5, 6])));
         assert_eq!(told(&mut agenda, start, 600), [(520, vec![5, 6])]);
         // One of them gets other groups once more: nobody is told of those before their time.
-        agenda.add((start + Duration::from_millis(700), BTreeSet::from([6])));
-        let rest = told(&mut agenda, start, 10_000);
-        let times = [(1_000, vec![5]), (1_220, vec![6]), (1_700, vec![6]), (3_000, vec![5]), (3_700, vec![6])];
-        assert_eq!(rest, times);
-        assert!(agenda.0.is_empty());
+        agenda.add((start + Duration::from_millis(750), BTreeSet::from([6])));
+        let rest = told(&mut agenda, start, 20_000);
+        let times = [(1_000, vec![5]), (1_270, vec![6]), (1_750, vec![6]), (3_000, vec![5]), (3_750, vec![6])];
+        assert_eq!(rest[..5], times);
+        assert_eq!(rest[5..], [(11_000, vec![5]), (11_750, vec![6])]);
+        assert!(agenda.ports.is_empty());
     }
 
     #[test]
@@ -151,7 +246,34 @@ mod tests {
         agenda.add((start, BTreeSet::from([5])));
         assert_eq!(agenda.take(start + Duration::from_secs(2)), BTreeSet::from([5]));
         assert_eq!(agenda.next(), Some(start + Duration::from_secs(3)));
-        assert_eq!(agenda.take(start + Duration::from_secs(9)), BTreeSet::from([5]));
+        assert_eq!(agenda.take(start + Duration::from_secs(19)), BTreeSet::from([5]));
         assert_eq!(agenda.next(), None);
+    }
+
+    #[test]
+    fn ports_that_get_other_groups_again_and_again_are_looked_at_together_now_and_then() {
+        let (mut agenda, start) = (Agenda::default(), Instant::now());
+        for n in 0..100 {
+            agenda.add((start + Duration::from_millis(n * 10), BTreeSet::from([n as u32])));
+        }
+        let walks = told(&mut agenda, start, 2_000);
+        assert!(walks.len() <= 2_000 / 250, "{} walks", walks.len());
+        let first: BTreeSet<u32> = walks.iter().flat_map(|(_, ports)| ports.clone()).collect();
+        assert_eq!(first.len(), 100, "and nobody is forgotten");
+    }
+
+    #[test]
+    fn ports_take_turns_however_many_others_they_talk_to() {
+        let flow = |lport| FlowKey { lport, ..FlowKey::default() };
+        let mut turns = Turns::default();
+        turns.add(BTreeMap::from([(1, (0..1_000).map(flow).collect()), (7, vec![flow(5_001), flow(5_002)])]));
+        let first: Vec<u16> = (0..5).filter_map(|_| turns.next()).map(|flow| flow.lport).collect();
+        assert_eq!(first, [999, 5_002, 998, 5_001, 997]);
+        turns.again(flow(997));
+        assert_eq!(turns.next().map(|flow| flow.lport), Some(997), "it could not be told");
+        // It is looked at anew before all were told.
+        turns.add(BTreeMap::from([(1, vec![flow(3)])]));
+        assert_eq!(std::iter::from_fn(|| turns.next()).map(|flow| flow.lport).collect::<Vec<_>>(), [3]);
+        assert!(turns.is_empty());
     }
 }

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// First bytes of the file; the number is the format's.
 const MAGIC: &[u8; 16] = b"mizar ledger  2\n";
@@ -159,7 +160,9 @@ impl Ledger {
         } else {
             // What is torn goes now: appended records must follow a whole one.
             let file = OpenOptions::new().append(true).open(&path)?;
-            file.set_len(keep)?;
+            if keep != bytes.len() as u64 {
+                file.set_len(keep)?;
+            }
             Self { path, file, bytes: keep, base: keep }
         };
         Ok((ledger, found))
@@ -183,6 +186,13 @@ impl Ledger {
         let file = OpenOptions::new().append(true).open(&path)?;
         let bytes = content.len() as u64;
         Ok(Self { path, file, bytes, base: bytes })
+    }
+
+    /// How long ago it was written to.
+    pub fn age(&self) -> io::Result<Duration> {
+        let written = self.file.metadata()?.modified()?;
+        // A clock that was set back says nothing.
+        Ok(written.elapsed().unwrap_or_default())
     }
 
     /// Adds a batch. A crash from here on finds it whole or not at all.
@@ -318,6 +328,19 @@ mod tests {
             assert_eq!(std::fs::read(dir.path().join("ledger.unusable")).unwrap(), content);
             assert_eq!(Ledger::open(dir.path()).unwrap().1, Found::Nothing);
         }
+    }
+
+    #[test]
+    fn a_ledger_that_was_only_opened_is_as_old_as_before() {
+        let dir = scratch();
+        let (mut ledger, _) = Ledger::open(dir.path()).unwrap();
+        ledger.append(&batch(1)).unwrap();
+        let ago = std::time::SystemTime::now() - Duration::from_secs(600);
+        ledger.flusher().unwrap().set_modified(ago).unwrap();
+        let (mut ledger, _) = Ledger::open(dir.path()).unwrap();
+        assert!(ledger.age().unwrap() >= Duration::from_secs(600));
+        ledger.append(&batch(2)).unwrap();
+        assert!(ledger.age().unwrap() < Duration::from_secs(600));
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::
 
     let (ledger, found) = Ledger::open(&config.state_dir)
         .with_context(|| format!("--state-dir: opening the ledger in {}", config.state_dir.display()))?;
+    let heard = ledger.age().context("--state-dir: looking at the ledger")?;
     let batches = match found {
         Found::Batches(batches) => batches,
         Found::Nothing => Vec::new(),
@@ -99,7 +100,7 @@ pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::
     let confirmer = Confirmer::new(core.clone(), maps()?, uplink.address).context("opening a socket")?;
     let rules_changed = core.lock().rules_changed();
     tokio::spawn(ends("who asks about flows", confirmer.run(rules_changed, unconfirmed_inbox)));
-    let introducer = Introducer::new(core.clone(), maps()?, uplink.address).context("opening a socket")?;
+    let introducer = Introducer::new(core.clone(), maps()?, uplink.address, heard).context("opening a socket")?;
     tokio::spawn(ends("who introduces ports", introducer.run(introduce_inbox)));
     tokio::spawn(ends("the reader of events", responder.run(ring)));
     tokio::spawn(ends("the prober", events::probe(core.clone(), maps()?, uplink.address)));

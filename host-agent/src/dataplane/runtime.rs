@@ -193,16 +193,22 @@ impl Runtime {
         self.ep.iter().filter_map(Result::ok).filter(|(_, Raw(ep))| lately(ep)).map(|(Raw(port), _)| port).collect()
     }
 
-    /// Flows of these ports whose other side's host, which is another than this, can be told of them.
-    pub fn peers(&self, of: &BTreeSet<u32>, here: [u8; 4]) -> Vec<(maps::FlowKey, maps::Flow, maps::Ep)> {
-        let endpoint = |port: &u32| Some((*port, self.ep.get(&Raw(*port), 0).ok()?.0));
-        let of: BTreeMap<u32, maps::Ep> = of.iter().filter_map(endpoint).collect();
+    /// Flows of these ports whose other side's host, which is another than this, can be told of them, by port.
+    pub fn peers(&self, of: &BTreeSet<u32>, here: [u8; 4]) -> BTreeMap<u32, Vec<maps::FlowKey>> {
+        let mut peers: BTreeMap<u32, Vec<maps::FlowKey>> = BTreeMap::new();
         let tables = self.flow_est.iter().chain(self.flow_new.iter());
-        let with = |(Raw(key), Raw(flow)): (Raw<maps::FlowKey>, Raw<maps::Flow>)| {
-            let ep = of.get(&flow.ep_id)?;
-            concerns(&flow, here).then_some((key, flow, *ep))
-        };
-        tables.filter_map(Result::ok).filter_map(with).collect()
+        for (Raw(key), Raw(flow)) in tables.filter_map(Result::ok) {
+            if of.contains(&flow.ep_id) && concerns(&flow, here) {
+                peers.entry(flow.ep_id).or_default().push(key);
+            }
+        }
+        peers
+    }
+
+    /// One of them as it is now, with its endpoint.
+    pub fn peer(&self, key: &maps::FlowKey, here: [u8; 4]) -> Option<(maps::Flow, maps::Ep)> {
+        let flow = self.flow(key).filter(|flow| concerns(flow, here))?;
+        Some((flow, self.ep.get(&Raw(flow.ep_id), 0).ok()?.0))
     }
 
     /// One of them with its endpoint and the policy of that; `None` once it has its verdict.
