@@ -63,10 +63,7 @@ pub fn run(bytes: &[u8]) {
             6 => flow::confirm(&mut flow),
             7 => closes(&mut flow, input.flag()),
             8 => flow::denied(&mut flow, &now),
-            _ => {
-                let asked = flow::shows(&mut flow, input.few() + 10, &now);
-                assert_eq!(asked, flow::is_unconfirmed(&flow));
-            }
+            _ => introduced(&mut flow, &mut input, &now),
         }
         judge(&before, &flow, event, proto, &now);
     }
@@ -76,8 +73,11 @@ pub fn run(bytes: &[u8]) {
 fn judge(before: &Flow, flow: &Flow, event: u8, proto: u8, now: &Now) {
     assert!(flow.state == before.state || STATES.contains(&flow.state), "{before:?} became {flow:?}");
     assert_eq!(flow.tcp & !7, 0, "{flow:?}");
-    assert!(flow::timeout(flow, proto) <= 7_440);
-    assert!(!flow::is_established(flow) || flow::knows_peer(flow), "{flow:?} is established with nobody");
+    assert!(!flow::is_established(flow) || flow.peer_host != [0; 4], "{flow:?} is established with nobody");
+    // By time alone nothing comes back.
+    let later = Now { s: now.s + 3_600, ms: now.ms.wrapping_add(3_600_000) };
+    let over = !flow::is_live(flow, proto, now);
+    assert!(!over || !flow::is_live(flow, proto, &later), "{flow:?} is over, and lives later");
     if flow.state == State::Denied as u8 {
         let later = Now { s: now.s, ms: flow.since_ms.wrapping_add(flow::DENIED_MS) };
         assert!(!flow::is_live(flow, proto, &later), "{flow:?} is denied for longer than that");
@@ -109,6 +109,21 @@ fn enters(flow: &mut Flow, input: &mut Input<'_>, now: &Now) {
     if admission.reply_only {
         assert!(before.state != State::Denied as u8, "a reply to what was denied: {before:?}");
     }
+}
+
+/// The peer's host says who the other side is now: that, and nothing of the way or of who opened the flow.
+fn introduced(flow: &mut Flow, input: &mut Input<'_>, now: &Now) {
+    let (before, peer) = (*flow, peer(input));
+    let asks = flow::introduced(flow, &peer, now);
+    let another = flow.peer_identity != before.peer_identity;
+    assert!(!another || flow.peer_identity == peer.identity, "{before:?} is shown {peer:?} and believes {flow:?}");
+    if another && before.peer_identity != ANYBODY {
+        assert_eq!((flow.out_epoch, flow.in_epoch), (0, 0), "{before:?}: what was said of another counts");
+    }
+    assert!(!asks || flow.flags & flow_flag::R_INIT != 0, "{flow:?}: bouncers are asked about its own flow");
+    assert!(!asks || flow.in_epoch == 0, "{flow:?}: bouncers are asked about what they said");
+    let rest = |flow: &Flow| (flow.state, flow.flags, flow.cookie, flow.peer_host, flow.peer_vni, flow.generation);
+    assert_eq!(rest(flow), rest(&before), "an introduction tells no way");
 }
 
 fn acknowledged(flow: &mut Flow, input: &mut Input<'_>, now: &Now) {
