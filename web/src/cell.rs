@@ -160,7 +160,8 @@ impl Names {
         for (to, ids) in wanted {
             let ids: Vec<&str> = ids.into_iter().filter(|id| !id.is_empty()).collect();
             for some in ids.chunks(AT_ONCE) {
-                questions.push((to, Query::new().with_each("id", some.iter().copied())));
+                let fields = resource::declared(to).called_by();
+                questions.push((to, Query::new().with_each("id", some.iter().copied()).with_each("fields", fields)));
             }
         }
         let answers = questions.iter().map(|(to, query)| async move {

@@ -44,8 +44,6 @@ pub struct Frame {
     pub user: String,
     /// In which project.
     pub project: Named,
-    /// Which others there are.
-    pub projects: Vec<Named>,
     /// For forms.
     pub csrf: String,
     /// The menu.
@@ -82,11 +80,10 @@ impl Frame {
             title: title.into(),
             user: session.grant.user.name.clone(),
             project: signed.project.clone(),
-            projects: session.projects.clone(),
             csrf: session.csrf.masked(),
             menu,
             may_write: session.may_write(),
-            notice: session.take_notice(),
+            notice: session.take_notice(path),
             here: None,
             preferences: signed.preferences,
             places: places(session.may_write()),

@@ -4,7 +4,7 @@
 //! A session is for one project. Choosing another makes a new session, with a new name: a form of the
 //! old one, left open in another window, is refused instead of acting in the wrong project.
 
-use crate::api::{Grant, Named};
+use crate::api::Grant;
 use chrono::Utc;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
@@ -20,6 +20,9 @@ const OF_USER: usize = 32;
 
 /// So many pages of a user follow changes at once.
 const STREAMS: usize = 32;
+
+/// Sentences of a session that wait for their pages; those of pages that never come are pushed out.
+const NOTICES: usize = 16;
 
 /// Bytes of a secret.
 const SECRET: usize = 32;
@@ -91,14 +94,13 @@ pub struct Notice {
 pub struct Session {
     /// The token, and what it is for.
     pub grant: Grant,
-    /// The projects that the user may choose from.
-    pub projects: Vec<Named>,
     /// What a form must bring.
     pub csrf: Secret,
     /// Pages of the user that may follow changes now: all sessions of a user share these.
     pub streams: Arc<Semaphore>,
     closed: watch::Sender<bool>,
-    notice: Mutex<Option<Notice>>,
+    /// By the page that they are for.
+    notices: Mutex<Vec<(String, Notice)>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -109,16 +111,9 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     /// A session by a grant.
-    pub fn new(grant: Grant, projects: Vec<Named>) -> Self {
+    pub fn new(grant: Grant) -> Self {
         let streams = Arc::new(Semaphore::new(STREAMS));
-        Self {
-            grant,
-            projects,
-            csrf: Secret::draw(),
-            streams,
-            closed: watch::Sender::new(false),
-            notice: Mutex::default(),
-        }
+        Self { grant, csrf: Secret::draw(), streams, closed: watch::Sender::new(false), notices: Mutex::default() }
     }
 
     /// Whether it was not closed, and its token still counts, by the clock.
@@ -143,14 +138,22 @@ impl Session {
         self.grant.roles.iter().any(|role| matches!(role.as_str(), "admin" | "member" | "service"))
     }
 
-    /// Leaves a sentence for the next page.
-    pub fn notify(&self, notice: Notice) {
-        *lock(&self.notice) = Some(notice);
+    /// Leaves a sentence for the page at `path`, in place of the one that it has not shown yet. Other pages,
+    /// of other windows, do not take it.
+    pub fn notify(&self, path: &str, notice: Notice) {
+        let mut notices = lock(&self.notices);
+        notices.retain(|(own, _)| own != path);
+        if notices.len() >= NOTICES {
+            notices.remove(0);
+        }
+        notices.push((path.to_owned(), notice));
     }
 
-    /// The sentence that was left, once.
-    pub fn take_notice(&self) -> Option<Notice> {
-        lock(&self.notice).take()
+    /// The sentence that was left for the page at `path`, once.
+    pub fn take_notice(&self, path: &str) -> Option<Notice> {
+        let mut notices = lock(&self.notices);
+        let at = notices.iter().position(|(own, _)| own == path)?;
+        Some(notices.remove(at).1)
     }
 }
 
@@ -224,6 +227,7 @@ impl Sessions {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::api::Named;
     use chrono::TimeDelta;
     use futures::FutureExt as _;
 
@@ -241,7 +245,7 @@ pub(crate) mod tests {
     #[test]
     fn a_session_is_found_by_its_name_until_it_is_closed() {
         let sessions = Sessions::default();
-        let name = sessions.open(Session::new(grant(&["member"], 60), Vec::new())).text();
+        let name = sessions.open(Session::new(grant(&["member"], 60))).text();
         assert_eq!(sessions.find(&name).expect("it is open").grant.user.name, "ann");
         for other in ["", "x", &name[1..], &Secret::draw().text(), &name.replace(&name[..2], "zz")] {
             assert!(sessions.find(other).is_none(), "{other}");
@@ -253,15 +257,15 @@ pub(crate) mod tests {
     #[test]
     fn a_session_ends_with_its_token() {
         let sessions = Sessions::default();
-        let name = sessions.open(Session::new(grant(&["member"], 0), Vec::new())).text();
+        let name = sessions.open(Session::new(grant(&["member"], 0))).text();
         assert!(sessions.find(&name).is_none());
-        sessions.open(Session::new(grant(&["member"], 60), Vec::new()));
+        sessions.open(Session::new(grant(&["member"], 60)));
         assert_eq!(lock(&sessions.by_name).len(), 1, "what has ended is not kept");
     }
 
     fn of(user: &str, seconds: i64) -> Session {
         let named = Named { id: user.into(), name: user.into() };
-        Session::new(Grant { user: named, ..grant(&["member"], seconds) }, Vec::new())
+        Session::new(Grant { user: named, ..grant(&["member"], seconds) })
     }
 
     #[test]
@@ -312,7 +316,7 @@ pub(crate) mod tests {
     #[test]
     fn roles_say_what_is_offered() {
         let of = |roles| {
-            let session = Session::new(grant(roles, 60), Vec::new());
+            let session = Session::new(grant(roles, 60));
             (session.is_admin(), session.may_write())
         };
         assert_eq!(of(&["admin"]), (true, true));
@@ -322,15 +326,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_notice_is_shown_once() {
-        let session = Session::new(grant(&[], 60), Vec::new());
-        let done = Notice { sentence: "done".into(), refuses: false };
-        session.notify(done.clone());
-        assert_eq!((session.take_notice(), session.take_notice()), (Some(done), None));
+    fn a_notice_is_shown_once_by_the_page_that_it_is_for() {
+        let session = Session::new(grant(&[], 60));
+        let notice = |sentence: &str| Notice { sentence: sentence.into(), refuses: false };
+        session.notify("/ports", notice("old"));
+        session.notify("/ports", notice("done"));
+        session.notify("/networks", notice("other"));
+        assert_eq!(session.take_notice("/"), None);
+        assert_eq!((session.take_notice("/ports"), session.take_notice("/ports")), (Some(notice("done")), None));
+        for number in 0..NOTICES {
+            session.notify(&number.to_string(), notice("x"));
+        }
+        assert_eq!(session.take_notice("/networks"), None, "what nobody looks at is not kept for ever");
     }
 
     #[test]
     fn nothing_that_is_logged_holds_a_token() {
-        assert!(!format!("{:?}", Session::new(grant(&[], 60), Vec::new())).contains("token\""));
+        assert!(!format!("{:?}", Session::new(grant(&[], 60))).contains("token\""));
     }
 }

@@ -129,22 +129,18 @@ pub async fn sign_in(site: Data<Site>, request: HttpRequest, Entry(mut sent): En
         Err(error) => return Err(error.into()),
     };
     let calls = site.api.with(&grant.token, peer(&request));
-    let projects = calls.projects().await?;
-    let grant = match (&grant.project, projects.as_slice()) {
-        (None, [only]) => calls.for_project(&only.id).await?,
-        _ => grant,
+    let grant = match grant.project {
+        Some(_) => grant,
+        None => match calls.projects().await?.as_slice() {
+            [only] => calls.for_project(&only.id).await?,
+            _ => grant,
+        },
     };
-    open(&site, &request, grant, projects, &next)
+    open(&site, &request, grant, &next)
 }
 
 /// A new session in place of the one that there was.
-fn open(
-    site: &Site,
-    request: &HttpRequest,
-    grant: Grant,
-    projects: Vec<crate::api::Named>,
-    next: &str,
-) -> Result<HttpResponse, Fault> {
+fn open(site: &Site, request: &HttpRequest, grant: Grant, next: &str) -> Result<HttpResponse, Fault> {
     if let Some(old) = request.cookie(site.cookie()) {
         site.sessions.close(old.value());
     }
@@ -152,7 +148,7 @@ fn open(
         Some(_) => next.to_owned(),
         None => Query::new().with("next", next).after("/projects"),
     };
-    let name = site.sessions.open(Session::new(grant, projects));
+    let name = site.sessions.open(Session::new(grant));
     let mut response = page::go(&to);
     let mut before = cookie(site, before(site), String::new());
     before.make_removal();
@@ -186,10 +182,12 @@ pub async fn sign_out(site: Data<Site>, posted: Posted<Somebody>) -> Result<Http
 
 /// The projects to choose from.
 pub async fn projects(somebody: Somebody, request: HttpRequest) -> Result<HttpResponse, Fault> {
+    // Asked for anew: a role in another one may have come since.
+    let projects = somebody.calls.projects().await?;
     let session = somebody.session;
     let next = link::own(Query::parse(request.query_string()).get("next")).to_owned();
     let (user, csrf) = (session.grant.user.name.clone(), session.csrf.masked());
-    page::ok(&Projects { user, csrf, next, projects: session.projects.clone() })
+    page::ok(&Projects { user, csrf, next, projects })
 }
 
 /// Chooses a project.
@@ -197,12 +195,11 @@ pub async fn choose(site: Data<Site>, request: HttpRequest, posted: Posted<Someb
     let Posted { signed, mut sent } = posted;
     let (project, next) = (sent.need("project")?, sent.take("next")?);
     sent.end()?;
-    let session = &signed.session;
-    if !session.projects.iter().any(|own| own.id == project) {
+    if !signed.calls.projects().await?.iter().any(|own| own.id == project) {
         return Err(Fault::NotFound);
     }
     let grant = signed.calls.for_project(&project).await?;
     revoke(&signed).await;
     let next = link::own(next.as_deref());
-    open(&site, &request, grant, session.projects.clone(), next)
+    open(&site, &request, grant, next)
 }

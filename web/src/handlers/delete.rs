@@ -46,6 +46,7 @@ struct Loss {
 }
 
 struct Failure {
+    id: String,
     link: Link,
     message: String,
     help: Option<&'static str>,
@@ -99,39 +100,52 @@ pub async fn ask(signed: Signed, path: Path<String>, request: HttpRequest) -> Re
     if ids.is_empty() {
         return Ok(none_chosen(&signed, resource));
     }
-    show(&signed, resource, &ids, Vec::new(), 0).await
-}
-
-async fn show(
-    signed: &Signed,
-    resource: &'static Resource,
-    ids: &[String],
-    failures: Vec<Failure>,
-    done: usize,
-) -> Result<HttpResponse, Fault> {
-    let objects = signed.calls.list(resource.api, resource.plural, &Query::new().with_each("id", ids)).await?;
+    let objects = signed.calls.list(resource.api, resource.plural, &Query::new().with_each("id", &ids)).await?;
     if objects.is_empty() {
         return Err(Fault::NotFound);
     }
-    let ids: Vec<String> = objects.iter().filter_map(|object| object["id"].as_str().map(str::to_owned)).collect();
-    let found = try_join_all(resource.dependents.iter().map(|dependent| dependents(signed, dependent, &ids))).await?;
-    let title = match objects.as_slice() {
-        [one] => format!("Delete {} {}", resource.one, (resource.title)(one)),
-        many => format!("Delete {} {}", many.len(), resource.plural_words()),
-    };
-    let delete = Delete {
-        frame: Frame::new(signed, title.clone(), &resource.list()),
-        title,
-        list: Link { href: resource.list(), text: resource.many.into() },
-        action: format!("{}/delete", resource.list()),
-        links: objects.iter().map(|object| link_to(resource, object)).collect(),
-        losses: losses(signed, resource, &objects).await?,
-        found: found.into_iter().filter(|found| !found.links.is_empty()).collect(),
-        ids,
-        done,
-        failures,
-    };
-    page::answer(if delete.failures.is_empty() { StatusCode::OK } else { StatusCode::CONFLICT }, &delete)
+    let found = found(&signed, resource, &objects).await?;
+    let losses = losses(&signed, resource, &objects).await?;
+    page::ok(&Delete { found, losses, ..Delete::of(&signed, resource, &objects) })
+}
+
+/// What could not be deleted, and why. What is in the way is asked for, and is not told where the service is
+/// what failed.
+async fn left_over(
+    signed: &Signed,
+    resource: &'static Resource,
+    objects: Vec<Value>,
+    failures: Vec<Failure>,
+    done: usize,
+) -> Result<HttpResponse, Fault> {
+    let found = found(signed, resource, &objects).await.unwrap_or_default();
+    page::answer(StatusCode::CONFLICT, &Delete { found, failures, done, ..Delete::of(signed, resource, &objects) })
+}
+
+fn ids_of(objects: &[Value]) -> Vec<String> {
+    objects.iter().filter_map(|object| object["id"].as_str().map(str::to_owned)).collect()
+}
+
+impl Delete {
+    /// The page about these.
+    fn of(signed: &Signed, resource: &'static Resource, objects: &[Value]) -> Self {
+        let title = match objects {
+            [one] => format!("Delete {} {}", resource.one, (resource.title)(one)),
+            many => format!("Delete {} {}", many.len(), resource.plural_words()),
+        };
+        Self {
+            frame: Frame::new(signed, title.clone(), &resource.list()),
+            title,
+            list: Link { href: resource.list(), text: resource.many.into() },
+            action: format!("{}/delete", resource.list()),
+            links: objects.iter().map(|object| link_to(resource, object)).collect(),
+            losses: Vec::new(),
+            found: Vec::new(),
+            ids: ids_of(objects),
+            done: 0,
+            failures: Vec::new(),
+        }
+    }
 }
 
 /// What no port can do any more once these rules are gone: a preview, by the groups as they are now.
@@ -187,6 +201,13 @@ fn still_passes(port: &Value, groups: &[Value], rule: &Value, gone: &[Value]) ->
     staying.any(|other| SAME.iter().all(|member| other[*member] == rule[*member]))
 }
 
+/// What the end of these meets.
+async fn found(signed: &Signed, resource: &'static Resource, objects: &[Value]) -> Result<Vec<Found>, Fault> {
+    let ids = ids_of(objects);
+    let found = try_join_all(resource.dependents.iter().map(|dependent| dependents(signed, dependent, &ids))).await?;
+    Ok(found.into_iter().filter(|found| !found.links.is_empty()).collect())
+}
+
 async fn dependents(signed: &Signed, dependent: &'static Dependent, ids: &[String]) -> Result<Found, Fault> {
     let of = declared(dependent.of);
     let query = Query::new().with_each(dependent.by, ids).with("limit", NAMED + 1);
@@ -226,11 +247,13 @@ pub async fn delete(posted: Posted<Signed>, path: Path<String>) -> Result<HttpRe
             Ok(()) => done += 1,
             Err(CallError::Refused(refused)) if refused.status == 404 => {}
             Err(CallError::Refused(refused)) if refused.status != 401 => {
-                failures.push(Failure { link: link(id), help: advice::what_to_do(&refused), message: refused.message });
+                let help = advice::what_to_do(&refused);
+                failures.push(Failure { id: id.clone(), link: link(id), help, message: refused.message });
             }
             Err(error @ CallError::Refused(_)) => return Err(error.into()),
             // It says what was done before nothing answered any more.
             Err(error) => failures.push(Failure {
+                id: id.clone(),
                 link: link(id),
                 message: error.to_string(),
                 help: Some("It may have been deleted all the same: look, and try again in a moment."),
@@ -238,7 +261,8 @@ pub async fn delete(posted: Posted<Signed>, path: Path<String>) -> Result<HttpRe
         }
     }
     if !failures.is_empty() {
-        return show(&signed, resource, &ids, failures, done).await;
+        let left = failures.iter().filter_map(|failure| names.iter().find(|object| failure.id == object["id"]));
+        return left_over(&signed, resource, left.cloned().collect(), failures, done).await;
     }
     let sentence = match (names.as_slice(), done) {
         (_, 0) => "There was nothing left to delete.".to_owned(),

@@ -50,7 +50,7 @@ async fn choices(
         _ => None,
     });
     let lists = asked.map(|(field, of)| async move {
-        let mut query = Query::new().with("limit", CHOICES + 1);
+        let mut query = Query::new().with("limit", CHOICES + 1).with_each("fields", of.called_by());
         for (name, value) in field.among {
             query = query.with(name, value);
         }

@@ -25,6 +25,7 @@ use crate::resource::Resource;
 use crate::session::Notice;
 use crate::signed::Signed;
 use crate::{assets, page};
+use actix_web::http::header::ACCEPT_ENCODING;
 use actix_web::web::{self, PayloadConfig, ServiceConfig, get, head, post, resource};
 use actix_web::{HttpRequest, HttpResponse};
 use uuid::Uuid;
@@ -78,7 +79,8 @@ async fn healthz() -> HttpResponse {
 }
 
 async fn asset(request: HttpRequest) -> Result<HttpResponse, Fault> {
-    assets::serve(request.path()).ok_or(Fault::NotFound)
+    let accepts = request.headers().get(ACCEPT_ENCODING).and_then(|accepts| accepts.to_str().ok());
+    assets::serve(request.path(), accepts.unwrap_or_default()).ok_or(Fault::NotFound)
 }
 
 async fn nothing() -> Result<HttpResponse, Fault> {
@@ -99,15 +101,15 @@ pub(crate) fn id(text: &str) -> Result<String, Fault> {
     Uuid::try_parse(text).map(|id| id.to_string()).map_err(|_| Fault::NotFound)
 }
 
-/// What was done, for the next page; then to it.
+/// What was done, for the page `to`; then to it.
 pub(crate) fn done(signed: &Signed, sentence: String, to: &str) -> HttpResponse {
-    signed.session.notify(Notice { sentence, refuses: false });
+    signed.session.notify(to, Notice { sentence, refuses: false });
     page::go(to)
 }
 
-/// What was refused, for the next page; then to it.
+/// What was refused, for the page `to`; then to it.
 pub(crate) fn not_done(signed: &Signed, sentence: String, to: &str) -> HttpResponse {
-    signed.session.notify(Notice { sentence, refuses: true });
+    signed.session.notify(to, Notice { sentence, refuses: true });
     page::go(to)
 }
 

@@ -348,6 +348,17 @@ impl Resource {
         format!("{}s", self.one)
     }
 
+    /// The attributes that say what one is called, also where it is chosen from; none: it takes all of them.
+    pub fn called_by(&self) -> &'static [&'static str] {
+        match self.path {
+            "subnets" => &["id", "name", "cidr"],
+            "ports" => &["id", "name", "fixed_ips"],
+            "floating-ips" => &["id", "floating_ip_address"],
+            "networks" | "security-groups" | "routers" | "subnet-pools" | "hosts" => &["id", "name"],
+            _ => &[],
+        }
+    }
+
     /// Where the list is.
     pub fn list(&self) -> String {
         format!("/{}", self.path)
@@ -357,6 +368,7 @@ impl Resource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use std::collections::BTreeSet;
 
     #[test]
@@ -373,6 +385,22 @@ mod tests {
             let parts = resource.parts.iter().map(|part| part.of);
             for path in shown.chain(asked).chain(parts).chain(resource.dependents.iter().map(|d| d.of)) {
                 assert!(at(path).is_some(), "{}: {path}", resource.path);
+            }
+        }
+    }
+
+    #[test]
+    fn an_object_is_called_by_what_is_asked_for() {
+        let whole = json!({"id": "0123456789ab", "name": "own", "cidr": "10.0.0.0/24", "description": "x", "status": "x",
+            "floating_ip_address": "198.51.100.7", "fixed_ips": [{"ip_address": "10.0.0.5"}], "action": "create",
+            "object_type": "port", "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"});
+        for resource in all().filter(|resource| !resource.called_by().is_empty()) {
+            for name in ["own", ""] {
+                let mut whole = whole.clone();
+                whole["name"] = json!(name);
+                let asked = resource.called_by().iter().map(|of| ((*of).to_owned(), whole[*of].clone()));
+                let asked = Value::Object(asked.collect());
+                assert_eq!((resource.title)(&asked), (resource.title)(&whole), "{}", resource.path);
             }
         }
     }
