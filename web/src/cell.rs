@@ -84,6 +84,11 @@ impl Cell {
             Shape::Reference(to) => links(to, value.as_str().into_iter(), names),
             Shape::Member(member, to) => links(to, value[member].as_str().into_iter(), names),
             Shape::References(to) => links(to, value.as_array().into_iter().flatten().filter_map(Value::as_str), names),
+            Shape::Subject => match subject(object) {
+                Some((to, id)) if names.knows(to, id) => links(to, std::iter::once(id), names),
+                // It is gone, or has no page here.
+                _ => text(plain(value), Self::Code),
+            },
             Shape::List => {
                 let items: Vec<String> = value.as_array().into_iter().flatten().map(plain).collect();
                 text(items.join(", "), Self::Text)
@@ -92,6 +97,12 @@ impl Cell {
             Shape::Whole(show) => text(show(object), Self::Text),
         }
     }
+}
+
+/// Kind and id of what an event of the audit log is about.
+fn subject(event: &Value) -> Option<(&'static str, &str)> {
+    let resource = resource::called(event["object_type"].as_str()?)?;
+    Some((resource.path, event["object_id"].as_str()?))
 }
 
 fn links<'a>(to: &'static str, ids: impl Iterator<Item = &'a str>, names: &Names) -> Cell {
@@ -152,6 +163,11 @@ impl Names {
                         let ids = value.as_array().into_iter().flatten().filter_map(Value::as_str);
                         wanted.entry(to).or_default().extend(ids);
                     }
+                    Shape::Subject => {
+                        if let Some((to, id)) = subject(object) {
+                            wanted.entry(to).or_default().insert(id);
+                        }
+                    }
                     _ => {}
                 }
             }
@@ -185,6 +201,11 @@ impl Names {
                 self.0.insert((path, id.to_owned()), (resource.title)(object));
             }
         }
+    }
+
+    /// Whether it is known, and so is there.
+    fn knows(&self, path: &'static str, id: &str) -> bool {
+        self.0.contains_key(&(path, id.to_owned()))
     }
 
     /// What it is called; the beginning of its id where that is not known.
@@ -248,6 +269,20 @@ mod tests {
         assert_eq!(names.of("ports", "aaaaaaaabbbb"), "web");
         assert_eq!(names.of("ports", "cccccccc1"), "cccccccc");
         assert_eq!(names.of("ports", "x"), "x");
+    }
+
+    #[test]
+    fn what_an_event_is_about_is_linked_while_it_is_there() {
+        let column = Column::new("Object", "object_id", Shape::Subject);
+        let mut names = Names::default();
+        names.learn("ports", &[json!({"id": "a", "name": "web"})]);
+        let cell = |kind: &str, id: &str| {
+            Cell::of(resource::declared("audit"), &column, &json!({"object_type": kind, "object_id": id}), &names)
+        };
+        assert_eq!(cell("port", "a"), Cell::Links(vec![Link { href: "/ports/a".into(), text: "web".into() }]));
+        for (kind, id) in [("port", "b"), ("network", "a"), ("role_assignment", "a"), ("mizar_host", "a")] {
+            assert_eq!(cell(kind, id), Cell::Code(id.into()), "{kind}");
+        }
     }
 
     #[test]

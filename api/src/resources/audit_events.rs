@@ -1,4 +1,5 @@
-//! The audit log, for operators: who changed what, when, from where.
+//! The audit log: who changed what and when. A project's own members see what was done to its objects;
+//! from where, with which rights, and what was sent (which may name hosts) only administrators do.
 
 use crate::frame::attribute::Attribute;
 use crate::frame::caller::Access;
@@ -45,7 +46,7 @@ impl Plain for AuditEvent {
     const KIND: &'static str = "AuditEvent";
     const NOT_FOUND: &'static str = "AuditEventNotFound";
     const PAGE: Option<usize> = Some(1000);
-    const OPERATIONS: Operations = Operations { read: Access::Admin, ..Operations::READ_ONLY };
+    const OPERATIONS: Operations = Operations::READ_ONLY;
 
     fn attributes() -> Vec<Attr> {
         vec![
@@ -55,10 +56,13 @@ impl Plain for AuditEvent {
                 audit_events::at,
                 |row| row.at
             )),
-            column!(Item<AuditEvent>, audit_events, AuditEvent, request_id: String as mizar_domain::text::Name),
+            column!(Item<AuditEvent>, audit_events, AuditEvent, request_id: String as mizar_domain::text::Name)
+                .seen_by(Access::Admin),
             column!(Item<AuditEvent>, audit_events, AuditEvent, remote: String as mizar_domain::text::Name)
-                .about("Address that the request came from."),
-            column!(Item<AuditEvent>, audit_events, AuditEvent, user_id: String as mizar_domain::text::Name),
+                .about("Address that the request came from.")
+                .seen_by(Access::Admin),
+            column!(Item<AuditEvent>, audit_events, AuditEvent, user_id: String as mizar_domain::text::Name)
+                .seen_by(Access::Admin),
             column!(Item<AuditEvent>, audit_events, AuditEvent, user_name: String as mizar_domain::text::Name),
             Attr::shown(
                 "user_project",
@@ -68,6 +72,7 @@ impl Plain for AuditEvent {
                 },
             )
             .about("Of the user's token.")
+            .seen_by(Access::Admin)
             .filter(one_of!(audit_events::user_project: Uuid)),
             Attr::shown(
                 "roles",
@@ -75,7 +80,8 @@ impl Plain for AuditEvent {
                 |event, out| {
                     out.put(&event.row.roles);
                 },
-            ),
+            )
+            .seen_by(Access::Admin),
             column!(Item<AuditEvent>, audit_events, AuditEvent, action: String as mizar_domain::text::Name)
                 .about("create, update, delete, or the name of an action."),
             column!(Item<AuditEvent>, audit_events, AuditEvent, object_type: String as mizar_domain::text::Name),
@@ -89,7 +95,9 @@ impl Plain for AuditEvent {
             )
             .about("Of the object.")
             .filter(one_of!(audit_events::project_id: Uuid)),
-            Attr::shown("changes", Opaque::schema, |event, out| out.put(&event.row.changes)).about("What was sent."),
+            Attr::shown("changes", Opaque::schema, |event, out| out.put(&event.row.changes))
+                .about("What was sent.")
+                .seen_by(Access::Admin),
         ]
     }
 

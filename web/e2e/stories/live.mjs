@@ -1,4 +1,5 @@
 // Two people see each other's changes; what one has marked stays marked.
+import assert from "node:assert/strict";
 import { id } from "../story.mjs";
 
 export default async function (story) {
@@ -22,6 +23,19 @@ export default async function (story) {
   await first.locator(`#row-${network}`).getByText("theirs").waitFor();
   console.error(`a change was seen by another after ${Date.now() - since} ms`);
   await first.locator(`#choose-${network}:checked`).waitFor();
+
+  // Who did it is told to everybody of the project, and not from where.
+  await first.goto(story.base);
+  const changes = first.locator("#changes");
+  await changes.getByRole("row", { name: "update network" }).getByRole("link", { name: "theirs" }).first().waitFor();
+  await changes.getByText("tenant0").first().waitFor();
+  await story.menu(first, "Audit log");
+  await first.getByRole("link", { name: "create network" }).first().click();
+  await first.getByRole("heading", { level: 1, name: "create network" }).waitFor();
+  await first.locator("#facts").getByRole("link", { name: "theirs" }).waitFor();
+  for (const hidden of ["127.0.0.1", "Request", "What was sent"]) {
+    assert.equal(await first.getByText(hidden).count(), 0, hidden);
+  }
 
   // The form of the first is of an older state by now: it is not overwritten.
   await first.goto(`${story.base}/networks/${network}/edit`);

@@ -55,6 +55,7 @@ export default async function (story) {
   await page.getByRole("rowheader", { name: host }).waitFor();
   await page.getByText("normal").waitFor();
   await story.menu(page, "Audit log");
+  await page.goto(`${story.base}/audit?all=1`);
   await page.getByText("create port").first().waitFor();
 
   await page.goto(`${story.base}/hosts`);

@@ -38,7 +38,7 @@ export default async function (story) {
   await page.getByRole("heading", { level: 1, name: "default" }).waitFor();
   const group = id(page);
   const tenant = [
-    "/", "/map", "/networks", "/subnets", "/ports", "/security-groups", "/routers", "/floating-ips", "/subnet-pools",
+    "/", "/map", "/networks", "/subnets", "/ports", "/security-groups", "/routers", "/floating-ips", "/subnet-pools", "/audit",
     `/networks/${network}`, `/networks/${long}`, `/ports/${port}`, `/ports/${port}/reach`, `/ports/${port}/trace`,
     `/security-groups/${group}`,
     "/networks/new", "/subnets/new", "/ports/new", "/security-groups/new", "/security-group-rules/new", "/routers/new",
@@ -46,7 +46,7 @@ export default async function (story) {
     `/networks/delete?id=${network}`, `/networks/delete?id=${network}&id=${long}`, "/wizard", "/search?q=shop", "/search",
     "/ports?status=ERROR", "/nothing", "/projects", "/ports?colour=red",
   ];
-  const operator = ["/", "/hosts", "/roles", "/audit", "/networks?all=1", `/networks/${network}`];
+  const operator = ["/", "/hosts", "/roles", "/audit", "/audit?all=1", "/networks?all=1", `/networks/${network}`];
   await page.goto(`${story.base}/subnets/new?cidr=wrong`);
   await page.getByRole("button", { name: "Create" }).evaluate((button) => { button.form.noValidate = true; button.click(); });
   await page.locator("#cidr-error").waitFor();

@@ -91,7 +91,8 @@ impl Ask {
         if self.reverse {
             query = query.with("page_reverse", "true");
         }
-        if admin && !self.all && !resource.verbs.operator {
+        let named = self.filters.iter().any(|(name, _)| *name == "project_id");
+        if admin && !self.all && !named && !resource.verbs.operator {
             query = query.with("project_id", project);
         }
         query

@@ -1,6 +1,6 @@
 //! The first page: what of the quotas is used, which ports are not well and why, what has changed.
 
-use super::table;
+use super::table::{self, Table};
 use crate::api::{CallError, Query};
 use crate::cell::{Cell, Link, Names, link_to};
 use crate::fault::Fault;
@@ -78,13 +78,6 @@ struct Health {
 }
 
 #[derive(Template)]
-#[template(path = "changes.html")]
-struct Changes {
-    heads: Vec<&'static str>,
-    rows: Vec<table::Row>,
-}
-
-#[derive(Template)]
 #[template(path = "overview.html")]
 struct Overview {
     frame: Frame,
@@ -135,23 +128,30 @@ fn why(port: &Value) -> String {
     }
 }
 
-/// What administrators see of the audit log; it is not shown to others by the API.
-async fn changes(signed: &Signed) -> Result<Option<Fragment>, Fault> {
-    if !signed.session.is_admin() {
-        return Ok(None);
-    }
+/// What was done last to objects of the project.
+async fn changes(signed: &Signed) -> Result<Fragment, Fault> {
     let audit = declared("audit");
-    let query = Query::new().with("sort_key", "id").with("sort_dir", "desc").with("limit", CHANGES);
-    let events = signed.calls.list(audit.api, audit.plural, &query).await?;
+    let query = Query::new().with("project_id", &signed.project.id).with("limit", CHANGES + 1);
+    let query = query.with("sort_key", "at").with("sort_dir", "desc");
+    let mut events = signed.calls.list(audit.api, audit.plural, &query).await?;
+    let more = events.len() > CHANGES as usize;
+    events.truncate(CHANGES as usize);
     let columns = table::columns(signed, audit.columns);
-    let rows = table::rows(&signed.calls, audit, &columns, &events).await?;
-    let changes = Changes { heads: columns.iter().map(|column| column.label).collect(), rows };
-    Fragment::of("changes", &changes).map(Some)
+    let changes = Table {
+        title: "Recent changes",
+        heads: columns.iter().map(|column| column.label).collect(),
+        rows: table::rows(&signed.calls, audit, &columns, &events).await?,
+        none: "None.".into(),
+        more: more.then(|| audit.list()),
+        new: None,
+        one: audit.one,
+    };
+    Fragment::of("changes", &changes)
 }
 
 async fn parts(signed: &Signed) -> Result<(Vec<Fragment>, bool), Fault> {
     let ((quotas, is_empty), health, changes) = futures::try_join!(quotas(signed), health(signed), changes(signed))?;
-    Ok(([Some(quotas), Some(health), changes].into_iter().flatten().collect(), is_empty))
+    Ok((vec![quotas, health, changes], is_empty))
 }
 
 /// The parts of the page that follow changes.

@@ -1,7 +1,7 @@
 //! The page of one object.
 
 use super::extra;
-use super::table::{self, Row};
+use super::table::{self, Table};
 use crate::api::Query;
 use crate::cell::{Cell, Names};
 use crate::fault::Fault;
@@ -21,18 +21,6 @@ const LISTED: u32 = 20;
 #[template(path = "facts.html")]
 struct Facts {
     facts: Vec<(&'static str, Cell)>,
-}
-
-#[derive(Template)]
-#[template(path = "part.html")]
-struct PartTable {
-    title: &'static str,
-    heads: Vec<&'static str>,
-    rows: Vec<Row>,
-    none: String,
-    more: Option<String>,
-    new: Option<String>,
-    one: &'static str,
 }
 
 #[derive(Template)]
@@ -88,7 +76,7 @@ async fn part_of(signed: &Signed, part: &'static Part, object: &Value) -> Result
     let more = objects.len() > shown.len() && filtered;
     let may = resource.verbs.create && fillable && signed.session.may_write();
     let all = if signed.session.is_admin() { by.clone().with("all", 1) } else { by.clone() };
-    let table = PartTable {
+    let table = Table {
         title: resource.many,
         heads: columns.iter().map(|column| column.label).collect(),
         rows,

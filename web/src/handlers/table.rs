@@ -4,6 +4,7 @@ use crate::api::{CallError, Calls};
 use crate::cell::{Cell, Names};
 use crate::resource::{Column, Resource};
 use crate::signed::Signed;
+use askama::Template;
 use serde_json::Value;
 
 /// A row.
@@ -22,6 +23,26 @@ impl Row {
     pub fn html(&self) -> Result<Vec<String>, askama::Error> {
         self.cells.iter().map(Cell::html).collect()
     }
+}
+
+/// Some objects of a kind, as a part of a page.
+#[derive(Template)]
+#[template(path = "part.html")]
+pub struct Table {
+    /// Headline.
+    pub title: &'static str,
+    /// Heads of the columns.
+    pub heads: Vec<&'static str>,
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// What is read where there is none.
+    pub none: String,
+    /// Where all of them are, if there are others.
+    pub more: Option<String>,
+    /// Where another is made, if this user may.
+    pub new: Option<String>,
+    /// What people call one.
+    pub one: &'static str,
 }
 
 /// The columns that this user sees.

@@ -72,7 +72,7 @@ pub struct Verbs {
 impl Verbs {
     /// What tenants own.
     pub const TENANT: Self = Self { create: true, edit: true, delete: true, tags: true, operator: false };
-    /// What is only looked at, by administrators.
+    /// What is only looked at, and that by administrators.
     pub const SHOWN: Self = Self { create: false, edit: false, delete: false, tags: false, operator: true };
 }
 
@@ -166,6 +166,8 @@ pub enum Shape {
     Member(&'static str, &'static str),
     /// Several.
     References(&'static str),
+    /// The object of the kind that `object_type` names.
+    Subject,
     /// A list of short texts.
     List,
     /// By a function of the attribute.
@@ -325,6 +327,11 @@ pub fn all() -> impl Iterator<Item = &'static Resource> {
 /// The kind whose pages are there.
 pub fn at(path: &str) -> Option<&'static Resource> {
     all().find(|resource| resource.path == path)
+}
+
+/// The kind that the API names so in its bodies and in the audit log, if everybody may see it.
+pub fn called(singular: &str) -> Option<&'static Resource> {
+    all().find(|resource| resource.singular == singular && !resource.verbs.operator)
 }
 
 /// The kind that a declaration names.

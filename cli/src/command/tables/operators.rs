@@ -70,7 +70,7 @@ pub const ROLE: Resource = Resource {
 /// An entry of the audit log.
 pub const AUDIT: Resource = Resource {
     noun: "audit",
-    a: "an entry of the audit log (operators)",
+    a: "an entry of the audit log",
     member: "audit_event",
     members: "audit_events",
     path: "/v2.0/mizar/audit",
