@@ -107,18 +107,24 @@ fn drop_unfinished(conn: &mut Blocking) -> Result<(), MigrateError> {
     Ok(())
 }
 
+/// Processes of before wait for their turn in a statement, and whoever makes an index waits for that: PostgreSQL ends one.
+fn met_others(error: &str) -> bool {
+    [pool::LOCK_TIMEOUT, "deadlock detected"].iter().any(|met| error.ends_with(met))
+}
+
 fn run(conn: &mut Blocking, migration: &dyn Migration<Pg>) -> Result<String, MigrateError> {
     let in_transaction = migration.metadata().run_in_transaction();
     conn.batch_execute(if in_transaction { SOON } else { WHENEVER })?;
-    if !in_transaction {
-        drop_unfinished(conn)?;
-    }
     let (name, mut tries) = (migration.name().to_string(), 1);
     loop {
+        if !in_transaction {
+            drop_unfinished(conn)?;
+            tracing::info!(migration = name, "waits for transactions that are open now, and nobody for it");
+        }
         match conn.run_migration(migration) {
             Ok(_) => return Ok(name),
             // The harness hides what failed in an error that it keeps to itself: the text must do.
-            Err(error) if error.to_string().ends_with(pool::LOCK_TIMEOUT) && tries < TRIES => {
+            Err(error) if met_others(&error.to_string()) && tries < TRIES => {
                 tracing::info!(migration = name, tries, "others hold a lock that the migration needs: trying again");
                 tries += 1;
                 std::thread::sleep(PAUSE);

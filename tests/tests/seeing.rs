@@ -151,11 +151,23 @@ fn nobody(bed: &Bed) -> Result<()> {
 fn previews(bed: &Bed) -> Result<()> {
     let (_tenant, _net, a, b, _) = pair(bed)?;
     let red = Cli::of(bed, "tenant0")?;
-    let preview = |change: &str| red.json(&format!("security-group preview closed {change}"));
+    // A host that is late is asked again: what it would have said is missing, and named.
+    let preview = |change: &str| {
+        let mut said = Value::Null;
+        bed.wait("every host says what it knows", || {
+            said = red.json(&format!("security-group preview closed {change}"))?;
+            Ok(said["hosts"].as_array().is_some_and(|hosts| hosts.iter().all(|host| host["error"].is_null())))
+        })?;
+        anyhow::Ok(said)
+    };
     let list = |of: &Value, name: &str| of[name].as_array().cloned().context("a list");
     let (from, to) = (json!(a.address()?), json!(b.address()?));
     ensure!(pings(&a, &b, 1)?.received == 0, "the closed port was reached");
-    let open = preview("--add protocol=icmp,port-min=8")?;
+    let mut open = Value::Null;
+    bed.wait("the ping that was refused is known", || {
+        open = preview("--add protocol=icmp,port-min=8")?;
+        Ok(open["allowed"] != json!([]))
+    })?;
     let allowed = list(&open, "allowed")?;
     let is_ping = |one: &Value| one["source"] == from && one["destination"] == to && one["protocol"] == 1;
     ensure!(!allowed.is_empty() && allowed.iter().all(is_ping), "{open}");
@@ -168,7 +180,9 @@ fn previews(bed: &Bed) -> Result<()> {
     bed.wait("the rule lets pings in", || Ok(pings(&a, &b, 1)?.received == 1))?;
     let is_its = |flow: &Value| flow["opened_by"] == "peer" && flow["remote_address"] == from && flow["icmp_type"] == 8;
     bed.wait("the flow of a ping goes straight", || {
-        ensure!(pings(&a, &b, 2)?.received > 0, "pings are not let in any more");
+        if pings(&a, &b, 2)?.received == 0 {
+            return Ok(false);
+        }
         let flows = list(&red.json(&format!("port flows {}", b.port))?, "flows")?;
         Ok(flows.iter().any(|flow| is_its(flow) && flow["state"] == "established"))
     })?;
@@ -182,7 +196,7 @@ fn previews(bed: &Bed) -> Result<()> {
     ensure!(narrowed["cut"] == json!([]) && narrowed["flows"] != 0, "{narrowed}");
     let elsewhere = preview(&format!("--remove {id} --add protocol=icmp,remote-ip=192.0.2.1"))?;
     ensure!(list(&elsewhere, "cut")?.iter().any(is_its), "{elsewhere}");
-    ensure!(pings(&a, &b, 1)?.received == 1, "a preview cut a flow");
+    ensure!(pings(&a, &b, 3)?.received > 0, "a preview cut a flow");
     // And so it comes.
     red.run(&format!("security-group-rule delete {id}"))?;
     bed.wait("pings are cut", || Ok(pings(&a, &b, 1)?.received == 0))

@@ -135,7 +135,7 @@ impl Session {
 
     /// Whether the user may change anything here.
     pub fn may_write(&self) -> bool {
-        self.grant.roles.iter().any(|role| matches!(role.as_str(), "admin" | "member" | "service"))
+        self.grant.roles.iter().any(|role| matches!(role.as_str(), "admin" | "manager" | "member" | "service"))
     }
 
     /// Leaves a sentence for the page at `path`, in place of the one that it has not shown yet. Other pages,

@@ -91,7 +91,8 @@
   };
   document.querySelector("[data-places]")?.addEventListener("click", open);
   document.addEventListener("keydown", (event) => {
-    if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey) {
+    // What fills in forms sends keys without a name.
+    if (event.key?.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey) {
       event.preventDefault();
       open();
     }

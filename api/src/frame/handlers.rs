@@ -373,7 +373,7 @@ async fn make<R: Resource>(
     }
     let made = R::create(tx, &commands).await?;
     for (item, body) in made.iter().zip(bodies.iter()) {
-        noted::<R>(tx, "create", item.row(), Value::Object(body.clone()), 1);
+        noted::<R>(tx, "create", item.row(), Value::Object(body.clone()), 1).await?;
     }
     Ok(made)
 }
@@ -398,7 +398,7 @@ pub async fn hold_within<R: Resource>(tx: &mut Tx<'_>, id: Uuid) -> Result<(R::H
 pub async fn delete_within<R: Resource>(tx: &mut Tx<'_>, id: Uuid) -> Result<(), Fault> {
     let access = R::OPERATIONS.delete.unwrap_or(Access::Admin);
     let (held, old) = take::<R>(tx, None, id, access, &format!("delete_{}", R::SINGULAR)).await?;
-    noted::<R>(tx, "delete", old.row(), Value::Object(Map::new()), -1);
+    noted::<R>(tx, "delete", old.row(), Value::Object(Map::new()), -1).await?;
     R::delete(tx, held, old).await
 }
 
@@ -416,12 +416,20 @@ fn projects(tx: &Tx<'_>, bodies: &[Map<String, Value>]) -> BTreeMap<Uuid, i64> {
 }
 
 /// The audit event and the charge of a write.
-fn noted<R: Resource>(tx: &mut Tx<'_>, action: &'static str, row: &R::Row, changes: Value, count: i64) {
-    let project = row.project().or(tx.above.and_then(|above| above.project));
+async fn noted<R: Resource>(
+    tx: &mut Tx<'_>,
+    action: &'static str,
+    row: &R::Row,
+    changes: Value,
+    count: i64,
+) -> Result<(), Fault> {
+    let above = tx.above.and_then(|above| above.project);
+    let project = if above.is_some() { row.project().or(above) } else { R::owner(tx.conn, row).await? };
     tx.record(action, R::SINGULAR, row.id(), project, changes);
     if let (Some(quota), Some(project)) = (R::QUOTA, project) {
         tx.charge(project, quota, count);
     }
+    Ok(())
 }
 
 /// `If-Match: revision_number=7`.
@@ -503,7 +511,7 @@ async fn change<R: Resource>(tx: &mut Tx<'_>, wish: Arc<Wish>, body: Arc<Map<Str
     let command = R::decode_update(&mut fields, &old)?;
     fields.done()?;
     let item = R::update(tx, held, old, &command).await?;
-    noted::<R>(tx, "update", item.row(), Value::Object((*body).clone()), 0);
+    noted::<R>(tx, "update", item.row(), Value::Object((*body).clone()), 0).await?;
     Ok(item)
 }
 
@@ -521,7 +529,7 @@ async fn delete<R: Resource>(
         let wish = Arc::clone(&wish);
         async move {
             let (held, old) = hold::<R>(tx, &wish).await?;
-            noted::<R>(tx, "delete", old.row(), Value::Object(Map::new()), -1);
+            noted::<R>(tx, "delete", old.row(), Value::Object(Map::new()), -1).await?;
             R::delete(tx, held, old).await
         }
         .boxed()

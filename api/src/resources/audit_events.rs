@@ -10,7 +10,10 @@ use crate::frame::plain::{Item, Plain};
 use crate::frame::resource::Operations;
 use crate::frame::standard::{nullable, project_schema, text_schema, time, time_schema};
 use crate::{column, stored};
-use mizar_db::{one_of, sort_key};
+use diesel::dsl::not;
+use diesel::{BoolExpressionMethods as _, ExpressionMethods as _, NullableExpressionMethods as _};
+use mizar_db::listing::Predicate;
+use mizar_db::{one_of, sharing, sort_key};
 use uuid::Uuid;
 
 stored! {
@@ -31,6 +34,9 @@ stored! {
     }
 }
 
+/// Types of objects that are users, though their events name a project.
+const OF_ACCOUNTS: [&str; 2] = ["role_assignment", "token"];
+
 type Attr = Attribute<Item<AuditEvent>>;
 
 fn project(id: Option<Uuid>) -> Option<String> {
@@ -47,6 +53,13 @@ impl Plain for AuditEvent {
     const NOT_FOUND: &'static str = "AuditEventNotFound";
     const PAGE: Option<usize> = Some(1000);
     const OPERATIONS: Operations = Operations::READ_ONLY;
+
+    /// What was done to the project's own objects. What was done to accounts, and who signed out, is told to administrators
+    /// alone: the objects of these events are users.
+    fn visible(project: Uuid) -> Predicate<audit_events::table> {
+        let of_accounts = audit_events::object_type.eq_any(OF_ACCOUNTS);
+        Box::new(sharing::owned("audit_events", project).and(not(of_accounts).nullable()))
+    }
 
     fn attributes() -> Vec<Attr> {
         vec![

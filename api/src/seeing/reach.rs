@@ -19,7 +19,7 @@ use actix_web::web::{Data, Path, ServiceConfig};
 use ipnet::Ipv4Net;
 use mizar_db::listing::Visibility;
 use mizar_db::resources::port::Port;
-use mizar_db::resources::reach::{self, Deciding};
+use mizar_db::resources::reach::{self, After, Deciding};
 use mizar_domain::cidr::v4;
 use mizar_domain::model::GroupSet;
 use mizar_domain::policy::reach::{End, Judge, Known, Line, Traffic, between};
@@ -144,7 +144,7 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
     drop(conn);
     let own_end = end(&own, set.as_ref())?;
     let (prefixes, more) = judge(deciding.known(), set.as_ref(), wish.direction)?.by_address(ADDRESSES);
-    let (mut found, mut after, mut looked_at) = (Found::default(), wish.marker, 0);
+    let (mut found, mut after, mut looked_at) = (Found::default(), wish.marker.map(After::Named), 0);
     while looked_at < LOOKED_AT {
         let limit = BATCH.min(LOOKED_AT - looked_at);
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -162,7 +162,7 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
             if found.is_full(&wish) {
                 break;
             }
-            after = Some(other.row.id);
+            after = Some(After::read(other));
             looked_at += 1;
             if other.row.id == own.row.id {
                 continue;
@@ -189,8 +189,8 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
             // Others wait for this thread too.
             tokio::task::yield_now().await;
         }
-        let is_through = is_last && after == others.last().map(|last| last.row.id).or(after);
-        found.next = after.filter(|_| !is_through);
+        let is_through = is_last && after == others.last().map(After::read).or(after);
+        found.next = after.map(After::id).filter(|_| !is_through);
         if is_through || found.is_full(&wish) {
             break;
         }

@@ -87,9 +87,12 @@ impl Hosts {
             }
         });
         let hosts = Self { told, _stop: stop };
-        for _ in 0..count {
+        let mut began = 0;
+        while began < count {
             match hosts.told.recv_timeout(Duration::from_secs(120)).context("the hosts do not register")? {
-                Told::Began | Told::News(_) => {}
+                Told::Began => began += 1,
+                // Roles are placed on the first meanwhile.
+                Told::News(_) => {}
                 Told::Failed(error) => return Err(error),
             }
         }

@@ -153,12 +153,40 @@ pub async fn policies_of(
     PoliciesOf { project, namespace: namespace.to_owned() }.load(conn).await
 }
 
+/// The port that a list of ports goes on after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// One that the caller names.
+    Named(Uuid),
+    /// One that was read before, and may be gone meanwhile.
+    Read {
+        /// Its id.
+        id: Uuid,
+        /// Its MAC address.
+        mac: [u8; 6],
+    },
+}
+
+impl After {
+    /// After this port.
+    pub const fn read(port: &Port) -> Self {
+        Self::Read { id: port.row.id, mac: port.row.mac }
+    }
+
+    /// Its id.
+    pub const fn id(self) -> Uuid {
+        match self {
+            Self::Named(id) | Self::Read { id, .. } => id,
+        }
+    }
+}
+
 /// Ports of a network after one of them, in an order that stays: those of the caller's project, or all if he sees all.
 pub async fn members(
     conn: &mut AsyncPgConnection,
     network: Uuid,
     view: Visibility,
-    after: Option<Uuid>,
+    after: Option<After>,
     limit: i64,
 ) -> Result<Vec<Port>, Failure> {
     let of_network = ports::table.select(PortRow::as_select()).filter(ports::network_id.eq(network)).limit(limit);
@@ -166,14 +194,19 @@ pub async fn members(
         (Visibility::Nothing, _) => Vec::new(),
         (Visibility::Project(project), after) => {
             let own = of_network.filter(ports::project_id.eq(project)).order(ports::id);
-            own.filter(ports::id.gt(after.unwrap_or_default())).load(conn).await?
+            own.filter(ports::id.gt(after.map(After::id).unwrap_or_default())).load(conn).await?
         }
         // Of all projects by the one index that begins with the network, that of its MAC addresses: another would cost
         // every port that is made.
         (Visibility::All, None) => of_network.order(ports::mac).load(conn).await?,
         (Visibility::All, Some(after)) => {
-            let marker: Option<[u8; 6]> = ports::table.find(after).select(ports::mac).first(conn).await.optional()?;
-            let marker = marker.ok_or_else(|| Failure::not_found(ObjectKind::Port, after))?;
+            let marker = match after {
+                After::Read { mac, .. } => mac,
+                After::Named(id) => {
+                    let found = ports::table.find(id).select(ports::mac).first(conn).await.optional()?;
+                    found.ok_or_else(|| Failure::not_found(ObjectKind::Port, id))?
+                }
+            };
             of_network.filter(ports::mac.gt(marker)).order(ports::mac).load(conn).await?
         }
     };

@@ -90,7 +90,8 @@ async fn a_migration_that_waits_for_a_lock_lets_others_pass_and_tries_again() ->
     let db = TestDb::create().await?;
     take_back(&db, "20261123000070", LABEL_BOUNDS).await?;
     let mut reader = db.connect().await?;
-    reader.batch_execute("BEGIN; LOCK TABLE label_sets IN ACCESS SHARE MODE").await?;
+    // It is idle for longer than others may.
+    reader.batch_execute("SET idle_in_transaction_session_timeout = 0; BEGIN; LOCK TABLE label_sets IN ACCESS SHARE MODE").await?;
     let url = db.url().to_owned();
     let migrating = tokio::spawn(async move { mizar_db::migrate::migrate(&url).await });
     let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \

@@ -4,6 +4,7 @@ use crate::filters::Part;
 use crate::label::Meanings;
 use crate::planner::{Planner, Source};
 use crate::policy::{self, Draft};
+use crate::work::Spent;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Drafts until it is decided which sets may have their rows. There may be hundreds of sets that want more than
@@ -55,12 +56,12 @@ impl Planner {
             touched.insert(set);
             let Some(made) = draft(set) else {
                 budget.need(set, 0);
-                return 0;
+                return Spent::default();
             };
             budget.need(set, made.cost());
-            let steps = made.steps();
+            let spent = made.spent().clone();
             kept.keep(set, made);
-            steps
+            spent
         };
         // A set of nothing is nobody's, and no work.
         for set in changed.iter().filter(|set| owner(**set).is_none()) {

@@ -48,8 +48,7 @@ pub(crate) fn add<'p>(
     for policy in selecting(port, policies) {
         isolated = true;
         let meaning = meanings.of(policy, context);
-        // Also where another set had it worked out: whether a set has rows must not depend on others.
-        if !to.spend(meaning.steps) {
+        if !to.spend_on(policy.id, meaning.steps) {
             break;
         }
         if let Some(wrong) = meaning.wrong {

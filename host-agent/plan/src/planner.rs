@@ -3,7 +3,7 @@
 use crate::budget::{self, Budget};
 use crate::endpoint::Endpoint;
 use crate::filters::{self, Filters, Part};
-use crate::policy::Draft;
+use crate::policy::{Draft, Meant};
 use crate::render::{Claim, Facts, Wiring, configuration, render};
 use crate::state::{Held, Reference, State};
 use crate::table::{Key, Op, Value, in_safe_order};
@@ -42,7 +42,7 @@ pub struct Planner {
     policies: BTreeMap<u32, Vec<Key>>,
     pub(crate) budget: Budget,
     /// What they took to work out, by whose they are.
-    pub(crate) work: Work<Part>,
+    pub(crate) work: Work<Part, Meant>,
     /// Sets whose rules are not all in force, and why.
     unruly: BTreeMap<u32, String>,
     /// Keys of entries that went since the last flush.

@@ -21,11 +21,13 @@ use crate::filters::Need;
 use crate::label::{self, LabelPolicies, Meanings};
 use crate::render::Claim;
 use crate::table::{Cidr, Key, Rule, Value};
+use crate::work::Spent;
 use ipnet::{IpNet, Ipv4Net};
 use mizar_abi::hash::Sip13;
 use mizar_abi::maps::{ALLOW, ANYBODY, Epoch, PolicyKey, cidr_identity, egress, epoch_flag};
 use mizar_wire::body::{self, GroupSet, LabelPolicy, Labelled};
 use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 /// What rules refer to.
 pub(crate) trait Peers {
@@ -50,8 +52,8 @@ pub(crate) struct Rows {
     pub allowed: BTreeMap<u32, Allowed>,
     /// Classes of prefixes.
     pub classes: BTreeMap<Ipv4Net, u32>,
-    /// What it took to work them out.
-    pub steps: usize,
+    /// What it took to work them out: the meanings of policies, which other sets may have too, apart.
+    pub spent: Spent<Uuid>,
 }
 
 impl Rows {
@@ -98,8 +100,11 @@ pub(crate) struct Draft {
     /// What it waits for, or what is wrong with it. The other rules are in force.
     problem: Option<String>,
     /// What it took to work it out.
-    steps: usize,
+    spent: Spent<Meant>,
 }
+
+/// The meaning of a label policy in one direction; true: of what goes out.
+pub(crate) type Meant = (bool, Uuid);
 
 impl Draft {
     /// Of a set that has no rows for this reason.
@@ -107,9 +112,9 @@ impl Draft {
         Self { problem: Some(problem), ..Self::default() }
     }
 
-    /// How many steps it took to work it out.
-    pub const fn steps(&self) -> usize {
-        self.steps
+    /// What it took to work it out.
+    pub const fn spent(&self) -> &Spent<Meant> {
+        &self.spent
     }
 
     /// What it takes of its network's budget.
@@ -145,9 +150,9 @@ pub(crate) fn draft<'p>(
 ) -> Draft {
     let most = meanings.most();
     let too_much = || Draft::nothing(format!("takes more than {most} steps to work out: its rules name too much"));
-    let mut steps = 0;
-    let draft = try_draft(need, context, meanings, &mut steps).unwrap_or_else(too_much);
-    Draft { steps, ..draft }
+    let mut spent = Spent::default();
+    let draft = try_draft(need, context, meanings, &mut spent).unwrap_or_else(too_much);
+    Draft { spent, ..draft }
 }
 
 /// `None`: it takes too long.
@@ -155,7 +160,7 @@ fn try_draft<'p>(
     need: &Need<'_>,
     context: &'p (impl Peers + Rules + LabelPolicies),
     meanings: &mut Meanings<'p>,
-    steps: &mut usize,
+    spent: &mut Spent<Meant>,
 ) -> Option<Draft> {
     let GroupSet { number, groups, labels } = need.set;
     if *number == 0 || *number >= SETS {
@@ -183,7 +188,7 @@ fn try_draft<'p>(
         sums.push(generation(&there));
         let policies = |project| context.egress_policies(project);
         let rows = rows(&there, labels.as_deref(), policies, context, meanings, &mut draft.problem);
-        *steps += rows.as_ref().map_or(meanings.most(), |rows| rows.steps);
+        add_spent(spent, true, rows.as_ref(), meanings.most());
         draft.egress = rows?;
         flags = if draft.egress.ask_identity() { epoch_flag::NEED_ID } else { 0 };
     }
@@ -193,7 +198,7 @@ fn try_draft<'p>(
         sums.push(generation(&there));
         let policies = |project| context.ingress_policies(project);
         let rows = rows(&there, labels.as_deref(), policies, context, meanings, &mut draft.problem);
-        *steps += rows.as_ref().map_or(meanings.most(), |rows| rows.steps);
+        add_spent(spent, false, rows.as_ref(), meanings.most());
         draft.ingress = rows?;
     }
     if draft.problem.is_some() {
@@ -202,6 +207,16 @@ fn try_draft<'p>(
     let n = sums.into_iter().min().filter(|_| heard).map_or(0, |sum| sum.wrapping_add(labelled).max(1));
     draft.epoch = Some(Epoch { n, since_ms: 0, flags });
     Some(draft)
+}
+
+/// Adds what the rows of one direction took; those that were never done took all that there was.
+fn add_spent(to: &mut Spent<Meant>, egress: bool, rows: Option<&Rows>, most: usize) {
+    let Some(Rows { spent, .. }) = rows else {
+        to.own += most;
+        return;
+    };
+    to.own += spent.own;
+    to.shared.extend(spent.shared.iter().map(|(policy, steps)| ((egress, *policy), *steps)));
 }
 
 /// The rows of one direction: of label policies, if any isolates the port, else of its groups. `None`: it
@@ -262,6 +277,8 @@ pub(crate) struct Builder {
     most: usize,
     /// Steps that are left; `None`: there were too few.
     left: Option<usize>,
+    /// Those of policies' meanings.
+    meanings: Vec<(Uuid, usize)>,
 }
 
 /// Joins one to another, and says in how many steps. To find them takes as long as to merge some intervals.
@@ -275,13 +292,21 @@ impl Builder {
     /// It may take so many steps.
     pub fn new(most: usize) -> Self {
         let everybody = Allowed::default();
-        Self { everybody, sets: BTreeMap::new(), prefixes: BTreeMap::new(), most, left: Some(most) }
+        let (sets, prefixes, meanings) = Default::default();
+        Self { everybody, sets, prefixes, most, left: Some(most), meanings }
     }
 
     /// Takes note of steps; `false`: it is too much.
     pub fn spend(&mut self, steps: usize) -> bool {
         self.left = self.left.and_then(|left| left.checked_sub(steps));
         self.left.is_some()
+    }
+
+    /// Takes note of what the meaning of a policy took, also where another set had it worked out: whether a set
+    /// has rows must not depend on others. `false`: it is too much.
+    pub fn spend_on(&mut self, policy: Uuid, steps: usize) -> bool {
+        self.meanings.push((policy, steps));
+        self.spend(steps)
     }
 
     /// Everybody may do this.
@@ -350,7 +375,7 @@ impl Builder {
 
     /// `None`: it took too long.
     fn finish(self) -> Option<Rows> {
-        let Self { everybody, sets, prefixes, most, left } = self;
+        let Self { everybody, sets, prefixes, most, left, meanings: shared } = self;
         let mut left = left?;
         let classes = classes(prefixes, &everybody, &mut left)?;
         // One after the other: there may be many prefixes of few classes.
@@ -367,7 +392,8 @@ impl Builder {
         if !everybody.is_empty() {
             allowed.insert(ANYBODY, everybody);
         }
-        Some(Rows { allowed, classes, steps: most - left })
+        let own = most - left - shared.iter().map(|(_, steps)| steps).sum::<usize>();
+        Some(Rows { allowed, classes, spent: Spent { own, shared } })
     }
 }
 

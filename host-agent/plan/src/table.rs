@@ -212,7 +212,8 @@ impl Op {
 /// Additions in the order of their keys, then removals in the reverse order; generations of policies
 /// after all that, for a verdict that bears the new one must be of the new rules. But that rules are missing,
 /// or that nobody knows which these are, is said before any of them goes: else what they allowed would be
-/// denied for good meanwhile. Where both are to be said, the former generation waits first.
+/// denied for good meanwhile. Where both are to be said, the former generation waits first. A set that is in
+/// use no more keeps its generation until nobody is of it: what it let pass goes on by that of the next.
 ///
 /// `was` is what an entry was. Sets that `give_up` all rows, though they are in use, leave their room to
 /// others before these need it.
@@ -221,7 +222,7 @@ pub fn in_safe_order(ops: Vec<Op>, was: impl Fn(&Key) -> Option<Value>, gives_up
     let [unsure, given_up, additions, removals, generations] = &mut phases;
     for op in ops {
         match op {
-            Op::Remove(Key::Epoch(_)) => unsure.push(op),
+            Op::Remove(Key::Epoch(set)) if gives_up(set) => unsure.push(op),
             Op::Put(key @ Key::Epoch(_), Value::Epoch(epoch)) => {
                 let complete = match was(&key) {
                     Some(Value::Epoch(before)) if before.n != 0 && before.flags & epoch_flag::WAITS == 0 => {
@@ -294,7 +295,7 @@ mod tests {
     #[test]
     fn that_rules_are_missing_is_said_before_they_go() {
         let (add, remove) = (allow(1, 5), Op::Remove(rule(1, 6)));
-        for unsure in [epoch(1, 1, epoch_flag::WAITS), epoch(1, 0, epoch_flag::WAITS), Op::Remove(Key::Epoch(1))] {
+        for unsure in [epoch(1, 1, epoch_flag::WAITS), epoch(1, 0, epoch_flag::WAITS)] {
             assert_eq!(ordered(&[remove, add, unsure]), [unsure, add, remove]);
         }
         // A later generation that waits is not vouched for before its rules are there.
@@ -302,6 +303,14 @@ mod tests {
         assert_eq!(ordered(&[raise, remove, add]), [waits, add, remove, raise]);
         let was = |_: &Key| Some(Value::Epoch(Epoch { n: 1, since_ms: 0, flags: epoch_flag::WAITS }));
         assert_eq!(in_safe_order(vec![raise, add], was, |_| false), [add, raise], "it waits already");
+    }
+
+    #[test]
+    fn a_set_keeps_its_generation_until_nobody_is_of_it() {
+        let (moved, forget, remove) = (Key::Ep(5), Op::Remove(Key::Epoch(1)), Op::Remove(rule(1, 6)));
+        let moved = Op::Put(moved, Value::Ep(Ep::default()));
+        let raise = epoch(2, 2, 0);
+        assert_eq!(ordered(&[forget, remove, raise, moved]), [moved, forget, remove, raise]);
     }
 
     #[test]

@@ -5,22 +5,34 @@
 //! of an owner have turns in the order of their numbers, until together they have taken as many steps
 //! as an owner may; those that come after go without rows. What each took is remembered, so that who has a
 //! turn follows from the rules alone, and neither from what changed last nor from what came first.
+//!
+//! What several sets have in common, the meaning of a policy, is worked out once, and so it counts once:
+//! with hundreds of ports that one policy selects, that is nearly all there is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many times what one set may take in one direction, all sets of an owner may.
 const SETS: usize = 8;
 
+/// What a set took to work out, in steps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spent<P> {
+    /// For itself.
+    pub own: usize,
+    /// For what others may have too, each once.
+    pub shared: Vec<(P, usize)>,
+}
+
 /// What sets took to work out.
 #[derive(Debug)]
-pub(crate) struct Work<O> {
+pub(crate) struct Work<O, P> {
     most: usize,
     owners: BTreeMap<u32, O>,
     /// `None`: those before it had taken all that there is.
-    taken: BTreeMap<O, BTreeMap<u32, Option<usize>>>,
+    taken: BTreeMap<O, BTreeMap<u32, Option<Spent<P>>>>,
 }
 
-impl<O: Ord + Copy> Work<O> {
+impl<O: Ord + Copy, P: Ord + Copy> Work<O, P> {
     /// A set may take so many steps in one direction.
     pub const fn new(steps: usize) -> Self {
         Self { most: steps.saturating_mul(SETS), owners: BTreeMap::new(), taken: BTreeMap::new() }
@@ -38,7 +50,7 @@ impl<O: Ord + Copy> Work<O> {
         &mut self,
         changed: &BTreeSet<u32>,
         owner: impl Fn(u32) -> Option<O>,
-        mut work_out: impl FnMut(u32) -> usize,
+        mut work_out: impl FnMut(u32) -> Spent<P>,
     ) -> Vec<u32> {
         let mut owners = BTreeSet::new();
         for set in changed {
@@ -54,14 +66,16 @@ impl<O: Ord + Copy> Work<O> {
         }
         let mut without = Vec::new();
         for owner in owners {
-            let mut all = 0_usize;
+            let (mut all, mut counted) = (0_usize, BTreeSet::new());
             for (set, taken) in self.taken.entry(owner).or_default() {
                 if all >= self.most {
                     if taken.take().is_some() || changed.contains(set) {
                         without.push(*set);
                     }
                 } else {
-                    all = all.saturating_add(*taken.get_or_insert_with(|| work_out(*set)));
+                    let spent = taken.get_or_insert_with(|| work_out(*set));
+                    let shared = spent.shared.iter().filter(|(what, _)| counted.insert(*what)).map(|(_, steps)| *steps);
+                    all = shared.fold(all.saturating_add(spent.own), usize::saturating_add);
                 }
             }
             if self.taken.get(&owner).is_some_and(BTreeMap::is_empty) {
@@ -77,14 +91,24 @@ mod tests {
     use super::*;
 
     /// Which sets are worked out, and which go without; each takes as many steps as `takes` says.
-    fn turns(work: &mut Work<u32>, changed: &[u32], takes: &BTreeMap<u32, usize>) -> (Vec<u32>, Vec<u32>) {
+    fn turns(work: &mut Work<u32, u32>, changed: &[u32], takes: &BTreeMap<u32, usize>) -> (Vec<u32>, Vec<u32>) {
         let mut worked = Vec::new();
         let owner = |set: u32| takes.contains_key(&set).then_some(set / 100);
         let without = work.turns(&changed.iter().copied().collect(), owner, |set| {
             worked.push(set);
-            takes[&set]
+            Spent { own: takes[&set], shared: vec![] }
         });
         (worked, without)
+    }
+
+    #[test]
+    fn what_sets_have_in_common_counts_once() {
+        let mut work: Work<u32, char> = Work::new(10);
+        let changed = (0..100).collect();
+        // 10 for the first policy and as many for the second; 3 for each of 20 sets are the rest of 80.
+        let spent = |set: u32| Spent { own: 3, shared: vec![('a', 10), (if set < 10 { 'a' } else { 'b' }, 10)] };
+        let without = work.turns(&changed, |_| Some(7), spent);
+        assert_eq!(without, (20..100).collect::<Vec<_>>());
     }
 
     #[test]

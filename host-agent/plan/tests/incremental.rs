@@ -238,15 +238,14 @@ fn facts(tai_offset: i32) -> Facts {
 
 /// Executes operations on maps in memory, checking their order; `fail` says which one fails.
 fn execute(maps: &mut BTreeMap<Key, Value>, planner: &mut Planner, ops: Vec<Op>, fail: Option<usize>) {
-    let of_generation = |op: &Op| matches!(op.key(), Key::Epoch(_));
+    let of_generation = |op: &Op| matches!(op, Op::Put(Key::Epoch(_), _));
     let unsure = |op: &Op| match op {
         Op::Put(Key::Epoch(_), Value::Epoch(epoch)) => epoch.n == 0 || epoch.flags & epoch_flag::WAITS != 0,
-        op => of_generation(op),
+        op => matches!(op, Op::Remove(Key::Epoch(_))),
     };
     let (first, rest) = ops.split_at(ops.iter().position(|op| !unsure(op)).unwrap_or(ops.len()));
     let (rules, generations) = rest.split_at(rest.iter().position(of_generation).unwrap_or(rest.len()));
     assert!(generations.iter().all(of_generation), "generations after the rules that they are of");
-    assert!(!generations.iter().any(|op| matches!(op, Op::Remove(_))), "they go before the rules");
     assert!(first.iter().chain(generations).all(|op| op.key().set().is_none()));
     let removes = |op: &Op| matches!(op, Op::Remove(_));
     // Sets that have no room any more leave theirs to others.

@@ -21,6 +21,8 @@ export default async function (story) {
   await story.signIn(page, "tenant0");
   const places = page.getByRole("dialog", { name: "Go to" });
   const goTo = async (words, steps = 0) => {
+    // A key that comes before the page listens is nobody's.
+    await page.waitForLoadState("load");
     await page.keyboard.press("Control+k");
     await places.waitFor();
     await page.keyboard.type(words);
@@ -40,6 +42,7 @@ export default async function (story) {
   await goTo("reached by keys-2");
   await page.getByRole("heading", { level: 1, name: "reached by keys-2" }).waitFor();
   // With a mouse too; a click beside it closes it.
+  await page.waitForLoadState("load");
   await page.getByRole("button", { name: "Go to" }).click();
   await page.mouse.click(5, 5);
   await places.waitFor({ state: "detached" });
