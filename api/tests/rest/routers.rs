@@ -4,10 +4,11 @@ use crate::support::{Client, Cloud, id, ids};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-/// An external network 198.51.100.0/24 of the administrator's.
+/// An external network 198.51.100.0/24 of the administrator's. What is not asked for by address gets one from .100 to .200.
 pub async fn outside(admin: &Client) -> anyhow::Result<(Value, Value)> {
     let network = admin.make("network", json!({"name": "out", "router:external": true})).await?;
-    let subnet = json!({"network_id": network["id"], "cidr": "198.51.100.0/24", "ip_version": 4, "name": "o"});
+    let subnet = json!({"network_id": network["id"], "cidr": "198.51.100.0/24", "ip_version": 4, "name": "o",
+        "allocation_pools": [{"start": "198.51.100.100", "end": "198.51.100.200"}]});
     Ok((network, admin.make("subnet", subnet).await?))
 }
 
