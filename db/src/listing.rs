@@ -15,6 +15,7 @@ use diesel::query_dsl::methods::{FilterDsl, LimitDsl, ThenOrderDsl};
 use diesel::sql_types::{Bool, Nullable};
 use diesel_async::methods::LoadQuery;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use uuid::Uuid;
 
@@ -52,6 +53,9 @@ pub trait Listed: Sized + Send + Sync + 'static {
 
     /// `id = $1`.
     fn by_id(id: Uuid) -> Predicate<Self::Table>;
+
+    /// `id = ANY ($1)`.
+    fn by_ids(ids: Vec<Uuid>) -> Predicate<Self::Table>;
 
     /// Its id.
     fn id(&self) -> Uuid;
@@ -159,6 +163,17 @@ pub async fn find<R: Listed>(
     Ok(rows.pop())
 }
 
+/// The first of `ids` that the caller does not see, if there is one.
+pub async fn first_unseen<R: Listed>(
+    conn: &mut AsyncPgConnection,
+    view: Visibility,
+    ids: &BTreeSet<Uuid>,
+) -> diesel::QueryResult<Option<Uuid>> {
+    let rows: Vec<R> = R::visible_to(view).filter(R::by_ids(ids.iter().copied().collect())).load(conn).await?;
+    let seen: BTreeSet<Uuid> = rows.iter().map(Listed::id).collect();
+    Ok(ids.difference(&seen).next().copied())
+}
+
 /// `(k1 after) OR (k1 tied AND ((k2 after) OR (k2 tied AND …)))`.
 fn after_marker<R: Listed>(keys: &[(SortKey<R>, Dir)], marker: &R) -> Option<Predicate<R::Table>> {
     let ((last, dir), rest) = keys.split_last()?;
@@ -207,6 +222,11 @@ macro_rules! listed_by {
         fn by_id(id: uuid::Uuid) -> $crate::listing::Predicate<Self::Table> {
             use diesel::{ExpressionMethods as _, NullableExpressionMethods as _};
             Box::new($table::id.eq(id).nullable())
+        }
+
+        fn by_ids(ids: Vec<uuid::Uuid>) -> $crate::listing::Predicate<Self::Table> {
+            use diesel::{ExpressionMethods as _, NullableExpressionMethods as _};
+            Box::new($table::id.eq_any(ids).nullable())
         }
 
         fn id(&self) -> uuid::Uuid {

@@ -140,6 +140,11 @@ macro_rules! stored {
                 Box::new($table::id.eq(id).nullable())
             }
 
+            fn by_ids(ids: Vec<uuid::Uuid>) -> mizar_db::listing::Predicate<Self::Table> {
+                use diesel::{ExpressionMethods as _, NullableExpressionMethods as _};
+                Box::new($table::id.eq_any(ids).nullable())
+            }
+
             fn id(&self) -> uuid::Uuid {
                 self.id
             }

@@ -141,14 +141,12 @@ impl Change {
         let stays = |rule: &&Rule| remove.is_some_and(|remove| !remove.contains(&rule.id));
         let mut rules: Vec<Rule> = old.iter().filter(stays).copied().collect();
         let groups: BTreeSet<Uuid> = self.add.iter().filter_map(|rule| rule.remote.group).collect();
-        for id in &groups {
-            let found: Option<SecurityGroup> = listing::find(conn, context.view, None, *id).await?;
-            found.ok_or_else(|| security_groups::missing(&id.to_string()))?;
+        if let Some(id) = listing::first_unseen::<SecurityGroup>(conn, context.view, &groups).await? {
+            return Err(security_groups::missing(&id.to_string()));
         }
         let addresses: BTreeSet<Uuid> = self.add.iter().filter_map(|rule| rule.remote.addresses).collect();
-        for id in &addresses {
-            let found: Option<AddressGroup> = listing::find(conn, context.view, None, *id).await?;
-            found.ok_or_else(|| address_groups::missing(&id.to_string()))?;
+        if let Some(id) = listing::first_unseen::<AddressGroup>(conn, context.view, &addresses).await? {
+            return Err(address_groups::missing(&id.to_string()));
         }
         let groups = preview::group_numbers(conn, &groups).await?;
         let addresses = preview::address_groups(conn, &addresses).await?;
