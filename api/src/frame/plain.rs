@@ -69,8 +69,9 @@ pub trait Plain: Stored {
         &[]
     }
 
-    /// The rows that a project sees: its own and those shared with it; of what belongs to no
-    /// project, all.
+    /// The rows that a project sees: its own and those shared with it. Of what belongs to no project, all
+    /// where it lies below an object, since who gets there sees that object; else none, unless the
+    /// resource says which.
     fn visible(project: Uuid) -> Predicate<Self::Table>
     where
         Self::Table: 'static,
@@ -78,7 +79,7 @@ pub trait Plain: Stored {
         let own: Predicate<Self::Table> = if Self::OWNED {
             sharing::owned(Self::TABLE, project)
         } else {
-            Box::new(true.into_sql::<Bool>().nullable())
+            Box::new(Self::PARENT.is_some().into_sql::<Bool>().nullable())
         };
         match Self::SHARED_AS {
             Some(object_type) => Box::new(own.or(sharing::shared_with(Self::ID, object_type, project))),

@@ -1,9 +1,9 @@
 //! The operations that say what may pass, by the rules that decide.
 
 use super::parts::{Document, answer, body, envelope, named, neutron, only, path, query, request};
-use super::seeing::{FAILURES, list, text, whole, word};
+use super::seeing::{FAILURES, list, sample, text, whole, word};
 use crate::frame::decode::{Decode, plain};
-use crate::frame::standard::{nullable, time_schema};
+use crate::frame::standard::nullable;
 use crate::seeing::{change, drops, reach, rules};
 use mizar_domain::security_group::{Direction, Ethertype};
 use utoipa::openapi::path::HttpMethod;
@@ -130,17 +130,8 @@ fn reachable(document: &mut Document) {
 
 fn previewed(document: &mut Document) {
     document.schema("PreviewRequest", request(change::inputs()));
-    let refused = vec![
-        ("port_id", Uuid::schema()),
-        ("direction", directions()),
-        ("reason", text()),
-        ("at", nullable(time_schema())),
-        ("source", nullable(text())),
-        ("destination", nullable(text())),
-        ("protocol", Option::<i64>::schema()),
-        ("source_port", Option::<i64>::schema()),
-        ("destination_port", Option::<i64>::schema()),
-    ];
+    let mut refused = vec![("port_id", Uuid::schema()), ("direction", directions()), ("reason", text())];
+    refused.extend(sample());
     document.schema("RefusedPacket", whole(refused));
     let host = vec![("role", word(drops::ROLES)), ("host", nullable(text())), ("error", nullable(text()))];
     document.schema(

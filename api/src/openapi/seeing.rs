@@ -77,18 +77,20 @@ fn flowing(document: &mut Document) {
     document.operation(HttpMethod::Get, "/v2.0/mizar/ports/{port}/flows", operation.build());
 }
 
+/// A packet that was dropped, and when.
+pub(super) fn sample() -> Vec<(&'static str, RefOr<Schema>)> {
+    vec![
+        ("at", nullable(time_schema())),
+        ("source", nullable(text())),
+        ("destination", nullable(text())),
+        ("protocol", Option::<i64>::schema()),
+        ("source_port", Option::<i64>::schema()),
+        ("destination_port", Option::<i64>::schema()),
+    ]
+}
+
 fn dropped(document: &mut Document) {
-    document.schema(
-        "DropSample",
-        whole(vec![
-            ("at", nullable(time_schema())),
-            ("source", nullable(text())),
-            ("destination", nullable(text())),
-            ("protocol", Option::<i64>::schema()),
-            ("source_port", Option::<i64>::schema()),
-            ("destination_port", Option::<i64>::schema()),
-        ]),
-    );
+    document.schema("DropSample", whole(sample()));
     let reason = || {
         vec![
             ("reason", text()),

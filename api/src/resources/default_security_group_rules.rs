@@ -12,7 +12,8 @@ use crate::frame::plain::{Item, Plain};
 use crate::frame::resource::Operations;
 use crate::frame::tx::Tx;
 use crate::{column, flag, standard, stored};
-use diesel::{QueryDsl as _, SelectableHelper as _};
+use diesel::sql_types::Bool;
+use diesel::{IntoSql as _, NullableExpressionMethods as _, QueryDsl as _, SelectableHelper as _};
 use diesel_async::RunQueryDsl as _;
 use mizar_db::listing::{self, Predicate, Visibility};
 use mizar_domain::security_group::RuleKey;
@@ -73,7 +74,7 @@ fn exists(id: Uuid) -> Fault {
 }
 
 fn remote_filter(raw: &[String]) -> Result<Predicate<default_security_group_rules::table>, String> {
-    use diesel::{BoolExpressionMethods as _, ExpressionMethods as _, NullableExpressionMethods as _};
+    use diesel::{BoolExpressionMethods as _, ExpressionMethods as _};
     let parent = raw.iter().any(|text| text == PARENT);
     let ids: Vec<Uuid> = listing::parse_all(raw);
     let of_parent = default_security_group_rules::remote_parent
@@ -96,6 +97,11 @@ impl Plain for DefaultRule {
         "Default rules for security groups",
         "Operators choose the rules that new security groups start with.",
     )];
+
+    /// They are everybody's.
+    fn visible(_: Uuid) -> Predicate<default_security_group_rules::table> {
+        Box::new(true.into_sql::<Bool>().nullable())
+    }
 
     fn attributes() -> Vec<Attr> {
         let mut all = standard!(Item<DefaultRule>, default_security_group_rules, DefaultRule: id);

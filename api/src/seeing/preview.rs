@@ -95,9 +95,11 @@ async fn say(app: &App, host: i32, Knowing { name, own, all }: Knowing, until: I
     let drops = async { if late { Err(Unanswered::Silent) } else { drops::drops(app, host, numbers(&all)).await } };
     let (flows, drops) = futures::join!(flows, drops);
     let error = flows.as_ref().err().or(drops.as_ref().err()).map(ToString::to_string);
-    // A host says nothing about ports that it was not asked about.
+    // A host says nothing about ports that it was not asked about. What is denied already cannot be cut.
     let mut flows = flows.unwrap_or_default();
-    flows.flows.retain(|flow| own.contains(&flow.port.cast_signed()));
+    flows.flows.retain(|flow| {
+        own.contains(&flow.port.cast_signed()) && flow.state != FlowState::Denied && v4(flow.remote).is_some()
+    });
     let mut drops = drops.unwrap_or_default();
     drops.retain(|one| all.contains(&one.port.cast_signed()) && REFUSALS.contains(&one.reason.as_str()));
     Said { role: ROLES[usize::from(!is_own)], name, error, flows, drops }
@@ -226,7 +228,8 @@ async fn of_group(
     drop(conn);
     let until = Instant::now() + PATIENCE;
     let asking = hosts.into_iter().map(|(number, knowing)| say(&app, number, knowing, until));
-    let said: Vec<Said> = stream::iter(asking.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
+    let mut said: Vec<Said> = stream::iter(asking.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
+    bound(&mut said, FLOWS);
 
     let before = deciding.known();
     let mut after = before.clone();
@@ -244,6 +247,15 @@ async fn of_group(
         "flows": found.flows, "left_out": found.left_out, "cut": found.cut, "allowed": found.allowed,
     });
     Ok(HttpResponse::Ok().json(json!({ "preview": view })))
+}
+
+/// Leaves so many flows, before anything is looked up for them: hosts may tell of twenty times as many.
+fn bound(said: &mut [Said], mut most: usize) {
+    for Flows { flows, left_out } in said.iter_mut().map(|said| &mut said.flows) {
+        *left_out += flows.len().saturating_sub(most) as u64;
+        flows.truncate(most);
+        most -= flows.len();
+    }
 }
 
 /// The other ends of all that was said.
@@ -279,13 +291,6 @@ async fn compare(
         let number = port.row.number.cast_unsigned();
         for flow in said.iter().flat_map(|said| &said.flows.flows).filter(|flow| flow.port == number) {
             let Some(at) = v4(flow.remote) else { continue };
-            if flow.state == FlowState::Denied {
-                continue;
-            }
-            if found.flows == FLOWS {
-                found.left_out += 1;
-                continue;
-            }
             found.flows += 1;
             let peer = peers.find(port.row.network_id, flow.peer, at);
             if is.lets(flow, peer, at) && !would.lets(flow, peer, at) {
@@ -309,4 +314,36 @@ async fn compare(
         tokio::task::yield_now().await;
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(flows: usize, left_out: u64) -> Said {
+        let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5));
+        let flow = Flow {
+            port: 1,
+            local: address,
+            remote: address,
+            protocol: 6,
+            local_port: 1,
+            remote_port: 2,
+            state: FlowState::Established,
+            egress: None,
+            ingress: Some(1),
+            peer: 0,
+            idle_s: 0,
+        };
+        let flows = Flows { flows: vec![flow; flows], left_out };
+        Said { role: ROLES[0], name: String::new(), error: None, flows, drops: vec![] }
+    }
+
+    #[test]
+    fn flows_beyond_the_bound_are_left_out_and_counted() {
+        let mut all = [said(3, 1), said(4, 0), said(2, 5)];
+        bound(&mut all, 5);
+        let left = all.iter().map(|said| (said.flows.flows.len(), said.flows.left_out)).collect::<Vec<_>>();
+        assert_eq!(left, [(3, 1), (2, 2), (0, 7)]);
+    }
 }

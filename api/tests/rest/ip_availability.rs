@@ -5,7 +5,7 @@ use serde_json::json;
 async fn a_network_says_how_many_addresses_it_has_and_how_many_are_used() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let red = cloud.tenant("red", "member").await?;
-    let (network, subnet) = red.network("10.0.0.0/24").await?;
+    let (network, subnet) = red.network_with("10.0.0.0/24", None).await?;
     let pools = json!([{"start": "10.0.1.10", "end": "10.0.1.13"}, {"start": "10.0.1.20", "end": "10.0.1.20"}]);
     let second =
         json!({"network_id": network["id"], "cidr": "10.0.1.0/24", "ip_version": 4, "allocation_pools": pools});

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 async fn a_subnet_gets_a_gateway_and_pools_where_it_names_none() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let red = cloud.tenant("red", "member").await?;
-    let (network, subnet) = red.network("10.0.0.0/24").await?;
+    let (network, subnet) = red.network_with("10.0.0.0/24", None).await?;
     assert_eq!(subnet["network_id"], network["id"]);
     assert_eq!(subnet["gateway_ip"], "10.0.0.1");
     assert_eq!(subnet["allocation_pools"], json!([{"start": "10.0.0.2", "end": "10.0.0.254"}]));
@@ -73,7 +73,7 @@ async fn a_subnet_with_addresses_in_use_stays() -> anyhow::Result<()> {
 async fn an_update_changes_what_it_names_and_keeps_the_rest() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let red = cloud.tenant("red", "member").await?;
-    let (_, subnet) = red.network("10.0.0.0/24").await?;
+    let (_, subnet) = red.network_with("10.0.0.0/24", None).await?;
     let changed = red.update("subnet", &subnet, json!({"dns_nameservers": ["9.9.9.9"], "name": "s"})).await?.ok(200)?;
     assert_eq!(changed["subnet"]["gateway_ip"], "10.0.0.1");
     assert_eq!(changed["subnet"]["dns_nameservers"], json!(["9.9.9.9"]));

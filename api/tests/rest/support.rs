@@ -349,10 +349,21 @@ impl Client {
         Ok(made["rbac_policy"].clone())
     }
 
-    /// A network with one subnet.
+    /// A network with one subnet. In a /24 those who name no address get one from .129 to .199: they are drawn at
+    /// random, and must not meet one that a test names.
     pub async fn network(&self, cidr: &str) -> anyhow::Result<(Value, Value)> {
+        let drawn =
+            cidr.strip_suffix(".0/24").map(|net| json!([{"start": format!("{net}.129"), "end": format!("{net}.199")}]));
+        self.network_with(cidr, drawn).await
+    }
+
+    /// The same with these allocation pools, or those that a subnet has which names none.
+    pub async fn network_with(&self, cidr: &str, pools: Option<Value>) -> anyhow::Result<(Value, Value)> {
         let network = self.make("network", json!({"name": "n"})).await?;
-        let subnet = json!({"network_id": network["id"], "cidr": cidr, "ip_version": 4});
+        let mut subnet = json!({"network_id": network["id"], "cidr": cidr, "ip_version": 4});
+        if let Some(pools) = pools {
+            subnet["allocation_pools"] = pools;
+        }
         let subnet = self.make("subnet", subnet).await?;
         Ok((network, subnet))
     }

@@ -1,7 +1,7 @@
 //! Finding objects by what people call them, and lists of any length.
 
 use super::failure::{Exit, Problem};
-use super::resource::{Kind, Opt, Resource};
+use super::resource::{Kind, Opt, Pair, Resource};
 use super::{render::printable, tables};
 use crate::client::{Api, refused_status};
 use anyhow::{Context, Result};
@@ -169,30 +169,33 @@ pub fn project(api: &Api, name: &str) -> Result<String> {
 /// What an option's word means.
 pub fn value(api: &Api, opt: &Opt, word: &str) -> Result<Value> {
     Ok(match opt.kind {
-        Kind::Pairs(known) => {
-            let mut members = Map::new();
-            for part in word.split(',') {
-                let parsed = part.split_once('=').and_then(|(key, value)| {
-                    known.iter().find(|(known, ..)| *known == key).map(|(_, member, kind)| (*member, *kind, value))
-                });
-                let Some((member, kind, value)) = parsed else {
-                    let keys: Vec<_> = known.iter().map(|(key, ..)| format!("{key}=…")).collect();
-                    let message = format!("--{}: `{part}` is none of {}", opt.flag, keys.join(", "));
-                    return Err(Problem::new(Exit::Usage, message).hint("several are joined by commas").into());
-                };
-                if members.insert(member.to_owned(), alone(api, opt, kind, value)?).is_some() {
-                    return Err(Problem::new(Exit::Usage, format!("--{}: `{part}`: twice", opt.flag)).into());
-                }
-            }
-            Value::Object(members)
-        }
-        kind => alone(api, opt, kind, word)?,
+        Kind::Pairs(known) => Value::Object(members(api, opt.flag, known, word)?),
+        kind => alone(api, opt.flag, kind, word)?,
     })
 }
 
+/// What `KEY=VALUE,KEY=VALUE` means, after `--flag`.
+pub fn members(api: &Api, flag: &str, known: &[Pair], word: &str) -> Result<Map<String, Value>> {
+    let mut members = Map::new();
+    for part in word.split(',') {
+        let parsed = part.split_once('=').and_then(|(key, value)| {
+            known.iter().find(|(known, ..)| *known == key).map(|(_, member, kind)| (*member, *kind, value))
+        });
+        let Some((member, kind, value)) = parsed else {
+            let keys: Vec<_> = known.iter().map(|(key, ..)| format!("{key}=…")).collect();
+            let message = format!("--{flag}: `{part}` is none of {}", keys.join(", "));
+            return Err(Problem::new(Exit::Usage, message).hint("several are joined by commas").into());
+        };
+        if members.insert(member.to_owned(), alone(api, flag, kind, value)?).is_some() {
+            return Err(Problem::new(Exit::Usage, format!("--{flag}: `{part}`: twice")).into());
+        }
+    }
+    Ok(members)
+}
+
 /// The same, of what has no members.
-fn alone(api: &Api, opt: &Opt, kind: Kind, word: &str) -> Result<Value> {
-    let wrong = |wanted: &str| Problem::new(Exit::Usage, format!("--{}: `{word}` is not {wanted}", opt.flag));
+fn alone(api: &Api, flag: &str, kind: Kind, word: &str) -> Result<Value> {
+    let wrong = |wanted: &str| Problem::new(Exit::Usage, format!("--{flag}: `{word}` is not {wanted}"));
     Ok(match kind {
         Kind::Text | Kind::OneOf(_) => json!(word),
         Kind::Integer => json!(word.parse::<i64>().map_err(|_| wrong("a whole number"))?),

@@ -3,9 +3,9 @@
 use super::cloud;
 use super::failure::{Exit, Problem};
 use super::render::{Format, Output, cell};
-use super::resource::{Kind, Opt, Resource};
+use super::resource::{Pair, Resource};
 use super::seeing::{flow_row, packet};
-use super::tree;
+use super::{tables, tree};
 use crate::client::Api;
 use anyhow::{Context, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -20,27 +20,21 @@ pub const PREVIEW: &str = "preview";
 /// Ports that are looked at by one request.
 const PAGE: u32 = 100;
 
-/// A rule in one word, named as `security-group-rule create` names its parts.
-const ADD: Opt = Opt::new(
-    "add",
-    "add",
-    Kind::Pairs(&[
-        ("direction", "direction", Kind::Text),
-        ("ethertype", "ethertype", Kind::Text),
-        ("protocol", "protocol", Kind::Text),
-        ("port-min", "port_range_min", Kind::Integer),
-        ("port-max", "port_range_max", Kind::Integer),
-        ("remote-ip", "remote_ip_prefix", Kind::Text),
-        ("remote-group", "remote_group_id", Kind::Ref("security-group")),
-    ]),
-    "",
-);
+/// The noun whose options name the parts of a rule.
+const RULE: &str = "security-group-rule";
+
+/// The parts of a rule, by the flags that make one; of which group it is the command says.
+fn parts() -> Vec<Pair> {
+    let options = tables::of(RULE).options.iter().filter(|opt| opt.create && !opt.set && !opt.positional);
+    options.map(|opt| (opt.flag, opt.field, opt.kind)).collect()
+}
 
 /// Adds the verb to the noun that has it.
 pub fn extend(noun: Command) -> Command {
     if noun.get_name() != NOUN {
         return noun;
     }
+    let keys = parts().iter().map(|(key, ..)| *key).collect::<Vec<_>>().join(", ");
     let rules = "direction=ingress,protocol=tcp,port-min=443,port-max=443,remote-ip=192.0.2.0/24";
     let example =
         format!("Example:\n  mizar {NOUN} {PREVIEW} web --remove 6d2d1d4f-0c5c-4f2e-9d0b-0c7c5d1e3f60 --add {rules}");
@@ -63,7 +57,7 @@ pub fn extend(noun: Command) -> Command {
                 .long("add")
                 .value_name("KEY=VALUE,…")
                 .action(ArgAction::Append)
-                .help("With this rule: direction (ingress if it is not said), ethertype, protocol, port-min, port-max, remote-ip, remote-group; may be repeated"),
+                .help(format!("With this rule, ingress if nothing else is said: {keys}; may be repeated")),
         )
         .arg(
             Arg::new("rules")
@@ -96,12 +90,10 @@ fn change(api: &Api, matches: &ArgMatches) -> Result<Map<String, Value>> {
         let problem = Problem::new(Exit::Usage, "which change?".to_owned());
         return Err(problem.hint("--add and --remove say it, or --rules").into());
     }
-    let mut rules = Vec::new();
+    let (known, mut rules) = (parts(), Vec::new());
     for word in &add {
-        let mut rule = cloud::value(api, &ADD, word)?;
-        if rule["direction"].is_null() {
-            rule["direction"] = json!("ingress");
-        }
+        let mut rule = cloud::members(api, "add", &known, word)?;
+        rule.entry("direction").or_insert_with(|| json!("ingress"));
         rules.push(rule);
     }
     change.insert("add".into(), json!(rules));
