@@ -163,7 +163,11 @@ async fn a_preview_tells_the_flows_that_a_change_of_rules_would_cut_and_no_other
     assert_eq!(cut(&narrowed), [("192.0.2.1", 22)]);
     // The whole list at once: then what is not said goes, egress too.
     let whole = preview(&red, &group, json!({"rules": [tcp(443)]})).await?;
-    assert_eq!(cut(&whole), [("10.0.0.9", 22), ("192.0.2.1", 22), ("198.51.100.1", 53), ("10.0.0.8", 40_000)], "{whole}");
+    assert_eq!(
+        cut(&whole),
+        [("10.0.0.9", 22), ("192.0.2.1", 22), ("198.51.100.1", 53), ("10.0.0.8", 40_000)],
+        "{whole}"
+    );
     assert_eq!(cut(&preview(&red, &group, json!({"rules": []})).await?).len(), 5);
     // Another group of the port lets the same pass.
     let second = owner.post("/v2.0/security-groups", &json!({"security_group": {"name": "second"}})).await?.ok(201)?;

@@ -91,7 +91,9 @@ async fn a_migration_that_waits_for_a_lock_lets_others_pass_and_tries_again() ->
     take_back(&db, "20261123000070", LABEL_BOUNDS).await?;
     let mut reader = db.connect().await?;
     // It is idle for longer than others may.
-    reader.batch_execute("SET idle_in_transaction_session_timeout = 0; BEGIN; LOCK TABLE label_sets IN ACCESS SHARE MODE").await?;
+    reader
+        .batch_execute("SET idle_in_transaction_session_timeout = 0; BEGIN; LOCK TABLE label_sets IN ACCESS SHARE MODE")
+        .await?;
     let url = db.url().to_owned();
     let migrating = tokio::spawn(async move { mizar_db::migrate::migrate(&url).await });
     let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
