@@ -64,10 +64,11 @@ impl Plain for AuditEvent {
     fn attributes() -> Vec<Attr> {
         vec![
             column!(Item<AuditEvent>, audit_events, AuditEvent, id: Uuid).about("Ids sort by time."),
+            // Ids are made in the order of time, and a project's page goes by the index of its ids.
             Attr::shown("at", time_schema, |event, out| out.put(&time(event.row.at))).sort(sort_key!(
                 AuditEvent,
-                audit_events::at,
-                |row| row.at
+                audit_events::id,
+                |row| row.id
             )),
             column!(Item<AuditEvent>, audit_events, AuditEvent, request_id: String as mizar_domain::text::Name)
                 .seen_by(Access::Admin),
