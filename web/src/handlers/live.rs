@@ -8,7 +8,7 @@
 //! A page that takes long to make says in between that it is still being followed: where a page hears
 //! nothing at all, something between holds the stream back, and it asks by itself (`static/app.js`).
 
-use super::{list, map, operator, overview, show};
+use super::{drops, list, map, operator, overview, show};
 use crate::api::{CallError, Query};
 use crate::fault::Fault;
 use crate::page::Fragment;
@@ -30,6 +30,9 @@ use tokio::time::{interval, sleep};
 
 /// From one look to the next: at most two messages a second, and a change is seen within two.
 const PACE: Duration = Duration::from_millis(1_000);
+
+/// The same where hosts are asked for what stands on the page: that is work for them.
+const HOSTS_PACE: Duration = Duration::from_secs(2);
 
 /// A page that takes long to make is made less often: it rests for so many times as long.
 const REST: u32 = 4;
@@ -57,6 +60,7 @@ async fn fragments(signed: &Signed, of: &str) -> Result<Vec<Fragment>, Fault> {
             let object = show::object(signed, resource, id).await?;
             show::fragments(signed, resource, &object).await
         }
+        [kind, id, "drops"] => Ok(vec![drops::fragment(signed, super::kind(signed, kind)?, id).await?]),
         _ => Err(Fault::NotFound),
     }
 }
@@ -122,7 +126,7 @@ impl Follower {
         // at once, however long the page rests or takes to be made.
         let session = &self.signed.session;
         let looked = async {
-            sleep(pace(self.took, self.failures)).await;
+            sleep(pace(&self.of, self.took, self.failures)).await;
             let begun = Instant::now();
             let found = if session.is_live() { fragments(&self.signed, &self.of).await } else { Err(Fault::SignIn) };
             (found, begun.elapsed())
@@ -184,8 +188,9 @@ impl Follower {
 
 /// How long to wait until the next look: what takes long to make is made less often, and what does not
 /// answer is asked less and less.
-fn pace(took: Duration, failures: u32) -> Duration {
-    (PACE.max(took * REST) * 2_u32.pow(failures.min(5))).min(PATIENCE)
+fn pace(of: &str, took: Duration, failures: u32) -> Duration {
+    let least = if of.ends_with("/drops") { HOSTS_PACE } else { PACE };
+    (least.max(took * REST) * 2_u32.pow(failures.min(5))).min(PATIENCE)
 }
 
 /// A part that takes the place of the element with its id, and keeps what is typed and focused in it.
@@ -303,9 +308,10 @@ mod tests {
 
     #[test]
     fn what_does_not_answer_is_asked_less_and_less() {
-        let waits: Vec<u64> = (0..7).map(|failures| pace(Duration::ZERO, failures).as_secs()).collect();
+        let waits: Vec<u64> = (0..7).map(|failures| pace("/ports", Duration::ZERO, failures).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         let long = Duration::from_secs(2);
-        assert_eq!((pace(long, 0).as_secs(), pace(long, 9).as_secs()), (8, 30));
+        assert_eq!((pace("/", long, 0).as_secs(), pace("/", long, 9).as_secs()), (8, 30));
+        assert_eq!(pace("/hosts/x/drops", Duration::ZERO, 0).as_secs(), 2, "hosts are asked less often");
     }
 }
