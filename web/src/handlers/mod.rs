@@ -1,10 +1,12 @@
 //! Pages. Those of all kinds of objects are made by [`list`], [`show`], [`edit`], [`delete`] and [`tags`].
 
 pub mod auth;
+pub mod cuts;
 pub mod delete;
 pub mod drops;
 pub mod edit;
 pub mod extra;
+pub mod flows;
 pub mod list;
 pub mod live;
 pub mod map;
@@ -61,6 +63,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/routers/{id}/interfaces", post().to(routers::change))
         .route("/ports/{id}/trace", get().to(trace::page))
         .route("/ports/{id}/reach", get().to(passing::reach))
+        .route("/ports/{id}/flows", get().to(flows::page))
         .route("/{kind}", get().to(list::page))
         .route("/{kind}", post().to(edit::create))
         .route("/{kind}/new", get().to(edit::new))

@@ -73,6 +73,11 @@ pub static PORTS: Resource = Resource {
     parts: &[Part { of: "floating-ips", by: "port_id", with: "id" }],
     extra: Extra::EffectiveRules,
     dependents: &[Dependent { of: "floating-ips", by: "port_id", blocks: false }],
-    doors: &[("reach", "Who can reach it"), ("trace", "Follow a packet"), ("drops", "What is dropped")],
+    doors: &[
+        ("reach", "Who can reach it"),
+        ("trace", "Follow a packet"),
+        ("flows", "Flows"),
+        ("drops", "What is dropped"),
+    ],
     verbs: Verbs::TENANT,
 };
