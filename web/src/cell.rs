@@ -52,6 +52,14 @@ pub enum Cell {
     },
 }
 
+/// Letters of a word that a column has room for.
+const WORD: usize = 26;
+
+/// Whether a text has a word that no column has room for.
+pub fn is_long(text: &str) -> bool {
+    text.split_whitespace().any(|word| word.chars().count() > WORD)
+}
+
 #[derive(Template)]
 #[template(path = "cell.html")]
 struct Shown<'a> {
@@ -243,6 +251,15 @@ mod tests {
             assert!(!html.contains("<script") && !html.contains("<img") && !html.contains("\">\""), "{html}");
         }
         assert!(cell(Shape::Text, &evil).html()?.contains("script"));
+        Ok(())
+    }
+
+    #[test]
+    fn only_what_no_column_has_room_for_is_broken() -> Result<(), askama::Error> {
+        let html = |text: &str| cell(Shape::Text, &json!({"x": text})).html();
+        assert!(!html("add_router_interface router")?.contains("breaks"));
+        assert!(html(&"x".repeat(WORD + 1))?.contains("class=\"breaks\""));
+        assert!(cell(Shape::Title, &json!({"id": "1", "name": "y".repeat(99)})).html()?.contains("class=\"breaks\""));
         Ok(())
     }
 

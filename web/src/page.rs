@@ -61,7 +61,8 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Around a page at `path` of the menu.
+    /// Around the page at `path`: its menu entry is the one that the path begins with, and the notice is the one
+    /// that was left for this very page. A page about another one (its form, its deletion) has its own path.
     pub fn new(signed: &Signed, title: impl Into<String>, path: &str) -> Self {
         let session = &signed.session;
         let entry = |href: String, label, operator| Entry {

@@ -48,7 +48,12 @@
     const at = shown.findIndex((place) => place.getAttribute("aria-selected") === "true");
     point(shown[(at + by + shown.length) % shown.length]);
   };
-  const go = (place) => { if (place) location.assign(place.dataset.href); };
+  // Who comes back finds the page as it was left, without a list over it.
+  const go = (place) => {
+    if (!place) return;
+    places.dialog.close();
+    location.assign(place.dataset.href);
+  };
   const build = () => {
     const dialog = document.getElementById("places").content.cloneNode(true).firstElementChild;
     const [input, list] = [dialog.querySelector("input"), dialog.querySelector("[role=listbox]")];
@@ -90,6 +95,7 @@
     places.input.focus();
   };
   document.querySelector("[data-places]")?.addEventListener("click", open);
+  addEventListener("pageshow", () => { places?.dialog.close(); });
   document.addEventListener("keydown", (event) => {
     // What fills in forms sends keys without a name.
     if (event.key?.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey) {
@@ -147,4 +153,7 @@
       if (!over && !document.hidden && Date.now() - heard > SILENCE_MS) begin();
     }, 1000);
   }
+
+  // From here on keys and buttons are listened to.
+  document.documentElement.dataset.ready = "";
 })();

@@ -51,7 +51,7 @@ fn told(key: &FlowKey, flow: &maps::Flow, now: &Now) -> Option<Flow> {
 }
 
 /// `None`: an entry that is being made.
-fn state(number: u8) -> Option<FlowState> {
+pub(super) fn state(number: u8) -> Option<FlowState> {
     Some(match number {
         n if n == State::NewOut as u8 => FlowState::Requested,
         n if n == State::NewIn as u8 => FlowState::Admitted,
@@ -63,7 +63,7 @@ fn state(number: u8) -> Option<FlowState> {
 }
 
 /// As people write it.
-fn address(bytes: Address) -> IpAddr {
+pub(super) fn address(bytes: Address) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
 }
 

@@ -4,6 +4,7 @@
 //! which the bytes are made here. What stands here is the order in which the programs ask, step by step as in
 //! `bpf/src/egress.rs` and `bpf/src/control.rs`. Nothing is written: a traced packet makes no flow, takes no token, is counted nowhere.
 
+use super::flows;
 use super::record::Recorder;
 use crate::clock;
 use crate::dataplane::live::Lookup;
@@ -19,6 +20,7 @@ use mizar_packet::path;
 use mizar_packet::policy::{InForce, Question as Asked};
 use mizar_packet::transit::{self, Action, Tables as _};
 use mizar_plan::Judged;
+use mizar_wire::ask::FlowState;
 use mizar_wire::trace::{Admission, Answer, At, Packet, Question, Request, Role, Then, Told};
 use std::net::Ipv4Addr;
 use uuid::Uuid;
@@ -116,7 +118,7 @@ fn leave<L: Lookup>(
         tables.note("FLOW", flow_entry(&key, &known), says);
         tries = known.tries;
     } else {
-        tables.note("FLOW", format!("{key:?} = none"), "no such flow is known: this is its first packet");
+        tables.note("FLOW", no_flow(&key), "no such flow is known: this is its first packet");
     }
     let needs_identity = may_open(tables, &ep, &force, inner, identity)?;
     let from = tables.route_quietly(&VniAddress::new(ep.vni, mapped(inner.src)));
@@ -178,8 +180,26 @@ fn known_flow<L: Lookup>(tables: &Recorder<'_, L>, now: &Now, key: &FlowKey, inn
     counts.then_some(flow)
 }
 
+fn flow_key(key: &FlowKey) -> String {
+    let (vni, protocol) = (key.vni_proto >> 8, key.vni_proto & 0xff);
+    let (local, remote) = (flows::address(key.local), flows::address(key.remote));
+    format!("{local} number {} and {remote} number {}, protocol {protocol}, vni {vni}", key.lport, key.rport)
+}
+
+fn no_flow(key: &FlowKey) -> String {
+    format!("{} = none", flow_key(key))
+}
+
 fn flow_entry(key: &FlowKey, flow: &Flow) -> String {
-    format!("{key:?} = {flow:?}")
+    let opened = match (flow.flags & flow_flag::I_INIT != 0, flow.flags & flow_flag::R_INIT != 0) {
+        (true, true) => "opened by both",
+        (true, false) => "opened here",
+        (false, true) => "opened by the other side",
+        (false, false) => "opened by nobody known",
+    };
+    let state = flows::state(flow.state).map_or("in no known state", FlowState::as_str);
+    let (host, set, tries) = (Ipv4Addr::from(flow.peer_host), flow.peer_identity, flow.tries);
+    format!("{} = {state}, {opened}, peer at host {host} with set {set}, requests {tries}", flow_key(key))
 }
 
 /// Does egress policy let it out? True: it depends on who the destination is.
@@ -327,11 +347,7 @@ fn arrive<L: Lookup>(tables: &Recorder<'_, L>, now: &Now, inner: &Inner, admissi
             Ok(Then::Deliver { port })
         }
         None => {
-            tables.note(
-                "FLOW",
-                format!("{key:?} = none"),
-                "no rule lets it in, and it answers no flow that the port opened",
-            );
+            tables.note("FLOW", no_flow(&key), "no rule lets it in, and it answers no flow that the port opened");
             Err(Drop::Refused)
         }
     }
@@ -344,7 +360,7 @@ fn direct<L: Lookup>(tables: &Recorder<'_, L>, now: &Now, inner: &Inner, vni: u3
     let Some(flow) = live.filter(|flow| flow.peer_host == from.octets() && flow.state != State::Denied as u8) else {
         tables.note(
             "FLOW",
-            format!("{key:?} = none of that host"),
+            format!("{} of that host", no_flow(&key)),
             "the destination's host does not know the flow: the way is asked for again",
         );
         return Ok(Then::Return);

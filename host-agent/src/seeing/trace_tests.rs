@@ -172,6 +172,8 @@ fn a_first_packet_is_asked_of_a_bouncer_and_the_rule_that_lets_it_out_is_named()
     assert_eq!((request.vni, request.identity, request.flags), (VNI, SET_A, flag::OPENS));
     assert_eq!(tables(&got), ["EP", "ADDR", "FLOW", "POLICY", "ROUTE", "SHARD"]);
     assert_eq!(got.looks[3].rules, [RULE]);
+    let flow = &got.looks[2].entry;
+    assert!(flow.contains(&format!("{A} number 40000 and {B} number 443, protocol 6, vni {VNI}")), "{flow}");
     assert!(request.source_port >= path::FIRST_PORT);
 }
 
@@ -265,6 +267,8 @@ fn a_known_flow_goes_straight_unless_the_other_side_forgot_it() {
     a.flow.insert(sent, ours);
     let got = ask(&a, tcp(443), leave(0, None));
     assert_eq!(got.then, Then::Direct { host: Ipv4Addr::new(192, 0, 2, 3), vni: VNI });
+    let entry = got.looks.iter().find(|look| look.table == "FLOW").map(|look| look.entry.clone()).unwrap_or_default();
+    assert!(entry.contains("= established, opened here, peer at host 192.0.2.3"), "{entry}");
     let from = Ipv4Addr::new(192, 0, 2, 1);
     let mut b = host(3);
     let direct = At::Direct { vni: VNI, from };

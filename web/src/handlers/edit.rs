@@ -116,12 +116,13 @@ async fn show(
             resource.list(),
             "Create",
             link(resource.list(), resource.many),
-            resource.list(),
+            format!("{}/new", resource.list()),
         ),
         Some(object) => {
             let page = resource.page_of(object["id"].as_str().unwrap_or_default());
             let title = (resource.title)(object);
-            (format!("Change {} {title}", resource.one), page.clone(), "Save", link(page.clone(), title), page)
+            let here = format!("{page}/edit");
+            (format!("Change {} {title}", resource.one), page.clone(), "Save", link(page, title), here)
         }
     };
     let form = Form {

@@ -251,7 +251,7 @@ pub async fn reach(signed: Signed, path: Path<String>, request: HttpRequest) -> 
     }
     let title = (ports.title)(&port);
     let page = Reach {
-        frame: Frame::new(&signed, crate::page::title(status, &format!("Who can reach {title}")), &ports.page_of(&id)),
+        frame: Frame::new(&signed, crate::page::title(status, &format!("Who can reach {title}")), &action),
         port: Link { href: ports.page_of(&id), text: title },
         action,
         outwards: text("direction") == "egress",

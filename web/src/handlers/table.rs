@@ -2,7 +2,7 @@
 
 use crate::api::{CallError, Calls};
 use crate::cell::{Cell, Names};
-use crate::resource::{Column, Resource};
+use crate::resource::{Column, Resource, Shape};
 use crate::signed::Signed;
 use askama::Template;
 use serde_json::Value;
@@ -16,12 +16,14 @@ pub struct Row {
     pub title: String,
     /// Its cells, by column.
     pub cells: Vec<Cell>,
+    /// The cell that names the row.
+    head: usize,
 }
 
 impl Row {
-    /// The headline of a row, and the other cells, as HTML.
-    pub fn html(&self) -> Result<Vec<String>, askama::Error> {
-        self.cells.iter().map(Cell::html).collect()
+    /// The cells as HTML, and whether each names the row.
+    pub fn html(&self) -> Result<Vec<(bool, String)>, askama::Error> {
+        self.cells.iter().enumerate().map(|(at, cell)| Ok((at == self.head, cell.html()?))).collect()
     }
 }
 
@@ -58,7 +60,9 @@ pub async fn rows(
     objects: &[Value],
 ) -> Result<Vec<Row>, CallError> {
     let names = Names::of_columns(calls, columns, objects).await?;
+    let head = columns.iter().position(|column| matches!(column.shape, Shape::Title)).unwrap_or_default();
     let row = |object: &Value| Row {
+        head,
         id: object["id"].as_str().unwrap_or_default().to_owned(),
         title: (resource.title)(object),
         cells: columns.iter().map(|column| Cell::of(resource, column, object, &names)).collect(),

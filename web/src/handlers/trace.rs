@@ -137,7 +137,7 @@ async fn way(signed: &Signed, trace: &Value) -> Result<Way, Fault> {
     Ok(Way {
         verdict,
         tone,
-        about: plain(&trace["about"]),
+        about: sentence(&plain(&trace["about"])),
         sender_sees: plain(&trace["sender_sees"]),
         receiver_sees: plain(&trace["receiver_sees"]),
         receiver,
@@ -151,6 +151,14 @@ async fn way(signed: &Signed, trace: &Value) -> Result<Way, Fault> {
         ),
         hops: seen.collect(),
     })
+}
+
+/// With one full stop: some of what the API says has its own.
+fn sentence(text: &str) -> String {
+    match text.chars().last() {
+        None | Some('.' | '!' | '?') => text.to_owned(),
+        Some(_) => format!("{text}."),
+    }
 }
 
 fn looked(look: &Value, known: &[Value]) -> Looked {
@@ -225,6 +233,11 @@ mod tests {
         assert_eq!(asked.map(Value::Object), Ok(expected));
         let wrong = question("p", &Query::parse("destination=10.0.0.5&destination_port=70000"));
         assert_eq!(wrong.map_err(|(name, _)| name), Err("destination_port"));
+    }
+
+    #[test]
+    fn a_sentence_ends_once() {
+        assert_eq!(["", "it is so", "It is so."].map(sentence), ["", "it is so.", "It is so."]);
     }
 
     #[test]
