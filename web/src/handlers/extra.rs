@@ -18,15 +18,28 @@ pub async fn fragment(signed: &Signed, resource: &Resource, object: &Value) -> R
         Extra::EffectiveRules => Some(Fragment::of("effective", &passing::effective(signed, object).await?)?),
         Extra::Holders if signed.session.is_admin() => Some(operator::holders(signed, id).await?),
         Extra::Roles => Some(operator::roles_of(signed, object["name"].as_str().unwrap_or_default()).await?),
-        Extra::None | Extra::Interfaces | Extra::Holders => None,
+        Extra::Interfaces => Some(Fragment::of("interfaces", &interfaces(signed, id).await?)?),
+        Extra::None | Extra::Holders => None,
     })
+}
+
+/// A form of the page whose buttons stand in the part that follows changes: its id, the end of its address, and
+/// what it always sends.
+pub type PageForm = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+/// The forms of an object's page that are for what it shows beside facts and lists.
+pub fn forms(resource: &Resource) -> &'static [PageForm] {
+    match resource.extra {
+        Extra::Interfaces => {
+            &[("join", "interfaces", &[("action", "add")]), ("leave", "interfaces", &[("action", "remove")])]
+        }
+        _ => &[],
+    }
 }
 
 #[derive(Template)]
 #[template(path = "interfaces.html")]
 struct Interfaces {
-    router: String,
-    csrf: String,
     may_write: bool,
     joined: Vec<Joined>,
     free: Vec<(String, String)>,
@@ -38,12 +51,7 @@ struct Joined {
     address: String,
 }
 
-/// The part of the page that has forms.
-pub async fn below(signed: &Signed, resource: &Resource, object: &Value, csrf: &str) -> Result<Option<String>, Fault> {
-    if resource.extra != Extra::Interfaces {
-        return Ok(None);
-    }
-    let id = object["id"].as_str().unwrap_or_default();
+async fn interfaces(signed: &Signed, id: &str) -> Result<Interfaces, Fault> {
     let (ports, subnets) = (declared("ports"), declared("subnets"));
     let of_router = Query::new().with("device_id", id).with("device_owner", "network:router_interface");
     let project = Query::new().with("project_id", &signed.project.id);
@@ -64,6 +72,5 @@ pub async fn below(signed: &Signed, resource: &Resource, object: &Value, csrf: &
     let free = own.iter().filter(|own| own["gateway_ip"].is_string() && !joined.iter().any(|j| own["id"] == *j.subnet));
     let free =
         free.map(|own| (plain(&own["id"]), format!("{} ({})", (subnets.title)(own), plain(&own["cidr"])))).collect();
-    let may_write = signed.session.may_write();
-    Ok(Some(Interfaces { router: id.to_owned(), csrf: csrf.to_owned(), may_write, joined, free }.render()?))
+    Ok(Interfaces { may_write: signed.session.may_write(), joined, free })
 }

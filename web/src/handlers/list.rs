@@ -12,8 +12,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde_json::Value;
 
-/// Rows of a page, to choose from; the first is usual.
-const SIZES: [u32; 4] = [50, 25, 100, 200];
+/// Rows of a page, to choose from; the first is usual. All of a page can be deleted at once (`delete::AT_ONCE`).
+const SIZES: [u32; 3] = [50, 25, 100];
 
 /// What a list is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,6 +255,11 @@ mod tests {
             asked.of_api(declared("ports"), "p", true),
             Query::parse("limit=100&status=ACTIVE&sort_key=name&sort_dir=desc")
         );
+    }
+
+    #[test]
+    fn a_whole_page_can_be_deleted_at_once() {
+        assert!(SIZES.iter().all(|size| *size as usize <= super::super::delete::AT_ONCE));
     }
 
     #[test]

@@ -58,7 +58,7 @@ async fn fragments(signed: &Signed, of: &str) -> Result<Vec<Fragment>, Fault> {
         [kind, id] => {
             let resource = super::kind(signed, kind)?;
             let object = show::object(signed, resource, id).await?;
-            show::fragments(signed, resource, &object).await
+            show::followed(signed, resource, &object).await
         }
         [kind, id, "drops"] => Ok(vec![drops::fragment(signed, super::kind(signed, kind)?, id).await?]),
         _ => Err(Fault::NotFound),

@@ -24,22 +24,59 @@ struct Facts {
 }
 
 #[derive(Template)]
+#[template(source = "<h1>{{ title }}</h1>", ext = "html")]
+struct Title {
+    title: String,
+}
+
+/// The buttons belong to a form of the page (`show.html`): what is renewed holds no secret, which would be another
+/// one each time.
+#[derive(Template)]
+#[template(path = "tags.html")]
+struct Tags {
+    resource: &'static Resource,
+    tags: Vec<String>,
+    edits: bool,
+}
+
+#[derive(Template)]
 #[template(path = "show.html")]
 struct Show {
     frame: Frame,
     resource: &'static Resource,
     id: String,
-    title: String,
+    title: Fragment,
     fragments: Vec<Fragment>,
-    tags: Vec<String>,
-    tagged: bool,
+    /// Forms whose buttons stand in the parts.
+    forms: &'static [extra::PageForm],
+    tags: Option<Fragment>,
     edits: bool,
     deletes: bool,
-    below: Option<String>,
 }
 
-/// The parts of the page of an object that follow its changes.
-pub async fn fragments(signed: &Signed, resource: &'static Resource, object: &Value) -> Result<Vec<Fragment>, Fault> {
+fn title(resource: &Resource, object: &Value) -> Result<Fragment, Fault> {
+    Fragment::of("title", &Title { title: (resource.title)(object) })
+}
+
+fn tags(signed: &Signed, resource: &'static Resource, object: &Value) -> Result<Option<Fragment>, Fault> {
+    if !resource.verbs.tags {
+        return Ok(None);
+    }
+    let tags = object["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let tags = Tags { resource, tags, edits: resource.verbs.edit && signed.session.may_write() };
+    Ok(Some(Fragment::of("tags", &tags)?))
+}
+
+/// All of the page that follows the changes of an object.
+pub async fn followed(signed: &Signed, resource: &'static Resource, object: &Value) -> Result<Vec<Fragment>, Fault> {
+    let mut all = vec![title(resource, object)?];
+    all.extend(fragments(signed, resource, object).await?);
+    all.extend(tags(signed, resource, object)?);
+    Ok(all)
+}
+
+/// The parts between title and tags.
+async fn fragments(signed: &Signed, resource: &'static Resource, object: &Value) -> Result<Vec<Fragment>, Fault> {
     let parts = try_join_all(resource.parts.iter().map(|part| part_of(signed, part, object)));
     let (facts, parts, extra) =
         futures::try_join!(facts(signed, resource, object), parts, extra::fragment(signed, resource, object))?;
@@ -100,23 +137,18 @@ pub async fn page(signed: Signed, path: Path<(String, String)>) -> Result<HttpRe
     let object = object(&signed, resource, &id).await?;
     let fragments = fragments(&signed, resource, &object).await?;
     let id = object["id"].as_str().unwrap_or(&id).to_owned();
-    let title = (resource.title)(&object);
-    let tags = object["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let may_write = signed.session.may_write();
     let here = resource.page_of(&id);
-    let frame = Frame::new(&signed, format!("{title}: {}", resource.one), &here).following(&here);
-    let below = extra::below(&signed, resource, &object, &frame.csrf).await?;
     let show = Show {
-        frame,
-        resource,
+        frame: Frame::new(&signed, format!("{}: {}", (resource.title)(&object), resource.one), &here).following(&here),
         id,
-        title,
+        title: title(resource, &object)?,
         fragments,
-        tags,
-        tagged: resource.verbs.tags,
+        forms: if may_write { extra::forms(resource) } else { &[] },
+        tags: tags(&signed, resource, &object)?,
         edits: resource.verbs.edit && may_write,
         deletes: resource.verbs.delete && may_write,
-        below,
+        resource,
     };
     page::ok(&show)
 }

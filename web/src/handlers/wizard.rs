@@ -1,7 +1,7 @@
 //! From an empty project to ports in one form: a network, a subnet of it, and ports.
 
 use crate::advice;
-use crate::api::{CallError, Query, Refused, object, objects};
+use crate::api::{CallError, Calls, Query, Refused, object, objects};
 use crate::cell::Link;
 use crate::fault::Fault;
 use crate::form::Errors;
@@ -18,6 +18,9 @@ use std::net::Ipv4Addr;
 
 /// So many ports can be made along.
 const PORTS: usize = 50;
+
+/// Ranges that are in use and named; others are only counted.
+const NAMED: usize = 30;
 
 /// Length of the range that is suggested.
 const SUGGESTED: u8 = 24;
@@ -69,24 +72,38 @@ async fn used(signed: &Signed) -> Result<Vec<(Link, Ipv4Net)>, Fault> {
     Ok(used)
 }
 
+/// What is said of a range: short, because it is read out while somebody types.
+#[derive(Template)]
+#[template(path = "verdict.html")]
+struct Verdict {
+    wanted: Option<Ipv4Net>,
+    overlapping: usize,
+    suggestion: Option<Ipv4Net>,
+}
+
 #[derive(Template)]
 #[template(path = "ranges.html")]
 struct Ranges {
     used: Vec<Used>,
-    wanted: Option<Ipv4Net>,
-    overlapping: usize,
-    suggestion: Option<Ipv4Net>,
+    /// Others that are not named.
+    more: usize,
+    verdict: Verdict,
 }
 
 impl Ranges {
     fn of(used: Vec<(Link, Ipv4Net)>, wanted: Option<Ipv4Net>) -> Self {
         let ranges: Vec<Ipv4Net> = used.iter().map(|(_, range)| *range).collect();
         let suggestion = free(&ranges, wanted.map_or(SUGGESTED, |wanted| wanted.prefix_len()));
-        let used: Vec<Used> = used
+        let mut used: Vec<Used> = used
             .into_iter()
             .map(|(link, range)| Used { link, range, overlaps: wanted.is_some_and(|wanted| overlap(&range, &wanted)) })
             .collect();
-        Self { overlapping: used.iter().filter(|used| used.overlaps).count(), used, wanted, suggestion }
+        let overlapping = used.iter().filter(|used| used.overlaps).count();
+        // Those that are in the way first; the sort keeps the order of the others.
+        used.sort_by_key(|used| !used.overlaps);
+        let more = used.len().saturating_sub(NAMED);
+        used.truncate(NAMED);
+        Self { used, more, verdict: Verdict { wanted, overlapping, suggestion } }
     }
 }
 
@@ -108,6 +125,7 @@ struct Wizard {
     help: Option<&'static str>,
     /// What was begun and could not be taken back.
     left: Option<Link>,
+    verdict: String,
     ranges: String,
 }
 
@@ -135,6 +153,7 @@ async fn show(
         help: refused.as_ref().and_then(advice::what_to_do),
         error: refused.map(|refused| refused.message),
         left,
+        verdict: ranges.verdict.render()?,
         ranges: ranges.render()?,
     };
     page::answer(status, &wizard)
@@ -148,10 +167,14 @@ pub async fn form(signed: Signed) -> Result<HttpResponse, Fault> {
     show(&signed, Wanted { cidr, ports: "2".into(), ..Wanted::default() }, Errors::new(), None, None).await
 }
 
-/// What a range overlaps, while it is written.
+/// What a range overlaps, while it is written: the two parts of the form that say so.
 pub async fn ranges(signed: Signed, request: HttpRequest) -> Result<HttpResponse, Fault> {
     let query = Query::parse(request.query_string());
-    page::ok(&Ranges::of(used(&signed).await?, query.get("cidr").and_then(range)))
+    let ranges = Ranges::of(used(&signed).await?, query.get("cidr").and_then(range));
+    let part =
+        |id: &str, html: String| format!("<hx-partial hx-target=\"#{id}\" hx-swap=\"innerHTML\">{html}</hx-partial>");
+    let html = part("range-verdict", ranges.verdict.render()?) + &part("ranges", ranges.render()?);
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(html))
 }
 
 /// Makes all of it; what was made before something is refused goes again.
@@ -196,60 +219,67 @@ pub async fn make(posted: Posted<Signed>) -> Result<HttpResponse, Fault> {
     let (Some(range), Some(count), true) = (range(&wanted.cidr), count, errors.is_empty()) else {
         return show(&signed, wanted, errors, None, None).await;
     };
-    let network = match made(&signed, "networks", json!({"name": wanted.name})).await {
-        Ok(network) => plain(&network["id"]),
-        Err(CallError::Refused(refused)) if refused.status != 401 => {
-            return show(&signed, wanted, errors, Some(refused), None).await;
-        }
-        Err(error) => return Err(error.into()),
-    };
-    match furnish(&signed, &network, &wanted.name, range, count).await {
-        Ok(()) => {
+    // A browser that goes away ends what waits for it: what is begun is completed or taken back all the same.
+    let (calls, name) = (signed.calls.clone(), wanted.name.clone());
+    let building = actix_web::rt::spawn(async move { build(&calls, &name, range, count).await });
+    let built = building.await.map_err(|error| CallError::NotUnderstood(error.to_string()))?;
+    match built {
+        Ok(network) => {
             let sentence = format!("Created network {} with a subnet and {count} ports.", wanted.name);
             Ok(super::done(&signed, sentence, &declared("networks").page_of(&network)))
         }
-        Err(error) => {
-            // Ports are made all or none, as the last step, so what was refused has left the network and its
-            // subnet at most. Where no answer came, the ports may be there, and then the network stays.
-            let of = declared("networks");
-            let left = match signed.calls.delete(&of.api_of(&network)).await {
-                Ok(()) => None,
-                Err(CallError::Refused(refused)) if refused.status == 404 => None,
-                Err(left) => {
-                    tracing::warn!(error = %left, network, "a network that could not be completed stays");
-                    Some(Link { href: of.page_of(&network), text: wanted.name.clone() })
-                }
-            };
-            match (error, left) {
-                (CallError::Refused(refused), left) if refused.status != 401 => {
-                    show(&signed, wanted, errors, Some(refused), left).await
-                }
-                (CallError::Unreachable(_) | CallError::NotUnderstood(_), Some(left)) => {
-                    let message = "The network service did not answer in between.".into();
-                    let unknown = Refused { status: 502, kind: String::new(), message };
-                    show(&signed, wanted, errors, Some(unknown), Some(left)).await
-                }
-                (error, _) => Err(error.into()),
-            }
+        Err(Unbuilt { error: CallError::Refused(refused), left }) if refused.status != 401 => {
+            show(&signed, wanted, errors, Some(refused), left).await
         }
+        Err(Unbuilt { error: CallError::Unreachable(_) | CallError::NotUnderstood(_), left: Some(left) }) => {
+            let message = "The network service did not answer in between.".into();
+            let unknown = Refused { status: 502, kind: String::new(), message };
+            show(&signed, wanted, errors, Some(unknown), Some(left)).await
+        }
+        Err(Unbuilt { error, .. }) => Err(error.into()),
     }
 }
 
-async fn furnish(signed: &Signed, network: &str, name: &str, range: Ipv4Net, count: usize) -> Result<(), CallError> {
+/// Why nothing is there, and what could not be taken back.
+struct Unbuilt {
+    error: CallError,
+    left: Option<Link>,
+}
+
+/// Makes the network and what belongs into it, or nothing; its id.
+async fn build(calls: &Calls, name: &str, range: Ipv4Net, count: usize) -> Result<String, Unbuilt> {
+    let network = made(calls, "networks", json!({ "name": name })).await;
+    let network = plain(&network.map_err(|error| Unbuilt { error, left: None })?["id"]);
+    let Err(error) = furnish(calls, &network, name, range, count).await else { return Ok(network) };
+    // Ports are made all or none, as the last step, so what was refused has left the network and its subnet at
+    // most. Where no answer came, the ports may be there, and then the network stays.
+    let of = declared("networks");
+    let left = match calls.delete(&of.api_of(&network)).await {
+        Ok(()) => None,
+        Err(CallError::Refused(refused)) if refused.status == 404 => None,
+        Err(left) => {
+            tracing::warn!(error = %left, network, "a network that could not be completed stays");
+            Some(Link { href: of.page_of(&network), text: name.to_owned() })
+        }
+    };
+    Err(Unbuilt { error, left })
+}
+
+async fn furnish(calls: &Calls, network: &str, name: &str, range: Ipv4Net, count: usize) -> Result<(), CallError> {
     let subnet = json!({"network_id": network, "name": format!("{name}-subnet"), "ip_version": 4, "cidr": range});
-    made(signed, "subnets", subnet).await?;
+    made(calls, "subnets", subnet).await?;
     if count == 0 {
         return Ok(());
     }
     let ports: Vec<Value> =
         (1..=count).map(|number| json!({"network_id": network, "name": format!("{name}-{number}")})).collect();
     let of = declared("ports");
-    signed.calls.post(of.api, &json!({ of.plural: ports })).await.map(drop)
+    calls.post(of.api, &json!({ of.plural: ports })).await.map(drop)
 }
 
-async fn made(signed: &Signed, kind: &'static str, body: Value) -> Result<Value, CallError> {
+async fn made(calls: &Calls, kind: &'static str, body: Value) -> Result<Value, CallError> {
     let of = declared(kind);
-    object(signed.calls.post(of.api, &json!({ of.singular: body })).await?, of.singular)
+    object(calls.post(of.api, &json!({ of.singular: body })).await?, of.singular)
 }
 
 #[cfg(test)]
@@ -277,10 +307,11 @@ mod tests {
         let link = || Link { href: "/subnets/x".into(), text: "front".into() };
         let used = nets(&["10.0.0.0/24", "10.0.1.0/24"]).into_iter().map(|range| (link(), range)).collect();
         let ranges = Ranges::of(used, range("10.0.1.128/25"));
-        assert_eq!(ranges.used.iter().map(|used| used.overlaps).collect::<Vec<_>>(), [false, true]);
-        assert_eq!(
-            (ranges.overlapping, ranges.suggestion.map(|range| range.to_string()).as_deref()),
-            (1, Some("10.0.2.0/25"))
-        );
+        assert_eq!(ranges.used.iter().map(|used| used.overlaps).collect::<Vec<_>>(), [true, false], "it comes first");
+        let Verdict { overlapping, suggestion, .. } = ranges.verdict;
+        assert_eq!((overlapping, suggestion.map(|range| range.to_string()).as_deref()), (1, Some("10.0.2.0/25")));
+        let many = (0..50).map(|_| (link(), range("10.9.0.0/24").expect("a range"))).collect();
+        let ranges = Ranges::of(many, None);
+        assert_eq!((ranges.used.len(), ranges.more), (NAMED, 50 - NAMED));
     }
 }

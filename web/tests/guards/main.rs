@@ -388,3 +388,40 @@ async fn nobody_in_particular_can_make_the_server_keep_much() -> anyhow::Result<
     world.stop().await;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_page_about_another_does_not_take_its_notice() -> anyhow::Result<()> {
+    let world = World::start()?;
+    let ann = world.sign_in("ann").await?;
+    let none_chosen = world.post(&ann, "/networks/delete", &[("csrf", &ann.csrf)]).send().await?;
+    assert_eq!(location(&none_chosen), "/networks");
+    for (path, shown) in [("/networks/new", false), ("/networks", true), ("/networks", false)] {
+        let html = world.get(&ann, path).send().await?.text().await?;
+        assert_eq!(html.contains("Choose the networks to delete first."), shown, "{path}");
+    }
+    let tag = [("csrf", &*ann.csrf), ("add", "a/b")];
+    assert_eq!(
+        location(&world.post(&ann, &format!("/networks/{REDS}/tags"), &tag).send().await?),
+        format!("/networks/{REDS}")
+    );
+    for (path, shown) in [(format!("/networks/{REDS}/edit"), false), (format!("/networks/{REDS}"), true)] {
+        let html = world.get(&ann, &path).send().await?.text().await?;
+        assert_eq!(html.contains("no slash and no comma"), shown, "{path}");
+    }
+    world.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn name_and_tags_of_an_object_follow_its_changes_and_hold_no_secret() -> anyhow::Result<()> {
+    let world = World::start()?;
+    let ann = world.sign_in("ann").await?;
+    world.api.rename("renamed")?;
+    let parts = world.get(&ann, &format!("/live?of=/networks/{REDS}&once=1")).send().await?.text().await?;
+    assert!(parts.contains("<div id=\"title\"><h1>renamed</h1></div>"), "{parts}");
+    assert!(parts.contains("<div id=\"tags\">") && parts.contains("No tags."), "{parts}");
+    // It would be another one each time, and so the part would never be the same.
+    assert!(!parts.contains("csrf"), "{parts}");
+    world.stop().await;
+    Ok(())
+}
