@@ -114,6 +114,10 @@ impl Teller {
                 is_late.store(true, Ordering::Relaxed);
                 // It is not reaped before this channel is closed, so the number is still its own.
                 let _ = kill(pid, Signal::SIGTERM);
+                // Whoever does not listen to that keeps its output open, which the test reads to the end.
+                if ended.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Timeout) {
+                    let _ = kill(pid, Signal::SIGKILL);
+                }
             }
         });
         Ok(Self { child, told: Some(told), late })
@@ -199,6 +203,10 @@ fn answer(bed: &Bed, question: &Value) -> Result<Value> {
         "project" => {
             let found = bed.admin.get(&format!("/v3/projects?name={}", about.as_str().context("a name")?))?;
             Ok(found["projects"][0]["id"].clone())
+        }
+        "host" => {
+            let found = bed.admin.get(&format!("/v2.0/mizar/hosts?name={}", about.as_str().context("a name")?))?;
+            Ok(found["hosts"][0]["id"].clone())
         }
         other => bail!("a story cannot ask for `{other}`"),
     }

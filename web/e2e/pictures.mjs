@@ -38,6 +38,11 @@ function quietly(call, line) {
   }
 }
 
+function speak(from, to, count = 3) {
+  const ping = ["ping", "-c", String(count), "-i", "0.2", "-W", "1", to];
+  execFileSync(join(root, "target/debug/mizar"), ["dev", "exec", idOf("port", from), "--", ...ping], { stdio: "ignore" });
+}
+
 function prepare() {
   admin("network create outside --external");
   admin("subnet create outside --network outside --cidr 203.0.113.0/24 --no-dhcp");
@@ -56,8 +61,7 @@ function prepare() {
   admin(`port set ${idOf("port", "lost")} --host no-such-host`);
   red("port set red-a2 --security-group web");
   red("port unset red-a2 --security-group default");
-  const refused = () => execFileSync(join(root, "target/debug/mizar"),
-    ["dev", "exec", idOf("port", "red-a1"), "--", "ping", "-c", "3", "-i", "0.2", "-W", "1", "10.0.1.12"], { stdio: "ignore" });
+  const refused = () => speak("red-a1", "10.0.1.12");
   // Until the rules are everywhere an answer may come; afterwards ping ends with 1.
   for (let end = Date.now() + 30_000; ; ) {
     try {
@@ -118,6 +122,21 @@ async function visit(page, path, name) {
   if (name) await shoot(page, name);
 }
 
+// What is refused while the chart is looked at is drawn.
+async function drawn(page, path, name) {
+  await visit(page, path);
+  await page.locator("#age").filter({ hasText: "As of" }).waitFor();
+  for (let round = 0; round < 8; round += 1) {
+    try {
+      speak("red-a1", "10.0.1.12", 2 + ((round * 3) % 7));
+    } catch {
+      // It is refused, as it shall be.
+    }
+  }
+  await page.locator(".chart tbody tr").first().waitFor();
+  await shoot(page, name);
+}
+
 async function tenant(page) {
   await visit(page, "/login", "sign-in");
   await story.signIn(page, "red");
@@ -133,7 +152,8 @@ async function tenant(page) {
   await visit(page, "/ports?sort=name", "ports");
   await visit(page, `/ports/${idOf("port", "red-a2")}`, "port");
   await visit(page, `/ports/${idOf("port", "lost")}`, "port-in-error");
-  await visit(page, `/ports/${idOf("port", "red-a2")}/drops`, "drops");
+  await drawn(page, `/ports/${idOf("port", "red-a2")}/drops`, "drops");
+  await visit(page, `/ports/${idOf("port", "red-a3")}/flows`, "flows");
   await visit(page, `/ports/${idOf("port", "red-a2")}/reach`, "reach");
   const from = `/ports/${idOf("port", "red-a1")}/trace`;
   await visit(page, `${from}?destination=10.0.1.12&protocol=tcp&destination_port=22`, "trace");
@@ -149,6 +169,11 @@ async function tenant(page) {
   await page.locator(".map .node").nth(2).hover();
   await shoot(page, "map");
   await visit(page, `/networks/delete?id=${idOf("network", "demo")}`, "delete");
+  speak("red-a1", "10.0.1.13");
+  const rules = JSON.parse(red("security-group-rule list -o json"));
+  const open = rules.find((rule) => rule.direction === "ingress" && rule.remote_group_id && rule.ethertype === "IPv4" && !rule.protocol);
+  await visit(page, `/security-group-rules/delete?id=${open.id}`, "delete-rule");
+  await visit(page, "/preferences", "preferences");
 }
 
 async function operator(page) {
@@ -158,7 +183,7 @@ async function operator(page) {
   await visit(page, "/hosts", "hosts");
   const host = admin("host show host1 -o value -c id");
   await visit(page, `/hosts/${host}`, "host");
-  await visit(page, `/hosts/${host}/drops`, "host-drops");
+  await drawn(page, `/hosts/${host}/drops`, "host-drops");
   await visit(page, "/roles", "roles");
   await visit(page, `/networks/${idOf("network", "demo")}`, "holders");
   await visit(page, "/audit", "audit");

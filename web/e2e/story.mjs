@@ -70,6 +70,11 @@ export class Story {
     await page.getByRole("heading", { level: 1, name: label }).waitFor();
   }
 
+  // A key or a click that comes before the page's script listens is nobody's.
+  async ready(page) {
+    await page.locator("html[data-ready]").waitFor({ state: "attached" });
+  }
+
   async see(page, text) {
     await page.getByText(text).first().waitFor();
   }
@@ -98,6 +103,11 @@ export class Story {
     assert.deepEqual(said, [], page.url());
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
     assert.ok(wide <= 0, `${page.url()} is ${wide} px wider than the window`);
+  }
+
+  // For whoever wants to look: MIZAR_PICTURES names a folder.
+  async keep(page, name) {
+    if (process.env.MIZAR_PICTURES) await page.screenshot({ path: `${process.env.MIZAR_PICTURES}/${name}.png`, fullPage: true });
   }
 
   async picture(name) {

@@ -33,6 +33,12 @@ export default async function (story) {
   await story.see(page, "front desk");
   await story.see(page, "What may pass");
 
+  // While a range is written the wizard says what it overlaps, in a sentence that is read out, and where.
+  await page.goto(`${story.base}/wizard`);
+  await page.getByLabel("CIDR of the subnet").fill("10.0.0.0/16");
+  await page.locator("#range-verdict[aria-live]").getByText("overlaps 1 of this project's subnets").waitFor();
+  await page.locator("#ranges").getByText("overlaps", { exact: true }).waitFor();
+
   // A subnet and a port by hand; the address is refused where it stands.
   await page.goto(`${story.base}/networks/${network}`);
   await page.getByRole("link", { name: "New subnet" }).click();

@@ -1,7 +1,7 @@
 // Lists are narrowed, sorted and paged by their addresses; search finds by name, address, MAC and id.
 import assert from "node:assert/strict";
 
-const titles = (page) => page.locator("tbody tr td:nth-child(2)").allInnerTexts();
+const titles = (page) => page.locator("tbody tr th").allInnerTexts();
 
 export default async function (story) {
   const page = await story.open();
@@ -40,6 +40,7 @@ export default async function (story) {
   const address = await page.locator("tbody tr td:nth-child(4)").innerText();
   const seek = async (text) => {
     await page.goto(`${story.base}/networks`);
+    await story.ready(page);
     await page.keyboard.press("/");
     await page.keyboard.type(text);
     await page.keyboard.press("Enter");

@@ -47,10 +47,23 @@ export default async function (story) {
   await first.getByRole("button", { name: "Save" }).click();
   await story.see(first, "Somebody changed it since");
 
-  // What was deleted says so, where it is being looked at.
+  // Name and tags of what is being looked at follow too; a tag that came so can be taken away.
   await first.goto(`${story.base}/networks/${network}`);
+  await second.goto(`${story.base}/networks/${network}`);
+  await second.getByLabel("New tag").fill("shared");
+  await second.getByRole("button", { name: "Add" }).click();
+  await story.notice(second, "Added tag shared.");
+  await second.goto(`${story.base}/networks/${network}/edit`);
+  await second.getByLabel("Name", { exact: true }).fill("renamed");
+  await second.getByRole("button", { name: "Save" }).click();
+  await story.notice(second, "Changed network renamed.");
+  await first.getByRole("heading", { level: 1, name: "renamed" }).waitFor();
+  await first.getByRole("button", { name: "Remove tag shared" }).click();
+  await story.notice(first, "Removed tag shared.");
+
+  // What was deleted says so, where it is being looked at.
   await second.goto(`${story.base}/networks/delete?id=${network}`);
   await second.getByRole("button", { name: "Delete" }).click();
-  await story.notice(second, "Deleted network theirs.");
+  await story.notice(second, "Deleted network renamed.");
   await first.getByText("This was deleted meanwhile").waitFor();
 }

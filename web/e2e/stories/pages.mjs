@@ -12,7 +12,7 @@ async function walk(story, options, user, paths, name) {
     await page.goto(story.base + path);
     await story.accessible(page);
     const file = `${name}-${path.replaceAll(/[^a-z]+/g, "-").slice(0, 40)}`;
-    if (process.env.MIZAR_PICTURES) await page.screenshot({ path: `${process.env.MIZAR_PICTURES}/${file}.png`, fullPage: true });
+    await story.keep(page, file);
   }
   await page.context().close();
 }
@@ -39,14 +39,16 @@ export default async function (story) {
   const group = id(page);
   const tenant = [
     "/", "/map", "/networks", "/subnets", "/ports", "/security-groups", "/routers", "/floating-ips", "/subnet-pools", "/audit",
-    `/networks/${network}`, `/networks/${long}`, `/ports/${port}`, `/ports/${port}/reach`, `/ports/${port}/trace`,
+    `/networks/${network}`, `/networks/${long}`, `/ports/${port}`, `/ports/${port}/reach`, `/ports/${port}/trace`, `/ports/${port}/drops`, `/ports/${port}/flows`,
+    "/preferences",
     `/security-groups/${group}`,
     "/networks/new", "/subnets/new", "/ports/new", "/security-groups/new", "/security-group-rules/new", "/routers/new",
     "/floating-ips/new", "/subnet-pools/new", `/networks/${network}/edit`, `/ports/${port}/edit`,
     `/networks/delete?id=${network}`, `/networks/delete?id=${network}&id=${long}`, "/wizard", "/search?q=shop", "/search",
     "/ports?status=ERROR", "/nothing", "/projects", "/ports?colour=red",
   ];
-  const operator = ["/", "/hosts", "/roles", "/audit", "/audit?all=1", "/networks?all=1", `/networks/${network}`];
+  const host = await story.ask({ host: story.hosts[0] });
+  const operator = ["/", "/hosts", `/hosts/${host}`, `/hosts/${host}/drops`, "/roles", "/audit", "/audit?all=1", "/networks?all=1", `/networks/${network}`];
   await page.goto(`${story.base}/subnets/new?cidr=wrong`);
   await page.getByRole("button", { name: "Create" }).evaluate((button) => { button.form.noValidate = true; button.click(); });
   await page.locator("#cidr-error").waitFor();

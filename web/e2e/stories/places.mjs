@@ -6,6 +6,7 @@ export default async function (story) {
   for (const colorScheme of ["light", "dark"]) {
     const page = await story.open({ colorScheme });
     await story.signIn(page, "tenant0");
+    await story.ready(page);
     await page.keyboard.press("Control+k");
     const places = page.getByRole("dialog", { name: "Go to" });
     await places.getByRole("option", { name: "Overview" }).waitFor();
@@ -21,8 +22,7 @@ export default async function (story) {
   await story.signIn(page, "tenant0");
   const places = page.getByRole("dialog", { name: "Go to" });
   const goTo = async (words, steps = 0) => {
-    // A key that comes before the page listens is nobody's.
-    await page.waitForLoadState("load");
+    await story.ready(page);
     await page.keyboard.press("Control+k");
     await places.waitFor();
     await page.keyboard.type(words);
@@ -42,13 +42,18 @@ export default async function (story) {
   await goTo("reached by keys-2");
   await page.getByRole("heading", { level: 1, name: "reached by keys-2" }).waitFor();
   // With a mouse too; a click beside it closes it.
-  await page.waitForLoadState("load");
+  await story.ready(page);
   await page.getByRole("button", { name: "Go to" }).click();
   await page.mouse.click(5, 5);
   await places.waitFor({ state: "detached" });
   await page.getByRole("button", { name: "Go to" }).click();
+  // The list is closed before the page is left: who goes back does not find it over the page.
+  await page.evaluate(() => addEventListener("pagehide", () => {
+    sessionStorage.setItem("left", document.querySelectorAll("dialog[open]").length);
+  }));
   await places.getByRole("option", { name: "Security groups", exact: true }).click();
   await page.getByRole("heading", { level: 1, name: "Security groups" }).waitFor();
+  assert.equal(await page.evaluate(() => sessionStorage.getItem("left")), "0");
 
   // A page that is paused stays as it is, and so do the others, until they shall follow again.
   await page.goto(`${story.base}/networks`);
@@ -66,6 +71,7 @@ export default async function (story) {
 
   // `/` is a letter like others once it is switched off.
   const hasSearch = () => page.evaluate(() => document.activeElement.id === "search");
+  await story.ready(page);
   await page.keyboard.press("/");
   assert.ok(await hasSearch());
   await goTo("prefer");
@@ -73,6 +79,7 @@ export default async function (story) {
   await page.getByRole("button", { name: "Save" }).click();
   await story.notice(page, "Your preferences are kept");
   await page.goto(`${story.base}/networks`);
+  await story.ready(page);
   await page.keyboard.press("/");
   assert.ok(!(await hasSearch()));
   assert.equal(await page.getByRole("button", { name: "Pause" }).count(), 1, "the other choice is as it was");

@@ -77,6 +77,13 @@ export default async function (story) {
   await page.getByRole("link", { name: "TCP 443 in, from 203.0.113.0/24" }).click();
   await page.getByRole("link", { name: "Delete…" }).click();
   await story.see(page, "these ports lose it");
+  // A host that is late is asked again.
+  const deletion = page.url();
+  await story.until("hosts say that nothing is cut", async () => {
+    await page.goto(deletion);
+    return (await page.getByText("none would be cut").count()) > 0;
+  });
+  await story.accessible(page);
   await page.getByRole("link", { name: "shop-1" }).waitFor();
 
   // The group is in use: the page says by whom, and the API's refusal what to do.

@@ -1,5 +1,70 @@
-// Why a packet does not arrive: the trace names who blocks it, and what was dropped is counted.
+// Why a packet does not arrive: the trace names who blocks it, and what was dropped is counted and drawn; which flows
+// there are, and which of them the end of a rule would cut.
 import assert from "node:assert/strict";
+import { id } from "../story.mjs";
+
+// Before a rule goes, the page says which flows go with it, and who did not say.
+async function previewed(story, page, { group, from, to }) {
+  await page.goto(`${story.base}/security-group-rules/new?security_group_id=${group}`);
+  await page.getByLabel("Direction").selectOption("ingress");
+  await page.getByLabel("Protocol").fill("icmp");
+  await page.getByRole("button", { name: "Create" }).click();
+  await story.notice(page, "Created rule ICMP in, from anywhere.");
+  await page.getByRole("link", { name: "ICMP in, from anywhere" }).click();
+  await page.getByRole("heading", { level: 1, name: "ICMP in, from anywhere" }).waitFor();
+  const deletion = `${story.base}/security-group-rules/delete?id=${id(page)}`;
+  const flow = page.getByRole("rowheader", { name: "ICMP type 8" }).first();
+  await story.until("a flow would be cut", async () => {
+    await story.ask({ knock: { from, to } });
+    await page.goto(deletion);
+    return (await flow.count()) > 0;
+  });
+  await story.see(page, /[1-9]\d* would be cut/);
+  await story.accessible(page);
+  await story.keep(page, "delete-rule");
+  await story.until("the port's flows are told", async () => {
+    await story.ask({ knock: { from, to } });
+    await page.goto(`${story.base}/ports/${to}/flows`);
+    return (await flow.count()) > 0;
+  });
+  await story.see(page, "the other side");
+  await story.accessible(page);
+  // Whoever is silent is not taken for somebody who has no flows.
+  await story.ask({ stop_agent: story.hosts[1] });
+  await page.goto(deletion);
+  await story.see(page, /Not every host answers|It is not known which would be cut/);
+  await story.keep(page, "delete-rule-unknown");
+  await story.ask({ start_agent: story.hosts[1] });
+  await story.until("the host answers again", async () => {
+    await page.goto(`${story.base}/ports/${to}/flows`);
+    return (await page.getByRole("alert").count()) === 0;
+  });
+}
+
+// The chart begins with the page, and its table says what it draws.
+async function drawn(story, page, { from, to }) {
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    await page.reload();
+    const chart = page.locator(".chart");
+    await chart.getByRole("heading", { name: "Packets a second" }).waitFor();
+    await page.locator("#age").filter({ hasText: "As of" }).waitFor();
+    const row = chart.locator("tbody tr").first();
+    await story.until("the chart says what is dropped", async () => {
+      await story.ask({ knock: { from, to } });
+      return (await row.count()) > 0;
+    });
+    assert.ok(Number(await row.getByRole("cell").last().innerText()) > 0);
+    const painted = await chart.locator("canvas").evaluate((canvas) => {
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      return data.some((one) => one !== 0);
+    });
+    assert.ok(painted);
+    await story.accessible(page);
+    await story.keep(page, `chart-${colorScheme}`);
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+}
 
 export default async function (story) {
   const page = await story.open();
@@ -7,6 +72,7 @@ export default async function (story) {
   await page.getByLabel("Name", { exact: true }).fill("closed");
   await page.getByRole("button", { name: "Create" }).click();
   await story.notice(page, "Created security group closed.");
+  const group = id(page);
   await page.goto(`${story.base}/wizard`);
   await page.getByLabel("Name of the network").fill("shop");
   await page.getByRole("button", { name: "Create" }).click();
@@ -35,9 +101,23 @@ export default async function (story) {
   await page.locator(".hops .ends").getByText("blocks it").waitFor();
   await story.accessible(page);
   assert.equal(await story.ask({ knock: { from, to } }), false);
-  await story.until("the drops are counted", async () => {
+  // A host that is late is asked again.
+  const counted = (page) => story.until("the drops are counted", async () => {
     await page.goto(`${story.base}/ports/${to}/drops`);
-    return (await page.locator("tbody tr").count()) > 0;
+    return (await page.locator("#drops tbody tr").count()) > 0;
   });
-  await story.accessible(page);
+  await counted(page);
+  await drawn(story, page, { from, to });
+  // Without JavaScript there is the table alone.
+  const plain = await story.open({ javaScriptEnabled: false, storageState: await page.context().storageState() });
+  await counted(plain);
+  assert.equal(await plain.locator(".chart").isVisible(), false);
+  // So there is on a page that stays as it is.
+  await page.getByRole("button", { name: "Pause" }).click();
+  await story.see(page, "This page stays as it was when you opened it.");
+  await counted(page);
+  assert.equal(await page.locator(".chart").count(), 0);
+  await page.getByRole("button", { name: "Follow changes" }).click();
+  await page.locator(".chart").waitFor();
+  await previewed(story, page, { group, from, to });
 }
