@@ -46,7 +46,11 @@ impl Bed {
 
     /// Quotas are for tenants; what is measured is not theirs.
     pub fn unlimited(&self) -> Result<()> {
-        let project = self.admin.project()?;
+        self.unlimited_in(&self.admin.project()?)
+    }
+
+    /// Takes the quotas of a project away.
+    pub fn unlimited_in(&self, project: &str) -> Result<()> {
         let none = json!({"quota": {"network": -1, "subnet": -1, "port": -1, "security_group": -1,
             "security_group_rule": -1}});
         match self.admin.put(&format!("/v2.0/quotas/{project}"), Some(&none)) {

@@ -9,6 +9,7 @@ mod bed;
 mod crr;
 mod fan_out;
 mod figures;
+mod http;
 mod machine;
 mod ours;
 mod paths;
@@ -19,6 +20,7 @@ mod revoke;
 mod rr;
 mod shell;
 mod tcp;
+mod web;
 
 use anyhow::{Result, bail};
 use figures::Plan;
@@ -31,6 +33,7 @@ const USAGE: &str = "usage: mizar-bench [all]
        mizar-bench fan-out [HOSTS]
        mizar-bench ports [COUNT]
        mizar-bench api
+       mizar-bench web [PORTS [ROUNDS]]
        mizar-bench rr-server ADDRESS:PORT
        mizar-bench rr-client ADDRESS:PORT SECONDS [CORE]
        mizar-bench crr-server ADDRESS:PORT
@@ -57,11 +60,15 @@ fn main() -> Result<()> {
         ["prog", only] => prog::run(7, only),
         ["prog", only, rounds] => prog::run(rounds.parse()?, only),
         ["api"] => api::run(),
+        ["web"] => web::run(web::PORTS, web::ROUNDS),
+        ["web", ports] => web::run(ports.parse()?, web::ROUNDS),
+        ["web", ports, rounds] => web::run(ports.parse()?, rounds.parse()?),
         ["ports"] => ours::provisioning(200),
         ["ports", count] => ours::provisioning(count.parse()?),
         [] | ["all"] => {
             prog::run(7, "")?;
             api::run()?;
+            web::run(web::PORTS, web::ROUNDS)?;
             ours::provisioning(200)?;
             revoke::run(200)?;
             fan_out::run(1_000)?;

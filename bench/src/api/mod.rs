@@ -3,15 +3,13 @@
 //! The API, the scheduler and a durable PostgreSQL on the same cores as the client; no agent runs. Beside the figures stand Neutron's, which cannot run here each time: measured once,
 //! on a machine of this kind (Neutron 29 with MariaDB, two uwsgi processes, tokens cached).
 
-mod http;
-
 use crate::{
     bed::{Bed, settings},
+    http::Connection,
     machine,
     report::{percentile, table},
 };
 use anyhow::{Context, Result};
-use http::Connection;
 use mizar::sandbox::{services::Service, settings::Settings};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,7 +42,7 @@ impl Cloud {
     }
 
     fn client(&self) -> Result<Connection> {
-        Connection::open(&self.server, &self.token)
+        Connection::to_api(&self.server, &self.token)
     }
 
     fn rss_mib(&self) -> Result<f64> {
