@@ -153,7 +153,6 @@ async function tenant(page) {
   await visit(page, `/ports/${idOf("port", "red-a2")}`, "port");
   await visit(page, `/ports/${idOf("port", "lost")}`, "port-in-error");
   await drawn(page, `/ports/${idOf("port", "red-a2")}/drops`, "drops");
-  await visit(page, `/ports/${idOf("port", "red-a3")}/flows`, "flows");
   await visit(page, `/ports/${idOf("port", "red-a2")}/reach`, "reach");
   const from = `/ports/${idOf("port", "red-a1")}/trace`;
   await visit(page, `${from}?destination=10.0.1.12&protocol=tcp&destination_port=22`, "trace");
