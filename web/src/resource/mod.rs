@@ -315,8 +315,8 @@ static ALL: [&Resource; 10] = [
     &routers::ROUTERS,
     &floating_ips::FLOATING_IPS,
     &subnet_pools::SUBNET_POOLS,
-    &hosts::HOSTS,
     &audit::AUDIT,
+    &hosts::HOSTS,
 ];
 
 /// Every kind.
