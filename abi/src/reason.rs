@@ -148,6 +148,9 @@ numbered! {
         AnswerIn = 25 "answer_in",
         /// Verdicts of an outdated policy sent back.
         Outdated = 26 "outdated",
+        /// Flows that were to be logged and are not: their port begins flows faster than its token bucket for the
+        /// log, or the ring is full.
+        FlowLogLost = 27 "flow_log_lost",
     }
 }
 

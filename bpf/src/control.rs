@@ -17,7 +17,7 @@ use mizar_packet::{
 };
 
 use crate::{
-    egress, event,
+    egress, event, log,
     maps::MOVED,
     policy,
     skb::{SHOT, Skb},
@@ -47,6 +47,7 @@ pub fn not_established(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
             outcome => return outdated(skb, walk, flow.cookie, outcome),
         }
         flow::touch(flow, walk.inner.tcp_flags, false, &walk.now);
+        log::arrives(flow, skb, walk);
         if flow.state == State::NewIn as u8 {
             walk.flow = *flow;
             flow::confirm(&mut walk.flow);
@@ -224,18 +225,26 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         return drop(Drop::FlowRate);
     }
     let (owed, since) = (flow::owes_ack(&walk.flow), walk.flow.since_ms);
+    let anew = flow::begins_anew(&walk.flow, admission.opens);
     if !flow::enters(&mut walk.flow, &admission, &peer, &walk.now) {
+        let bytes = skb.len().saturating_sub(walk.outer);
         if walk.flow.flags & flow_flag::R_INIT != 0 {
             // The other side opened it, and may not any more.
             tables::deny(&walk.key, &walk.flow, &walk.now);
+        } else {
+            let packet = bytes.saturating_sub(ETH_LEN as u32);
+            log::refused(&walk.key, ep_id, Drop::Refused as u32, packet, walk.now.ms);
         }
-        let bytes = skb.len().saturating_sub(walk.outer);
         tally(bytes, ep_id, vni, Drop::Refused as u32, Some(&walk.inner.tuple));
         walk.signed.body.set_kind(Kind::Denied);
         walk.signed.body.set_reason(code::POLICY);
         return BACK;
     }
     flow::touch(&mut walk.flow, walk.inner.tcp_flags, false, &walk.now);
+    if anew && walk.flow.state == State::NewIn as u8 {
+        log::entered(&walk.key, &mut walk.flow, &walk.now);
+    }
+    log::arrives(&walk.flow, skb, walk);
     if local {
         // Both ends are here: nothing needs to be acknowledged.
         walk.peer_key = walk.inner.tuple.sent(peer.vni);
@@ -319,7 +328,11 @@ pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
                 return drop(Drop::Helper);
             }
             // The agent's own carries nothing.
-            return if walk.seen.control { SHOT } else { DELIVER };
+            if walk.seen.control {
+                return SHOT;
+            }
+            log::arrives(&walk.flow, skb, walk);
+            return DELIVER;
         }
         walk.ep_id = 0;
     }

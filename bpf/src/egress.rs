@@ -19,7 +19,7 @@ use mizar_packet::{
 };
 
 use crate::{
-    control, decide, event, frag, policy, reply, send,
+    control, decide, event, frag, log, policy, reply, send,
     skb::Skb,
     tables::{self, Maps},
     transit,
@@ -169,6 +169,7 @@ fn known(skb: Skb, walk: &mut Walk, cfg: &Cfg, ep: &Ep, flow: &mut Flow, eth: &W
         }
     }
     flow::touch(flow, walk.inner.tcp_flags, true, &walk.now);
+    log::departs(flow, skb, walk);
     walk.to = flow.peer_host;
     walk.to_vni = flow.peer_vni;
     if flow::owes_ack(flow) {
@@ -217,6 +218,7 @@ fn unknown(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         && (walk.inner.icmp_error || !flow::reopens(flow, walk.inner.opens()))
     {
         if flow.state == State::Denied as u8 {
+            log::departs(flow, skb, walk);
             return drop(Drop::FlowDenied);
         }
         match policy::renew(walk, flow, ep, cfg.number, policy::SENT) {
@@ -236,7 +238,11 @@ fn unknown(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     // Before they are read: what older rules allow must not bear the stamp of later ones.
     walk.stamp = tables::in_force(ep).remembered();
     walk.opening = policy::opening(walk, ep, policy::UNKNOWN);
-    if walk.opening == policy::NO { drop(Drop::Policy) } else { REQUEST }
+    if walk.opening == policy::NO {
+        log::refused(&walk.key, ep_id, Drop::Policy as u32, skb.len().saturating_sub(ETH_LEN as u32), walk.now.ms);
+        return drop(Drop::Policy);
+    }
+    REQUEST
 }
 
 /// Nobody confirmed the flow under the rules in force: the agent asks at once.
@@ -322,6 +328,8 @@ fn same_host(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         }
         flow::touch(flow, walk.inner.tcp_flags, true, &walk.now);
         flow::touch(there, walk.inner.tcp_flags, false, &walk.now);
+        log::departs(flow, skb, walk);
+        log::arrives_here(there, skb, walk);
         let shown = identity_of(peer.set);
         if flow.peer_identity != shown
             && !tables::in_force(peer).settles(&walk.now)
@@ -373,6 +381,7 @@ fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         _ => {
             let flags = walk.opening as u8 | if routed { flow_flag::ROUTED } else { 0 };
             walk.flow = flow::request(ep_id, tables::random() | 1, flags, walk.stamp, &walk.now);
+            log::opened(&walk.key, &mut walk.flow, &walk.now);
         }
     }
     walk.hash = path::hash(&walk.inner);
@@ -389,6 +398,7 @@ fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if !tables::keep(&walk.key, &walk.flow) {
         return drop(Drop::Helper);
     }
+    log::departs(&walk.flow, skb, walk);
     request_body(walk, cfg, ep);
     walk.to = address;
     walk.to_vni = ep.vni;
@@ -493,12 +503,16 @@ pub fn refuse(skb: Skb, walk: &mut Walk) -> Step {
     let unreachable = walk.signed.body.reason() == code::UNREACHABLE;
     // Who does not know the endpoint's groups yet does not say no for a second.
     let new = matches!(tables::endpoint(walk.ep_id), Some(ep) if tables::in_force(ep).is_new_set(&walk.now));
-    if (unreachable || !new)
-        && let Some(flow) = tables::find(&walk.key, &walk.now)
-    {
-        tables::deny(&walk.key, flow, &walk.now);
-    }
     let reason = if unreachable { Drop::Unreachable } else { Drop::Policy };
+    if let Some(flow) = tables::find(&walk.key, &walk.now) {
+        let (logged, identity, doubtful) = (log::is_logged(flow), flow.peer_identity, new && !unreachable);
+        if !doubtful {
+            tables::deny(&walk.key, flow, &walk.now);
+        }
+        if logged && (unreachable || doubtful) {
+            log::denied(&walk.key, identity, if doubtful { log::DOUBTFUL } else { 0 }, reason as u32);
+        }
+    }
     event::flow(skb, walk, EventKind::Denied as u32, reason as u32);
     if unreachable { icmp(reply::HOST, reason) } else { drop(reason) }
 }
@@ -537,14 +551,22 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         walk.ep_id = peer_id;
         return drop(Drop::FlowRate);
     }
+    let anew = flow::begins_anew(&walk.peer_flow, admission.opens);
     if !flow::enters(&mut walk.peer_flow, &admission, &us, &walk.now) {
+        let bytes = skb.len().saturating_sub(ETH_LEN as u32);
         if walk.peer_flow.flags & flow_flag::R_INIT != 0 {
             tables::deny(&walk.peer_key, &walk.peer_flow, &walk.now);
+        } else {
+            log::refused(&walk.peer_key, peer_id, Drop::Refused as u32, bytes, walk.now.ms);
         }
         tally(skb.len(), peer_id, peer_vni, Drop::Refused as u32, Some(&walk.inner.tuple));
         walk.signed.body.set_reason(code::POLICY);
         return REFUSED;
     }
+    if anew && walk.peer_flow.state == State::NewIn as u8 {
+        log::entered(&walk.peer_key, &mut walk.peer_flow, &walk.now);
+    }
+    log::arrives_here(&walk.peer_flow, skb, walk);
     let as_reply = flow::was_reply(&walk.peer_flow);
     flow::confirm(&mut walk.peer_flow);
     flow::touch(&mut walk.peer_flow, walk.inner.tcp_flags, false, &walk.now);

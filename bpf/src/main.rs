@@ -9,6 +9,7 @@ mod egress;
 mod event;
 mod frag;
 mod front;
+mod log;
 mod maps;
 mod policy;
 mod reply;

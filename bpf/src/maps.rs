@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use mizar_abi::{
     maps::{
-        Addr, Bounce, Bucket, Cfg, DropCount, DropKey, Ep, Epoch, Flow, FlowKey, FragKey, Head, HostAddress, Moved,
-        Pending, PolicyAddress, PolicyKey, Route, Shard, ShardKey, Verdict, VniAddress,
+        Addr, Bounce, Bucket, Cfg, DropCount, DropKey, Ep, Epoch, Flow, FlowCount, FlowKey, FragKey, Head, HostAddress,
+        Moved, Pending, PolicyAddress, PolicyKey, Route, Shard, ShardKey, Verdict, VniAddress,
     },
     reason::Counter,
 };
@@ -66,6 +66,12 @@ pub static DROPS: PerCpuHashMap<DropKey, DropCount> = PerCpuHashMap::with_max_en
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::SIZE, 0);
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+/// Flows that are logged. Where there are too many, the least recently used make place.
+#[map]
+pub static FLOW_COUNT: LruHashMap<FlowKey, FlowCount> = LruHashMap::with_max_entries(16_384, 0);
+/// Its own ring: what is logged must not take the place of what has to be done.
+#[map]
+pub static FLOW_LOG: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 /// Tokens for events, by port and kind. The programs' own: the least recently used makes place, so
 /// nobody has to forget a port.
 #[map]

@@ -8,8 +8,9 @@ use mizar_abi::{
     mapped,
     maps::{
         Addr, Bounce, Bucket, Cfg, Ep, Epoch, Flow, FlowKey, Pending, PolicyAddress, PolicyKey, Route, Shard, ShardKey,
-        UNFILTERED, Verdict, VniAddress, inbound,
+        UNFILTERED, Verdict, VniAddress, flow_flag, inbound,
     },
+    reason::Drop,
 };
 use mizar_packet::{
     flow::{self, Now},
@@ -18,6 +19,7 @@ use mizar_packet::{
 };
 
 use crate::{
+    log,
     maps::{
         ADDR, BOUNCE, BUCKET, CACHED, CIDR, DEAD, EP, EP_CACHE, EPOCHS, EVENT_BUCKET, FLOW_EST, FLOW_NEW, HOST_CACHE,
         HOSTS, IFACE, IFACE_CACHE, PENDING, POLICY, ROUTE, SHARD, SHARD_CACHE,
@@ -48,7 +50,7 @@ static EVENT_BURST: u32 = mizar_abi::EVENT_BURST;
 
 /// A setting that the loader may have overwritten.
 #[inline(always)]
-fn setting(value: &'static u32) -> u32 {
+pub fn setting(value: &'static u32) -> u32 {
     // SAFETY: a valid reference; volatile, as the compiler must not take the default for granted.
     unsafe { core::ptr::read_volatile(value) }
 }
@@ -160,6 +162,9 @@ pub fn keep(key: &FlowKey, flow: &Flow) -> bool {
 #[inline(never)]
 pub fn deny(key: &FlowKey, flow: &Flow, now: &Now) -> bool {
     let mut denied = *flow;
+    if denied.flags & flow_flag::LOGGED != 0 {
+        log::denied(key, denied.peer_identity, flow::knows_peer(&denied) as u32, Drop::Policy as u32);
+    }
     flow::denied(&mut denied, now);
     keep(key, &denied)
 }
@@ -181,6 +186,13 @@ pub fn may_enter(ep_id: u32) -> bool {
 #[inline(never)]
 pub fn take_event_token(ep_id: u32, kind: u32) -> bool {
     take(&EVENT_BUCKET, &[ep_id, kind], setting(&EVENT_RATE), setting(&EVENT_BURST))
+}
+
+/// Takes a token for a flow of a port that is to be logged.
+#[inline(always)]
+pub fn take_log_token(ep_id: u32, rate: u32, burst: u32) -> bool {
+    // A number that no kind of event has.
+    take(&EVENT_BUCKET, &[ep_id, u32::MAX], rate, burst)
 }
 
 /// Takes a token; a bucket that is not there is full. The two fields may be torn between CPUs: a

@@ -7,6 +7,7 @@ use mizar_abi::{
     reason::{Counter, Drop},
 };
 use mizar_packet::{
+    ETH_LEN,
     geneve::SIGNED_OUTER_LEN,
     ipv4::Tuple,
     option::Body,
@@ -14,7 +15,7 @@ use mizar_packet::{
 };
 
 use crate::{
-    decide,
+    decide, log,
     maps::MOVED,
     tables::{self, Maps},
     uplink::{ANSWER_IN_PLACE, BACK, IN_PLACE, PARSE},
@@ -100,7 +101,11 @@ pub fn refused(walk: &mut Walk, bytes: u32) {
     let (sport, dport) = (walk.signed.body.sport(), walk.signed.body.dport());
     let inner = &mut walk.inner;
     inner.tuple = Tuple { src: inner.src, dst: inner.dst, sport, dport, proto: inner.proto };
-    tally(bytes, walk.decision.ep_id, walk.decision.vni, Drop::Refused as u32, Some(&walk.inner.tuple));
+    let (ep_id, vni) = (walk.decision.ep_id, walk.decision.vni);
+    tally(bytes, ep_id, vni, Drop::Refused as u32, Some(&walk.inner.tuple));
+    walk.peer_key = walk.inner.tuple.received(vni);
+    let packet = bytes.saturating_sub(ETH_LEN as u32);
+    log::refused(&walk.peer_key, ep_id, Drop::Refused as u32, packet, walk.now.ms);
 }
 
 /// Writes an admission into the option: to whom, and the verdict.

@@ -16,7 +16,7 @@ use mizar_packet::{
 };
 
 use crate::{
-    control, egress, send,
+    control, egress, log, send,
     skb::{NEXT, Skb},
     tables, transit,
     walk::{Step, Walk, begin, count, drop, finish, go},
@@ -182,6 +182,7 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         walk.ep_id = flow.ep_id;
         flow::confirm(flow);
         flow::touch(flow, walk.inner.tcp_flags, false, &walk.now);
+        log::arrives(flow, skb, walk);
         count(Counter::DirectIn);
         return send::deliver(skb, &receiver.ep, ENCAP_LEN);
     }

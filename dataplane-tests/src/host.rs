@@ -8,7 +8,7 @@ use aya::{
     programs::{Program, SchedClassifier, TestRun, TestRunOptions, Xdp},
 };
 use mizar_abi::{
-    maps::{Cfg, DropCount, DropKey, Flow, FlowKey},
+    maps::{Cfg, DropCount, DropKey, Flow, FlowKey, LogStart},
     reason::{Counter, Drop},
 };
 use std::{cell::Cell, collections::BTreeMap};
@@ -81,7 +81,9 @@ impl Host {
     /// The same with settings.
     pub fn load_with(cfg: Cfg, settings: impl FnOnce(&mut EbpfLoader<'_>)) -> Result<Self> {
         let mut loader = EbpfLoader::new();
-        loader.map_max_entries("FLOW_EST", 4_096).map_max_entries("FLOW_NEW", 4_096);
+        for map in ["FLOW_EST", "FLOW_NEW", "FLOW_COUNT"] {
+            loader.map_max_entries(map, 4_096);
+        }
         settings(&mut loader);
         let ebpf = loader.load(&object()?).context("load the object")?;
         let mut host = Self { ebpf, changed: Cell::new(false), cfg };
@@ -248,12 +250,26 @@ impl Host {
 
     /// Events raised since the last call.
     pub fn events(&mut self) -> Result<Vec<Vec<u8>>> {
-        let mut ring: RingBuf<&mut MapData> = self.ebpf.map_mut("EVENTS").context("EVENTS")?.try_into()?;
-        let mut events = Vec::new();
+        self.ring("EVENTS")
+    }
+
+    fn ring(&mut self, map: &str) -> Result<Vec<Vec<u8>>> {
+        let mut ring: RingBuf<&mut MapData> = self.ebpf.map_mut(map).context("no such map")?.try_into()?;
+        let mut records = Vec::new();
         while let Some(item) = ring.next() {
-            events.push(item.to_vec());
+            records.push(item.to_vec());
         }
-        Ok(events)
+        Ok(records)
+    }
+
+    /// Flows that are logged since the last call.
+    pub fn logged(&mut self) -> Result<Vec<LogStart>> {
+        let read = |record: Vec<u8>| {
+            assert_eq!(record.len(), size_of::<LogStart>());
+            // SAFETY: as many bytes, of a type that any bits make a valid one.
+            unsafe { record.as_ptr().cast::<LogStart>().read_unaligned() }
+        };
+        Ok(self.ring("FLOW_LOG")?.into_iter().map(read).collect())
     }
 
     /// Pushes a frame through a program, as if it came in by `ifindex`. A `gso_size` other than 0

@@ -6,6 +6,7 @@ use crate::core::{Shared, chain};
 use crate::dataplane::live::Live;
 use crate::dataplane::runtime::Runtime;
 use crate::dataplane::{Pins, PlaneError};
+use crate::flow_log::recent::Recent;
 use crate::seeing::{drops, flows, trace};
 use crate::sync::backoff::{Backoff, jitter};
 use crate::sync::source::StateSource;
@@ -13,8 +14,8 @@ use mizar_abi::maps;
 use mizar_plan::Judged;
 use mizar_wire::ask::{ANSWER, Answer, Answered, Asked, Poll, Question};
 use mizar_wire::sync::PROTOCOL;
-use std::cell::OnceCell;
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a poll waits: agents do not march in step, and an idle one asks seldom.
@@ -24,19 +25,30 @@ const WAIT: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs
 /// asked again.
 const CARRIED: usize = 4 * ANSWER;
 
+/// What is looked at.
+#[derive(Clone)]
+struct Sight {
+    core: Shared,
+    pins: Pins,
+    log: Recent,
+    walked: Arc<Mutex<Walked>>,
+}
+
 /// Fetches questions and answers them, for ever.
-pub async fn run(core: Shared, source: impl StateSource, pins: Pins) -> Infallible {
+pub async fn run(core: Shared, source: impl StateSource, pins: Pins, log: Recent) -> Infallible {
+    let sight = Sight { core: core.clone(), pins, log, walked: Arc::default() };
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     let mut answers = Vec::new();
     loop {
         // What is to be said is said at once.
         let wait_s = if answers.is_empty() { jitter(WAIT.0, WAIT.1).as_secs() as u32 } else { 0 };
         let boot_id = core.lock().identity().boot_id.clone();
+        sight.walked().forget(Instant::now());
         let poll = Poll { protocol: PROTOCOL, boot_id, wait_s, answers: std::mem::take(&mut answers) };
         match source.questions(&poll).await {
             Ok(asked) => {
                 backoff.reset();
-                answers = answer(&core, &pins, asked.questions).await;
+                answers = answer(&sight, asked.questions).await;
             }
             Err(error) => {
                 // The poll for desired state meets the same trouble, and logs it.
@@ -48,13 +60,9 @@ pub async fn run(core: Shared, source: impl StateSource, pins: Pins) -> Infallib
 }
 
 /// Answers one after the other, where it may take its time: a full table is 100,000 system calls.
-async fn answer(core: &Shared, pins: &Pins, asked: Vec<Asked>) -> Vec<Answered> {
-    let (core, pins) = (core.clone(), pins.clone());
-    let arrived = Instant::now();
-    let work = move || {
-        let walked = OnceCell::new();
-        each(asked, || arrived.elapsed(), |question| look(&core, &pins, &walked, question))
-    };
+async fn answer(sight: &Sight, asked: Vec<Asked>) -> Vec<Answered> {
+    let (sight, arrived) = (sight.clone(), Instant::now());
+    let work = move || each(asked, || arrived.elapsed(), |question| sight.look(question));
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a question could not be answered");
         Vec::new()
@@ -90,29 +98,71 @@ fn each(
     answers
 }
 
-/// All flows of the host, once one of the questions that came together is about flows: a walk over them is the
-/// most costly look of all.
-type Walked = OnceCell<Vec<(maps::FlowKey, maps::Flow)>>;
+/// All flows of the host. A walk over them is the most costly look of all: after one, four times as long passes before the
+/// next, and who asks meanwhile is told what that one saw. So no questions, however many, take more than a fifth of
+/// a processor.
+#[derive(Debug, Default)]
+struct Walked {
+    flows: Option<Flows>,
+    /// Not before that again.
+    rest: Option<Instant>,
+}
 
-fn look(core: &Shared, pins: &Pins, walked: &Walked, question: &Question) -> Result<Answer, String> {
-    let failed = |error: PlaneError| chain(&error);
-    match question {
-        Question::Flows { ports } => {
-            let all = match walked.get() {
-                Some(all) => all,
-                None => {
-                    let all = Runtime::open(pins).map_err(failed)?.flows();
-                    walked.get_or_init(|| all)
-                }
-            };
-            Ok(Answer::Flows(flows::read(all, ports, &clock::now())))
+type Flows = Arc<Vec<(maps::FlowKey, maps::Flow)>>;
+
+impl Walked {
+    const REST: u32 = 4;
+
+    /// Those of the last walk, as long as there may be no other; else those of one that is done now.
+    fn flows<E>(
+        &mut self,
+        clock: impl Fn() -> Instant,
+        walk: impl FnOnce() -> Result<Vec<(maps::FlowKey, maps::Flow)>, E>,
+    ) -> Result<Flows, E> {
+        let from = clock();
+        if let (Some(flows), Some(rest)) = (&self.flows, self.rest)
+            && from < rest
+        {
+            return Ok(Arc::clone(flows));
         }
-        Question::Drops { ports } => Ok(Answer::Drops(drops::read(&Runtime::open(pins).map_err(failed)?, ports))),
-        Question::Trace(question) => {
-            let tables = Live::open(pins).map_err(failed)?;
-            // Held only while rules are looked for, not over the whole walk: others wait for it.
-            let rules = |judged: &Judged| core.lock().store().planner.rules_about(judged);
-            Ok(Answer::Trace(trace::answer(&tables, &rules, question)))
+        let flows = Arc::new(walk()?);
+        let now = clock();
+        self.rest = Some(now + now.saturating_duration_since(from) * Self::REST);
+        self.flows = Some(Arc::clone(&flows));
+        Ok(flows)
+    }
+
+    /// What nobody is told any more takes no memory.
+    fn forget(&mut self, now: Instant) {
+        if self.rest.is_none_or(|rest| rest <= now) {
+            self.flows = None;
+        }
+    }
+}
+
+impl Sight {
+    /// Nobody panics with it in his hands.
+    fn walked(&self) -> MutexGuard<'_, Walked> {
+        self.walked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self, question: &Question) -> Result<Answer, String> {
+        let Self { core, pins, log, .. } = self;
+        let failed = |error: PlaneError| chain(&error);
+        match question {
+            Question::Flows { ports } => {
+                let walk = || Runtime::open(pins).map(|runtime| runtime.flows());
+                let all = self.walked().flows(Instant::now, walk).map_err(failed)?;
+                Ok(Answer::Flows(flows::read(&all, ports, &clock::now())))
+            }
+            Question::FlowLog { ports, since_ms, limit } => Ok(Answer::FlowLog(log.read(ports, *since_ms, *limit))),
+            Question::Drops { ports } => Ok(Answer::Drops(drops::read(&Runtime::open(pins).map_err(failed)?, ports))),
+            Question::Trace(question) => {
+                let tables = Live::open(pins).map_err(failed)?;
+                // Held only while rules are looked for, not over the whole walk: others wait for it.
+                let rules = |judged: &Judged| core.lock().store().planner.rules_about(judged);
+                Ok(Answer::Trace(trace::answer(&tables, &rules, question)))
+            }
         }
     }
 }
@@ -133,6 +183,33 @@ mod tests {
         let one =
             Dropped { port: 1, reason: "spoof".into(), about: String::new(), packets: 1, bytes: 60, samples: vec![] };
         Answer::Drops(vec![one; count])
+    }
+
+    #[test]
+    fn who_asks_for_flows_in_a_loop_has_a_fifth_of_a_processor_and_no_more() {
+        let (start, elapsed, walks) = (Instant::now(), Cell::new(Duration::ZERO), Cell::new(0));
+        let mut walked = Walked::default();
+        // A walk takes 100 ms, an answer 10.
+        while elapsed.get() < Duration::from_secs(10) {
+            elapsed.set(elapsed.get() + Duration::from_millis(10));
+            let walk = || {
+                walks.set(walks.get() + 1);
+                elapsed.set(elapsed.get() + Duration::from_millis(100));
+                Ok::<_, ()>(vec![(
+                    maps::FlowKey { lport: walks.get(), ..maps::FlowKey::default() },
+                    maps::Flow::default(),
+                )])
+            };
+            let flows = walked.flows(|| start + elapsed.get(), walk).expect("the walk succeeds");
+            assert_eq!(flows[0].0.lport, walks.get(), "those of the last walk");
+        }
+        assert!((18..=20).contains(&walks.get()), "{walks:?}");
+        walked.forget(start + elapsed.get());
+        assert_eq!(walked.flows.is_some(), walked.rest.is_some_and(|rest| rest > start + elapsed.get()));
+        walked.forget(start + Duration::from_secs(60));
+        assert!(walked.flows.is_none());
+        // One that fails is no reason to wait.
+        assert_eq!(walked.flows(|| start + Duration::from_secs(60), || Err("no")), Err("no"));
     }
 
     #[test]

@@ -61,6 +61,18 @@ pub struct Config {
     /// Established flows that the host can hold. Takes effect when the maps are made.
     #[arg(long, env = "MIZAR_FLOW_ENTRIES", default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1024..=16_777_216))]
     pub flow_entries: u32,
+    /// Of so many flows one is logged, the same at both ends; 0: none is.
+    #[arg(long, env = "MIZAR_FLOW_LOG_SAMPLE", default_value_t = 1)]
+    pub flow_log_sample: u32,
+    /// Flows of one port that are logged in a second, in the long run; ten times as many at once.
+    #[arg(long, env = "MIZAR_FLOW_LOG_RATE", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub flow_log_rate: u32,
+    /// Size to which a file of the flow log grows, MiB.
+    #[arg(long, env = "MIZAR_FLOW_LOG_MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub flow_log_mib: u32,
+    /// Full files of the flow log that are kept, beside the one that grows.
+    #[arg(long, env = "MIZAR_FLOW_LOG_FILES", default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub flow_log_files: u32,
     /// eBPF object; the one built into the agent, unless given.
     #[arg(long, env = "MIZAR_BPF_OBJECT")]
     pub bpf_object: Option<PathBuf>,
@@ -127,6 +139,8 @@ mod tests {
     fn settings_have_defaults_and_bounds() {
         let config = parse(&[]).unwrap();
         assert_eq!((config.transit_hook, config.flow_entries), (TransitHook::Auto, 131_072));
+        assert_eq!((config.flow_log_sample, config.flow_log_rate), (1, 50));
+        assert!(parse(&["--flow-log-rate", "0"]).unwrap_err().contains("flow-log-rate"));
         assert!(parse(&["--flow-entries", "0"]).unwrap_err().contains("flow-entries"));
         assert!(parse(&["--transit-hook", "generic"]).unwrap_err().contains("transit-hook"));
         assert!(parse(&["--az", "a/b"]).unwrap_err().contains("--az"));

@@ -10,7 +10,7 @@
 //! - [`sync`]: where desired state comes from; [`ledger`], [`store`]: how it is kept.
 //! - [`dataplane`]: maps, programs and their pins; [`links`]: interfaces.
 //! - [`attach`], [`socket`]: what orchestrators call; [`status`], [`operators`]: what operators see.
-//! - [`answers`]: what the API asks of this host; [`seeing`]: what it is told.
+//! - [`answers`]: what the API asks of this host; [`seeing`]: what it is told. [`flow_log`]: what passed.
 //! - [`events`], [`dhcp`], [`probe`], [`control`], [`keeper`]: what goes on meanwhile.
 //!
 //! The agent may die at any point: forwarding is the kernel's, pinned; the next agent adopts
@@ -27,6 +27,7 @@ pub mod core;
 pub mod dataplane;
 pub mod dhcp;
 pub mod events;
+pub mod flow_log;
 pub mod frames;
 pub mod introduce;
 pub mod keeper;

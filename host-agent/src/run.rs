@@ -4,10 +4,14 @@ use crate::attach::Attacher;
 use crate::config::Config;
 use crate::confirm::{self, Confirmer};
 use crate::core::{Core, Identity, Shared};
+use crate::dataplane::counts::{self, Counts};
 use crate::dataplane::kernel::{Kernel, Settings};
 use crate::dataplane::runtime::{self, Runtime};
 use crate::dataplane::{Dataplane as _, Pins};
 use crate::events::{self, Responder};
+use crate::flow_log::Logger;
+use crate::flow_log::file::Files;
+use crate::flow_log::recent::Recent;
 use crate::introduce::Introducer;
 use crate::keeper;
 use crate::ledger::{Found, Ledger};
@@ -66,6 +70,8 @@ pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::
         uplink_is_veth: uplink.is_veth,
         transit_hook: config.transit_hook,
         flow_entries: config.flow_entries,
+        flow_log_sample: config.flow_log_sample,
+        flow_log_rate: config.flow_log_rate,
     };
     let object = object::read(config.bpf_object.as_deref())?;
     let kernel = Kernel::load(pins.clone(), &object, &settings).context("loading the data plane")?;
@@ -104,7 +110,13 @@ pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::
     tokio::spawn(ends("who introduces ports", introducer.run(introduce_inbox)));
     tokio::spawn(ends("the reader of events", responder.run(ring)));
     tokio::spawn(ends("the prober", events::probe(core.clone(), maps()?, uplink.address)));
-    let observer = Observer::new(Some(pins.clone()), hook);
+    let size = u64::from(config.flow_log_mib) << 20;
+    let files = Files::new(&config.state_dir.join("flow-log"), size, config.flow_log_files);
+    let recent = Recent::of(&files);
+    let logger = Logger::new(core.clone(), Counts::open(&pins).context("opening maps")?, files, recent.clone());
+    let starts = counts::starts(&pins).context("opening the ring of the flow log")?;
+    tokio::spawn(ends("the flow log", logger.run(starts)));
+    let observer = Observer::new(Some(pins.clone()), hook).with_log(recent.clone());
     if let Some(address) = config.operator_listen {
         let listener = TcpListener::bind(address).await.with_context(|| format!("--operator-listen: {address}"))?;
         let operators = Operators::new(core.clone(), observer.clone());
@@ -113,7 +125,7 @@ pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::
     tokio::spawn(Server { core: core.clone(), attacher, observer }.run(listener));
     let description = Description { az: config.az.clone(), rack: config.rack.clone(), transit_hook: hook.to_owned() };
     let source = Arc::new(source);
-    tokio::spawn(answers::run(core.clone(), Arc::clone(&source), pins));
+    tokio::spawn(answers::run(core.clone(), Arc::clone(&source), pins, recent));
     tokio::spawn(Follower::new(core, source, description).run());
 
     tokio::select! {

@@ -4,6 +4,7 @@ use crate::core::{Shared, chain};
 use crate::dataplane::live::Live;
 use crate::dataplane::runtime::Runtime;
 use crate::dataplane::{Pins, PlaneError};
+use crate::flow_log::recent::Recent;
 use mizar_plan::Table;
 use mizar_wire::local::Status;
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 pub struct Observer {
     pins: Option<Pins>,
     transit_hook: String,
+    log: Option<Recent>,
 }
 
 type Numbers = BTreeMap<String, u64>;
@@ -22,7 +24,12 @@ pub type Sizes = BTreeMap<String, usize>;
 impl Observer {
     /// Of the maps pinned here; `None` = in memory, nothing of the programs' own to see.
     pub fn new(pins: Option<Pins>, transit_hook: &str) -> Self {
-        Self { pins, transit_hook: transit_hook.to_owned() }
+        Self { pins, transit_hook: transit_hook.to_owned(), log: None }
+    }
+
+    /// The same, which says of the flow log too how it goes.
+    pub fn with_log(self, log: Recent) -> Self {
+        Self { log: Some(log), ..self }
     }
 
     /// Runs `read` where it may take its time: a full flow table is 100,000 system calls.
@@ -59,7 +66,11 @@ impl Observer {
                 Ok((runtime.counters()?, runtime.drops_by_reason()))
             })
             .await?;
-        let (counters, drops) = seen.unwrap_or_default();
+        let (mut counters, drops) = seen.unwrap_or_default();
+        if let Some(log) = &self.log {
+            let (written, unwritten) = log.counts();
+            counters.extend([("flow_log_written".into(), written), ("flow_log_unwritten".into(), unwritten)]);
+        }
         let core = core.lock();
         let store = core.store();
         Ok(Status {

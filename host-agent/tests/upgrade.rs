@@ -63,6 +63,8 @@ fn die(host: &Host, from: u32, to: u32, gap: Gap) {
         uplink_is_veth: true,
         transit_hook: host.transit_hook,
         flow_entries: 4096,
+        flow_log_sample: 1,
+        flow_log_rate: 50,
     };
     let (root, endpoint) = (host.bpffs(), host.namespace.ifindex("tap00000005-00"));
     host.namespace.run(move || {

@@ -148,6 +148,12 @@ pub fn touch(flow: &mut Flow, tcp_flags: u8, outgoing: bool, now: &Now) {
     }
 }
 
+/// Is what an admission makes of the entry another flow than the one that it held?
+#[inline(always)]
+pub const fn begins_anew(flow: &Flow, opens: bool) -> bool {
+    !matches!(flow.state, NEW_OUT | NEW_IN | EST | CLOSING) || reopens(flow, opens)
+}
+
 /// Does this packet begin a new connection on the key of one that was closed?
 #[inline(always)]
 pub const fn reopens(flow: &Flow, opens: bool) -> bool {
@@ -294,8 +300,7 @@ fn doubted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) -> bo
 /// A request of the other side was admitted. Afterwards it is NEW_IN, or EST if this side had asked or known the other before.
 #[inline(always)]
 fn admitted(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) {
-    let fresh = !matches!(flow.state, NEW_OUT | NEW_IN | EST | CLOSING) || reopens(flow, admission.opens);
-    if fresh {
+    if begins_anew(flow, admission.opens) {
         *flow = Flow { state: NEW_IN, ..Flow::default() };
     } else if is_straggler(flow, peer, now) {
         return;

@@ -15,6 +15,7 @@ pub mod geneve;
 pub mod icmp;
 pub mod introduce;
 pub mod ipv4;
+pub mod log;
 pub mod option;
 pub mod path;
 pub mod policy;

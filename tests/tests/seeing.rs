@@ -2,13 +2,15 @@
 
 use anyhow::{Context as _, Result, ensure};
 use mizar::sandbox::endpoint::Endpoint;
+use mizar::sandbox::traffic::{TcpServer, tcp_exchange};
 use mizar_tests::bed::Bed;
 use mizar_tests::command::Cli;
-use mizar_tests::exchange::pings;
+use mizar_tests::exchange::{PORT, pings};
 use mizar_tests::harness::Scenario;
 use mizar_tests::tenant::{Net, Tenant, at};
 use mizar_tests::{bed, harness};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ const SCENARIOS: &[Scenario] = &[
     ("a_trace_names_the_missing_rule_and_then_the_one_that_lets_packets_in", traces),
     ("a_trace_goes_where_packets_go_between_subnets_and_to_nobody", nobody),
     ("a_preview_names_the_flows_that_a_change_of_rules_then_cuts_and_what_it_lets_pass", previews),
+    ("the_flow_log_has_what_passed_and_by_which_rule_and_what_was_refused_at_both_ends", logs),
 ];
 
 /// Within this time a drop must be seen; far less than that is promised, on a machine that does nothing else.
@@ -200,6 +203,80 @@ fn previews(bed: &Bed) -> Result<()> {
     // And so it comes.
     red.run(&format!("security-group-rule delete {id}"))?;
     bed.wait("pings are cut", || Ok(pings(&a, &b, 1)?.received == 0))
+}
+
+/// The last record of a port of which this is so.
+fn record(cli: &Cli, port: &Endpoint, fits: impl Fn(&Value) -> bool) -> Result<Option<Value>> {
+    let log = cli.json(&format!("port flow-log {}", port.port))?;
+    Ok(log["records"].as_array().context("a list")?.iter().find(|record| fits(record)).cloned())
+}
+
+fn logs(bed: &Bed) -> Result<()> {
+    const BYTES: usize = 300_000;
+    let (_tenant, _net, a, b, _) = pair(bed)?;
+    let red = Cli::of(bed, "tenant0")?;
+    let wait = |what: &str, port: &Endpoint, fits: &dyn Fn(&Value) -> bool| {
+        let mut found = None;
+        bed.wait(what, || {
+            found = record(&red, port, fits)?;
+            Ok(found.is_some())
+        })?;
+        found.context("a record")
+    };
+    let (from, to) = (a.address()?, b.address()?);
+    let between = |record: &Value| record["source"] == from.to_string() && record["destination"] == to.to_string();
+    ensure!(pings(&a, &b, 1)?.received == 0, "the closed port was reached");
+    let is_ping = |record: &Value| between(record) && record["icmp_type"] == 8 && record["record"] == "final";
+    let sent = wait("the sender's log has the refused ping", &a, &is_ping)?;
+    ensure!(sent["verdict"] == "deny" && sent["reason"] == "policy" && sent["ended"] == "denied", "{sent}");
+    ensure!(sent["direction"] == "egress" && sent["decided_by"] == "peer" && sent["rules"].is_null(), "{sent}");
+    ensure!(sent["packets_out"] == 1 && sent["packets_in"] == 0 && sent["host"].is_null(), "{sent}");
+    let got = wait("the log of whom it was for has it too", &b, &is_ping)?;
+    ensure!(got["verdict"] == "deny" && got["reason"] == "refused" && got["direction"] == "ingress", "{got}");
+    ensure!(got["decided_by"] == "bouncer" && got["rules"] == json!([]), "{got}");
+
+    red.json(&format!("security-group-rule create closed --protocol tcp --port-min {PORT} --port-max {PORT}"))?;
+    bed.settle()?;
+    let server = TcpServer::start(&b.netns, SocketAddr::new(to, PORT), "b")?;
+    let patience = Duration::from_secs(15);
+    bed.wait("the rule lets TCP in", || Ok(tcp_exchange(&a.netns, server.address(), BYTES, patience).is_ok()))?;
+    let whole = |record: &Value| {
+        let enough = |way: &str| record[way].as_u64().is_some_and(|bytes| bytes > BYTES as u64);
+        between(record)
+            && record["protocol"] == 6
+            && record["record"] == "final"
+            && enough("bytes_out")
+            && enough("bytes_in")
+    };
+    let opened = wait("the client's log has the connection", &a, &whole)?;
+    ensure!(opened["verdict"] == "accept" && opened["ended"] == "closed" && opened["reason"].is_null(), "{opened}");
+    ensure!(opened["direction"] == "egress" && opened["destination_port"] == PORT, "{opened}");
+    // A packet of the endpoint is no larger than its MTU, whatever it is segmented from.
+    for way in ["out", "in"] {
+        let of = |what: &str| opened[format!("{what}_{way}")].as_u64();
+        let (bytes, packets) = of("bytes").zip(of("packets")).context("counts")?;
+        ensure!(packets > 0 && bytes / packets <= 1_500, "{opened}");
+    }
+    let rules = red.json(&format!("port rules {}", a.port))?.to_string();
+    let rule = opened["rules"][0]["id"].as_str().context("a rule")?;
+    ensure!(opened["decided_by"] == "port" && rules.contains(rule), "{rule} is no rule of {rules}");
+    let entered = wait("so has the server's", &b, &whole)?;
+    ensure!(entered["direction"] == "ingress" && entered["decided_by"] == "bouncer", "{entered}");
+    ensure!(entered["ended"] == "closed" && entered["start"].as_str() <= entered["end"].as_str(), "{entered}");
+    let table = red.run(&format!("port flow-log {}", a.port))?;
+    ensure!(table.contains(&format!("> {to}:{PORT} tcp")) && table.contains("accept"), "{table}");
+    let none = red.json(&format!("port flow-log {} --since 2999-01-01T00:00:00Z", a.port))?;
+    ensure!(none["records"] == json!([]), "{none}");
+
+    // The same is in the host's file.
+    let file = bed.sandbox.layout().state(&format!("agent-{}", bed.host(0))).join("flow-log/current.jsonl");
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let own = |line: &&Value| line["port_id"] == a.port.to_string() && line["record"] == "final";
+    let verdicts: Vec<&Value> = lines.iter().filter(own).map(|line| &line["verdict"]).collect();
+    ensure!(verdicts.contains(&&json!("accept")) && verdicts.contains(&&json!("deny")), "{text}");
+    ensure!(lines.iter().filter(own).all(|line| line["network_id"].is_string()), "{text}");
+    Ok(())
 }
 
 fn main() -> ExitCode {

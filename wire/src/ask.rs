@@ -11,7 +11,8 @@
 //! Questions and answers travel as JSON values, because a host may be older or younger than the API: what an agent does not
 //! understand it refuses by its id, and goes on; so what is new here needs no new version of the protocol.
 
-use crate::trace;
+use crate::log::{Logged, READ};
+use crate::trace::{self, RULES};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -88,6 +89,15 @@ pub enum Question {
         /// By number, at least one and at most [`PORTS`].
         ports: Vec<u32>,
     },
+    /// What the host's flow log has of these ports.
+    FlowLog {
+        /// By number, at least one and at most [`PORTS`].
+        ports: Vec<u32>,
+        /// Only what ended, or was written, at this moment or later: milliseconds of Unix time.
+        since_ms: Option<i64>,
+        /// So many records at most, from 1 to [`READ`].
+        limit: u32,
+    },
 }
 
 /// What is answered.
@@ -100,11 +110,23 @@ pub enum Answer {
     Trace(trace::Answer),
     /// To [`Question::Flows`].
     Flows(Flows),
+    /// To [`Question::FlowLog`].
+    FlowLog(FlowLog),
     /// There is none.
     Refused {
         /// Why, for people.
         reason: String,
     },
+}
+
+/// Records of ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowLog {
+    /// The youngest come first.
+    pub records: Vec<Logged>,
+    /// How many more there are, which the answer does not hold.
+    pub left_out: u64,
 }
 
 /// Packets of one port that were dropped for one reason.
@@ -258,11 +280,15 @@ impl Question {
     pub fn from_value(value: Value) -> Result<Self, NotUnderstood> {
         let question: Self = read(value)?;
         match &question {
-            Self::Drops { ports } | Self::Flows { ports } if ports.len() > PORTS => {
+            Self::Drops { ports } | Self::Flows { ports } | Self::FlowLog { ports, .. } if ports.len() > PORTS => {
                 Err(NotUnderstood::Long("the list of ports"))
             }
-            Self::Flows { ports } if ports.is_empty() => Err(NotUnderstood::Empty("the list of ports")),
-            Self::Drops { .. } | Self::Flows { .. } | Self::Trace(_) => Ok(question),
+            Self::Flows { ports } | Self::FlowLog { ports, .. } if ports.is_empty() => {
+                Err(NotUnderstood::Empty("the list of ports"))
+            }
+            Self::FlowLog { limit, .. } if *limit > READ => Err(NotUnderstood::Long("the list of records")),
+            Self::FlowLog { limit: 0, .. } => Err(NotUnderstood::Empty("the list of records")),
+            Self::Drops { .. } | Self::Flows { .. } | Self::FlowLog { .. } | Self::Trace(_) => Ok(question),
         }
     }
 }
@@ -289,6 +315,12 @@ impl Answer {
             Self::Trace(answer) => answer.fits(short),
             // It holds no text.
             Self::Flows(_) => true,
+            Self::FlowLog(log) => {
+                log.records.len() <= READ as usize
+                    && log.records.iter().all(|one| {
+                        one.reason.as_ref().is_none_or(short) && one.rules.as_ref().is_none_or(|r| r.len() <= RULES)
+                    })
+            }
             Self::Refused { reason } => short(reason),
         };
         if fits { Ok(answer) } else { Err(NotUnderstood::Text) }

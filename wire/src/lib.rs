@@ -9,6 +9,7 @@ pub mod ask;
 pub mod body;
 pub mod entry;
 pub mod local;
+pub mod log;
 pub mod sync;
 pub mod trace;
 

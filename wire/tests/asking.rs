@@ -1,6 +1,7 @@
 //! Questions to hosts and their answers: what travels, and what is refused.
 
-use mizar_wire::ask::{Answer, Flow, FlowState, Flows, PORTS, Question, TEXT};
+use mizar_wire::ask::{Answer, Flow, FlowLog, FlowState, Flows, PORTS, Question, TEXT};
+use mizar_wire::log::{Decider, Direction, Ended, Logged, READ, Verdict};
 use mizar_wire::trace::{self, At, LOOKS, Look, Packet, RULES, Then};
 use serde_json::json;
 use uuid::Uuid;
@@ -11,6 +12,49 @@ fn look() -> Look {
 
 fn trace(looks: Vec<Look>) -> Answer {
     Answer::Trace(trace::Answer { looks, then: Then::Return })
+}
+
+fn logged() -> Logged {
+    Logged {
+        port: 7,
+        start_ms: 1,
+        end_ms: 2,
+        direction: Direction::Egress,
+        source: "10.0.0.1".parse().expect("an address"),
+        destination: "10.0.0.2".parse().expect("an address"),
+        protocol: 6,
+        source_port: 40_000,
+        destination_port: 443,
+        judged: 443,
+        verdict: Verdict::Deny,
+        reason: Some("policy".into()),
+        decided_by: Some(Decider::Peer),
+        rules: None,
+        packets_out: 1,
+        bytes_out: 60,
+        packets_in: 0,
+        bytes_in: 0,
+        ended: Some(Ended::Denied),
+    }
+}
+
+fn log(records: Vec<Logged>) -> Answer {
+    Answer::FlowLog(FlowLog { records, left_out: 0 })
+}
+
+fn ask_log(ports: Vec<u32>, limit: u32) -> Question {
+    Question::FlowLog { ports, since_ms: Some(5), limit }
+}
+
+#[test]
+fn words_of_the_flow_log_are_written_as_they_travel() {
+    fn written<T: serde::Serialize>(words: &[T]) -> Vec<String> {
+        words.iter().map(|word| json!(word).as_str().expect("a word").to_owned()).collect()
+    }
+    assert_eq!(written(&Ended::ALL), Ended::ALL.map(Ended::as_str));
+    assert_eq!(written(&Decider::ALL), Decider::ALL.map(Decider::as_str));
+    assert_eq!(written(&Verdict::ALL), Verdict::ALL.map(Verdict::as_str));
+    assert_eq!(written(&Direction::ALL), Direction::ALL.map(Direction::as_str));
 }
 
 #[test]
@@ -24,7 +68,10 @@ fn questions_and_answers_travel_and_come_back_the_same() {
     };
     let at = At::Leave { port: 7, identity: None, tries: 0 };
     let flows = Question::Flows { ports: vec![3] };
-    for question in [Question::Drops { ports: vec![1, 2] }, Question::Trace(trace::Question { packet, at }), flows] {
+    let log_of = ask_log(vec![3], READ);
+    for question in
+        [Question::Drops { ports: vec![1, 2] }, Question::Trace(trace::Question { packet, at }), flows, log_of]
+    {
         assert_eq!(Question::from_value(question.to_value()).expect("it is known"), question);
     }
     let flow = Flow {
@@ -41,7 +88,8 @@ fn questions_and_answers_travel_and_come_back_the_same() {
         idle_s: 1,
     };
     let flows = Answer::Flows(Flows { flows: vec![flow], left_out: 2 });
-    for answer in [trace(vec![look()]), Answer::Drops(vec![]), flows, Answer::Refused { reason: "no".into() }] {
+    let refused = Answer::Refused { reason: "no".into() };
+    for answer in [trace(vec![look()]), Answer::Drops(vec![]), flows, log(vec![logged()]), refused] {
         assert_eq!(Answer::from_value(answer.to_value()).expect("it is known"), answer);
     }
 }
@@ -53,6 +101,9 @@ fn what_is_unknown_is_refused_at_every_level() {
         json!({"drops": {"ports": [-1]}}),
         json!({"flows": {"ports": []}}),
         json!({"flows": {"ports": [1], "of": "all"}}),
+        ask_log(vec![], 1).to_value(),
+        ask_log(vec![1], 0).to_value(),
+        json!({"flow_log": {"ports": [1], "limit": 1, "since": "yesterday"}}),
         json!({"reboot": {}}),
         json!({"trace": {"packet": {}, "at": {}}}),
         json!({"drops": {"ports": []}, "trace": {}}),
@@ -72,12 +123,16 @@ fn what_is_unknown_is_refused_at_every_level() {
 #[test]
 fn nothing_is_longer_than_it_may_be() {
     let ports = vec![1; PORTS + 1];
-    for question in [Question::Drops { ports: ports.clone() }, Question::Flows { ports }] {
+    let logs = [ask_log(ports.clone(), 1), ask_log(vec![1], READ + 1)];
+    for question in [Question::Drops { ports: ports.clone() }, Question::Flows { ports }].into_iter().chain(logs) {
         assert!(Question::from_value(question.to_value()).is_err());
     }
     let long = Look { says: "x".repeat(TEXT + 1), ..look() };
     let many = Look { rules: vec![Uuid::nil(); RULES + 1], ..look() };
-    for answer in [trace(vec![long]), trace(vec![many]), trace(vec![look(); LOOKS + 1])] {
+    let reason = Logged { reason: Some("x".repeat(TEXT + 1)), ..logged() };
+    let rules = Logged { rules: Some(vec![Uuid::nil(); RULES + 1]), ..logged() };
+    let logs = [vec![reason], vec![rules], vec![logged(); READ as usize + 1]].map(log);
+    for answer in [trace(vec![long]), trace(vec![many]), trace(vec![look(); LOOKS + 1])].into_iter().chain(logs) {
         assert!(Answer::from_value(answer.to_value()).is_err());
     }
     let most = Look { says: "x".repeat(TEXT), rules: vec![Uuid::nil(); RULES], ..look() };
@@ -92,6 +147,7 @@ fn texts_that_steer_a_terminal_are_refused() {
             Answer::Refused { reason: text.into() }.to_value(),
             trace(vec![Look { says: text.into(), ..look() }]).to_value(),
             trace(vec![Look { entry: text.into(), ..look() }]).to_value(),
+            log(vec![Logged { reason: Some(text.into()), ..logged() }]).to_value(),
             drops(text, ""),
             drops("spoof", text),
         ] {

@@ -1,10 +1,11 @@
 //! The operations that look at what hosts do.
 
-use super::parts::{Document, answer, body, envelope, named, neutron, only, path, request};
+use super::parts::{Document, answer, body, envelope, named, neutron, only, path, query, request};
 use crate::frame::decode::{Decode, plain};
 use crate::frame::standard::{nullable, time_schema};
-use crate::seeing::{drops, flows, trace};
+use crate::seeing::{drops, flow_log, flows, trace};
 use mizar_wire::ask::FlowState;
+use mizar_wire::log::{Decider, Direction, Ended, Verdict};
 use utoipa::openapi::path::HttpMethod;
 use utoipa::openapi::schema::{Array, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -40,6 +41,7 @@ pub fn document(document: &mut Document) {
     );
     dropped(document);
     flowing(document);
+    logged(document);
     traced(document);
 }
 
@@ -89,6 +91,55 @@ pub(super) fn sample() -> Vec<(&'static str, RefOr<Schema>)> {
     ]
 }
 
+/// Rules that decided. A label policy has no group.
+fn rules() -> RefOr<Schema> {
+    list(whole(vec![("id", Uuid::schema()), ("security_group_id", Option::<Uuid>::schema())]))
+}
+
+fn logged(document: &mut Document) {
+    let counts = ["packets_out", "bytes_out", "packets_in", "bytes_in"].map(|name| (name, i64::schema()));
+    let numbers = ["source_port", "destination_port", "icmp_type", "icmp_code"];
+    let mut record = vec![
+        ("port_id", Uuid::schema()),
+        ("record", word(flow_log::RECORDS)),
+        ("role", word(drops::ROLES)),
+        ("host", nullable(text())),
+        ("start", nullable(time_schema())),
+        ("end", nullable(time_schema())),
+        ("direction", word(Direction::ALL.map(Direction::as_str))),
+        ("source", text()),
+        ("destination", text()),
+        ("protocol", i64::schema()),
+        ("verdict", word(Verdict::ALL.map(Verdict::as_str))),
+        ("reason", nullable(text())),
+        ("decided_by", nullable(word(Decider::ALL.map(Decider::as_str)))),
+        ("rules", nullable(rules())),
+        ("ended", nullable(word(Ended::ALL.map(Ended::as_str)))),
+    ];
+    record.extend(counts);
+    record.extend(numbers.map(|name| (name, Option::<i64>::schema())));
+    document.schema("FlowRecord", whole(record));
+    let asked = vec![("role", word(drops::ROLES)), ("host", nullable(text())), ("error", nullable(text()))];
+    document.schema(
+        "PortFlowLog",
+        whole(vec![
+            ("port_id", Uuid::schema()),
+            ("hosts", list(whole(asked))),
+            ("left_out", i64::schema()),
+            ("records", list(named("FlowRecord"))),
+        ]),
+    );
+    let (most, unless) = flow_log::LIMIT;
+    let limit = plain(Type::Integer).minimum(Some(1)).maximum(Some(f64::from(most)));
+    let failures: Vec<_> = FAILURES.iter().copied().chain([(400, "A parameter is not possible")]).collect();
+    let operation = neutron("seeing", "show_port_flow_log".into(), "The flows that a port had lately", &failures)
+        .parameter(path("port", "Its id"))
+        .parameter(query("limit", limit.into(), &format!("Records, {unless} if it is not said")))
+        .parameter(query("since", text(), "Only of flows in which something passed at this time or later (RFC 3339)"))
+        .response("200", answer("Records, the youngest first", envelope("flow_log", named("PortFlowLog"))));
+    document.operation(HttpMethod::Get, "/v2.0/mizar/ports/{port}/flow-log", operation.build());
+}
+
 fn dropped(document: &mut Document) {
     document.schema("DropSample", whole(sample()));
     let reason = || {
@@ -130,11 +181,9 @@ fn dropped(document: &mut Document) {
 
 fn traced(document: &mut Document) {
     document.schema("TraceRequest", request(trace::inputs()));
-    // A label policy has no group.
-    let rule = whole(vec![("id", Uuid::schema()), ("security_group_id", Option::<Uuid>::schema())]);
     document.schema(
         "TraceLook",
-        whole(vec![("table", text()), ("says", text()), ("entry", nullable(text())), ("rules", list(rule))]),
+        whole(vec![("table", text()), ("says", text()), ("entry", nullable(text())), ("rules", rules())]),
     );
     document.schema(
         "TraceHop",

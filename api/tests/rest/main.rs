@@ -12,6 +12,7 @@ mod concurrency;
 mod default_security_group_rules;
 mod discovery;
 mod floating_ips;
+mod flow_log;
 mod foreign;
 mod frame;
 mod hostile;

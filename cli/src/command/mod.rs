@@ -7,6 +7,7 @@
 pub mod cloud;
 pub mod docs;
 pub mod failure;
+mod flow_log;
 mod host;
 mod policy;
 mod preview;
@@ -88,7 +89,7 @@ fn nouns(command: Command) -> Command {
         let noun = tree::noun(resource).display_order(place);
         command.subcommand(match resource.noun {
             host::NOUN => seeing::extend(host::extend(noun)),
-            _ => preview::extend(reach::extend(seeing::extend(noun))),
+            _ => preview::extend(reach::extend(flow_log::extend(seeing::extend(noun)))),
         })
     })
 }
@@ -112,6 +113,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode> {
             (host::NOUN, host::STATE) => host::state(&api, inner)?,
             (_, seeing::DROPS) => seeing::drops(&api, resource, inner)?,
             (_, seeing::FLOWS) => seeing::flows(&api, resource, inner)?,
+            (_, flow_log::FLOW_LOG) => flow_log::run(&api, resource, inner)?,
             _ => match reach::run(&api, resource, verb, inner).or_else(|| preview::run(&api, resource, verb, inner)) {
                 Some(said) => said?,
                 None => verbs::run(&api, resource, verb, inner)?,

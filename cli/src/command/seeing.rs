@@ -167,7 +167,7 @@ pub fn protocol(number: u64) -> String {
 }
 
 /// Hosts that said nothing: what they drop is missing.
-fn silent(drops: &Value) -> Vec<String> {
+pub fn silent(drops: &Value) -> Vec<String> {
     let of_host = drops["error"].is_string().then(|| format!("the host does not say: {}", cell(&drops["error"])));
     let of_port = drops["hosts"].as_array().into_iter().flatten().filter_map(|host| {
         let who = if host["host"].is_null() { cell(&host["role"]) } else { cell(&host["host"]) };

@@ -34,7 +34,7 @@ const UPLINK_TCX: &str = "uplink_tcx";
 const UPLINK_XDP: &str = "uplink_xdp";
 
 /// Maps of the object and the sizes of their keys and values, as this agent knows them.
-const MAPS: [(&str, usize, usize); 21] = [
+const MAPS: [(&str, usize, usize); 23] = [
     (name::CFG, 4, size_of::<maps::Cfg>()),
     (name::HOSTS, 4, 4),
     (name::IFACE, 4, 4),
@@ -56,6 +56,8 @@ const MAPS: [(&str, usize, usize); 21] = [
     (name::DROPS, size_of::<maps::DropKey>(), size_of::<maps::DropCount>()),
     (name::COUNTERS, 4, 8),
     (name::EVENTS, 0, 0),
+    (name::FLOW_COUNT, size_of::<maps::FlowKey>(), size_of::<maps::FlowCount>()),
+    (name::FLOW_LOG, 0, 0),
 ];
 
 /// What the data plane is loaded with.
@@ -71,6 +73,10 @@ pub struct Settings {
     pub transit_hook: TransitHook,
     /// Size of the table of established flows.
     pub flow_entries: u32,
+    /// One flow in so many is logged; 0: none.
+    pub flow_log_sample: u32,
+    /// Flows of one port that are logged in a second, in the long run; ten times as many at once.
+    pub flow_log_rate: u32,
 }
 
 type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
@@ -162,6 +168,10 @@ impl Kernel {
             loader.map_pin_path(map, path.as_path());
         }
         loader.map_max_entries(name::FLOW_EST, settings.flow_entries);
+        let burst = settings.flow_log_rate.saturating_mul(10);
+        loader.override_global("FLOW_LOG_SAMPLE", &settings.flow_log_sample, true);
+        loader.override_global("FLOW_LOG_RATE", &settings.flow_log_rate, true);
+        loader.override_global("FLOW_LOG_BURST", &burst, true);
         let mut object = loader.load(object).map_err(PlaneError::program("object"))?;
         for program in [ENDPOINT, UPLINK_TCX] {
             classifier(&mut object, program)?.load().map_err(PlaneError::program(program))?;

@@ -4,8 +4,9 @@
 //! a host, [`memory::Memory`] in tests of everything above. What the programs write by themselves
 //! (flows, counters, who owes an answer) is read through [`runtime::Runtime`], which opens the
 //! pins a second time, so that a sweep through 100,000 flows blocks nobody. [`live::Live`] does the same with the
-//! planned maps, for whoever only looks.
+//! planned maps, for whoever only looks; [`counts::Counts`] is the flow log's.
 
+pub mod counts;
 pub mod kernel;
 pub mod live;
 pub mod memory;

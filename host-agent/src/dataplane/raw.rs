@@ -22,6 +22,7 @@ plain!(
     maps::Addr,
     maps::FlowKey,
     maps::Flow,
+    maps::FlowCount,
     maps::FragKey,
     maps::Head,
     maps::PolicyKey,

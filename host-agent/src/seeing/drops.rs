@@ -3,7 +3,7 @@
 //! The programs keep both in one map, so that nothing has to keep up with them, and a port that causes a flood of
 //! drops takes nobody's place: its counts are as many as there are reasons.
 
-use crate::clock;
+use crate::clock::Wall;
 use crate::dataplane::runtime::Runtime;
 use mizar_abi::Address;
 use mizar_abi::maps::{DropCount, DropKey};
@@ -11,7 +11,6 @@ use mizar_abi::reason::Drop;
 use mizar_wire::ask::{ANSWER, Dropped, Headers, Sample};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::SystemTime;
 
 /// Of many processors only so many have their packet shown.
 const SAMPLES: usize = 8;
@@ -21,7 +20,7 @@ const AROUND: usize = 64;
 
 /// What was dropped of these ports, or of none named, the most first.
 pub fn read(runtime: &Runtime, ports: &[u32]) -> Vec<Dropped> {
-    let clock = Clock::now();
+    let clock = Wall::now();
     let counts: Vec<(DropKey, Vec<DropCount>)> = if ports.is_empty() {
         runtime.drop_counts().into_iter().collect()
     } else {
@@ -51,25 +50,7 @@ fn fit(mut drops: Vec<Dropped>) -> Vec<Dropped> {
     drops
 }
 
-/// From the kernel's clock to that of people.
-struct Clock {
-    boot_ns: u64,
-    unix_ms: i64,
-}
-
-impl Clock {
-    fn now() -> Self {
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { boot_ns: clock::boot_ns(), unix_ms: i64::try_from(unix.as_millis()).unwrap_or(i64::MAX) }
-    }
-
-    fn unix_ms(&self, boot_ns: u64) -> i64 {
-        let ago = self.boot_ns.saturating_sub(boot_ns) / 1_000_000;
-        self.unix_ms.saturating_sub(i64::try_from(ago).unwrap_or(i64::MAX))
-    }
-}
-
-fn dropped(key: &DropKey, counts: &[DropCount], clock: &Clock) -> Option<Dropped> {
+fn dropped(key: &DropKey, counts: &[DropCount], clock: &Wall) -> Option<Dropped> {
     // What is handed to the agent ends for the programs, and is no loss.
     if key.reason == Drop::ToAgent as u32 {
         return None;
@@ -87,7 +68,7 @@ fn dropped(key: &DropKey, counts: &[DropCount], clock: &Clock) -> Option<Dropped
     })
 }
 
-fn sample(count: &DropCount, clock: &Clock) -> Sample {
+fn sample(count: &DropCount, clock: &Wall) -> Sample {
     let packet = (count.src != Address::default()).then(|| Headers {
         source: address(count.src),
         destination: address(count.dst),
@@ -108,7 +89,7 @@ mod tests {
     use super::*;
     use mizar_abi::mapped;
 
-    const CLOCK: Clock = Clock { boot_ns: 10_000_000_000, unix_ms: 1_700_000_000_000 };
+    const CLOCK: Wall = Wall { boot_ns: 10_000_000_000, unix_ms: 1_700_000_000_000 };
 
     #[test]
     fn the_youngest_packet_comes_first_and_unread_headers_are_none() {

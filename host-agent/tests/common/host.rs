@@ -195,6 +195,10 @@ impl Host {
             socket: self.socket(),
             transit_hook: self.transit_hook,
             flow_entries: 4096,
+            flow_log_sample: 1,
+            flow_log_rate: 50,
+            flow_log_mib: 1,
+            flow_log_files: 1,
             operator_listen: None,
             bpf_object: Some(object()),
         }

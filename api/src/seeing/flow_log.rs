@@ -1,0 +1,132 @@
+//! The flow log of a port: what its host has of it, and the bouncers of its addresses, which have what they refused for it.
+
+use super::{ask, is_operator, named, own_port};
+use crate::app::App;
+use crate::cloud::at;
+use crate::exchange::Unanswered;
+use crate::frame::context::Context;
+use crate::frame::fault::Fault;
+use crate::frame::query::parameters;
+use crate::frame::standard::precise_time;
+use crate::seeing::drops::ROLES;
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Path, ServiceConfig};
+use chrono::DateTime;
+use futures::future::join_all;
+use mizar_db::resources::seeing::{self, Knowing};
+use mizar_wire::ask::{Answer, FlowLog, Question};
+use mizar_wire::log::{Logged, READ};
+use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Records of an answer at most, and without a `limit`.
+pub const LIMIT: (u32, u32) = (READ, 100);
+
+/// What a record says of its flow: whether it is the last one.
+pub const RECORDS: [&str; 2] = ["final", "interim"];
+
+/// Of ICMP what rules judge is type and code (RFC 792).
+const ICMP: u8 = 1;
+
+/// Routes.
+pub fn mount(config: &mut ServiceConfig) {
+    config.service(at("/v2.0/mizar/ports/{port}/flow-log").get(of_port));
+}
+
+/// What is asked.
+#[derive(Debug)]
+struct Wish {
+    limit: u32,
+    since_ms: Option<i64>,
+}
+
+impl Wish {
+    fn parse(query: &str) -> Result<Self, Fault> {
+        let (mut limit, mut since_ms) = (LIMIT.1, None);
+        for (name, value) in parameters(query)? {
+            match name.as_str() {
+                "limit" => {
+                    let one = value.parse().ok().filter(|limit: &u32| *limit > 0);
+                    let wrong = || Fault::bad_query(format!("limit: '{value}' is no number above 0"));
+                    limit = one.ok_or_else(wrong)?.min(LIMIT.0);
+                }
+                "since" => {
+                    let time = DateTime::parse_from_rfc3339(&value);
+                    let wrong = |_| {
+                        Fault::bad_query(format!(
+                            "since: '{value}' is no time of RFC 3339, such as 2026-01-31T08:00:00Z"
+                        ))
+                    };
+                    since_ms = Some(time.map_err(wrong)?.timestamp_millis());
+                }
+                _ => return Err(Fault::bad_query(format!("there is no parameter '{name}'"))),
+            }
+        }
+        Ok(Self { limit, since_ms })
+    }
+}
+
+async fn log(app: &App, host: i32, port: u32, wish: &Wish) -> Result<FlowLog, Unanswered> {
+    let question = Question::FlowLog { ports: vec![port], since_ms: wish.since_ms, limit: wish.limit };
+    match ask(app, host, &question).await? {
+        Answer::FlowLog(log) => Ok(log),
+        _ => Err(Unanswered::Beside),
+    }
+}
+
+type Rules = BTreeMap<Uuid, Option<Uuid>>;
+
+/// As it is shown, `rules` being those that the caller may know.
+fn view(port: Uuid, logged: &Logged, rules: &Rules, (role, host): (&str, Option<&String>)) -> Value {
+    let rule = |id: &Uuid| Some(json!({"id": id, "security_group_id": rules.get(id)?}));
+    let is_icmp = logged.protocol == ICMP;
+    let message = is_icmp.then(|| logged.judged.to_be_bytes());
+    let time = |unix_ms| DateTime::from_timestamp_millis(unix_ms).map(precise_time);
+    let [last, interim] = RECORDS;
+    json!({
+        "port_id": port, "record": if logged.ended.is_some() { last } else { interim }, "role": role, "host": host,
+        "start": time(logged.start_ms), "end": time(logged.end_ms), "direction": logged.direction,
+        "source": logged.source, "destination": logged.destination, "protocol": logged.protocol,
+        "source_port": (!is_icmp).then_some(logged.source_port),
+        "destination_port": (!is_icmp).then_some(logged.destination_port),
+        "icmp_type": message.map(|[kind, _]| kind), "icmp_code": message.map(|[_, code]| code),
+        "verdict": logged.verdict, "reason": logged.reason, "decided_by": logged.decided_by,
+        "rules": logged.rules.as_ref().map(|ids| ids.iter().filter_map(rule).collect::<Vec<_>>()),
+        "packets_out": logged.packets_out, "bytes_out": logged.bytes_out,
+        "packets_in": logged.packets_in, "bytes_in": logged.bytes_in, "ended": logged.ended,
+    })
+}
+
+async fn of_port(app: Data<App>, context: Context, path: Path<String>) -> Result<HttpResponse, Fault> {
+    let mut conn = app.pool.get().await?;
+    let port = own_port(&mut conn, &context, named(&path), "get_port_flow_log").await?;
+    let wish = Wish::parse(&context.query)?;
+    let hosts = seeing::hosts_of(&mut conn, port.id).await?;
+    // Nobody holds a connection while hosts are asked.
+    drop(conn);
+    let number = port.number.cast_unsigned();
+    let answers = join_all(hosts.iter().map(|host| log(&app, host.number, number, &wish))).await;
+    let (mut views, mut found, mut left_out) = (Vec::new(), Vec::new(), 0);
+    for (Knowing { name, is_own, .. }, answer) in hosts.iter().zip(answers) {
+        let (role, host) = (ROLES[usize::from(!is_own)], is_operator(&context).then_some(name));
+        views.push(json!({"role": role, "host": host, "error": answer.as_ref().err().map(ToString::to_string)}));
+        let FlowLog { records, left_out: more } = answer.unwrap_or_default();
+        left_out += more;
+        let own = records.into_iter().filter(|logged| logged.port == number);
+        found.extend(own.map(|logged| (logged, (role, host))));
+    }
+    found.sort_by_key(|(logged, _)| Reverse(logged.end_ms));
+    left_out += found.len().saturating_sub(wish.limit as usize) as u64;
+    found.truncate(wish.limit as usize);
+    let named: Vec<Uuid> = found.iter().filter_map(|(logged, _)| logged.rules.as_ref()).flatten().copied().collect();
+    let rules = if named.is_empty() {
+        Rules::new()
+    } else {
+        seeing::rules_of(&mut *app.pool.get().await?, &named, context.caller.own()).await?
+    };
+    let records: Vec<Value> = found.iter().map(|(logged, by)| view(port.id, logged, &rules, *by)).collect();
+    let log = json!({"port_id": port.id, "hosts": views, "left_out": left_out, "records": records});
+    Ok(HttpResponse::Ok().json(json!({ "flow_log": log })))
+}

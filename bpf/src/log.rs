@@ -1,0 +1,214 @@
+//! The flow log (docs/adr/0014): which flows are in it, and what passed of them.
+//!
+//! It is decided when a flow's entry is made; the entry bears the decision. A packet of a flow that is not logged
+//! costs a look at flags that are at hand; one that is costs a look-up of its counts.
+
+use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use mizar_abi::{
+    maps::{Flow, FlowCount, FlowKey, LogStart, flow_flag},
+    reason::{Counter, Drop},
+};
+use mizar_packet::{ETH_LEN, flow::Now, log};
+
+use crate::{
+    maps::{FLOW_COUNT, FLOW_LOG},
+    skb::Skb,
+    tables::{self, setting},
+    walk::{Walk, count},
+};
+
+/// One flow in so many is logged; 0: none.
+#[unsafe(no_mangle)]
+static FLOW_LOG_SAMPLE: u32 = 0;
+/// Flows of one port that are logged in a second, in the long run.
+#[unsafe(no_mangle)]
+static FLOW_LOG_RATE: u32 = 50;
+/// Such flows at once.
+#[unsafe(no_mangle)]
+static FLOW_LOG_BURST: u32 = 500;
+
+/// In [`FlowCount::revoked`]: somebody refused it who may not have heard of the port's groups yet.
+pub const DOUBTFUL: u32 = 2;
+
+/// A packet of the local endpoint.
+const OUT: u32 = 0;
+/// One for it.
+const IN: u32 = 1;
+
+/// Is it?
+#[inline(always)]
+pub const fn is_logged(flow: &Flow) -> bool {
+    flow.flags & flow_flag::LOGGED != 0
+}
+
+/// The local endpoint has just opened the flow: is it logged?
+#[inline(never)]
+pub fn opened(key: &FlowKey, flow: &mut Flow, now: &Now) -> u32 {
+    begun(key, flow, now.ms, OUT)
+}
+
+/// The same of one that the other side opened.
+#[inline(never)]
+pub fn entered(key: &FlowKey, flow: &mut Flow, now: &Now) -> u32 {
+    begun(key, flow, now.ms, IN)
+}
+
+#[inline(always)]
+fn begun(key: &FlowKey, flow: &mut Flow, ms: u32, inbound: u32) -> u32 {
+    if setting(&FLOW_LOG_SAMPLE) != 0 && begin(key, flow.ep_id, ms, inbound) != 0 {
+        flow.flags |= flow_flag::LOGGED;
+    }
+    0
+}
+
+/// Begins to count, and tells the agent so; 0: not of this flow. The lower byte of `how` says whether it is inbound, the
+/// next one the reason for which it is refused.
+#[inline(never)]
+fn begin(key: &FlowKey, ep_id: u32, ms: u32, how: u32) -> u32 {
+    if !log::is_chosen(key, setting(&FLOW_LOG_SAMPLE)) {
+        return 0;
+    }
+    if !tables::take_log_token(ep_id, setting(&FLOW_LOG_RATE), setting(&FLOW_LOG_BURST)) {
+        count(Counter::FlowLogLost);
+        return 0;
+    }
+    let Some(mut entry) = FLOW_LOG.reserve::<LogStart>(0) else {
+        count(Counter::FlowLogLost);
+        return 0;
+    };
+    let start = entry.as_mut_ptr();
+    // SAFETY: reserved for us, and every field is written; values are replaced, not freed, while a program runs (RCU).
+    let kept = unsafe {
+        (*start).key = *key;
+        (*start).former = match FLOW_COUNT.get(key) {
+            Some(former) => *former,
+            None => FlowCount::default(),
+        };
+        (*start).count = FlowCount {
+            started_ns: bpf_ktime_get_coarse_ns(),
+            last_ms: ms,
+            ep_id,
+            refused: (how >> 8) as u8,
+            inbound: how as u8,
+            ..FlowCount::default()
+        };
+        // From where it stands: the stack is short.
+        FLOW_COUNT.insert(key, &(*start).count, 0).is_ok()
+    };
+    if !kept {
+        entry.discard(0);
+        count(Counter::FlowLogLost);
+        return 0;
+    }
+    entry.submit(0);
+    1
+}
+
+/// Adds a packet. Two processors that carry one direction of a flow at once may miss one.
+#[inline(always)]
+fn add(counted: &mut FlowCount, (packets, bytes): (u64, u64), ms: u32, inbound: u32) {
+    if inbound == IN {
+        counted.packets_in += packets;
+        counted.bytes_in += bytes;
+    } else {
+        counted.packets_out += packets;
+        counted.bytes_out += bytes;
+    }
+    counted.last_ms = ms;
+}
+
+/// Counts the packet of `walk.inner`, which has so many bytes of outer headers, for a flow that is logged.
+#[inline(always)]
+fn tally(skb: Skb, walk: &Walk, key: &FlowKey, outer: u32, inbound: u32) -> u32 {
+    // Too many flows, and the oldest make place.
+    let Some(counted) = FLOW_COUNT.get_ptr_mut(key) else { return 0 };
+    let bytes = skb.len().saturating_sub(outer + ETH_LEN as u32);
+    let headers = walk.inner.header_len as u32 + walk.inner.l4_len as u32;
+    // SAFETY: as in `begin`; writers on two CPUs write single fields.
+    add(unsafe { &mut *counted }, log::counted(bytes, headers, skb.gso_size()), walk.now.ms, inbound);
+    0
+}
+
+#[inline(never)]
+fn sent(skb: Skb, walk: &Walk) -> u32 {
+    tally(skb, walk, &walk.key, 0, OUT)
+}
+
+#[inline(never)]
+fn received(skb: Skb, walk: &Walk) -> u32 {
+    tally(skb, walk, &walk.key, walk.outer, IN)
+}
+
+#[inline(never)]
+fn received_here(skb: Skb, walk: &Walk) -> u32 {
+    tally(skb, walk, &walk.peer_key, 0, IN)
+}
+
+/// A packet of the local endpoint, of this flow of `walk.key`.
+#[inline(always)]
+pub fn departs(flow: &Flow, skb: Skb, walk: &Walk) {
+    if is_logged(flow) {
+        sent(skb, walk);
+    }
+}
+
+/// One for it is about to be delivered, with outer headers yet.
+#[inline(always)]
+pub fn arrives(flow: &Flow, skb: Skb, walk: &Walk) {
+    if is_logged(flow) {
+        received(skb, walk);
+    }
+}
+
+/// One from a neighbour on this host, of this flow of `walk.peer_key`.
+#[inline(always)]
+pub fn arrives_here(flow: &Flow, skb: Skb, walk: &Walk) {
+    if is_logged(flow) {
+        received_here(skb, walk);
+    }
+}
+
+/// The flow, which is logged, is refused from now on.
+#[inline(never)]
+pub fn denied(key: &FlowKey, peer_identity: u32, revoked: u32, reason: u32) -> u32 {
+    if let Some(counted) = FLOW_COUNT.get_ptr_mut(key) {
+        // SAFETY: as in `tally`.
+        let counted = unsafe { &mut *counted };
+        counted.peer_identity = peer_identity;
+        counted.refused = reason as u8;
+        counted.revoked = revoked as u8;
+    }
+    0
+}
+
+/// A packet without a flow, of so many bytes, is refused by the rules for what the port of `ep_id` gets (for
+/// [`Drop::Refused`]) or sends.
+#[inline(never)]
+pub fn refused(key: &FlowKey, ep_id: u32, reason: u32, bytes: u32, ms: u32) -> u32 {
+    if setting(&FLOW_LOG_SAMPLE) == 0 {
+        return 0;
+    }
+    let inbound = if reason == Drop::Refused as u32 { IN } else { OUT };
+    if !is_counted(key, inbound) && begin(key, ep_id, ms, reason << 8 | inbound) == 0 {
+        return 0;
+    }
+    if let Some(counted) = FLOW_COUNT.get_ptr_mut(key) {
+        // SAFETY: as in `tally`.
+        let counted = unsafe { &mut *counted };
+        if counted.refused != 0 {
+            add(counted, (1, bytes as u64), ms, inbound);
+        }
+    }
+    0
+}
+
+/// Are there counts already? Those of a flow that the port opened, and that was not refused, are over by now; not so
+/// one of a port for which this host, as its bouncer, refuses another try.
+#[inline(always)]
+fn is_counted(key: &FlowKey, inbound: u32) -> bool {
+    // SAFETY: as in `begin`.
+    match unsafe { FLOW_COUNT.get(key) } {
+        Some(counted) => inbound == IN || counted.refused != 0,
+        None => false,
+    }
+}
