@@ -68,7 +68,7 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::S
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 /// Flows that are logged. Where there are too many, the least recently used make place.
 #[map]
-pub static FLOW_COUNT: LruHashMap<FlowKey, FlowCount> = LruHashMap::with_max_entries(16_384, 0);
+pub static FLOW_COUNT: LruHashMap<FlowKey, FlowCount> = LruHashMap::with_max_entries(8_192, 0);
 /// Its own ring: what is logged must not take the place of what has to be done.
 #[map]
 pub static FLOW_LOG: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
