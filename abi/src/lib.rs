@@ -17,7 +17,7 @@ pub mod option;
 pub mod reason;
 
 /// Version of every layout in this crate. Agents report it when they register.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// UDP port of Geneve (RFC 8926).
 pub const GENEVE_PORT: u16 = 6081;

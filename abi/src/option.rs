@@ -78,6 +78,9 @@ pub mod flag {
     pub const SVC_DONE: u8 = 4;
     /// Already tried at the other replica.
     pub const SIBLING: u8 = 8;
+    /// The packet is followed: each host that it comes to says what it did with it. Only a packet with the signed
+    /// option can bear it, so nobody without the key makes hosts say anything.
+    pub const TRACED: u8 = 16;
     /// The packet was routed between subnets: one TTL less at delivery of every later packet.
     pub const ROUTED: u8 = 32;
     /// REQ: the packet certainly opens a conversation, so a denial is final.
@@ -103,6 +106,8 @@ pub mod code {
     pub const POLICY: u8 = 5;
     /// RETURN: the sender's egress policy wants to know the destination's identity, which is in it.
     pub const IDENTITY: u8 = 6;
+    /// ACK: nothing is owed; the option is there for its mark ([`flag::TRACED`]), and the packet is as a direct one.
+    pub const DIRECT: u8 = 7;
 }
 
 /// What stands at [`at::EPOCH`] of a verdict: 16 bits of the generation, and above them 16 that name the set,
@@ -137,7 +142,7 @@ pub mod at {
     pub const ORIGIN: usize = 4;
     /// u24
     pub const ORIGIN_VNI: usize = 8;
-    /// u8: [`super::code`]; REQ: tries before; ADMITTED, ANSWER: [`super::verdict_set`].
+    /// u8: [`super::code`], ACK too; REQ: tries before; ADMITTED, ANSWER: [`super::verdict_set`].
     pub const REASON: usize = 11;
     /// u32
     pub const COOKIE: usize = 12;

@@ -13,6 +13,7 @@ use crate::observe::limits::{Limiter, Limits};
 use crate::observe::logins::limit_logins;
 use crate::observe::metrics::Metrics;
 use crate::observe::request::observe;
+use crate::seeing::live::places::Places;
 use crate::{cloud, identity, neutron, openapi, operator, resources, seeing};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
@@ -65,6 +66,8 @@ pub struct App {
     pub readiness: Readiness,
     /// Turns to make topologies for who has none.
     pub topologies: Semaphore,
+    /// Packets that are followed.
+    pub live: Places,
 }
 
 /// Topologies that are made at once.
@@ -85,6 +88,7 @@ impl App {
             metrics,
             readiness: Readiness::default(),
             topologies: Semaphore::new(TURNS),
+            live: Places::default(),
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
     transit,
     uplink::{ANSWER_IN_PLACE, BACK, DELIVER, DENIED, IN_PLACE, NOT_HERE, REFUSED, REQUEST, TURN},
     walk::{Step, Walk, count, drop, tally},
+    watch,
 };
 
 /// Milliseconds between events about one flow that is never answered.
@@ -130,9 +131,11 @@ pub fn turn_around(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     walk.signed.eth = eth;
     let (sport, dport) = (walk.inner.tuple.sport, walk.inner.tuple.dport);
     let cookie = if denied { walk.flow.cookie } else { 0 };
+    let mark = watch::mark(walk);
     let body = &mut walk.signed.body;
     *body = Body::default();
     body.set_kind(if denied { Kind::Denied } else { Kind::Return });
+    body.set_flags(mark);
     body.set_cookie(cookie);
     body.set_hops(HOPS - 1);
     body.set_origin(cfg.host);
@@ -284,6 +287,9 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
 /// ACK: the other side's host tells the way to it, on a packet of the flow.
 #[inline(never)]
 pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
+    if walk.signed.body.reason() == code::DIRECT && !walk.seen.control {
+        return watch::direct(walk);
+    }
     let peer = origin(&walk.signed.body);
     let as_reply = walk.signed.body.flags() & flag::REPLY_ONLY != 0;
     let cookie = walk.signed.body.cookie();

@@ -23,7 +23,8 @@ use crate::{
     skb::Skb,
     tables::{self, Maps},
     transit,
-    walk::{Step, Walk, begin, count, drop, drop_number, finish, go, icmp, tally},
+    walk::{Step, Walk, begin, count, drop, drop_number, finish, go, icmp, is_unfinished, tally},
+    watch,
 };
 
 /// An ARP message.
@@ -54,8 +55,11 @@ const SIGNED: Step = go(11);
 pub fn run(skb: Skb) -> i32 {
     let Some((walk, cfg)) = begin() else { return tally(skb.len(), 0, 0, Drop::NoPort as u32, None) };
     let mut step = fast(skb, walk, cfg);
-    if step >= ARP {
-        step = slow(skb, walk, cfg, step);
+    if is_unfinished(step) {
+        if step >= ARP {
+            step = slow(skb, walk, cfg, step);
+        }
+        watch::end(walk, step);
     }
     finish(skb, walk, step)
 }
@@ -127,6 +131,8 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if inner.proto == proto::UDP && inner.tuple.dport == 67 && inner.tuple.sport == 68 && !inner.is_fragment() {
         return DHCP;
     }
+    let traced = ep.flags & ep_flag::WATCHED != 0 && watch::claims(walk);
+    let inner = &walk.inner;
     // Multicast or broadcast, as a frame or as a packet. (240/4 has no endpoints either.)
     if eth.byte(0) & 1 != 0 || inner.dst[0] >= 224 {
         return drop(Drop::Multicast);
@@ -148,15 +154,24 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         && !walk.inner.icmp_error
         && !flow::reopens(flow, walk.inner.opens())
         && sender.force.covers(flow)
+        && !traced
     {
-        return known(skb, walk, cfg, ep, flow, &eth);
+        return known(skb, walk, cfg, ep, flow, &eth, 0);
     }
     UNKNOWN
 }
 
-/// The path is known.
+/// The path is known. A packet that is followed gets the option for its mark.
 #[inline(always)]
-fn known(skb: Skb, walk: &mut Walk, cfg: &Cfg, ep: &Ep, flow: &mut Flow, eth: &Words<{ ETH_LEN / 2 }>) -> Step {
+fn known(
+    skb: Skb,
+    walk: &mut Walk,
+    cfg: &Cfg,
+    ep: &Ep,
+    flow: &mut Flow,
+    eth: &Words<{ ETH_LEN / 2 }>,
+    mark: u8,
+) -> Step {
     if flow.peer_host == cfg.host {
         return SAME_HOST;
     }
@@ -172,13 +187,19 @@ fn known(skb: Skb, walk: &mut Walk, cfg: &Cfg, ep: &Ep, flow: &mut Flow, eth: &W
     log::departs(flow, skb, walk);
     walk.to = flow.peer_host;
     walk.to_vni = flow.peer_vni;
-    if flow::owes_ack(flow) {
+    let owes = flow::owes_ack(flow);
+    if owes || mark != 0 {
         // A reply to a side whose host has not seen a direct packet: it learns the way to us.
         let as_reply = if flow::was_reply(flow) { flag::REPLY_ONLY } else { 0 };
         let routed = if flow.flags & flow_flag::ROUTED != 0 { flag::ROUTED } else { 0 };
-        body(walk, cfg, ep, Kind::Ack, flow.cookie, routed | as_reply);
+        body(walk, cfg, ep, Kind::Ack, flow.cookie, routed | as_reply | mark);
         walk.hash = path::hash(&walk.inner);
-        count(Counter::AckOut);
+        if owes {
+            count(Counter::AckOut);
+        } else {
+            walk.signed.body.set_reason(code::DIRECT);
+            count(Counter::DirectOut);
+        }
         return SIGNED;
     }
     count(Counter::DirectOut);
@@ -193,8 +214,8 @@ fn known(skb: Skb, walk: &mut Walk, cfg: &Cfg, ep: &Ep, flow: &mut Flow, eth: &W
 fn known_slowly(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     let Some(flow) = tables::find(&walk.key, &walk.now) else { return REQUEST };
     let Some(ep) = tables::endpoint(walk.ep_id) else { return drop(Drop::NoPort) };
-    let eth = walk.signed.eth;
-    known(skb, walk, cfg, ep, flow, &eth)
+    let (eth, mark) = (walk.signed.eth, watch::mark(walk));
+    known(skb, walk, cfg, ep, flow, &eth, mark)
 }
 
 /// No established flow, or one of outdated rules: the source is checked in full, then the policy;
@@ -279,7 +300,7 @@ const UNOPENED: u8 = flag::REPLY_ONLY | flag::NO_EGRESS;
 /// The request of `walk.flow`, for the packet in `walk.inner`.
 #[inline(always)]
 pub fn request_body(walk: &mut Walk, cfg: &Cfg, ep: &Ep) {
-    let (flow, mut flags) = (walk.flow, 0);
+    let (flow, mut flags) = (walk.flow, watch::mark(walk));
     if flow.flags & flow_flag::ROUTED != 0 {
         flags |= flag::ROUTED;
     }
@@ -413,6 +434,7 @@ fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
 /// Transit on the sender's own host: a frame to oneself would not come back from the switch.
 #[inline(never)]
 fn inline(walk: &mut Walk, cfg: &Cfg) -> Step {
+    walk.traced |= watch::INLINE;
     if walk.signed.body.flags() & flag::NEED_ID != 0 {
         let step = identify_here(walk);
         if step != INLINE {

@@ -11,7 +11,7 @@ use aya_ebpf::{
 use mizar_abi::{
     GENEVE_PORT,
     maps::Cfg,
-    option::{Kind, OPTION_LEN},
+    option::{Kind, OPTION_LEN, flag},
     reason::Counter,
 };
 use mizar_packet::{
@@ -122,7 +122,9 @@ fn bounce(ctx: *mut xdp_md, walk: &mut Walk, cfg: &Cfg) -> u32 {
         return PASS;
     }
     let header = &walk.signed.inner;
-    if walk.signed.eth.short(12) != ETH_IPV4 || header.byte(0) >> 4 != 4 {
+    // What is followed is told of by the program behind.
+    let followed = walk.signed.body.flags() & flag::TRACED != 0;
+    if walk.signed.eth.short(12) != ETH_IPV4 || header.byte(0) >> 4 != 4 || followed {
         return PASS;
     }
     let (src, dst, proto) = (header.four(12), header.four(16), header.byte(9));

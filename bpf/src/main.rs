@@ -19,6 +19,7 @@ mod tables;
 mod transit;
 mod uplink;
 mod walk;
+mod watch;
 
 use aya_ebpf::{
     macros::{classifier, xdp},

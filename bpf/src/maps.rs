@@ -10,7 +10,7 @@ use aya_ebpf::{
 use mizar_abi::{
     maps::{
         Addr, Bounce, Bucket, Cfg, DropCount, DropKey, Ep, Epoch, Flow, FlowCount, FlowKey, FragKey, Head, HostAddress,
-        Moved, Pending, PolicyAddress, PolicyKey, Route, Shard, ShardKey, Verdict, VniAddress,
+        Moved, Pending, PolicyAddress, PolicyKey, Route, Shard, ShardKey, Verdict, VniAddress, Watch,
     },
     reason::Counter,
 };
@@ -72,6 +72,9 @@ pub static FLOW_COUNT: LruHashMap<FlowKey, FlowCount> = LruHashMap::with_max_ent
 /// Its own ring: what is logged must not take the place of what has to be done.
 #[map]
 pub static FLOW_LOG: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+/// Packets that are waited for, one a port.
+#[map]
+pub static WATCH: HashMap<u32, Watch> = HashMap::with_max_entries(64, BPF_F_NO_PREALLOC);
 /// Tokens for events, by port and kind. The programs' own: the least recently used makes place, so
 /// nobody has to forget a port.
 #[map]

@@ -18,6 +18,7 @@ use crate::{
     skb::Skb,
     tables,
     walk::{Step, Walk, drop},
+    watch,
 };
 
 /// Where the IPv4 header stands.
@@ -115,6 +116,7 @@ pub fn signed(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     {
         return drop(Drop::Helper);
     }
+    walk.traced |= watch::SENT;
     skb.to_underlay(cfg.uplink)
 }
 
@@ -129,6 +131,7 @@ pub fn in_place(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if !unsafe { skb.write_from(IP_AT, (&raw const walk.signed.outer).cast(), SIGNED_OUTER_LEN as u32) } {
         return drop(Drop::Helper);
     }
+    walk.traced |= watch::SENT;
     skb.to_underlay(cfg.uplink)
 }
 

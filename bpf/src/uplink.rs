@@ -19,13 +19,14 @@ use crate::{
     control, egress, log, send,
     skb::{NEXT, Skb},
     tables, transit,
-    walk::{Step, Walk, begin, count, drop, finish, go},
+    walk::{Step, Walk, begin, count, drop, finish, go, is_unfinished},
+    watch,
 };
 
 /// Options or a control packet.
 const OPTIONS: Step = go(20);
 /// A direct packet without an established flow of its sender.
-const NOT_ESTABLISHED: Step = go(21);
+pub const NOT_ESTABLISHED: Step = go(21);
 /// A control packet without a frame, verified.
 const CONTROL: Step = go(22);
 /// REQ, verified; so are the next ones.
@@ -69,8 +70,11 @@ const SIGNED_FRAME_AT: usize = ETH_LEN + SIGNED_OUTER_LEN;
 pub fn run(skb: Skb) -> i32 {
     let Some((walk, cfg)) = begin() else { return NEXT };
     let mut step = fast(skb, walk, cfg);
-    if step >= OPTIONS {
-        step = slow(skb, walk, cfg, step);
+    if is_unfinished(step) {
+        if step >= OPTIONS {
+            step = slow(skb, walk, cfg, step);
+        }
+        watch::end(walk, step);
     }
     finish(skb, walk, step)
 }
@@ -80,9 +84,6 @@ pub fn run(skb: Skb) -> i32 {
 fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
     if step == OPTIONS {
         step = with_options(skb, walk, cfg);
-    }
-    if step == NOT_ESTABLISHED {
-        step = control::not_established(skb, walk, cfg);
     }
     if step == CONTROL {
         step = control::without_frame(walk, cfg);
@@ -108,6 +109,9 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
     }
     if step == ACK {
         step = control::acknowledged(skb, walk);
+    }
+    if step == NOT_ESTABLISHED {
+        step = control::not_established(skb, walk, cfg);
     }
     if step == TURN {
         step = control::turn_around(skb, walk, cfg);
@@ -265,7 +269,8 @@ fn with_options(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         walk.inner.icmp_error = false;
         return about_flow;
     }
-    if signed.body.kind() == Some(Kind::Req) { REQUEST } else { PARSE }
+    watch::came(walk);
+    if walk.signed.body.kind() == Some(Kind::Req) { REQUEST } else { PARSE }
 }
 
 /// Reads the inner packet of a signed one, which transit need not, and tells the kinds apart.

@@ -54,6 +54,18 @@ pub const fn go(step: Step) -> Step {
     GO | step
 }
 
+/// Is there more to do than to return the step to the kernel?
+#[inline(always)]
+pub const fn is_unfinished(step: Step) -> bool {
+    step >= DROP
+}
+
+/// Number of the reason for which the packet is dropped; 0: it is not.
+#[inline(always)]
+pub const fn reason(step: Step) -> u32 {
+    if step < DROP { 0 } else { step as u32 & 0xff }
+}
+
 /// Carries out a drop, or an ICMP error for an endpoint whose packet stands without outer headers.
 #[inline(always)]
 pub fn finish(skb: Skb, walk: &mut Walk, step: Step) -> i32 {
@@ -110,6 +122,12 @@ pub struct Walk {
     pub stamp: u32,
     /// Why a direct packet is turned around: [`mizar_abi::option::code`].
     pub why: u32,
+    /// Whether the packet is followed, and what of it: see [`crate::watch`].
+    pub traced: u32,
+    /// The watch that it was waited for by, at its sender's host.
+    pub watch: u32,
+    /// The outer VNI that it came with.
+    pub came_vni: u32,
 }
 
 impl Walk {
@@ -136,6 +154,7 @@ pub fn begin() -> Option<(&'static mut Walk, &'static Cfg)> {
     walk.ep_id = 0;
     walk.inner.total_len = 0;
     walk.key.vni_proto = 0;
+    walk.traced = 0;
     Some((walk, cfg))
 }
 

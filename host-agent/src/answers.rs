@@ -1,5 +1,6 @@
 //! Answers what the API asks of this host: a long poll of its own, beside the one for desired state, so that neither
-//! waits for the other. What is asked is only looked at: nothing here writes to a map.
+//! waits for the other. What is asked is only looked at: nothing here writes to a map, but to wait for a packet that is to be
+//! followed.
 
 use crate::clock;
 use crate::core::{Shared, chain};
@@ -7,6 +8,7 @@ use crate::dataplane::live::Live;
 use crate::dataplane::runtime::Runtime;
 use crate::dataplane::{Pins, PlaneError};
 use crate::flow_log::recent::Recent;
+use crate::seeing::watch::Watches;
 use crate::seeing::{drops, flows, trace};
 use crate::sync::backoff::{Backoff, jitter};
 use crate::sync::source::StateSource;
@@ -31,12 +33,13 @@ struct Sight {
     core: Shared,
     pins: Pins,
     log: Recent,
+    watches: Watches,
     walked: Arc<Mutex<Walked>>,
 }
 
 /// Fetches questions and answers them, for ever.
-pub async fn run(core: Shared, source: impl StateSource, pins: Pins, log: Recent) -> Infallible {
-    let sight = Sight { core: core.clone(), pins, log, walked: Arc::default() };
+pub async fn run(core: Shared, source: impl StateSource, pins: Pins, log: Recent, watches: Watches) -> Infallible {
+    let sight = Sight { core: core.clone(), pins, log, watches, walked: Arc::default() };
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     let mut answers = Vec::new();
     loop {
@@ -147,7 +150,7 @@ impl Sight {
     }
 
     fn look(&self, question: &Question) -> Result<Answer, String> {
-        let Self { core, pins, log, .. } = self;
+        let Self { core, pins, log, watches, .. } = self;
         let failed = |error: PlaneError| chain(&error);
         match question {
             Question::Flows { ports } => {
@@ -163,6 +166,8 @@ impl Sight {
                 let rules = |judged: &Judged| core.lock().store().planner.rules_about(judged);
                 Ok(Answer::Trace(trace::answer(&tables, &rules, question)))
             }
+            Question::Watch(watch) => watches.ask(watch).map(Answer::Watch),
+            Question::Followed(packet) => Ok(Answer::Followed(watches.followed(packet))),
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::core::{Shared, chain};
 use crate::dataplane::raw_event;
 use crate::dataplane::runtime::Runtime;
 use crate::dhcp::{self, Silence};
+use crate::seeing::watch::Watches;
 use aya::maps::{MapData, RingBuf};
 use mizar_abi::GENEVE_PORT;
 use mizar_abi::maps::{Event, EventKind};
@@ -77,6 +78,7 @@ pub struct Responder {
     underlay: UdpSocket,
     /// Where flows go that nobody confirms.
     unconfirmed: mpsc::Sender<Named>,
+    watches: Watches,
     limit: Limit,
 }
 
@@ -87,6 +89,7 @@ impl Responder {
         runtime: Runtime,
         underlay: Ipv4Addr,
         unconfirmed: mpsc::Sender<Named>,
+        watches: Watches,
     ) -> io::Result<Self> {
         let socket = UdpSocket::bind((underlay, 0))?;
         socket.set_nonblocking(true)?;
@@ -94,6 +97,7 @@ impl Responder {
             core,
             runtime,
             unconfirmed,
+            watches,
             frames: FrameSocket::open()?,
             underlay: socket,
             limit: Limit { second: Instant::now(), counts: BTreeMap::new() },
@@ -130,6 +134,10 @@ impl Responder {
             // A full queue loses it: the flow's next packet raises it again.
             let _ = self.unconfirmed.try_send((event.ep_id, event.flow));
             return;
+        }
+        if event.kind == EventKind::Traced as u32 {
+            // Paced where they are raised, all together.
+            return self.watches.heard(event);
         }
         if !self.limit.allows(event.ep_id, event.kind) {
             return;

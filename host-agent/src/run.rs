@@ -17,6 +17,7 @@ use crate::keeper;
 use crate::ledger::{Found, Ledger};
 use crate::links::netlink::Netlink;
 use crate::operators::Operators;
+use crate::seeing::watch::Watches;
 use crate::socket::{self, Server};
 use crate::status::Observer;
 use crate::sync::follow::{Description, Follower};
@@ -102,7 +103,10 @@ pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::
     let ring = runtime::events(&pins).context("opening the ring of events")?;
     let maps = || Runtime::open(&pins).context("opening the programs' maps");
     let (unconfirmed, unconfirmed_inbox) = mpsc::channel(confirm::QUEUE);
-    let responder = Responder::new(core.clone(), maps()?, uplink.address, unconfirmed).context("opening sockets")?;
+    let watches = Watches::open(core.clone(), &pins).context("opening the map of packets that are waited for")?;
+    tokio::spawn(watches.clone().tidy());
+    let responder = Responder::new(core.clone(), maps()?, uplink.address, unconfirmed, watches.clone());
+    let responder = responder.context("opening sockets")?;
     let confirmer = Confirmer::new(core.clone(), maps()?, uplink.address).context("opening a socket")?;
     let rules_changed = core.lock().rules_changed();
     tokio::spawn(ends("who asks about flows", confirmer.run(rules_changed, unconfirmed_inbox)));
@@ -125,7 +129,7 @@ pub async fn run(config: Config, source: impl StateSource, abi: u32) -> anyhow::
     tokio::spawn(Server { core: core.clone(), attacher, observer }.run(listener));
     let description = Description { az: config.az.clone(), rack: config.rack.clone(), transit_hook: hook.to_owned() };
     let source = Arc::new(source);
-    tokio::spawn(answers::run(core.clone(), Arc::clone(&source), pins, recent));
+    tokio::spawn(answers::run(core.clone(), Arc::clone(&source), pins, recent, watches));
     tokio::spawn(Follower::new(core, source, description).run());
 
     tokio::select! {

@@ -10,7 +10,7 @@ use mizar_tests::harness::Scenario;
 use mizar_tests::tenant::{Net, Tenant, at};
 use mizar_tests::{bed, harness};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ const SCENARIOS: &[Scenario] = &[
     ("a_refused_packet_shows_up_at_both_ends_with_its_reason_within_two_seconds", drops),
     ("a_trace_names_the_missing_rule_and_then_the_one_that_lets_packets_in", traces),
     ("a_trace_goes_where_packets_go_between_subnets_and_to_nobody", nobody),
+    ("a_real_packet_is_followed_by_its_bouncer_straight_and_to_where_it_is_refused", followed),
     ("a_preview_names_the_flows_that_a_change_of_rules_then_cuts_and_what_it_lets_pass", previews),
     ("the_flow_log_has_what_passed_and_by_which_rule_and_what_was_refused_at_both_ends", logs),
 ];
@@ -148,6 +149,81 @@ fn nobody(bed: &Bed) -> Result<()> {
     );
     let spoofed = red.json(&format!("trace --from {} --to {} --dport 80 --source 10.5.0.250", a.port, b.address()?))?;
     ensure!(spoofed["reason"] == "spoof", "{spoofed}");
+    Ok(())
+}
+
+/// Follows a packet, while `send` is done again and again.
+fn live(cli: &Cli, line: &str, send: impl Fn() -> Result<()>) -> Result<Value> {
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| cli.json(&format!("trace --live --wait-seconds 40 {line}")));
+        while !asked.is_finished() {
+            send()?;
+        }
+        asked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn roles(trace: &Value) -> Vec<&str> {
+    trace["hops"].as_array().into_iter().flatten().filter_map(|hop| hop["role"].as_str()).collect()
+}
+
+fn followed(bed: &Bed) -> Result<()> {
+    // Neither end's host is a bouncer.
+    bed.transit_on(&[2, 3])?;
+    let (_tenant, _net, a, b, _) = pair(bed)?;
+    let (red, admin) = (Cli::of(bed, "tenant0")?, Cli::of(bed, "admin")?);
+    let line = format!("--from {} --to {}", a.port, b.address()?);
+    // Each of them begins a flow.
+    let ping = || pings(&a, &b, 1).map(drop);
+    let refused = live(&admin, &format!("{line} --proto icmp"), ping)?;
+    ensure!(refused["verdict"] == "dropped" && refused["reason"] == "refused", "{refused}");
+    let way = roles(&refused);
+    // Both bouncers are asked where the groups of a port are new.
+    ensure!(way[..2] == ["source", "bouncer"] && way.last() == Some(&"source"), "{refused}");
+    let missing = "no ingress rule of the destination lets it in";
+    ensure!(said(&refused, "bouncer").any(|look| look["says"] == missing && look["table"] == "POLICY"), "{refused}");
+    let blocks = &refused["hops"][1]["host"];
+    ensure!([2, 3].iter().any(|host| *blocks == bed.host(*host)), "not by a bouncer: {refused}");
+    ensure!(refused["source"] == a.address()?.to_string() && refused["icmp_type"] == 8, "{refused}");
+
+    let rule = red.json("security-group-rule create closed")?;
+    bed.settle()?;
+    bed.wait("the rule lets pings in", || Ok(pings(&a, &b, 1)?.received == 1))?;
+    let first = live(&red, &line, ping)?;
+    ensure!(first["verdict"] == "delivered" && first["destination_port_id"] == b.port.to_string(), "{first}");
+    let way = roles(&first);
+    ensure!(way[..2] == ["source", "bouncer"] && way.last() == Some(&"destination"), "{first}");
+    ensure!(first["hops"].as_array().is_some_and(|hops| hops.iter().all(|hop| hop["host"].is_null())), "{first}");
+    let lets = said(&first, "bouncer").filter_map(|look| look["rules"].as_array()).flatten();
+    ensure!(lets.map(|rule| &rule["id"]).eq([&rule["id"]]), "not the rule that was made: {first}");
+
+    // One flow, whose packets all arrive, marked or not.
+    let server = b.netns.enter(|| UdpSocket::bind((b.address()?, 7001)).map_err(anyhow::Error::from))??;
+    let client = a.netns.enter(|| UdpSocket::bind((a.address()?, 0)).map_err(anyhow::Error::from))??;
+    client.connect(server.local_addr()?)?;
+    for socket in [&server, &client] {
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    }
+    let exchange = || {
+        let mut byte = [0; 1];
+        client.send(&[1])?;
+        let (_, peer) = server.recv_from(&mut byte).context("a packet to the server was lost")?;
+        server.send_to(&[2], peer)?;
+        client.recv(&mut byte).map(drop).context("an answer of the server was lost")
+    };
+    for _ in 0..3 {
+        exchange()?;
+    }
+    let there = live(&red, &format!("{line} --proto udp --dport 7001"), exchange)?;
+    let back = live(&red, &format!("--from {} --to {} --proto udp --sport 7001", b.port, a.address()?), exchange)?;
+    for (direct, to) in [(&there, &b), (&back, &a)] {
+        ensure!(direct["verdict"] == "delivered" && roles(direct) == ["source", "destination"], "{direct}");
+        ensure!(direct["destination_port_id"] == to.port.to_string(), "{direct}");
+        ensure!(said(direct, "destination").any(|look| look["table"] == "FLOW"), "{direct}");
+    }
+    let told = red.raw(&format!("trace --live {line} --proto tcp --dport 99 --wait-seconds 1"))?;
+    ensure!(told.code == 0 && told.error.contains("waiting for a packet"), "{} {}", told.code, told.error);
+    ensure!(told.out.contains("not seen") && told.out.contains("ping"), "{}", told.out);
     Ok(())
 }
 

@@ -6,11 +6,13 @@
 //! - `POST /agent/v1/hosts/{name}/questions`: [`Poll`] -> [`Questions`]
 //!
 //! A poll carries the answers to what earlier polls brought. A question is repeated until it is answered or its time
-//! is over, so a lost answer costs a round, and a question may be read twice: all of them only look.
+//! is over, so a lost answer costs a round, and a question may be read twice: all of them only look, but [`Question::Watch`],
+//! which is named and acts once.
 //!
 //! Questions and answers travel as JSON values, because a host may be older or younger than the API: what an agent does not
 //! understand it refuses by its id, and goes on; so what is new here needs no new version of the protocol.
 
+use crate::live::{self, PASSED, Passed, WAIT_MS};
 use crate::log::{Logged, READ};
 use crate::trace::{self, RULES};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -98,6 +100,10 @@ pub enum Question {
         /// So many records at most, from 1 to [`READ`].
         limit: u32,
     },
+    /// To mark one packet, and what the host did with it; the same question as often as one likes.
+    Watch(live::Watch),
+    /// What it did with a packet that bears a mark.
+    Followed(live::Followed),
 }
 
 /// What is answered.
@@ -112,6 +118,10 @@ pub enum Answer {
     Flows(Flows),
     /// To [`Question::FlowLog`].
     FlowLog(FlowLog),
+    /// To [`Question::Watch`]: nothing until the packet has come.
+    Watch(Option<Passed>),
+    /// To [`Question::Followed`]: each time that it came by within the last minute, the oldest first.
+    Followed(Vec<Passed>),
     /// There is none.
     Refused {
         /// Why, for people.
@@ -288,7 +298,9 @@ impl Question {
             }
             Self::FlowLog { limit, .. } if *limit > READ => Err(NotUnderstood::Long("the list of records")),
             Self::FlowLog { limit: 0, .. } => Err(NotUnderstood::Empty("the list of records")),
-            Self::Drops { .. } | Self::Flows { .. } | Self::FlowLog { .. } | Self::Trace(_) => Ok(question),
+            Self::Watch(watch) if watch.within_ms > WAIT_MS => Err(NotUnderstood::Long("the time to wait for")),
+            Self::Drops { .. } | Self::Flows { .. } | Self::FlowLog { .. } => Ok(question),
+            Self::Trace(_) | Self::Watch(_) | Self::Followed(_) => Ok(question),
         }
     }
 }
@@ -321,6 +333,8 @@ impl Answer {
                         one.reason.as_ref().is_none_or(short) && one.rules.as_ref().is_none_or(|r| r.len() <= RULES)
                     })
             }
+            Self::Watch(passed) => passed.iter().all(|one| one.fits(short)),
+            Self::Followed(passed) => passed.len() <= PASSED && passed.iter().all(|one| one.fits(short)),
             Self::Refused { reason } => short(reason),
         };
         if fits { Ok(answer) } else { Err(NotUnderstood::Text) }

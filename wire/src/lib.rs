@@ -8,6 +8,7 @@
 pub mod ask;
 pub mod body;
 pub mod entry;
+pub mod live;
 pub mod local;
 pub mod log;
 pub mod sync;

@@ -3,7 +3,7 @@
 use super::parts::{Document, answer, body, envelope, named, neutron, only, path, query, request};
 use crate::frame::decode::{Decode, plain};
 use crate::frame::standard::{nullable, time_schema};
-use crate::seeing::{drops, flow_log, flows, trace};
+use crate::seeing::{drops, flow_log, flows, live, trace};
 use mizar_wire::ask::FlowState;
 use mizar_wire::log::{Decider, Direction, Ended, Verdict};
 use utoipa::openapi::path::HttpMethod;
@@ -43,6 +43,7 @@ pub fn document(document: &mut Document) {
     flowing(document);
     logged(document);
     traced(document);
+    traced_live(document);
 }
 
 fn flowing(document: &mut Document) {
@@ -218,4 +219,53 @@ fn traced(document: &mut Document) {
         .request_body(Some(body(only("trace", named("TraceRequest")))))
         .response("200", answer("Where it ends and why, hop by hop", envelope("trace", named("Trace"))));
     document.operation(HttpMethod::Post, "/v2.0/mizar/trace", create.build());
+}
+
+fn traced_live(document: &mut Document) {
+    document.schema("LiveTraceRequest", request(live::inputs()));
+    document.schema(
+        "LiveTraceHop",
+        whole(vec![
+            ("role", word(trace::ROLES)),
+            ("host", nullable(text())),
+            ("at", nullable(time_schema())),
+            ("since_us", i64::schema()),
+            ("says", text()),
+            ("looks", list(named("TraceLook"))),
+        ]),
+    );
+    document.schema(
+        "LiveTrace",
+        whole(vec![
+            ("port_id", Uuid::schema()),
+            ("source", nullable(text())),
+            ("destination", text()),
+            ("protocol", Option::<i64>::schema()),
+            ("source_port", Option::<i64>::schema()),
+            ("destination_port", Option::<i64>::schema()),
+            ("icmp_type", Option::<i64>::schema()),
+            ("icmp_code", Option::<i64>::schema()),
+            ("destination_port_id", Option::<Uuid>::schema()),
+            ("verdict", word(live::VERDICTS)),
+            ("reason", nullable(text())),
+            ("about", nullable(text())),
+            ("error", nullable(text())),
+            ("sender_sees", nullable(text())),
+            ("receiver_sees", nullable(text())),
+            ("hops", list(named("LiveTraceHop"))),
+        ]),
+    );
+    let more = [
+        (400, "Malformed, or a value is not possible"),
+        (409, "Another packet of the port, or too many of the project or of its host, are waited for"),
+    ];
+    let failures: Vec<_> = FAILURES.iter().copied().chain(more).collect();
+    let summary = "Mark the next packet of a port that fits and follow it; answers when it has ended, or none came";
+    let create = neutron("seeing", "create_live_trace".into(), summary, &failures)
+        .request_body(Some(body(only("live_trace", named("LiveTraceRequest")))))
+        .response(
+            "200",
+            answer("Where it went, hop by hop, and how it ended", envelope("live_trace", named("LiveTrace"))),
+        );
+    document.operation(HttpMethod::Post, "/v2.0/mizar/live-trace", create.build());
 }

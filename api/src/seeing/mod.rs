@@ -11,6 +11,7 @@ pub mod change;
 pub mod drops;
 pub mod flow_log;
 pub mod flows;
+pub mod live;
 pub mod preview;
 pub mod reach;
 pub mod rules;
@@ -32,7 +33,7 @@ use uuid::Uuid;
 /// Routes.
 pub fn mount(config: &mut ServiceConfig) {
     config.configure(drops::mount).configure(trace::mount).configure(rules::mount).configure(reach::mount);
-    config.configure(flows::mount).configure(flow_log::mount).configure(preview::mount);
+    config.configure(flows::mount).configure(flow_log::mount).configure(preview::mount).configure(live::mount);
 }
 
 /// Asks a host, if this server can.

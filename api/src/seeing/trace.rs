@@ -15,6 +15,7 @@ use crate::frame::fault::Fault;
 use crate::frame::fields::{Fields, JsonBody};
 use actix_web::HttpResponse;
 use actix_web::web::{Data, ServiceConfig};
+use diesel_async::AsyncPgConnection;
 use mizar_db::resources::port::PortRow;
 use mizar_db::resources::seeing::{self, Address};
 use mizar_domain::security_group::Protocol;
@@ -39,9 +40,9 @@ const RETURNS: u8 = 2;
 /// Source ports that an endpoint would choose from (RFC 6335).
 const EPHEMERAL: std::ops::Range<u16> = 49_152..65_535;
 /// RFC 792.
-const ICMP: u8 = 1;
+pub(super) const ICMP: u8 = 1;
 /// Protocols that have ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
-const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+pub(super) const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
 /// Messages of ICMP that begin a conversation: echo, timestamp, information, mask.
 const QUESTIONS: [u8; 4] = [8, 13, 15, 17];
 
@@ -66,7 +67,7 @@ pub fn inputs() -> Vec<Input> {
 
 /// A port of a protocol.
 #[derive(Clone, Copy)]
-pub struct Port(u16);
+pub struct Port(pub(super) u16);
 
 impl Decode for Port {
     fn decode(value: &Value) -> Result<Self, String> {
@@ -85,7 +86,7 @@ impl Decode for Port {
 
 /// A type or a code of ICMP.
 #[derive(Clone, Copy)]
-pub struct Byte(u8);
+pub struct Byte(pub(super) u8);
 
 impl Decode for Byte {
     fn decode(value: &Value) -> Result<Self, String> {
@@ -180,10 +181,27 @@ struct Hop {
 }
 
 /// How it ended.
-enum End {
-    Delivered { port: u32 },
-    Dropped { reason: String, about: String, told: Option<Told> },
-    Unknown { why: String },
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// At the port with this number.
+    Delivered {
+        /// Its number.
+        port: u32,
+    },
+    /// On its way.
+    Dropped {
+        /// Name of the reason.
+        reason: String,
+        /// What it means.
+        about: String,
+        /// What its sender is told.
+        told: Option<Told>,
+    },
+    /// Somewhere.
+    Unknown {
+        /// Why nobody knows.
+        why: String,
+    },
 }
 
 struct Walk {
@@ -191,7 +209,8 @@ struct Walk {
     end: End,
 }
 
-async fn look(app: &App, host: i32, question: trace::Question) -> Result<trace::Answer, Unanswered> {
+/// Asks a host.
+pub(super) async fn look(app: &App, host: i32, question: trace::Question) -> Result<trace::Answer, Unanswered> {
     match ask(app, host, &Question::Trace(question)).await? {
         Answer::Trace(answer) => Ok(answer),
         _ => Err(Unanswered::Beside),
@@ -265,7 +284,7 @@ fn router(addresses: &[Address], source: Ipv4Addr) -> String {
 }
 
 /// What the two ends see.
-fn seen(end: &End, packet: &Packet, addresses: &[Address]) -> (Option<String>, Option<String>) {
+pub(super) fn seen(end: &End, packet: &Packet, addresses: &[Address]) -> (Option<String>, Option<String>) {
     let text = |text: &str| Some(text.to_owned());
     match end {
         End::Delivered { .. } => (
@@ -284,6 +303,37 @@ fn seen(end: &End, packet: &Packet, addresses: &[Address]) -> (Option<String>, O
     }
 }
 
+/// The groups of rules, by their ids: of those that the caller may know.
+pub(super) type Named = BTreeMap<Uuid, Option<Uuid>>;
+
+/// The rules that looks name.
+pub(super) async fn rules(
+    conn: &mut AsyncPgConnection,
+    context: &Context,
+    looks: impl Iterator<Item = &Look>,
+) -> Result<Named, Fault> {
+    let rules: Vec<Uuid> = looks.flat_map(|look| look.rules.clone()).collect();
+    Ok(seeing::rules_of(conn, &rules, context.caller.own()).await?)
+}
+
+/// Names of hosts, for those who may know them.
+pub(super) async fn names(
+    conn: &mut AsyncPgConnection,
+    context: &Context,
+    hosts: &[i32],
+) -> Result<BTreeMap<i32, String>, Fault> {
+    Ok(if is_operator(context) { seeing::host_names(conn, hosts).await? } else { BTreeMap::new() })
+}
+
+/// A look as it is shown.
+pub(super) fn shown(look: &Look, context: &Context, rules: &Named) -> Value {
+    let rule = |id: &Uuid| Some(json!({"id": id, "security_group_id": rules.get(id)?}));
+    json!({
+        "table": look.table, "says": look.says, "entry": is_operator(context).then_some(&look.entry),
+        "rules": look.rules.iter().filter_map(rule).collect::<Vec<_>>(),
+    })
+}
+
 async fn view(
     app: &App,
     context: &Context,
@@ -294,26 +344,18 @@ async fn view(
 ) -> Result<Value, Fault> {
     let (sender_sees, receiver_sees) = seen(&end, packet, addresses);
     let mut conn = app.pool.get().await?;
-    let rules: Vec<Uuid> = hops.iter().flat_map(|hop| &hop.looks).flat_map(|look| look.rules.clone()).collect();
-    let rules: BTreeMap<Uuid, Option<Uuid>> = seeing::rules_of(&mut conn, &rules, context.caller.own()).await?;
+    let rules = rules(&mut conn, context, hops.iter().flat_map(|hop| &hop.looks)).await?;
     let numbers: Vec<i32> = hops.iter().map(|hop| hop.host).collect();
-    let names = if is_operator(context) { seeing::host_names(&mut conn, &numbers).await? } else { BTreeMap::new() };
+    let names = names(&mut conn, context, &numbers).await?;
     let to = match end {
         End::Delivered { port } => seeing::port_of(&mut conn, port.cast_signed(), context.caller.own()).await?,
         _ => None,
     };
     drop(conn);
-    let rule = |id: &Uuid| Some(json!({"id": id, "security_group_id": rules.get(id)?}));
-    let look = |look: &Look| {
-        json!({
-            "table": look.table, "says": look.says, "entry": is_operator(context).then_some(&look.entry),
-            "rules": look.rules.iter().filter_map(rule).collect::<Vec<_>>(),
-        })
-    };
     let hop = |hop: &Hop| {
         json!({
             "role": hop.role, "host": names.get(&hop.host), "error": hop.error,
-            "looks": hop.looks.iter().map(look).collect::<Vec<_>>(),
+            "looks": hop.looks.iter().map(|look| shown(look, context, &rules)).collect::<Vec<_>>(),
         })
     };
     let [delivered, dropped, unknown] = VERDICTS;

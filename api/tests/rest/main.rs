@@ -28,6 +28,7 @@ mod ip_availability;
 mod isolation;
 mod label_policies;
 mod listing;
+mod live_trace;
 mod networks;
 mod observe;
 mod openapi;

@@ -19,7 +19,7 @@ use aya::programs::tc::TcAttachOptions;
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp, tc::SchedClassifierLink};
 use aya::{Ebpf, EbpfLoader};
-use mizar_abi::maps::{self, name};
+use mizar_abi::maps::{self, ep_flag, name};
 use mizar_plan::{Cidr, Key, Prefix, Rule, Table, Value};
 use std::collections::BTreeSet;
 use std::mem::size_of;
@@ -34,7 +34,7 @@ const UPLINK_TCX: &str = "uplink_tcx";
 const UPLINK_XDP: &str = "uplink_xdp";
 
 /// Maps of the object and the sizes of their keys and values, as this agent knows them.
-const MAPS: [(&str, usize, usize); 23] = [
+const MAPS: [(&str, usize, usize); 24] = [
     (name::CFG, 4, size_of::<maps::Cfg>()),
     (name::HOSTS, 4, 4),
     (name::IFACE, 4, 4),
@@ -58,6 +58,7 @@ const MAPS: [(&str, usize, usize); 23] = [
     (name::EVENTS, 0, 0),
     (name::FLOW_COUNT, size_of::<maps::FlowKey>(), size_of::<maps::FlowCount>()),
     (name::FLOW_LOG, 0, 0),
+    (name::WATCH, 4, size_of::<maps::Watch>()),
 ];
 
 /// What the data plane is loaded with.
@@ -222,12 +223,13 @@ impl Kernel {
     }
 
     /// The programs count from the moment that a policy changed: an endpoint whose set is another
-    /// now than the map has, from now.
+    /// now than the map has, from now. Whether a packet of it is waited for is not planned, and stays.
     fn put_endpoint(&mut self, port: u32, ep: maps::Ep) -> Result<(), MapError> {
         let now = crate::clock::now().ms;
         let before = self.ep.get(&Raw(port), 0).ok().map(|Raw(before)| before);
         let set_since_ms = before.filter(|b| b.set == ep.set).map_or(now, |b| b.set_since_ms);
-        self.ep.insert(Raw(port), Raw(maps::Ep { set_since_ms, ..ep }), 0)
+        let flags = ep.flags | before.map_or(0, |b| b.flags & ep_flag::WATCHED);
+        self.ep.insert(Raw(port), Raw(maps::Ep { set_since_ms, flags, ..ep }), 0)
     }
 
     /// The same of a set whose generation is another.
@@ -414,9 +416,10 @@ impl Dataplane for Kernel {
             }),
             Table::Route => collect(self.route.iter(), |k, v| (Key::Route(Prefix::of_key(k)), Value::Route(v.0))),
             Table::Moved => collect(self.moved.iter(), |k, v| (Key::Moved(k.0), Value::Moved(v.0))),
-            Table::Ep => {
-                collect(self.ep.iter(), |k, Raw(ep)| (Key::Ep(k.0), Value::Ep(maps::Ep { set_since_ms: 0, ..ep })))
-            }
+            Table::Ep => collect(self.ep.iter(), |k, Raw(ep)| {
+                let flags = ep.flags & !ep_flag::WATCHED;
+                (Key::Ep(k.0), Value::Ep(maps::Ep { set_since_ms: 0, flags, ..ep }))
+            }),
             Table::Iface => collect(self.iface.iter(), |k, v| (Key::Iface(k.0), Value::Iface(v.0))),
             Table::Addr => collect(self.addr.iter(), |k, v| (Key::Addr(Prefix::of_key(k)), Value::Addr(v.0))),
         };

@@ -9,13 +9,14 @@
 pub mod counts;
 pub mod kernel;
 pub mod live;
+pub mod marks;
 pub mod memory;
 mod pins;
 mod raw;
 pub mod runtime;
 
 pub use pins::Pins;
-pub use raw::raw_event;
+pub use raw::{raw_event, raw_hop};
 
 use mizar_plan::{Key, Table, Value};
 use std::collections::BTreeSet;

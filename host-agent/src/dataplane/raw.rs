@@ -38,6 +38,7 @@ plain!(
     maps::DropKey,
     maps::DropCount,
     maps::Event,
+    maps::Watch,
     u8,
     u32,
     u64,
@@ -59,4 +60,13 @@ pub fn raw_event(bytes: &[u8]) -> Option<maps::Event> {
     }
     // SAFETY: the bytes are as many as an `Event` has, which any bits make a valid one.
     Some(unsafe { bytes.as_ptr().cast::<maps::Event>().read_unaligned() })
+}
+
+/// What an event of a packet that is followed holds.
+pub fn raw_hop(event: &maps::Event) -> Option<maps::Hop> {
+    if event.len as usize != size_of::<maps::Hop>() {
+        return None;
+    }
+    // SAFETY: `frame` has more bytes than a `Hop` (`mizar_abi` asserts it), which any bits make a valid one.
+    Some(unsafe { event.frame.as_ptr().cast::<maps::Hop>().read_unaligned() })
 }

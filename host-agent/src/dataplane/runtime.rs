@@ -33,6 +33,7 @@ pub struct Runtime {
     shard: Hash<maps::ShardKey, maps::Shard>,
     drops: PerCpuHashMap<MapData, Raw<maps::DropKey>, Raw<maps::DropCount>>,
     counters: PerCpuArray<MapData, u64>,
+    watch: Hash<u32, maps::Watch>,
 }
 
 /// Opens the ring of events. There is one reader.
@@ -107,6 +108,7 @@ impl Runtime {
             shard: open(pins, name::SHARD)?,
             drops: open(pins, name::DROPS)?,
             counters: open(pins, name::COUNTERS)?,
+            watch: open(pins, name::WATCH)?,
         })
     }
 
@@ -312,6 +314,7 @@ impl Runtime {
             (name::BUCKET, count(&self.bucket)),
             (name::PENDING, count(&self.pending)),
             (name::DEAD, count(&self.dead)),
+            (name::WATCH, count(&self.watch)),
             (name::DROPS, self.drops.keys().filter(Result::is_ok).count()),
         ]
         .into_iter()
