@@ -191,9 +191,9 @@ pub enum State {
 
 /// Flags of [`Flow`].
 pub mod flow_flag {
-    /// Opened by the local endpoint.
+    /// Opened by the local endpoint. Where its groups are stateless: egress rules let its packets out.
     pub const I_INIT: u8 = 1;
-    /// Opened by the other side.
+    /// Opened by the other side. Where the endpoint's groups are stateless: ingress rules let the other side's in.
     pub const R_INIT: u8 = 2;
     /// A direct packet was seen.
     pub const CONFIRMED: u8 = 4;
@@ -497,6 +497,9 @@ pub mod epoch_flag {
     /// do not may be allowed all the same, so this host denies nothing as a bouncer, and ends no flow at once.
     /// Unless whole groups are missing, `n` is known: verdicts of others count by it.
     pub const WAITS: u32 = 2;
+    /// All groups of the set are stateless: each packet of its ports is judged by itself, an answer too. What a
+    /// port sends needs an egress rule, what it gets an ingress rule, whoever began. Its host alone looks at this.
+    pub const STATELESS: u32 = 4;
 }
 
 impl Epoch {

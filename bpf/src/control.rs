@@ -3,16 +3,17 @@
 
 use mizar_abi::{
     ENCAP_OPTION_LEN, mapped,
-    maps::{Cfg, Ep, EventKind, Flow, State, VniAddress, addr_flag, ep_flag, flow_flag, identity_of},
+    maps::{Cfg, Ep, EventKind, Flow, FlowKey, State, VniAddress, addr_flag, ep_flag, flow_flag, identity_of},
     option::{HOPS, Kind, OPTION_LEN, code, flag},
     reason::{Counter, Drop},
 };
 use mizar_packet::{
     ETH_LEN, Packet,
-    flow::{self, Admission, Peer},
+    flow::{self, Admission, Now, Peer},
     geneve::OUTER_LEN,
     option::Body,
     path,
+    policy::InForce,
     transit::{Tables, choose, shard_on},
 };
 
@@ -23,7 +24,7 @@ use crate::{
     skb::{SHOT, Skb},
     tables::{self, Maps},
     transit,
-    uplink::{ANSWER_IN_PLACE, BACK, DELIVER, DENIED, IN_PLACE, NOT_HERE, REFUSED, REQUEST, TURN},
+    uplink::{ANSWER_IN_PLACE, BACK, DELIVER, DENIED, IN_PLACE, LET_IN, NOT_HERE, REFUSED, REQUEST, TURN},
     walk::{Step, Walk, count, drop, tally},
     watch,
 };
@@ -45,6 +46,7 @@ pub fn not_established(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         walk.ep_id = flow.ep_id;
         match policy::renew(walk, flow, ep, cfg.number, policy::RECEIVED) {
             policy::GOES_ON => {}
+            policy::UNASKED => return TURN,
             outcome => return outdated(skb, walk, flow.cookie, outcome),
         }
         flow::touch(flow, walk.inner.tcp_flags, false, &walk.now);
@@ -81,6 +83,12 @@ fn outdated(skb: Skb, walk: &mut Walk, cookie: u32, outcome: u32) -> Step {
     TURN
 }
 
+/// Are an endpoint's groups stateless?
+#[inline(always)]
+fn is_stateless(ep_id: u32) -> bool {
+    matches!(tables::endpoint(ep_id), Some(ep) if tables::in_force(ep).is_stateless())
+}
+
 /// Who sent the signed packet first.
 #[inline(always)]
 fn origin(body: &Body) -> Peer {
@@ -93,19 +101,33 @@ fn origin(body: &Body) -> Peer {
     }
 }
 
-/// What a bouncer says of the packet with this option.
+/// What a bouncer says of the packet with this option, for an endpoint with this policy.
 #[inline(always)]
-pub fn admission(body: &Body, ep_id: u32, stamp: u32, opens: bool) -> Admission {
+pub fn admission(body: &Body, ep_id: u32, force: &InForce, opens: bool) -> Admission {
     let flags = body.flags();
     Admission {
         ep_id,
         cookie: body.cookie(),
-        stamp,
+        stamp: if force.counts(body.epoch(), body.reason()) { force.stamp } else { 0 },
         routed: flags & flag::ROUTED != 0,
         opens,
         reply_only: flags & flag::REPLY_ONLY != 0,
         no_egress: flags & flag::NO_EGRESS != 0,
+        stateless: force.is_stateless(),
     }
+}
+
+/// The other side may send nothing more in a flow, if it ever might. What the endpoint sends goes on where its
+/// groups are stateless.
+#[inline(never)]
+pub fn shut(key: &FlowKey, flow: &mut Flow, stateless: bool, now: &Now) -> bool {
+    if flow.flags & flow_flag::R_INIT == 0 {
+        return false;
+    }
+    if stateless && flow::closes(flow, flow_flag::R_INIT) {
+        return tables::keep(key, flow);
+    }
+    tables::deny(key, flow, now)
 }
 
 /// RETURN of a direct packet, or DENIED: the same packet, room made for the option.
@@ -208,8 +230,7 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     let mut peer = origin(body);
     let force = tables::in_force(ep);
     let current = force.counts(body.epoch(), body.reason());
-    let stamp = if current { force.stamp } else { 0 };
-    let admission = admission(body, ep_id, stamp, walk.inner.opens());
+    let admission = admission(body, ep_id, &force, walk.inner.opens());
     walk.key = walk.inner.tuple.received(vni);
     walk.flow = tables::find(&walk.key, &walk.now).map_or(Flow::default(), |f| *f);
     if !current && !force.is_young(&walk.now) {
@@ -231,10 +252,7 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     let anew = flow::begins_anew(&walk.flow, admission.opens);
     if !flow::enters(&mut walk.flow, &admission, &peer, &walk.now) {
         let bytes = skb.len().saturating_sub(walk.outer);
-        if walk.flow.flags & flow_flag::R_INIT != 0 {
-            // The other side opened it, and may not any more.
-            tables::deny(&walk.key, &walk.flow, &walk.now);
-        } else {
+        if !shut(&walk.key, &mut walk.flow, admission.stateless, &walk.now) {
             let packet = bytes.saturating_sub(ETH_LEN as u32);
             log::refused(&walk.key, ep_id, Drop::Refused as u32, packet, walk.now.ms);
         }
@@ -254,14 +272,9 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         if let Some(theirs) = tables::find(&walk.peer_key, &walk.now) {
             walk.peer_flow = *theirs;
             let us = Peer { host: cfg.host, vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
+            let as_reply = flow::was_reply(&walk.flow) && !is_stateless(peer.ep);
             if theirs.ep_id == peer.ep
-                && flow::acknowledged(
-                    &mut walk.peer_flow,
-                    admission.cookie,
-                    &us,
-                    flow::was_reply(&walk.flow),
-                    &walk.now,
-                )
+                && flow::acknowledged(&mut walk.peer_flow, admission.cookie, &us, as_reply, &walk.now)
             {
                 tables::keep(&walk.peer_key, &walk.peer_flow);
                 flow::confirm(&mut walk.flow);
@@ -291,7 +304,7 @@ pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
         return watch::direct(walk);
     }
     let peer = origin(&walk.signed.body);
-    let as_reply = walk.signed.body.flags() & flag::REPLY_ONLY != 0;
+    let mut as_reply = walk.signed.body.flags() & flag::REPLY_ONLY != 0;
     let cookie = walk.signed.body.cookie();
     let vni = walk.seen.vni;
     walk.key = walk.inner.tuple.received(vni);
@@ -302,6 +315,9 @@ pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
     {
         walk.flow = *found;
         walk.ep_id = found.ep_id;
+        // Nobody vouches for what stateless groups let in but their bouncers.
+        let stateless = tables::in_force(ep).is_stateless();
+        as_reply &= !stateless;
         let asked = walk.flow.peer_vni.to_ne_bytes();
         let waited = walk.flow.state == State::NewOut as u8;
         let learned = flow::acknowledged(&mut walk.flow, cookie, &peer, as_reply, &walk.now);
@@ -337,6 +353,9 @@ pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
             if walk.seen.control {
                 return SHOT;
             }
+            if stateless {
+                return LET_IN;
+            }
             log::arrives(&walk.flow, skb, walk);
             return DELIVER;
         }
@@ -348,6 +367,25 @@ pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
     // A flow that this side lost, or another of the same key: its sender asks again.
     if walk.inner.icmp_error {
         return drop(Drop::IcmpNoFlow);
+    }
+    walk.signed.body.set_kind(Kind::Return);
+    walk.signed.body.set_reason(code::NO_FLOW);
+    walk.signed.body.set_new_host([0; 4]);
+    BACK
+}
+
+/// A packet told the way to the other side, for an endpoint whose groups are stateless: may it come in? Until
+/// bouncers have said so, its sender's host is to ask them.
+#[inline(never)]
+pub fn let_in(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
+    let Some(flow) = tables::find(&walk.key, &walk.now) else { return drop(Drop::NoFlow) };
+    let Some(ep) = tables::endpoint(walk.ep_id) else { return drop(Drop::NoEndpoint) };
+    if policy::renew(walk, flow, ep, cfg.number, policy::RECEIVED) == policy::GOES_ON {
+        log::arrives(flow, skb, walk);
+        return DELIVER;
+    }
+    if walk.inner.icmp_error {
+        return drop(Drop::Policy);
     }
     walk.signed.body.set_kind(Kind::Return);
     walk.signed.body.set_reason(code::NO_FLOW);

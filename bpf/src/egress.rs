@@ -154,6 +154,7 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         && !walk.inner.icmp_error
         && !flow::reopens(flow, walk.inner.opens())
         && sender.force.covers(flow)
+        && sender.force.lets(flow, flow_flag::I_INIT)
         && !traced
     {
         return known(skb, walk, cfg, ep, flow, &eth, 0);
@@ -333,10 +334,13 @@ fn same_host(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     {
         let allowed = policy::renew(walk, there, peer, cfg.number, policy::NEXT_DOOR);
         if allowed == policy::DENIED {
-            tables::deny(&walk.key, flow, &walk.now);
+            // Of stateless groups this direction is denied, not the flow.
+            if !tables::in_force(peer).is_stateless() {
+                tables::deny(&walk.key, flow, &walk.now);
+            }
             return drop(Drop::Policy);
         }
-        if allowed == policy::OVERDUE {
+        if allowed != policy::GOES_ON {
             return lost_neighbour(walk, flow);
         }
         if flow.flags & flow_flag::ROUTED != 0 {
@@ -506,9 +510,10 @@ pub fn identified(walk: &mut Walk, ep: &Ep, identity: u32) -> bool {
     const ASKED: u8 = flow_flag::I_INIT | flow_flag::NEED_ID;
     let stamp = tables::in_force(ep).remembered();
     let opening = policy::opening(walk, ep, identity);
+    let stateless = tables::in_force(ep).is_stateless();
     let flow = &mut walk.flow;
     let opening = match opening {
-        policy::NO if flow.flags & flow_flag::R_INIT == 0 => return false,
+        policy::NO if stateless || flow.flags & flow_flag::R_INIT == 0 => return false,
         policy::NO => 0,
         opening => opening as u8,
     };
@@ -555,9 +560,7 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         return REFUSED;
     }
     let force = tables::in_force(peer);
-    let current = force.counts(walk.signed.body.epoch(), walk.signed.body.reason());
-    let stamp = if current { force.stamp } else { 0 };
-    let admission = control::admission(&walk.signed.body, peer_id, stamp, walk.inner.opens());
+    let admission = control::admission(&walk.signed.body, peer_id, &force, walk.inner.opens());
     walk.peer_key = walk.inner.tuple.received(peer_vni);
     walk.peer_flow = tables::find(&walk.peer_key, &walk.now).map_or(Flow::default(), |f| *f);
     if walk.inner.icmp_error {
@@ -576,9 +579,7 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     let anew = flow::begins_anew(&walk.peer_flow, admission.opens);
     if !flow::enters(&mut walk.peer_flow, &admission, &us, &walk.now) {
         let bytes = skb.len().saturating_sub(ETH_LEN as u32);
-        if walk.peer_flow.flags & flow_flag::R_INIT != 0 {
-            tables::deny(&walk.peer_key, &walk.peer_flow, &walk.now);
-        } else {
+        if !control::shut(&walk.peer_key, &mut walk.peer_flow, admission.stateless, &walk.now) {
             log::refused(&walk.peer_key, peer_id, Drop::Refused as u32, bytes, walk.now.ms);
         }
         tally(skb.len(), peer_id, peer_vni, Drop::Refused as u32, Some(&walk.inner.tuple));
@@ -589,7 +590,7 @@ fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         log::entered(&walk.peer_key, &mut walk.peer_flow, &walk.now);
     }
     log::arrives_here(&walk.peer_flow, skb, walk);
-    let as_reply = flow::was_reply(&walk.peer_flow);
+    let as_reply = flow::was_reply(&walk.peer_flow) && !tables::in_force(ep).is_stateless();
     flow::confirm(&mut walk.peer_flow);
     flow::touch(&mut walk.peer_flow, walk.inner.tcp_flags, false, &walk.now);
     // `walk.flow` is the sender's entry, as `request` made it.

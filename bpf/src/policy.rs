@@ -3,6 +3,10 @@
 //!
 //! Egress policy is this host's own, so it is asked again in place. Ingress policy is the bouncers':
 //! if this host is one, in place too; else the agent asks one, and the flow goes on meanwhile.
+//!
+//! Where the groups of an endpoint are stateless, each packet needs what rules say of its own direction: one that is
+//! sent egress rules, asked here, one that is got an ingress verdict, without which the other side asks the
+//! bouncers. An ICMP error goes with the packets that it is about, which go the other way.
 
 use mizar_abi::{
     mapped,
@@ -28,8 +32,11 @@ pub const GOES_ON: u32 = 0;
 pub const ASKS: u32 = 1;
 /// Nobody has confirmed it in time.
 pub const OVERDUE: u32 = 2;
-/// It is denied from now on.
+/// It is denied from now on; where groups are stateless, its packets of this direction are, and those of the other
+/// go on.
 pub const DENIED: u32 = 3;
+/// The groups are stateless, and nobody was asked yet whether the other side's packets may come in.
+pub const UNASKED: u32 = 4;
 
 /// A packet of the local endpoint, flow `walk.key`.
 pub const SENT: u32 = 0;
@@ -45,28 +52,46 @@ pub const NO: u32 = u32::MAX;
 #[inline(never)]
 pub fn renew(walk: &mut Walk, flow: &mut Flow, ep: &Ep, me: u32, how: u32) -> u32 {
     let force = tables::in_force(ep);
-    if force.covers(flow) {
+    let mut directions = flow.flags & (flow_flag::I_INIT | flow_flag::R_INIT);
+    if force.is_stateless() {
+        let outward = (how == SENT) != walk.inner.icmp_error;
+        directions = if outward { flow_flag::I_INIT } else { flow_flag::R_INIT };
+    } else if force.covers(flow) {
         return GOES_ON;
     }
-    if flow.flags & flow_flag::I_INIT != 0 && flow.out_epoch != force.stamp {
+    if directions & flow_flag::I_INIT != 0 && !(flow.flags & flow_flag::I_INIT != 0 && flow.out_epoch == force.stamp) {
         let step = renew_egress(walk, flow, ep, how);
         if step != GOES_ON {
             return step;
         }
     }
-    if flow.flags & flow_flag::R_INIT != 0 && flow.in_epoch != force.stamp {
-        let key = if how == NEXT_DOOR { &walk.peer_key } else { &walk.key };
-        match if force.is_known() { judge_here(key, flow, ep, me) } else { 0 } {
-            YES => flow.in_epoch = force.remembered(),
-            NO if force.is_complete() => {
-                if !flow::closes(flow, flow_flag::R_INIT) {
-                    tables::deny(key, flow, &walk.now);
-                    return DENIED;
-                }
-            }
-            _ if force.tolerates(flow, &walk.now) => {}
-            _ => return OVERDUE,
+    if directions & flow_flag::R_INIT != 0 && !(flow.flags & flow_flag::R_INIT != 0 && flow.in_epoch == force.stamp) {
+        return renew_ingress(walk, flow, ep, me, how);
+    }
+    GOES_ON
+}
+
+#[inline(always)]
+fn renew_ingress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, me: u32, how: u32) -> u32 {
+    let force = tables::in_force(ep);
+    let key = if how == NEXT_DOOR { &walk.peer_key } else { &walk.key };
+    match if force.is_known() { judge_here(key, flow, ep, me) } else { 0 } {
+        YES => {
+            flow.flags |= flow_flag::R_INIT;
+            flow.in_epoch = force.remembered();
         }
+        NO if force.is_complete() => {
+            if !flow::closes(flow, flow_flag::R_INIT) {
+                tables::deny(key, flow, &walk.now);
+                return DENIED;
+            }
+            if force.is_stateless() {
+                return DENIED;
+            }
+        }
+        _ if flow.flags & flow_flag::R_INIT == 0 => return UNASKED,
+        _ if force.tolerates(flow, &walk.now) => {}
+        _ => return OVERDUE,
     }
     GOES_ON
 }
@@ -77,6 +102,7 @@ fn renew_egress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, how: u32) -> u32 {
     let key = if how == NEXT_DOOR { &walk.peer_key } else { &walk.key };
     let asks = flow.state == State::NewOut as u8;
     if ep.set == UNFILTERED || maps(walk).allows(&policy::sent(key, ep.set, flow.peer_identity)) {
+        flow.flags |= flow_flag::I_INIT;
         if !asks && flow.out_epoch != 0 && force.is_other_set(flow.out_epoch) {
             if how != SENT || force.settles(&walk.now) {
                 // Its own next packet asks, or one a little later. It alone: a flow that asks has no peer to
@@ -94,7 +120,9 @@ fn renew_egress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, how: u32) -> u32 {
     if force.spares(flow, &walk.now) {
         return GOES_ON;
     }
-    if force.needs_identity() {
+    // Who was let in by stateless groups has shown his identity: it is judged as it is.
+    let shown = force.is_stateless() && flow.flags & flow_flag::R_INIT != 0;
+    if force.needs_identity() && !shown {
         // The identity that is known of the other side may be outdated, or none. Until it has come, the
         // flow bears no stamp: whatever becomes of it meanwhile is looked at again.
         let waits = asks && flow.flags & flow_flag::NEED_ID != 0;
@@ -109,7 +137,7 @@ fn renew_egress(walk: &mut Walk, flow: &mut Flow, ep: &Ep, how: u32) -> u32 {
         }
     }
     if flow::closes(flow, flow_flag::I_INIT) {
-        return GOES_ON;
+        return if force.is_stateless() { DENIED } else { GOES_ON };
     }
     tables::deny(key, flow, &walk.now);
     DENIED
@@ -171,11 +199,12 @@ pub fn opening(walk: &Walk, ep: &Ep, identity: u32) -> u32 {
     if maps(walk).allows(&question) {
         return flow_flag::I_INIT as u32;
     }
-    if identity == UNKNOWN && tables::in_force(ep).needs_identity() {
+    let force = tables::in_force(ep);
+    if identity == UNKNOWN && force.needs_identity() {
         return flow_flag::NEED_ID as u32;
     }
     // A reply whose flow this host forgot: the other side's host may remember.
-    if may_reply(inner) { 0 } else { NO }
+    if may_reply(inner) && !force.is_stateless() { 0 } else { NO }
 }
 
 /// No identity at all: [`opening`] then says whether it is needed. No set has this number, but a class

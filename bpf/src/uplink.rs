@@ -3,7 +3,7 @@
 
 use mizar_abi::{
     ENCAP_LEN,
-    maps::Cfg,
+    maps::{Cfg, flow_flag},
     option::{BODY_LEN, Kind, OPTION_LEN},
     reason::{Counter, Drop},
 };
@@ -59,6 +59,8 @@ const ASKED: Step = go(35);
 const ANSWERED: Step = go(36);
 /// As IN_PLACE, for a control packet that names a flow.
 pub const ANSWER_IN_PLACE: Step = go(37);
+/// An acknowledging packet, for an endpoint whose groups are stateless.
+pub const LET_IN: Step = go(38);
 
 /// Where the options stand.
 const OPTIONS_AT: usize = ETH_LEN + OUTER_LEN;
@@ -112,6 +114,9 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
     }
     if step == NOT_ESTABLISHED {
         step = control::not_established(skb, walk, cfg);
+    }
+    if step == LET_IN {
+        step = control::let_in(skb, walk, cfg);
     }
     if step == TURN {
         step = control::turn_around(skb, walk, cfg);
@@ -182,6 +187,7 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         && let Some(receiver) = tables::receiver(flow.ep_id, walk.tick)
         && receiver.ep.vni == walk.seen.vni
         && receiver.force.covers(flow)
+        && receiver.force.lets(flow, flow_flag::R_INIT)
     {
         walk.ep_id = flow.ep_id;
         flow::confirm(flow);

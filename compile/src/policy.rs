@@ -24,8 +24,8 @@ pub(crate) fn set_body(set: &model::GroupSet) -> body::GroupSet {
 }
 
 pub(crate) fn security_group(group: &model::SecurityGroup) -> Compiled {
-    let model::SecurityGroup { id, number, generation, rules } = group;
-    let (number, generation) = (*number, *generation);
+    let model::SecurityGroup { id, number, generation, stateful, rules } = group;
+    let (number, generation, stateless) = (*number, *generation, !*stateful);
     let mut out = Compiled::default();
     for (direction, scope) in [(Direction::Ingress, Scope::Group(number)), (Direction::Egress, Scope::Member(number))] {
         let rules: Vec<&Rule> = rules.iter().filter(|rule| rule.direction == direction).collect();
@@ -39,7 +39,7 @@ pub(crate) fn security_group(group: &model::SecurityGroup) -> Compiled {
         let mut rules: Vec<body::Rule> = rules.into_iter().map(rule_body).collect();
         // As the tables hold them they are in no order; an entry must not change without reason.
         rules.sort_by_key(|rule| rule.id);
-        let body = body::Group { number, generation, rules };
+        let body = body::Group { number, generation, stateless, rules };
         let body = match direction {
             Direction::Ingress => Body::Group(body),
             Direction::Egress => Body::Member(body),

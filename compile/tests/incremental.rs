@@ -157,11 +157,12 @@ fn group() -> impl Strategy<Value = SecurityGroup> {
         last: 2,
         remote,
     });
-    (0u32..2, proptest::collection::vec(rule, 0..4)).prop_map(|(generation, mut rules)| {
+    let rules = proptest::collection::vec(rule, 0..4);
+    (0u32..2, any::<bool>(), rules).prop_map(|(generation, stateful, mut rules)| {
         for (id, rule) in (0u128..).zip(&mut rules) {
             rule.id = Uuid::from_u128(id);
         }
-        SecurityGroup { id: SecurityGroupId::from(Uuid::nil()), number: 0, generation, rules }
+        SecurityGroup { id: SecurityGroupId::from(Uuid::nil()), number: 0, generation, stateful, rules }
     })
 }
 
@@ -415,7 +416,8 @@ fn a_rule_is_one_entry_of_its_direction_and_a_narrower_group_tells_both() {
         remote,
     };
     let id = SecurityGroupId::from(Uuid::from_u128(3));
-    let out = SecurityGroup { id, number: 3, generation: 0, rules: vec![rule(Direction::Egress, Remote::Any)] };
+    let rules = vec![rule(Direction::Egress, Remote::Any)];
+    let out = SecurityGroup { id, number: 3, generation: 0, stateful: true, rules };
     let mut more = out.clone();
     more.rules.push(rule(Direction::Ingress, Remote::Group(4)));
     let narrower = SecurityGroup { generation: 1, ..out.clone() };
@@ -429,6 +431,8 @@ fn a_rule_is_one_entry_of_its_direction_and_a_narrower_group_tells_both() {
     };
     assert_eq!(scopes(&out, &more), [Scope::Group(3)]);
     assert_eq!(scopes(&more, &narrower), [Scope::Group(3), Scope::Member(3)]);
+    let stateless = SecurityGroup { stateful: false, ..out.clone() };
+    assert_eq!(scopes(&out, &stateless), [Scope::Group(3), Scope::Member(3)]);
     let peers = Include { scope: Scope::Group(3), slot: None, target: Scope::Peers(4) };
     assert_eq!(compile(Object::SecurityGroup(&more)).includes, BTreeSet::from([peers]));
 }

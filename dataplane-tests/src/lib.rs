@@ -5,6 +5,7 @@
 //! Needs root and `target/bpf/mizar-bpf.o` (`./dev bpf`).
 
 pub mod connection;
+pub mod drawn;
 pub mod frame;
 pub mod host;
 pub mod judged;

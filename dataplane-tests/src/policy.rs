@@ -190,6 +190,7 @@ impl World {
     /// One host learns them.
     pub fn rules_at(&mut self, host: HostNumber, set: u32, n: u32, rules: &[Rule]) -> Result<()> {
         let tables = compile(set, rules, set << 12);
+        let stateless = if self.stateless.contains(&set) { epoch_flag::STATELESS } else { 0 };
         let host = self.host(host);
         for policy in [set, egress(set)] {
             for (bits, key) in host.prefixes::<PolicyKey, Verdict>("POLICY")? {
@@ -210,7 +211,7 @@ impl World {
             host.put_prefix("CIDR", bits, key, identity)?;
         }
         let flags = if tables.needs_identity { epoch_flag::NEED_ID } else { 0 };
-        host.put("EPOCHS", set, Epoch { n, since_ms: now_ms(), flags })
+        host.put("EPOCHS", set, Epoch { n, since_ms: now_ms(), flags: flags | stateless })
     }
 
     /// One host learns of a generation, 0 if it cannot say which, without all of its rules: those that are

@@ -16,7 +16,7 @@ use mizar_abi::{
         addr_flag,
     },
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Numbers of hosts begin at 1, as in the database.
 pub type HostNumber = u32;
@@ -115,6 +115,8 @@ pub struct World {
     next_interface: BTreeMap<HostNumber, u32>,
     /// Is the XDP program in front of the uplink's tcx program?
     pub xdp: bool,
+    /// Sets whose groups are stateless, when their rules are written.
+    pub stateless: BTreeSet<u32>,
 }
 
 /// The cluster key of all tests.
@@ -163,6 +165,7 @@ impl World {
             dividers: BTreeMap::new(),
             next_interface: BTreeMap::new(),
             xdp: false,
+            stateless: BTreeSet::new(),
         };
         for me in 0..world.hosts.len() {
             for other in 1..=world.hosts.len() as u32 {

@@ -8,10 +8,11 @@ use mizar_abi::{
 };
 use mizar_dataplane_tests::{
     World,
+    drawn::{MESSAGES, PORTS, PROTOCOLS, some_rules},
     frame::{self, Ip},
     host::{UPLINK, XDP, XDP_REDIRECT},
     links::utc,
-    policy::{Opening, Remote, Rule, allows},
+    policy::{Opening, Rule, allows},
     random::Random,
     world::{End, Port, underlay},
 };
@@ -29,24 +30,7 @@ const REQUESTS: u32 = 1_700;
 /// Journeys in each.
 const JOURNEYS: u32 = 60;
 
-/// Ports near which something happens.
-const PORTS: [u16; 16] =
-    [0, 1, 22, 79, 80, 81, 443, 1_023, 1_024, 8_191, 8_192, 32_767, 32_768, 50_000, 65_534, 65_535];
-const PROTOCOLS: [u8; 4] = [6, 17, 132, 47];
-/// Types and codes of ICMP.
-const MESSAGES: [u16; 6] = [0x0800, 0x0801, 0x0000, 0x0d00, 0x1100, 0xffff];
-/// Prefixes that lie in each other, and addresses at their edges.
-const PREFIXES: [([u8; 4], u8); 9] = [
-    ([0, 0, 0, 0], 0),
-    ([10, 0, 0, 0], 8),
-    ([10, 0, 0, 0], 24),
-    ([10, 0, 0, 0], 28),
-    ([10, 0, 0, 16], 28),
-    ([10, 0, 0, 16], 31),
-    ([10, 0, 0, 17], 32),
-    ([192, 168, 0, 0], 16),
-    ([192, 168, 128, 0], 17),
-];
+/// At the edges of the prefixes that rules have.
 const ADDRESSES: [[u8; 4]; 10] = [
     [10, 0, 0, 1],
     [10, 0, 0, 15],
@@ -59,40 +43,6 @@ const ADDRESSES: [[u8; 4]; 10] = [
     [192, 168, 128, 1],
     [8, 8, 8, 8],
 ];
-
-fn some_rule(r: &mut Random) -> Rule {
-    let proto = match r.below(6) {
-        0 => None,
-        1 => Some(1),
-        _ => Some(*r.one(&PROTOCOLS)),
-    };
-    let ports = match proto {
-        Some(1) if r.below(3) > 0 => {
-            let kind = *r.one(&MESSAGES);
-            // A type with all of its codes, or one code.
-            Some(if r.below(2) == 0 { (kind & 0xff00, kind | 0xff) } else { (kind, kind) })
-        }
-        Some(6 | 17 | 132) if r.below(4) > 0 => {
-            let (a, b) = (*r.one(&PORTS), *r.one(&PORTS));
-            Some((a.min(b), a.max(b)))
-        }
-        _ => None,
-    };
-    let remote = match r.below(4) {
-        0 => Remote::Anybody,
-        1 => {
-            let (net, bits) = *r.one(&PREFIXES);
-            Remote::Prefix(net, bits)
-        }
-        _ => Remote::Set(1 + r.below(SETS)),
-    };
-    Rule { egress: r.below(2) == 0, proto, ports, remote }
-}
-
-fn some_rules(r: &mut Random) -> Vec<Rule> {
-    let many = *r.one(&[0, 1, 2, 4, 9, 30]);
-    (0..many).map(|_| some_rule(r)).collect()
-}
 
 fn world(hosts: u32) -> World {
     World::new_with(hosts, |loader| {
@@ -138,7 +88,7 @@ fn a_bouncers_verdict_is_the_models() {
     let ports: Vec<Port> = (1..=SETS).map(|set| w.port_of(set, 1, 10 + set, 7, 100 + set as u8).unwrap()).collect();
     let (mut allowed, mut decisions) = (0, 0);
     for round in 1..=ROUNDS {
-        let rules: Vec<Vec<Rule>> = (1..=SETS).map(|_| some_rules(&mut r)).collect();
+        let rules: Vec<Vec<Rule>> = (1..=SETS).map(|_| some_rules(&mut r, SETS)).collect();
         for (set, rules) in (1..).zip(&rules) {
             w.rules_at(2, set, round, rules).unwrap();
         }
@@ -215,7 +165,7 @@ fn what_arrives_is_what_both_ends_allow() {
     }
     let mut arrived = 0;
     for round in 1..=ROUNDS {
-        let mut rules: Vec<Vec<Rule>> = (1..=SETS).map(|_| some_rules(&mut r)).collect();
+        let mut rules: Vec<Vec<Rule>> = (1..=SETS).map(|_| some_rules(&mut r, SETS)).collect();
         rules.iter_mut().for_each(|rules| rules.extend((r.below(3) == 0).then_some(Rule::ALL_OUT)));
         for (set, rules) in (1..).zip(&rules) {
             w.rules(set, round, rules).unwrap();

@@ -284,6 +284,7 @@ table! {
         name -> Text,
         number -> Int4,
         generation -> Int4,
+        stateful -> Bool,
     }
 }
 

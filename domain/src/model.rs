@@ -215,6 +215,8 @@ pub struct SecurityGroup {
     pub number: u32,
     /// Rises whenever less may pass than before.
     pub generation: u32,
+    /// Answers to what may pass may pass too, on ports that have it.
+    pub stateful: bool,
     /// Of both directions.
     pub rules: Vec<policy::Rule>,
 }

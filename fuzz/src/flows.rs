@@ -29,6 +29,7 @@ fn admission(input: &mut Input<'_>) -> Admission {
         opens: bits & 2 != 0,
         reply_only: bits & 4 != 0,
         no_egress: bits & 8 != 0,
+        stateless: bits & 16 != 0,
     }
 }
 

@@ -84,7 +84,7 @@ fn changes(mut entries: Vec<(EntryKey, Body)>) -> Vec<Change> {
 fn grouped(generation: u32, addresses: &[&str]) -> Vec<Change> {
     let from = body::Remote::AddressGroup(7);
     let rule = body::Rule { id: Uuid::nil(), ipv6: false, protocol: Some(6), ports: [1, 9], remote: from };
-    let of = |rules| body::Group { number: world::GROUP, generation, rules };
+    let of = |rules| body::Group { number: world::GROUP, generation, stateless: false, rules };
     let addresses: Vec<IpNet> = addresses.iter().map(|net| net.parse().unwrap()).collect();
     let own = [
         entry(Scope::Group(world::GROUP), Body::Group(of(vec![rule.clone()]))),

@@ -272,6 +272,8 @@ pub struct Admission {
     pub reply_only: bool,
     /// [`mizar_abi::option::flag::NO_EGRESS`]
     pub no_egress: bool,
+    /// [`crate::policy::InForce::is_stateless`]: an answer needs a rule.
+    pub stateless: bool,
 }
 
 /// A packet came by a bouncer: may it be delivered? `flow` is the entry there was, or `Flow::default()`.
@@ -281,7 +283,8 @@ pub fn enters(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) ->
         admitted(flow, admission, peer, now);
         return true;
     }
-    replied(flow, admission, peer, now) || (admission.stamp == 0 && doubted(flow, admission, peer, now))
+    !admission.stateless && replied(flow, admission, peer, now)
+        || admission.stamp == 0 && doubted(flow, admission, peer, now)
 }
 
 /// Rules that are not in force any more deny what the other side sends. If it had opened the flow, that is

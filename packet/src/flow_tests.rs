@@ -16,7 +16,7 @@ fn in_state(state: State) -> Flow {
 type Happening<'a> = (&'a str, &'a dyn Fn(&mut Flow));
 
 fn admission() -> Admission {
-    Admission { ep_id: 4, cookie: 88, stamp: 12, routed: true, opens: false, reply_only: false, no_egress: false }
+    Admission { ep_id: 4, cookie: 88, stamp: 12, routed: true, ..Admission::default() }
 }
 
 #[test]
@@ -212,6 +212,23 @@ fn a_reply_is_taken_only_by_who_opened_the_flow() {
         assert!(is_established(&flow) && owes_ack(&flow), "the sender's host is told the way");
         confirm(&mut flow);
         assert!(!owes_ack(&flow));
+    }
+}
+
+#[test]
+fn no_reply_is_taken_by_who_has_stateless_groups_whatever_it_opened() {
+    let answer = Admission { reply_only: true, stateless: true, ..admission() };
+    for state in [State::NewOut, State::Est, State::Closing] {
+        for flags in [flow_flag::I_INIT, flow_flag::I_INIT | flow_flag::R_INIT] {
+            let before = Flow { flags: flags | flow_flag::CONFIRMED, ..in_state(state) };
+            let mut flow = before;
+            assert!(!enters(&mut flow, &answer, &US, &AT), "{state:?} {flags}");
+            assert_eq!(flow, before);
+            assert!(enters(&mut flow, &Admission { stateless: false, ..answer }, &US, &AT), "{state:?} {flags}");
+            let mut flow = before;
+            assert!(enters(&mut flow, &Admission { reply_only: false, ..answer }, &US, &AT), "a rule lets it in");
+            assert_eq!(flow.flags & flow_flag::R_INIT, flow_flag::R_INIT);
+        }
     }
 }
 

@@ -171,16 +171,26 @@ struct Query {
 /// (a, a+i) = (b+i, b) has no solution for this i either.
 const ONE_WAY: u16 = 0x4000;
 
-/// Type and code of the message that opened the flow with these ports, its sender's first.
+/// Type and code of a message with these ports, its sender's first: of a question, of its answer, or of what is
+/// neither. The ports of an answer do not tell its code.
 #[inline(always)]
-pub const fn asked(sport: u16, dport: u16) -> Option<u16> {
-    Some(match dport.wrapping_sub(sport) {
+pub const fn message(sport: u16, dport: u16) -> Option<u16> {
+    const ANSWERS: u16 = 5_u16.wrapping_neg();
+    let above = dport.wrapping_sub(sport);
+    Some(match above {
         1 => 8 << 8,
         2 => 13 << 8,
         3 => 15 << 8,
         4 => 17 << 8,
         5 => 42 << 8,
         ONE_WAY => sport,
+        ANSWERS.. => match above.wrapping_neg() {
+            1 => 0,
+            2 => 14 << 8,
+            3 => 16 << 8,
+            4 => 18 << 8,
+            _ => 43 << 8,
+        },
         _ => return None,
     })
 }

@@ -118,10 +118,11 @@ fn icmp_messages_of_each_kind_and_direction_are_flows_of_their_own_unless_they_a
         if let Some((_, question)) = answers.iter().find(|(answer, _)| *answer == kind) {
             assert!(!opens);
             assert_eq!(of(*question, 7).0, (dport, sport), "{kind:x} answers {question:x}");
+            assert_eq!(message(sport, dport), Some(kind));
         } else if !(0x2b01..=0x2b04).contains(&kind) {
             assert!(opens, "{kind:x}");
             assert_eq!(seen.insert((sport, dport), kind), None, "{kind:x}");
-            assert_eq!(asked(sport, dport), Some(kind));
+            assert_eq!(message(sport, dport), Some(kind));
         }
     }
     for (sport, dport) in seen.keys() {

@@ -6,6 +6,11 @@
 //! one is looked at again. A flow's two directions of opening are judged apart: the local endpoint's
 //! egress policy counts for a flow that it opened, its ingress policy for one that the other side
 //! opened. Where both did, either is enough, as with any stateful firewall.
+//!
+//! Where all groups of a port are stateless, the two directions are those of its packets instead: what it
+//! sends passes as far as egress rules let *that* out, what it gets as far as ingress rules let *that* in,
+//! whoever began. So its flows bear the same two flags and stamps, and a packet needs those of its own
+//! direction ([`InForce::lets`]).
 
 use crate::flow::{self, Now};
 use crate::ipv4::{self, proto};
@@ -56,14 +61,14 @@ pub fn allows<R: Rules + ?Sized>(rules: &R, question: &Question) -> bool {
     }
 }
 
-/// What policy judges as port of a conversation that was opened from `sport` to `dport`, as far as
-/// its flow's key tells: of ICMP answers nothing, so that only rules for all of ICMP count.
+/// What policy judges as port of what is sent from `sport` to `dport`, as far as its flow's key tells: an ICMP answer
+/// whose code says what was found (RFC 8335) is judged by its type and code 0, as all of them are one flow.
 #[inline(always)]
 pub const fn opened_port(number: u8, sport: u16, dport: u16) -> u16 {
     if number != proto::ICMP {
         return dport;
     }
-    match ipv4::asked(sport, dport) {
+    match ipv4::message(sport, dport) {
         Some(kind) => kind,
         None => u16::MAX,
     }
@@ -152,6 +157,19 @@ impl InForce {
             && (flow.flags & flow_flag::R_INIT == 0 || flow.in_epoch == self.stamp)
     }
 
+    /// Is each packet of the endpoint judged by itself?
+    #[inline(always)]
+    pub const fn is_stateless(&self) -> bool {
+        self.flags & epoch_flag::STATELESS != 0
+    }
+
+    /// May packets of one side pass in this flow? `init` is the side's flag. Of a flow that is covered anybody's may, unless
+    /// the groups are stateless: then each side needs a rule.
+    #[inline(always)]
+    pub const fn lets(&self, flow: &Flow, init: u8) -> bool {
+        !self.is_stateless() || flow.flags & init != 0
+    }
+
     /// Did the other side open the flow under other rules, so that bouncers are to be asked? While these have
     /// no generation yet, no answer would count.
     #[inline(always)]
@@ -199,7 +217,7 @@ impl InForce {
     /// allow it? While others are missing, for as long as one that the other side opened.
     #[inline(always)]
     pub const fn spares(&self, flow: &Flow, now: &Now) -> bool {
-        !self.is_complete() && flow.out_epoch != 0 && self.is_young(now)
+        !self.is_complete() && flow.flags & flow_flag::I_INIT != 0 && flow.out_epoch != 0 && self.is_young(now)
     }
 
     /// May what comes from the other side pass while egress policy waits for its identity?

@@ -110,7 +110,14 @@ fn icmp_is_judged_by_type_and_code_as_far_as_the_flow_tells() {
         (0x2a00, 0x0901),
         "what has no id says its kind"
     );
-    assert_eq!(opened_port(1, 8, 7), u16::MAX, "an answer opens nothing that a rule names");
+    assert_eq!(opened_port(1, 8, 7), 0x0000, "an answer says what was asked");
+    assert_eq!((opened_port(1, 9, 7), opened_port(1, 10, 7), opened_port(1, 11, 7)), (0x0e00, 0x1000, 0x1200));
+    assert_eq!((opened_port(1, 12, 7), opened_port(1, 0, 0xffff)), (0x2b00, 0x0000));
+    assert_eq!(
+        (opened_port(1, 13, 7), opened_port(1, 0x4901, 0x0901)),
+        (u16::MAX, u16::MAX),
+        "there is no such answer"
+    );
     assert_eq!(opened_port(1, 0, 0), u16::MAX);
 }
 
@@ -148,6 +155,26 @@ fn a_verdict_covers_the_openings_it_is_about() {
         let flow = Flow { flags, in_epoch, out_epoch, ..Flow::default() };
         assert_eq!(force.covers(&flow), covered, "{flags} {in_epoch} {out_epoch}");
     }
+}
+
+#[test]
+fn of_stateless_groups_each_side_needs_a_verdict_of_its_own() {
+    let ep = Ep { set: SET, ..Ep::default() };
+    let of = |flags| InForce::of(&ep, Some(Epoch { n: 7, since_ms: 0, flags }));
+    let (own, theirs) = (flow_flag::I_INIT, flow_flag::R_INIT);
+    for (flags, sent, got) in [(own, true, false), (theirs, false, true), (own | theirs, true, true), (0, false, false)]
+    {
+        let flow = Flow { flags, ..Flow::default() };
+        let strict = of(epoch_flag::STATELESS | epoch_flag::NEED_ID);
+        assert_eq!((strict.lets(&flow, own), strict.lets(&flow, theirs)), (sent, got), "{flags}");
+        let plain = of(epoch_flag::NEED_ID);
+        assert!(plain.lets(&flow, own) && plain.lets(&flow, theirs), "an answer needs none");
+    }
+    assert!(!InForce::of(&ep, None).is_stateless() && !in_force(UNFILTERED, 0, 0).is_stateless());
+    // What was denied by all rules is not spared while some are missing.
+    let waits = Epoch { n: 7, since_ms: LONG_AGO.ms, flags: epoch_flag::WAITS };
+    let closed = Flow { flags: theirs, out_epoch: stamp(SET, 6), ..Flow::default() };
+    assert!(!InForce::of(&ep, Some(waits)).spares(&closed, &LONG_AGO));
 }
 
 #[test]

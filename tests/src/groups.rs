@@ -138,6 +138,8 @@ pub struct Stage<'a> {
     pub ends: [Endpoint; 4],
     groups: BTreeMap<String, String>,
     addresses: Vec<String>,
+    /// Names of groups that are made stateless.
+    pub stateless: &'static [&'static str],
     _servers: Vec<TcpServer>,
     _echoes: Vec<Echo>,
 }
@@ -162,7 +164,7 @@ impl<'a> Stage<'a> {
             }
         }
         let (groups, addresses) = (BTreeMap::new(), Vec::new());
-        Ok(Self { bed, tenant, ends, groups, addresses, _servers: servers, _echoes: echoes })
+        Ok(Self { bed, tenant, ends, groups, addresses, stateless: &[], _servers: servers, _echoes: echoes })
     }
 
     /// Every case, one after the other. The error names those that are wrong, and what was.
@@ -206,7 +208,7 @@ impl<'a> Stage<'a> {
 
     /// A group without rules: what new groups begin with goes.
     fn make(&self, name: &str) -> Result<String> {
-        let body = json!({"security_group": {"name": name}});
+        let body = json!({"security_group": {"name": name, "stateful": !self.stateless.contains(&name)}});
         let made = self.tenant.api.post("/v2.0/security-groups", &body)?["security_group"].take();
         for rule in made["security_group_rules"].as_array().into_iter().flatten() {
             self.tenant.api.delete(&format!("/v2.0/security-group-rules/{}", text(rule, "id")?))?;

@@ -27,6 +27,7 @@ const SCENARIOS: &[Scenario] = &[
     ("a_rule_that_goes_ends_its_flows_and_no_others", rules_change),
     ("a_port_that_loses_a_group_loses_what_it_may", groups_change),
     ("what_a_port_asked_for_comes_back_and_nothing_else", states),
+    ("answers_need_rules_of_their_own_where_all_groups_are_stateless", stateless),
 ];
 
 fn unfiltered(bed: &Bed) -> Result<()> {
@@ -143,6 +144,49 @@ fn states(bed: &Bed) -> Result<()> {
         let got = sent.and_then(|_| refused.socket.recv(&mut buffer));
         Ok(got.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused))
     })
+}
+
+/// No connection states: what comes back needs a rule, at whichever end has stateless groups.
+fn stateless(bed: &Bed) -> Result<()> {
+    const SERVER: &[Rule] = &[
+        ingress("tcp").ports(80, 80),
+        ingress("udp").ports(53, 53),
+        ingress("icmp").kind(8),
+        egress("tcp").ports(1024, 65535),
+        egress("udp").ports(1024, 65535),
+        egress("icmp").kind(0),
+    ];
+    const ANSWERED: &[Rule] =
+        &[ingress("tcp").ports(1024, 65535), ingress("udp").ports(1024, 65535), ingress("icmp").kind(0), egress("any")];
+    let mut stage = Stage::new(bed)?;
+    stage.stateless = &["server", "mute", "answered", "deaf"];
+    let groups: &[(&str, &[Rule])] =
+        &[("server", SERVER), ("mute", &[ingress("any")]), ("answered", ANSWERED), ("deaf", OUT), ("plain", OUT)];
+    // Ann may be answered, Bob not; Cat's group is stateful.
+    stage.set(groups, [&["server"], &["answered"], &["deaf"], &["plain"]])?;
+    let all = |from| [(from, WEB, HTTP), (from, WEB, DNS), (from, WEB, Ping)];
+    stage.check(&[all(ANN), all(CAT)].concat(), &[&all(BOB)[..], &[(ANN, WEB, HTTPS), (WEB, CAT, HTTP)]].concat())?;
+
+    // One stateful group makes the port so.
+    stage.give(BOB, &["deaf", "plain"])?;
+    bed.settle()?;
+    stage.check(&all(BOB), &[(ANN, BOB, HTTP)])?;
+
+    // Flows end with the rule for the answers alone, and go on with it.
+    let web = SocketAddr::new(stage.ends[WEB].address()?, 53);
+    let (ann, cat) = (Talk::start(&stage.ends[ANN], web)?, Talk::start(&stage.ends[CAT], web)?);
+    ensure!(ann.answers_within(bed::PATIENCE) && cat.answers_within(bed::PATIENCE), "a flow does not begin");
+    stage.give(WEB, &["mute"])?;
+    bed.settle()?;
+    for flow in [&ann, &cat] {
+        let last = flow.ends()?;
+        ensure!(last < Duration::from_secs(10), "answers went on for {last:?} without a rule");
+    }
+    stage.check(&[], &[all(ANN), all(CAT)].concat())?;
+    stage.give(WEB, &["server"])?;
+    bed.settle()?;
+    ensure!(ann.answers_within(bed::PATIENCE) && cat.answers_within(bed::PATIENCE), "a flow does not go on");
+    stage.check(&[all(ANN), all(BOB), all(CAT)].concat(), &[])
 }
 
 fn main() -> ExitCode {

@@ -249,8 +249,17 @@ pub struct Group {
     pub number: u32,
     /// Rises whenever less may pass than before, in either direction: flows are asked about again.
     pub generation: u32,
+    /// Answers need a rule too, on ports that have stateless groups alone. Only such groups say it: hosts that know
+    /// nothing of it take no other entry for malformed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stateless: bool,
     /// What may pass; the order means nothing.
     pub rules: Vec<Rule>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// One rule of a security group. A packet passes if any rule matches it.

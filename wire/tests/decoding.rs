@@ -166,9 +166,11 @@ fn group() -> impl Strategy<Value = Group> {
     ];
     let rule = (id(), any::<bool>(), any::<Option<u8>>(), any::<[u16; 2]>(), remote)
         .prop_map(|(id, ipv6, protocol, ports, remote)| Rule { id, ipv6, protocol, ports, remote });
-    (any::<u32>(), any::<u32>(), prop::collection::vec(rule, 0..3)).prop_map(|(number, generation, rules)| Group {
+    let rules = prop::collection::vec(rule, 0..3);
+    (any::<u32>(), any::<u32>(), any::<bool>(), rules).prop_map(|(number, generation, stateless, rules)| Group {
         number,
         generation,
+        stateless,
         rules,
     })
 }

@@ -62,6 +62,7 @@ fn effective(document: &mut Document) {
         whole(vec![
             ("port_id", Uuid::schema()),
             ("filtered", bool::schema()),
+            ("stateful", bool::schema()),
             ("hidden_security_groups", i64::schema()),
             ("ingress", named("EffectiveDirection")),
             ("egress", named("EffectiveDirection")),
@@ -83,6 +84,7 @@ fn reachable(document: &mut Document) {
             ("name", text()),
             ("project_id", Uuid::schema()),
             ("addresses", list(text())),
+            ("stateful", bool::schema()),
             ("traffic", list(named("TrafficLine"))),
         ]),
     );
@@ -92,6 +94,7 @@ fn reachable(document: &mut Document) {
         whole(vec![
             ("port_id", Uuid::schema()),
             ("direction", directions()),
+            ("stateful", bool::schema()),
             ("ports", list(named("ReachablePort"))),
             ("looked_at", i64::schema()),
             ("next_marker", Option::<Uuid>::schema()),

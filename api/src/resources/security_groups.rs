@@ -73,7 +73,7 @@ impl Plain for SecurityGroup {
     const LAZY: bool = true;
     const EXTENSIONS: &'static [Extension] = &[
         Extension::new("security-group", "security-group", "Ports have security groups."),
-        Extension::stored_only("stateful-security-group", "Stateful security group", "Groups may be stateless."),
+        Extension::new("stateful-security-group", "Stateful security group", "Groups may be stateless."),
         Extension::new("rbac-security-groups", "Shared security groups", "Groups may be shared by RBAC."),
         Extension::new(
             "security-groups-shared-filtering",
@@ -86,7 +86,10 @@ impl Plain for SecurityGroup {
         let mut all = standard!(Item<SecurityGroup>, security_groups, SecurityGroup: id name description project);
         all.extend([
             Attr::shown("stateful", bool::schema, |group, out| out.put(&group.row.stateful))
-                .about("Answers to what may pass may pass too. Not changed while ports use the group.")
+                .about(
+                    "Answers to what may pass may pass too, on every port that has any such group. Not changed while ports use \
+                     the group.",
+                )
                 .writable()
                 .filter(flag!(security_groups::stateful)),
             Attr::shown("shared", bool::schema, |group, out| out.put(&group.shared))
@@ -162,6 +165,13 @@ impl Plain for SecurityGroup {
         let ports = port_security_groups::table.filter(port_security_groups::security_group_id.eq(new.id));
         let used: bool = diesel::select(diesel::dsl::exists(ports)).get_result(tx.conn).await?;
         if used { Err(in_use(new.id)) } else { Ok(()) }
+    }
+
+    async fn after_update(tx: &mut Tx<'_>, old: &Item<Self>, new: &Self) -> Result<(), Fault> {
+        if old.row.stateful == new.stateful {
+            return Ok(());
+        }
+        Ok(policy::restate(tx.conn, new.id).await?)
     }
 
     /// Rules of other groups that name this one go with it, as in Neutron. That ports have it is

@@ -7,6 +7,8 @@
 //!
 //! A flow is judged at each of its ends by itself, as hosts do: by the egress rules of the port if it opened it, by
 //! its ingress rules if the other side did; where both did, either is enough. What the other side's rules say does not change.
+//! Where the port's groups are stateless, each direction of its packets is judged by itself, and a flow is cut that
+//! loses either.
 
 use super::change::Change;
 use super::drops::{self, ROLES};
@@ -123,7 +125,7 @@ fn v4(address: IpAddr) -> Option<Ipv4Addr> {
 }
 
 /// What rules judge of a packet. Of an ICMP message a host tells the question by how far its ports are apart
-/// (`mizar_packet::ipv4::asked`).
+/// (`mizar_packet::ipv4::message`).
 fn judged(headers: &Headers) -> Option<u16> {
     if headers.protocol != ICMP {
         return Some(headers.destination_port);
@@ -136,7 +138,15 @@ fn judged(headers: &Headers) -> Option<u16> {
         4 => icmp(17, 0),
         5 => icmp(42, 0),
         ONE_WAY => headers.source_port,
-        _ => return None,
+        // Answers, by how far the question's are.
+        above => match above.wrapping_neg() {
+            1 => icmp(0, 0),
+            2 => icmp(14, 0),
+            3 => icmp(16, 0),
+            4 => icmp(18, 0),
+            5 => icmp(43, 0),
+            _ => return None,
+        },
     })
 }
 
@@ -173,11 +183,13 @@ impl Peers {
 struct Sides<'k> {
     egress: Judge<'k>,
     ingress: Judge<'k>,
+    stateless: bool,
 }
 
 impl<'k> Sides<'k> {
     fn of(known: &'k Known, set: Option<&GroupSet>) -> Result<Self, Fault> {
-        Ok(Self { egress: judge(known, set, Direction::Egress)?, ingress: judge(known, set, Direction::Ingress)? })
+        let (egress, ingress) = (judge(known, set, Direction::Egress)?, judge(known, set, Direction::Ingress)?);
+        Ok(Self { egress, ingress, stateless: known.is_stateless(set) })
     }
 
     fn side(&self, direction: Direction) -> &Judge<'k> {
@@ -187,12 +199,23 @@ impl<'k> Sides<'k> {
         }
     }
 
-    /// Whether a flow may go on: whoever opened it must be allowed to.
-    fn lets(&self, flow: &Flow, peer: Option<&GroupSet>, at: Ipv4Addr) -> bool {
+    /// What of a flow rules let pass: what the port opened or, if its groups are stateless, sends; and the same of the
+    /// other side.
+    fn let_pass(&self, flow: &Flow, peer: Option<&GroupSet>, at: Ipv4Addr) -> [bool; 2] {
         let lets = |side: &Judge<'k>, number: Option<u16>| {
             number.is_some_and(|number| side.lets(peer, at, flow.protocol, number))
         };
-        lets(&self.egress, flow.egress) || lets(&self.ingress, flow.ingress)
+        [lets(&self.egress, flow.egress), lets(&self.ingress, flow.ingress)]
+    }
+
+    /// Whether a flow goes on by these rules that loses what it has by `would`.
+    fn loses(&self, would: &Self, flow: &Flow, peer: Option<&GroupSet>, at: Ipv4Addr) -> bool {
+        let (is, would) = (self.let_pass(flow, peer, at), would.let_pass(flow, peer, at));
+        if self.stateless {
+            return is.iter().zip(would).any(|(is, would)| *is && !would);
+        }
+        // Whoever opened it must be allowed to; one of them is enough.
+        is.contains(&true) && !would.contains(&true)
     }
 }
 
@@ -293,7 +316,7 @@ async fn compare(
             let Some(at) = v4(flow.remote) else { continue };
             found.flows += 1;
             let peer = peers.find(port.row.network_id, flow.peer, at);
-            if is.lets(flow, peer, at) && !would.lets(flow, peer, at) {
+            if is.loses(&would, flow, peer, at) {
                 found.cut.push(flows::view(port.row.id, flow));
             }
             // Others wait for this thread too.

@@ -6,6 +6,9 @@
 //! of its project; what everybody at an address may do, whosever it is, follows from the port's own
 //! rules and is told beside them.
 //!
+//! Where the groups of a port are stateless (`stateful` is false), its rules are about each packet: what is told here may
+//! begin a conversation, and the answers pass as far as rules of such ports let them.
+//!
 //! A request looks at so many ports and no more; what it has not looked at is behind `next_marker`.
 
 use super::{named, own_port};
@@ -184,7 +187,8 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
             if !traffic.is_nothing() {
                 let lines = lines(&traffic);
                 found.lines += lines.len();
-                found.ports.push(port(other, &lines));
+                let stateful = !deciding.known().is_stateless(set.as_ref());
+                found.ports.push(port(other, stateful, &lines));
             }
             // Others wait for this thread too.
             tokio::task::yield_now().await;
@@ -198,6 +202,7 @@ async fn reachable(app: Data<App>, context: Context, path: Path<String>) -> Resu
     let (addresses, more) = addresses(prefixes, &wish, more);
     let view = json!({
         "port_id": own.row.id, "direction": wish.direction.as_str(), "ports": found.ports, "looked_at": looked_at,
+        "stateful": !deciding.known().is_stateless(set.as_ref()),
         "next_marker": found.next, "of_all_projects": context.view == Visibility::All,
         "addresses": addresses, "more_addresses": more,
     });
@@ -243,11 +248,11 @@ const fn opposite(direction: Direction) -> Direction {
     }
 }
 
-fn port(port: &Port, traffic: &[Value]) -> Value {
+fn port(port: &Port, stateful: bool, traffic: &[Value]) -> Value {
     let addresses = port.fixed_ips.iter().map(|own| own.address.addr());
     json!({
         "port_id": port.row.id, "name": port.row.name, "project_id": port.row.project_id,
-        "addresses": addresses.collect::<Vec<_>>(), "traffic": traffic,
+        "addresses": addresses.collect::<Vec<_>>(), "stateful": stateful, "traffic": traffic,
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Rules of several groups that let the same packets pass are one line that names them all. Where
 //! label policies isolate the port they decide alone, so the groups' rules are not shown beside them.
+//! Where all groups are stateless, the rules are about each packet, answers too, and no other passes.
 
 use super::{named, own_port};
 use crate::app::App;
@@ -52,6 +53,7 @@ struct Way<'p> {
 struct Rules<'p> {
     port_id: Uuid,
     filtered: bool,
+    stateful: bool,
     hidden_security_groups: usize,
     ingress: Way<'p>,
     egress: Way<'p>,
@@ -71,6 +73,8 @@ async fn effective(app: Data<App>, context: Context, path: Path<String>) -> Resu
         false => (Vec::new(), 0),
     };
     let labels = port.extras.0.labels.as_ref().filter(|_| is_filtered);
+    // Label policies may isolate a port with labels, and they are stateful.
+    let stateful = !is_filtered || labels.is_some() || !reach::has_stateless_groups_alone(&mut conn, port.id).await?;
     let stored = match labels {
         Some(labels) => reach::policies_of(&mut conn, port.project_id, &labels.namespace).await?,
         None => Vec::new(),
@@ -92,7 +96,8 @@ async fn effective(app: Data<App>, context: Context, path: Path<String>) -> Resu
         Way { decided_by, rules, label_policies: policies.unwrap_or_default() }
     };
     let (ingress, egress) = (way(Direction::Ingress), way(Direction::Egress));
-    let rules = Rules { port_id: port.id, filtered: is_filtered, hidden_security_groups: hidden, ingress, egress };
+    let rules =
+        Rules { port_id: port.id, filtered: is_filtered, stateful, hidden_security_groups: hidden, ingress, egress };
     Ok(HttpResponse::Ok().json(Answer { effective_rules: rules }))
 }
 

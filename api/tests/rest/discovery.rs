@@ -42,10 +42,10 @@ async fn resources_and_extensions_are_listed() -> anyhow::Result<()> {
     let list = red.get("/v2.0/extensions").await?.ok(200)?;
     let aliases: Vec<_> =
         list["extensions"].as_array().into_iter().flatten().filter_map(|e| e["alias"].as_str()).collect();
-    for alias in ["mizar", "binding", "provider", "standard-attr-tag", "project-id"] {
+    for alias in ["mizar", "binding", "provider", "standard-attr-tag", "project-id", "stateful-security-group"] {
         assert!(aliases.contains(&alias), "{alias}");
     }
-    for alias in ["stateful-security-group", "router", "external-net", "trunk", "qos"] {
+    for alias in ["router", "external-net", "trunk", "qos"] {
         assert!(!aliases.contains(&alias), "{alias} is announced but does not behave");
     }
     assert_eq!(red.get("/v2.0/extensions/mizar").await?.ok(200)?["extension"]["alias"], "mizar");

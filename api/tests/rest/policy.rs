@@ -451,3 +451,28 @@ async fn a_default_group_lets_its_members_talk_from_the_first_port_on() -> anyho
     assert_eq!(egress, [(json!(false), json!("any")), (json!(true), json!("any"))]);
     cloud.assert_entries_are_right().await
 }
+
+#[tokio::test]
+async fn a_group_that_becomes_stateless_tells_all_hosts_and_asks_about_its_flows_anew() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let web = group(&red, json!({"name": "web", "stateful": false})).await?;
+    let number = number(&cloud, &web).await?;
+    let said = async || -> anyhow::Result<Vec<(Value, Value)>> {
+        let mut said = Vec::new();
+        for (kind, scope) in [(Kind::Group, Scope::Group(number)), (Kind::Member, Scope::Member(number))] {
+            let of = entries(&cloud, kind).await?.remove(&scope.to_i64()).unwrap_or_default();
+            said.extend(of.into_iter().map(|body| (body["stateless"].clone(), body["generation"].clone())));
+        }
+        Ok(said)
+    };
+    let (yes, no) = (json!(true), Value::Null);
+    assert_eq!(said().await?, [(yes.clone(), json!(0)), (yes.clone(), json!(0))]);
+    for (stateful, stateless, generation) in [(true, &no, 1), (true, &no, 1), (false, &yes, 2)] {
+        let change = json!({"security_group": {"stateful": stateful, "description": format!("{generation}")}});
+        red.put(&at(&web), Some(&change)).await?.ok(200)?;
+        assert_eq!(said().await?, [(stateless.clone(), json!(generation)), (stateless.clone(), json!(generation))]);
+        cloud.assert_entries_are_right().await?;
+    }
+    Ok(())
+}

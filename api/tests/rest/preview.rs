@@ -185,6 +185,44 @@ async fn a_preview_tells_the_flows_that_a_change_of_rules_would_cut_and_no_other
 }
 
 #[tokio::test]
+async fn of_stateless_groups_a_flow_is_cut_that_loses_either_direction() -> anyhow::Result<()> {
+    let asking = Asking::start().await?;
+    let owner = asking.cloud.tenant("red", "member").await?;
+    let (port, hosts) = port(&asking.cloud, &owner).await?;
+    let made = json!({"security_group": {"name": "web", "stateful": false}});
+    let group = owner.post("/v2.0/security-groups", &made).await?.ok(201)?["security_group"].clone();
+    owner.update("port", &port, json!({"security_groups": [group["id"]]})).await?.ok(200)?;
+    let https = rule(&owner, &group, tcp(443)).await?;
+    let answers = json!({"direction": "egress", "protocol": "tcp", "port_range_min": 40_000, "port_range_max": 40_000});
+    rule(&owner, &group, answers.clone()).await?;
+    let out = group["security_group_rules"].as_array().expect("a list").iter();
+    let out: Vec<Value> = out.map(|rule| rule["id"].clone()).collect();
+    let of = number(&asking, &port).await?;
+    let at_work = asking.host(hosts["h1"], move |question| match question {
+        Question::Flows { .. } => {
+            let answered = Flow { egress: Some(40_000), ..entered(of, "10.0.0.9", 443) };
+            told(vec![answered, entered(of, "10.0.0.8", 443), left(of, "10.0.0.7", 53)])
+        }
+        _ => Answer::Drops(vec![]),
+    });
+    let bouncer = asking.host(hosts["h2"], |_| Answer::Drops(vec![]));
+    let red = asking.at(&owner);
+    let far = async |change: Value| -> anyhow::Result<Vec<String>> {
+        let preview = preview(&red, &group, change).await?;
+        let cut = preview["cut"].as_array().expect("a list").iter();
+        Ok(cut.map(|flow| flow["remote_address"].as_str().expect("an address").to_owned()).collect())
+    };
+    assert_eq!(far(json!({"remove": [https]})).await?, ["10.0.0.9", "10.0.0.8"]);
+    // The rule for answers is left, and then it is not.
+    assert_eq!(far(json!({"remove": out})).await?, ["10.0.0.7"]);
+    assert_eq!(far(json!({"rules": [tcp(443)]})).await?, ["10.0.0.9", "10.0.0.7"]);
+    assert_eq!(far(json!({"rules": [tcp(443), answers]})).await?, ["10.0.0.7"]);
+    at_work.abort();
+    bouncer.abort();
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_preview_knows_who_is_in_a_remote_group_by_his_set_and_by_his_address() -> anyhow::Result<()> {
     let asking = Asking::start().await?;
     let owner = asking.cloud.tenant("red", "member").await?;

@@ -355,3 +355,40 @@ async fn of_many_ports_each_is_told_once_whoever_asks_and_however_the_pages_fall
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_port_is_stateful_where_any_of_its_groups_is_or_labels_are_its_own() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let red = cloud.tenant("red", "member").await?;
+    let (network, _) = red.network("10.0.0.0/24").await?;
+    let group = async |stateful: bool| {
+        let body = json!({"security_group": {"name": "g", "stateful": stateful}});
+        anyhow::Ok(red.post("/v2.0/security-groups", &body).await?.ok(201)?["security_group"]["id"].clone())
+    };
+    let (plain, one, two) = (group(true).await?, group(false).await?, group(false).await?);
+    let everybody = json!({"security_group_id": one, "direction": "ingress"});
+    red.post("/v2.0/security-group-rules", &json!({"security_group_rule": everybody})).await?.ok(201)?;
+    let labels = json!({"namespace": "shop", "labels": {"app": "db"}});
+    for (name, groups, more, stateful) in [
+        ("one", json!([one]), json!({}), false),
+        ("both", json!([one, two]), json!({}), false),
+        ("mixed", json!([one, plain]), json!({}), true),
+        ("labelled", json!([one]), json!({"mizar:labels": labels}), true),
+        ("closed", json!([]), json!({}), true),
+        ("free", json!([]), json!({"port_security_enabled": false}), true),
+    ] {
+        let mut port = json!({"network_id": network["id"], "name": name, "security_groups": groups});
+        port.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let port = red.make("port", port).await?;
+        assert_eq!(rules(&red, &port).await?["stateful"], json!(stateful), "{name}");
+        assert_eq!(reach(&red, &port, "").await?["stateful"], json!(stateful), "{name}");
+    }
+    let of_one = red.get("/v2.0/ports?name=one").await?.ok(200)?["ports"][0].clone();
+    let found = reach(&red, &of_one, "").await?;
+    let mut told: Vec<_> =
+        found["ports"].as_array().expect("a list").iter().map(|one| (&one["name"], &one["stateful"])).collect();
+    told.sort_by_key(|(name, _)| name.to_string());
+    let expected = [("both", false), ("free", true), ("labelled", true), ("mixed", true)];
+    assert_eq!(told, expected.map(|(name, stateful)| (json!(name), json!(stateful))).each_ref().map(|(a, b)| (a, b)));
+    Ok(())
+}

@@ -99,6 +99,9 @@ fn rules_table(rules: &Value, output: &Output) -> Result<String> {
             notes.push(format!("{direction}: nothing may pass"));
         }
     }
+    if rules["stateful"] == false {
+        notes.push("its security groups are stateless: answers pass only as far as these rules let them".to_owned());
+    }
     match rules["hidden_security_groups"].as_u64() {
         None | Some(0) => {}
         Some(hidden) => {
@@ -213,6 +216,14 @@ fn reach_table(found: &Value, output: &Output) -> Result<String> {
         let (from, prefix) = (if is_in { "from" } else { "to" }, cell(&one["prefix"]));
         text += &format!("\nby its own rules anybody {from} {prefix}: {}", all_traffic(&one["traffic"]));
     }
+    if found["stateful"] == false {
+        text += "\nits security groups are stateless: answers need rules of their own";
+    }
+    let stateless = each(&found["ports"]).filter(|one| one["stateful"] == false).map(|one| cell(&one["name"]));
+    let stateless = stateless.collect::<Vec<_>>().join(", ");
+    if !stateless.is_empty() {
+        text += &format!("\nthe security groups of {stateless} are stateless: answers need rules of their own there");
+    }
     if found["more_addresses"] == true {
         text += "\nand more addresses than can be shown";
     }
@@ -271,6 +282,9 @@ egress: label policies decide (shop/db), rules of security groups do not count
         let way = json!({"decided_by": "security_groups", "rules": [], "label_policies": []});
         let closed = json!({"filtered": true, "hidden_security_groups": 0, "ingress": way, "egress": way});
         assert_eq!(rules_table(&closed, &plain())?, "ingress: nothing may pass\negress: nothing may pass");
+        let mut stateless = closed;
+        stateless["stateful"] = json!(false);
+        assert!(rules_table(&stateless, &plain())?.contains("stateless: answers pass only as far as these rules"));
         Ok(())
     }
 
@@ -288,6 +302,13 @@ lb\tp1\t10.0.0.5\ttcp 80-90, tcp 443, icmp type 8 code 0
 by its own rules anybody from 0.0.0.0/0: everything
 and more addresses than can be shown";
         assert_eq!(reach_table(&found, &plain())?, golden);
+        (found["stateful"], found["ports"][0]["stateful"]) = (json!(false), json!(false));
+        let stateless = "
+its security groups are stateless: answers need rules of their own
+the security groups of lb are stateless: answers need rules of their own there
+and more addresses than can be shown";
+        assert!(reach_table(&found, &plain())?.ends_with(stateless));
+        found["stateful"] = json!(true);
         (found["ports"], found["addresses"], found["more_addresses"]) = (json!([]), json!([]), json!(false));
         assert_eq!(reach_table(&found, &plain())?, "no port of the project can reach it");
         (found["direction"], found["of_all_projects"]) = (json!("egress"), json!(true));

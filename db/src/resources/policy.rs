@@ -67,10 +67,12 @@ pub(crate) async fn read(conn: &mut AsyncPgConnection, ids: &[Uuid]) -> Result<V
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<(Uuid, i32, i32)> = security_groups::table
+    let columns =
+        (security_groups::id, security_groups::number, security_groups::generation, security_groups::stateful);
+    let rows: Vec<(Uuid, i32, i32, bool)> = security_groups::table
         .filter(security_groups::id.eq_any(ids))
         .order(security_groups::id)
-        .select((security_groups::id, security_groups::number, security_groups::generation))
+        .select(columns)
         .load(conn)
         .await?;
     let columns: Vec<RuleColumns> = ReadRules { groups: ids.to_vec() }.load(conn).await?;
@@ -79,10 +81,11 @@ pub(crate) async fn read(conn: &mut AsyncPgConnection, ids: &[Uuid]) -> Result<V
         let (owner, rule) = rule(columns)?;
         rules.entry(owner).or_default().push(rule);
     }
-    let group = |(id, number, generation): (Uuid, i32, i32)| SecurityGroup {
+    let group = |(id, number, generation, stateful): (Uuid, i32, i32, bool)| SecurityGroup {
         id: id.into(),
         number: number.cast_unsigned(),
         generation: generation.cast_unsigned(),
+        stateful,
         rules: rules.remove(&id).unwrap_or_default(),
     };
     Ok(rows.into_iter().map(group).collect())
@@ -128,6 +131,12 @@ pub async fn narrow(
         .execute(conn)
         .await?;
     Ok(entries::apply(conn, &writes).await?)
+}
+
+/// A group, its row held and written already, has become stateless, or is not any more.
+pub async fn restate(conn: &mut AsyncPgConnection, group: Uuid) -> Result<(), Failure> {
+    // A port that gets the group at this moment may have flows by what it was.
+    narrow(conn, &[group], |_| false).await
 }
 
 statement! {

@@ -136,6 +136,15 @@ pub async fn rules_of(
     Ok((rules, groups.len().saturating_sub(seen.len())))
 }
 
+/// Whether a port has security groups, and stateless ones alone.
+pub async fn has_stateless_groups_alone(conn: &mut AsyncPgConnection, port: Uuid) -> QueryResult<bool> {
+    let of_port = port_security_groups::table.filter(port_security_groups::port_id.eq(port));
+    let groups = of_port.select(port_security_groups::security_group_id);
+    let these = security_groups::table.filter(security_groups::id.eq_any(groups));
+    let stateful: Vec<bool> = these.select(security_groups::stateful).distinct().load(conn).await?;
+    Ok(stateful == [false])
+}
+
 statement! {
     PoliciesOf { project: Uuid as SqlUuid, namespace: String as Text } -> (SqlUuid, Text, Jsonb)
     {
@@ -280,6 +289,9 @@ impl Deciding {
                 Remote::AddressGroup(number) => Some(number.cast_signed()),
                 Remote::Any | Remote::Prefix(_) | Remote::Group(_) => None,
             }));
+            if !group.stateful {
+                self.known.stateless(group.number);
+            }
             self.known.group(group.number, group.rules, seen.contains_key(&group.id.uuid()));
         }
         addresses.retain(|number| !self.addresses.contains(number));

@@ -21,6 +21,7 @@ use std::net::Ipv4Addr;
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     groups: BTreeMap<u32, Group>,
+    stateless: BTreeSet<u32>,
     addresses: BTreeMap<u32, Listed>,
     policies: BTreeMap<u32, Vec<Policy>>,
 }
@@ -30,6 +31,21 @@ impl Known {
     /// rules does.
     pub fn group(&mut self, number: u32, rules: Vec<Rule>, told: bool) {
         self.groups.insert(number, Group { rules, told });
+    }
+
+    /// That a security group is stateless.
+    pub fn stateless(&mut self, number: u32) {
+        self.stateless.insert(number);
+    }
+
+    /// Whether each packet of a port is judged by itself, answers too: where all of its groups are stateless. One with
+    /// labels has label policies for a part, which are stateful; `None`: the port is not filtered.
+    pub fn is_stateless(&self, set: Option<&GroupSet>) -> bool {
+        let all = |set: &GroupSet| {
+            let mut groups = set.groups.iter();
+            set.labels.is_none() && !set.groups.is_empty() && groups.all(|group| self.stateless.contains(group))
+        };
+        set.is_some_and(all)
     }
 
     /// An address group, and whether its addresses may be told.

@@ -37,6 +37,8 @@ fn addresses_id(number: u32) -> Uuid {
 struct Cloud {
     /// Rules by group.
     groups: BTreeMap<u32, Vec<Rule>>,
+    /// Those that are stateless.
+    stateless: BTreeSet<u32>,
     addresses: BTreeMap<u32, Vec<IpNet>>,
     /// Combinations that ports have.
     sets: BTreeSet<BTreeSet<u32>>,
@@ -71,7 +73,9 @@ impl Cloud {
             };
             let rules = (0..).zip(rules).map(numbered).collect();
             let id = group_id(*number).into();
-            all.extend(compile(Object::SecurityGroup(&SecurityGroup { id, number: *number, generation: 1, rules })));
+            let stateful = !self.stateless.contains(number);
+            let group = SecurityGroup { id, number: *number, generation: 1, stateful, rules };
+            all.extend(compile(Object::SecurityGroup(&group)));
         }
         for (number, addresses) in &self.addresses {
             let (id, addresses) = (addresses_id(*number).into(), addresses.clone());
@@ -151,8 +155,11 @@ fn cloud() -> impl Strategy<Value = Cloud> {
     let v6 = Just("2001:db8::/32".parse::<IpNet>().expect("a network"));
     let listed = prop::collection::btree_set(prop_oneof![9 => net().prop_map(|net| net.trunc()), 1 => v6], 0..5);
     let addresses = prop::collection::vec(listed, ADDRESS_GROUPS as usize);
-    (rules, addresses, prop::collection::btree_set(set(), 0..5)).prop_map(|(rules, addresses, sets)| Cloud {
+    let stateless = prop_oneof![1 => Just(BTreeSet::new()), 2 => set(), 1 => Just((1..=GROUPS).collect())];
+    let sets = prop::collection::btree_set(set(), 0..5);
+    (rules, addresses, sets, stateless).prop_map(|(rules, addresses, sets, stateless)| Cloud {
         groups: (1..).zip(rules).collect(),
+        stateless,
         addresses: (1..).zip(addresses.into_iter().map(|all| all.into_iter().collect())).collect(),
         sets,
     })
@@ -190,6 +197,11 @@ proptest! {
             (Side::of(&all, egress(policy), Scope::Host(1)), Direction::Egress),
         ];
         let addresses = cloud.addresses.iter().map(|(number, all)| (addresses_id(*number), all.clone())).collect();
+        // Where any group of a port is stateful, answers pass.
+        let stateless = !own.is_empty() && own.is_subset(&cloud.stateless);
+        for (side, direction) in &sides {
+            prop_assert_eq!(side.is_stateless(), stateless, "{:?}", direction);
+        }
         let known: Vec<&BTreeSet<u32>> = cloud.sets.iter().chain([&own]).collect();
         for (packet, address, peer) in asked {
             let peer = peer.map(|index| known[index.index(known.len())]);
@@ -225,6 +237,7 @@ fn two_thousand_rules_are_decided_by_four_lookups() {
     let (own, peers) = (BTreeSet::from([1]), BTreeSet::from([2]));
     let cloud = Cloud {
         groups: BTreeMap::from([(1, rules), (2, vec![])]),
+        stateless: BTreeSet::new(),
         addresses: BTreeMap::new(),
         sets: BTreeSet::from([peers.clone()]),
     };

@@ -59,9 +59,11 @@ fn group() -> impl Strategy<Value = body::Group> {
         ports: if any { [0, u16::MAX] } else { [first, last] },
         remote,
     });
-    (1u32..3, 0u32..3, prop::collection::vec(rule, 0..3)).prop_map(|(number, generation, rules)| body::Group {
+    let rules = prop::collection::vec(rule, 0..3);
+    (1u32..3, 0u32..3, any::<bool>(), rules).prop_map(|(number, generation, stateless, rules)| body::Group {
         number,
         generation,
+        stateless,
         rules,
     })
 }

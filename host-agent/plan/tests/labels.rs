@@ -81,7 +81,13 @@ impl Cloud {
         };
         let rules = vec![rule(Direction::Ingress), rule(Direction::Egress)];
         let id = SecurityGroupId::from(Uuid::from_u128(1));
-        all.extend(compile(Object::SecurityGroup(&SecurityGroup { id, number: 1, generation: 1, rules })));
+        all.extend(compile(Object::SecurityGroup(&SecurityGroup {
+            stateful: true,
+            id,
+            number: 1,
+            generation: 1,
+            rules,
+        })));
         for member in &self.members {
             all.extend(compile(Object::GroupSet(&self.set(member))));
         }

@@ -5,6 +5,7 @@ use mizar_abi::maps::{EpKind, Epoch, RouteKind, ShardKey, VniAddress, addr_flag,
 use mizar_plan::{EndpointOption, Facts, Key, Op, Planner, Prefix, Value, Wiring};
 use mizar_wire::body::{self, Body};
 use mizar_wire::{EntryKey, Kind, Scope};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use uuid::Uuid;
 
@@ -295,7 +296,7 @@ fn group(planner: &mut Planner, number: u32, ports: impl Iterator<Item = u16>) -
     let remote = || body::Remote::Any;
     let rule =
         |port| body::Rule { id: Uuid::nil(), ipv6: false, protocol: Some(6), ports: [port, port], remote: remote() };
-    let body = body::Group { number, generation: 4, rules: ports.map(rule).collect() };
+    let body = body::Group { number, generation: 4, stateless: false, rules: ports.map(rule).collect() };
     put(planner, Scope::Group(number), Body::Group(body), number)
 }
 
@@ -342,7 +343,7 @@ fn a_rule_whose_addresses_are_missing_takes_the_generation_from_no_flow_but_nobo
     let rule =
         |port, remote| body::Rule { id: Uuid::nil(), ipv6: false, protocol: Some(6), ports: [port, port], remote };
     let change = |planner: &mut Planner, generation, rules| {
-        put(planner, Scope::Group(1), Body::Group(body::Group { number: 1, generation, rules }), 1);
+        put(planner, Scope::Group(1), Body::Group(body::Group { number: 1, generation, stateless: false, rules }), 1);
         planner.flush();
     };
     let epoch = |planner: &Planner| match planner.value(&Key::Epoch(7)) {
@@ -359,6 +360,43 @@ fn a_rule_whose_addresses_are_missing_takes_the_generation_from_no_flow_but_nobo
     put(&mut planner, Scope::AddressGroup(3), Body::AddressGroup(addresses), 3);
     planner.flush();
     assert_eq!(epoch(&planner), (6, true));
+}
+
+#[test]
+fn a_port_is_stateless_where_all_of_its_groups_are_and_labels_make_it_stateful() {
+    let mut planner = Planner::new();
+    let say = |planner: &mut Planner, number, stateless| {
+        let group = body::Group { number, generation: 4, stateless, rules: vec![] };
+        put(planner, Scope::Group(number), Body::Group(group.clone()), number);
+        put(planner, Scope::Member(number), Body::Member(group), number);
+    };
+    let is_stateless = |planner: &mut Planner, set| {
+        planner.flush();
+        match planner.value(&Key::Epoch(set)) {
+            Some(Value::Epoch(epoch)) => epoch.flags & epoch_flag::STATELESS != 0,
+            other => panic!("{other:?}"),
+        }
+    };
+    bounced(&mut planner, 7, VNI, &[1, 2]);
+    bounced(&mut planner, 8, VNI, &[1]);
+    bounced(&mut planner, 9, VNI, &[]);
+    let labels = body::Labels { namespace: "shop".into(), namespace_labels: BTreeMap::new(), labels: BTreeMap::new() };
+    let labels = Some(Box::new(body::Labelled { project: 3, labels }));
+    let set = Some(body::GroupSet { number: 10, groups: vec![1], labels });
+    let address = ip("10.0.1.6");
+    let labelled = body::Bounce { vni: VNI, address, subnet: 1, host: 8, port: 10, generation: 1, set };
+    put(&mut planner, Scope::Subnet(1), Body::Bounce(labelled), 10);
+    say(&mut planner, 1, true);
+    assert!(is_stateless(&mut planner, 7), "the other group is missing: nothing passes by not knowing it");
+    for (other, expected) in [(true, true), (false, false)] {
+        say(&mut planner, 2, other);
+        assert_eq!(is_stateless(&mut planner, 7), expected);
+        assert!(is_stateless(&mut planner, 8));
+    }
+    assert!(!is_stateless(&mut planner, 9), "who has no groups gets and sends nothing at all");
+    assert!(!is_stateless(&mut planner, 10));
+    say(&mut planner, 1, false);
+    assert!(!is_stateless(&mut planner, 8));
 }
 
 #[test]

@@ -102,7 +102,8 @@ fn leave<L: Lookup>(
             tables.note("FLOW", flow_entry(&key, &known), "the flow was denied within the last second");
             return Err(Drop::FlowDenied);
         }
-        if flow::knows_peer(&known) && force.covers(&known) {
+        let passes = force.covers(&known) && force.lets(&known, flow_flag::I_INIT);
+        if flow::knows_peer(&known) && passes {
             tables.note(
                 "FLOW",
                 flow_entry(&key, &known),
@@ -110,10 +111,10 @@ fn leave<L: Lookup>(
             );
             return Ok(Then::Direct { host: known.peer_host.into(), vni: known.peer_vni });
         }
-        let says = if force.covers(&known) {
+        let says = if passes {
             "the flow waits for an answer to its first packet"
         } else {
-            "the flow is known, of rules that have changed since: it is judged again"
+            "the flow is known, and not all that rules say of it now: it is judged again"
         };
         tables.note("FLOW", flow_entry(&key, &known), says);
         tries = known.tries;
@@ -121,6 +122,10 @@ fn leave<L: Lookup>(
         tables.note("FLOW", no_flow(&key), "no such flow is known: this is its first packet");
     }
     let needs_identity = may_open(tables, &ep, &force, inner, identity)?;
+    if force.is_stateless() {
+        let says = "the port's security groups are stateless: an answer needs an ingress rule of its own";
+        tables.note("EPOCHS", format!("set {} flags {}", ep.set, force.flags), says);
+    }
     let from = tables.route_quietly(&VniAddress::new(ep.vni, mapped(inner.src)));
     let Some(route) = tables.route(&VniAddress::new(ep.vni, mapped(inner.dst))) else {
         return Ok(dropped(Drop::NoRoute, Some(Told::NetUnreachable)));
@@ -332,7 +337,16 @@ fn arrive<L: Lookup>(tables: &Recorder<'_, L>, now: &Now, inner: &Inner, admissi
     }
     if !reply_only {
         tables.note("EP", String::new(), "the bouncer's verdict counts: the packet is delivered");
+        if force.is_stateless() {
+            let says = "the port's security groups are stateless: an answer needs an egress rule of its own";
+            tables.note("EPOCHS", format!("set {} flags {}", ep.set, force.flags), says);
+        }
         return Ok(Then::Deliver { port });
+    }
+    if force.is_stateless() {
+        let says = "no rule lets it in, and the port's security groups are stateless: it needs one, also as an answer";
+        tables.note("EPOCHS", format!("set {} flags {}", ep.set, force.flags), says);
+        return Err(Drop::Refused);
     }
     let key = inner.tuple.received(vni);
     let opened = known_flow(tables, now, &key, inner, port)
@@ -367,7 +381,8 @@ fn direct<L: Lookup>(tables: &Recorder<'_, L>, now: &Now, inner: &Inner, vni: u3
     };
     let ep = endpoint(tables, flow.ep_id)?;
     let force = InForce::of(&ep, tables.epoch(ep.set));
-    if force.covers(&flow) || force.tolerates(&flow, now) {
+    let lets = force.lets(&flow, flow_flag::R_INIT);
+    if lets && (force.covers(&flow) || force.tolerates(&flow, now)) {
         tables.note(
             "FLOW",
             flow_entry(&key, &flow),
@@ -375,11 +390,12 @@ fn direct<L: Lookup>(tables: &Recorder<'_, L>, now: &Now, inner: &Inner, vni: u3
         );
         return Ok(Then::Deliver { port: flow.ep_id });
     }
-    tables.note(
-        "FLOW",
-        flow_entry(&key, &flow),
-        "the flow is of rules that have changed since, and nobody has confirmed it: the way is asked for again",
-    );
+    let says = if lets {
+        "the flow is of rules that have changed since, and nobody has confirmed it: the way is asked for again"
+    } else {
+        "the port's security groups are stateless, and no rule has let this in yet: the way is asked for again"
+    };
+    tables.note("FLOW", flow_entry(&key, &flow), says);
     Ok(Then::Return)
 }
 

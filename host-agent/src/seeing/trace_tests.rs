@@ -108,7 +108,7 @@ fn planner() -> Planner {
         planner.put(EntryKey { scope, slot: 0, kind: body.kind(), key: key.to_be_bytes().to_vec() }, body);
     };
     let rule = |protocol, ports| body::Rule { id: RULE, ipv6: false, protocol, ports, remote: body::Remote::Any };
-    let group = |number, rules| body::Group { number, generation: 1, rules };
+    let group = |number, rules| body::Group { number, generation: 1, stateless: false, rules };
     put(Scope::Group(2), 2, Body::Group(group(2, vec![rule(Some(6), [443, 443])])));
     put(Scope::Member(1), 1, Body::Member(group(1, vec![rule(None, [0, u16::MAX])])));
     let bounce = body::Bounce {
@@ -253,6 +253,47 @@ fn the_endpoints_host_delivers_follows_a_move_and_sends_back_what_was_judged_by_
     assert_eq!(reason(&ask(&former, tcp(443), At::Arrive(admission))), "no_endpoint");
     former.moved.insert(at(B), Moved { host: 3, ep_id: 12, generation: 2, until: u32::MAX });
     assert!(matches!(ask(&former, tcp(443), At::Arrive(admission)).then, Then::Admit { host: 3, .. }));
+}
+
+#[test]
+fn of_stateless_groups_each_direction_needs_what_rules_say_of_it_and_the_trace_says_so() {
+    let says = |answer: &Answer, what: &str| answer.looks.iter().any(|look| look.says.contains(what));
+    let a = World { flags: epoch_flag::STATELESS, ..sender() };
+    assert!(says(&ask(&a, tcp(443), leave(0, None)), "an answer needs an ingress rule"));
+    assert!(!says(&ask(&sender(), tcp(443), leave(0, None)), "stateless"));
+    let admission =
+        Admission { vni: VNI, port: 12, epoch: verdict_epoch(SET_B, 9), mark: verdict_set(SET_B), reply_only: false };
+    let mut b = World { flags: epoch_flag::STATELESS, ..host(3) };
+    let got = ask(&b, tcp(443), At::Arrive(admission));
+    assert_eq!(got.then, Then::Deliver { port: 12 });
+    assert!(says(&got, "an answer needs an egress rule"));
+    // Though the port has asked for it.
+    let now = clock::now();
+    let stamp = mizar_packet::policy::stamp(SET_B, 9);
+    let from = Ipv4Addr::new(192, 0, 2, 1);
+    let known = Flow {
+        state: State::Est as u8,
+        last_seen: now.s,
+        peer_vni: VNI,
+        ep_id: 12,
+        peer_host: from.octets(),
+        out_epoch: stamp,
+        in_epoch: stamp,
+        ..Flow::default()
+    };
+    let datagram = Packet { protocol: 17, ..tcp(443) };
+    let key = inner(&datagram).expect("a packet").tuple.received(VNI);
+    b.flow.insert(key, Flow { flags: flow_flag::I_INIT, ..known });
+    let answer = At::Arrive(Admission { reply_only: true, ..admission });
+    assert_eq!(reason(&ask(&b, datagram, answer.clone())), "refused");
+    let direct = At::Direct { vni: VNI, from };
+    assert_eq!(ask(&b, datagram, direct.clone()).then, Then::Return, "bouncers are to be asked");
+    b.flags = 0;
+    assert_eq!(ask(&b, datagram, answer).then, Then::Deliver { port: 12 });
+    assert_eq!(ask(&b, datagram, direct.clone()).then, Then::Deliver { port: 12 });
+    b.flags = epoch_flag::STATELESS;
+    b.flow.insert(key, Flow { flags: flow_flag::R_INIT, ..known });
+    assert_eq!(ask(&b, datagram, direct).then, Then::Deliver { port: 12 });
 }
 
 #[test]

@@ -168,7 +168,7 @@ pub fn group(generation: u32, ports: &[u16]) -> Vec<(EntryKey, Body)> {
 
 /// A group that lets in what these rules say, and everything out.
 fn group_of(number: u32, generation: u32, ingress: Vec<body::Rule>) -> Vec<(EntryKey, Body)> {
-    let of = |rules| body::Group { number, generation, rules };
+    let of = |rules| body::Group { number, generation, stateless: false, rules };
     let everything = body::Rule { protocol: None, ..rule(0, [0, u16::MAX]) };
     [
         entry(Scope::Group(number), 0, &number.to_be_bytes(), Body::Group(of(ingress))),

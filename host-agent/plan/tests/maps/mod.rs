@@ -51,6 +51,12 @@ impl Side {
         Self { maps: Maps::of(&planner), planner, policy }
     }
 
+    /// Whether answers need a rule too.
+    pub fn is_stateless(&self) -> bool {
+        let set = self.policy.checked_sub(egress(0)).unwrap_or(self.policy);
+        self.maps.flags[&set] & epoch_flag::STATELESS != 0
+    }
+
     /// Whether a packet passes, and what rules are named for it: some just where it passes.
     pub fn judge(
         &self,
