@@ -251,6 +251,9 @@ proptest! {
             (Side::of(&all, own, Scope::Subnet(1)), Direction::Ingress),
             (Side::of(&all, egress(own), Scope::Host(1)), Direction::Egress),
         ];
+        for (side, direction) in &sides {
+            prop_assert!(!side.is_stateless(), "answers to what policies let pass need no rule: {direction:?}");
+        }
         for (packet, address, peer) in asked {
             let peer = peer.map(|index| &cloud.members[index.index(cloud.members.len())]);
             let identity = peer.map_or(ANYBODY, |peer| cloud.number(peer));

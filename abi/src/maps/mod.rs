@@ -1,6 +1,13 @@
 //! Keys and values of the maps, one type each (DATAPLANE, "Maps").
 
+mod flow;
+mod log;
+mod watch;
+
 use crate::Address;
+pub use flow::{Flow, FlowKey, State, flow_flag, tcp_seen};
+pub use log::{FlowCount, LogStart};
+pub use watch::{Hop, Watch, hop_flag, watch_flag};
 
 macro_rules! sized { ($($t:ty = $n:literal),* $(,)?) => { $(const _: () = assert!(core::mem::size_of::<$t>() == $n);)* }; }
 
@@ -153,109 +160,6 @@ pub struct Addr {
     pub ep_id: u32,
     /// [`addr_flag`].
     pub flags: u32,
-}
-
-/// Key of FLOW_EST and FLOW_NEW: a flow as its local endpoint sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(C)]
-pub struct FlowKey {
-    /// VNI in the upper 24 bits, IP protocol in the lower 8.
-    pub vni_proto: u32,
-    /// The local endpoint's address.
-    pub local: Address,
-    /// The other side's.
-    pub remote: Address,
-    /// Local port, host order. ICMP questions: the asking side's port is the id, the
-    /// answering side's id + 1 to 5 by the kind of question, so that neither direction's key is ever
-    /// the other's, nor that of another kind. Other ICMP messages: type and code, and 0x4000 more.
-    pub lport: u16,
-    /// Remote port.
-    pub rport: u16,
-}
-
-/// State of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum State {
-    /// Requested by the local endpoint, not answered yet.
-    NewOut = 1,
-    /// Admitted from the other side, no direct packet seen yet.
-    NewIn = 2,
-    /// Direct both ways.
-    Est = 3,
-    /// FIN both ways or RST seen.
-    Closing = 4,
-    /// Refused; kept for a second.
-    Denied = 5,
-}
-
-/// Flags of [`Flow`].
-pub mod flow_flag {
-    /// Opened by the local endpoint. Where its groups are stateless: egress rules let its packets out.
-    pub const I_INIT: u8 = 1;
-    /// Opened by the other side. Where the endpoint's groups are stateless: ingress rules let the other side's in.
-    pub const R_INIT: u8 = 2;
-    /// A direct packet was seen.
-    pub const CONFIRMED: u8 = 4;
-    /// Rewritten (services, gateways).
-    pub const NAT: u8 = 8;
-    /// Its packets are counted in FLOW_COUNT, for the flow log.
-    pub const LOGGED: u8 = 16;
-    /// Between subnets: every packet loses one TTL.
-    pub const ROUTED: u8 = 32;
-    /// Egress policy depends on the destination's groups, which are not known yet. Without I_INIT nothing
-    /// may be sent but the question; with it the flow was opened under other rules.
-    pub const NEED_ID: u8 = 64;
-    /// The peer's host asked for a reply and does not know the way: the next packet tells it.
-    pub const OWES_ACK: u8 = 128;
-}
-
-/// Bits of [`Flow::tcp`].
-pub mod tcp_seen {
-    /// FIN sent by the local endpoint.
-    pub const FIN_OUT: u8 = 1;
-    /// FIN received.
-    pub const FIN_IN: u8 = 2;
-    /// RST either way.
-    pub const RST: u8 = 4;
-}
-
-/// Value of FLOW_EST and FLOW_NEW.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct Flow {
-    /// [`State`].
-    pub state: u8,
-    /// [`flow_flag`].
-    pub flags: u8,
-    /// [`tcp_seen`].
-    pub tcp: u8,
-    /// Requests sent so far; which replica is asked follows from it.
-    pub tries: u8,
-    /// Underlay address of the peer's host; 0 = unknown.
-    pub peer_host: [u8; 4],
-    /// VNI of the peer's network. While a flow is NEW_OUT: underlay address of the transit host
-    /// that was asked last, its four bytes in the order they stand in memory.
-    pub peer_vni: u32,
-    /// Random; binds control packets to this entry.
-    pub cookie: u32,
-    /// Set of groups of the peer.
-    pub peer_identity: u32,
-    /// The ingress policy under which the flow was admitted: a mix of the set's number and its
-    /// generation, so that a port that gets another set is as one whose rules changed.
-    pub in_epoch: u32,
-    /// The same of egress policy.
-    pub out_epoch: u32,
-    /// Seconds since boot (`bpf_ktime_get_ns`), rewritten when more than 1 s old.
-    pub last_seen: u32,
-    /// Milliseconds since boot, wrapping: when the current state of waiting began.
-    pub since_ms: u32,
-    /// The local endpoint.
-    pub ep_id: u32,
-    /// The peer, if it is on this host; else 0.
-    pub peer_ep: u32,
-    /// Generation of the peer's binding.
-    pub generation: u32,
 }
 
 /// Key of FRAG, LRU: fragments of one datagram.
@@ -612,148 +516,6 @@ pub struct Event {
     /// First bytes of the frame.
     pub frame: [u8; EVENT_FRAME],
 }
-
-/// Value of FLOW_COUNT, LRU by [`FlowKey`]: what passed of a flow that is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct FlowCount {
-    /// Packets that the local endpoint sent; one that is segmented later counts as its segments. Of a flow
-    /// that was refused, those that were refused.
-    pub packets_out: u64,
-    /// Bytes of them, as IP packets.
-    pub bytes_out: u64,
-    /// Packets that it got.
-    pub packets_in: u64,
-    /// Bytes of them.
-    pub bytes_in: u64,
-    /// Nanoseconds since boot, by the coarse clock, of the first one; never 0.
-    pub started_ns: u64,
-    /// Milliseconds since boot, wrapping, of the last one.
-    pub last_ms: u32,
-    /// The local endpoint; on a bouncer that refused the flow, the port elsewhere for which it did.
-    pub ep_id: u32,
-    /// Once it is refused: the set of groups that the other side had shown.
-    pub peer_identity: u32,
-    /// [`crate::reason::Drop`] for which the flow was refused; 0 = it was not.
-    pub refused: u8,
-    /// 1: the first packet was one for the local endpoint, else one of it.
-    pub inbound: u8,
-    /// Of one that was refused. 1: after it had been allowed; 2: by somebody who may not have heard of the port's groups
-    /// yet, so that it may be let in all the same.
-    pub revoked: u8,
-    /// Reserved, 0.
-    pub pad: u8,
-}
-
-/// Record of the ring buffer FLOW_LOG: a flow that is logged from now on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct LogStart {
-    /// What FLOW_COUNT begins with.
-    pub count: FlowCount,
-    /// What it had of an earlier flow of the same key, which has ended; zeros: nothing.
-    pub former: FlowCount,
-    /// The flow.
-    pub key: FlowKey,
-}
-
-/// Value of WATCH, hash by ep_id: the one packet of a port that is waited for. Whoever removes the entry has it: that is
-/// the program, for the first packet that fits, or the agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct Watch {
-    /// Names it on this host; not 0.
-    pub id: u32,
-    /// Seconds since boot after which nothing fits.
-    pub until: u32,
-    /// Source address.
-    pub src: [u8; 4],
-    /// Destination address.
-    pub dst: [u8; 4],
-    /// Source port, host order.
-    pub sport: u16,
-    /// What policy judges as port: the destination's, or type and code of ICMP.
-    pub port: u16,
-    /// IP protocol.
-    pub proto: u8,
-    /// Which of the above count: [`watch_flag`]. The destination does always.
-    pub given: u8,
-    /// Reserved, 0.
-    pub pad: u16,
-}
-
-/// What a [`Watch`] looks at beside the destination.
-pub mod watch_flag {
-    /// `src`
-    pub const SRC: u8 = 1;
-    /// `proto`
-    pub const PROTO: u8 = 2;
-    /// `sport`
-    pub const SPORT: u8 = 4;
-    /// `port`
-    pub const PORT: u8 = 8;
-}
-
-/// What a host did with a packet that is followed: the beginning of an [`Event`]'s `frame`. [`Event::reason`] says why it
-/// was dropped; if it was delivered, [`Event::ep_id`] to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct Hop {
-    /// Nanoseconds by the kernel's TAI clock.
-    pub tai_ns: u64,
-    /// [`Watch::id`] at the sender's host; 0 where the packet came with the mark.
-    pub watch: u32,
-    /// Host that it came from, if it came by the underlay.
-    pub from: [u8; 4],
-    /// Outer VNI that it came with.
-    pub from_vni: u32,
-    /// Host that it was sent to, with [`hop_flag::SENT`].
-    pub to: [u8; 4],
-    /// Outer VNI that it was sent with.
-    pub to_vni: u32,
-    /// Source address.
-    pub src: [u8; 4],
-    /// Destination address.
-    pub dst: [u8; 4],
-    /// Source port, as flows have it.
-    pub sport: u16,
-    /// Destination port.
-    pub dport: u16,
-    /// IP protocol.
-    pub proto: u8,
-    /// [`crate::option::Kind`] that it came as; 0: an endpoint here sent it.
-    pub came: u8,
-    /// [`hop_flag`].
-    pub flags: u8,
-    /// [`crate::option::Kind`] that it was sent as; what follows are fields of that option.
-    pub kind: u8,
-    /// [`crate::option::flag`]
-    pub option_flags: u8,
-    /// [`crate::option::at::REASON`]
-    pub code: u8,
-    /// Outer source port.
-    pub source_port: u16,
-    /// [`crate::option::at::IDENTITY`]
-    pub identity: u32,
-    /// [`crate::option::at::EPOCH`]
-    pub epoch: u32,
-    /// [`crate::option::at::EP_ID`]
-    pub ep_id: u32,
-    /// Reserved, 0.
-    pub pad: u32,
-}
-
-/// Flags of [`Hop`].
-pub mod hop_flag {
-    /// It was sent on, to another host. Neither this nor a reason to drop it: it was delivered.
-    pub const SENT: u8 = 1;
-    /// The sender's own host acted as its transit host too.
-    pub const INLINE: u8 = 2;
-}
-
-const _: () = assert!(core::mem::size_of::<Hop>() <= EVENT_FRAME);
-// The programs write it in place.
-const _: () = assert!(core::mem::offset_of!(Event, frame) % core::mem::align_of::<Hop>() == 0);
 
 sized! {
     Watch = 24, Hop = 64, Cfg = 64, Ep = 48, VniAddress = 20, Addr = 8, FlowKey = 40, Flow = 48, FragKey = 44, Ports = 4, Head = 8,
