@@ -24,6 +24,8 @@ pub struct Watch {
     pub id: Uuid,
     /// Number of the port.
     pub port: u32,
+    /// Whose port it is: of one owner's a host waits for a few at once.
+    pub owner: Uuid,
     /// Source address, if it matters; so are the next ones.
     pub source: Option<Ipv4Addr>,
     /// Destination address.
@@ -59,7 +61,7 @@ pub struct Passed {
     /// The packet. Ports as flows have them: of ICMP both are made of the id.
     pub packet: Headers,
     /// What rules judge of the conversation that it opens or is part of: the destination port, or type and code of an ICMP
-    /// question as upper and lower byte; 65535 of an ICMP answer.
+    /// message as upper and lower byte; 65535 of one that is no question and no answer.
     pub number: u16,
     /// As what it came.
     pub came: Came,

@@ -1,6 +1,6 @@
 //! What is dropped: of a port, by its host and by the bouncers of its addresses; of a host, for operators.
 
-use super::{ask, is_operator, named, own_port};
+use super::{AT_ONCE, ask, is_operator, named, own_port};
 use crate::app::App;
 use crate::cloud::at;
 use crate::exchange::Unanswered;
@@ -12,7 +12,7 @@ use crate::frame::standard::precise_time;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, ServiceConfig};
 use chrono::DateTime;
-use futures::future::join_all;
+use futures::stream::{self, StreamExt as _};
 use mizar_db::resources::host::{self, Host};
 use mizar_db::resources::seeing::{self, Knowing};
 use mizar_wire::ask::{Answer, Dropped, Question, Sample};
@@ -74,7 +74,8 @@ async fn of_port(app: Data<App>, context: Context, path: Path<String>) -> Result
     // Nobody holds a connection while hosts are asked.
     drop(conn);
     let number = port.number.cast_unsigned();
-    let answers = join_all(hosts.iter().map(|host| drops(&app, host.number, vec![number]))).await;
+    let asked = hosts.iter().map(|host| drops(&app, host.number, vec![number]));
+    let answers: Vec<_> = stream::iter(asked.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
     let (mut views, mut reasons) = (Vec::new(), Vec::new());
     for (Knowing { name, is_own, .. }, answer) in hosts.iter().zip(answers) {
         let (role, host) = (ROLES[usize::from(!is_own)], is_operator(&context).then_some(name));

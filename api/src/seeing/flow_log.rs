@@ -1,6 +1,6 @@
 //! The flow log of a port: what its host has of it, and the bouncers of its addresses, which have what they refused for it.
 
-use super::{ask, is_operator, named, own_port};
+use super::{AT_ONCE, ask, is_operator, named, own_port};
 use crate::app::App;
 use crate::cloud::at;
 use crate::exchange::Unanswered;
@@ -12,7 +12,8 @@ use crate::seeing::drops::ROLES;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, ServiceConfig};
 use chrono::DateTime;
-use futures::future::join_all;
+use futures::stream::{self, StreamExt as _};
+use mizar_db::resources::port::PortRow;
 use mizar_db::resources::seeing::{self, Knowing};
 use mizar_wire::ask::{Answer, FlowLog, Question};
 use mizar_wire::log::{Logged, READ};
@@ -78,6 +79,15 @@ async fn log(app: &App, host: i32, port: u32, wish: &Wish) -> Result<FlowLog, Un
 
 type Rules = BTreeMap<Uuid, Option<Uuid>>;
 
+/// How far clocks of hosts may differ from the database's, ms.
+const SKEW_MS: i64 = 5_000;
+
+/// Whether it is of this port: after the database went back to an older state, numbers are given again, and hosts may
+/// still have records of the port that had this one before.
+fn is_of(port: &PortRow, logged: &Logged) -> bool {
+    logged.port == port.number.cast_unsigned() && logged.start_ms + SKEW_MS >= port.created_at.timestamp_millis()
+}
+
 /// As it is shown, `rules` being those that the caller may know.
 fn view(port: Uuid, logged: &Logged, rules: &Rules, (role, host): (&str, Option<&String>)) -> Value {
     let rule = |id: &Uuid| Some(json!({"id": id, "security_group_id": rules.get(id)?}));
@@ -107,14 +117,15 @@ async fn of_port(app: Data<App>, context: Context, path: Path<String>) -> Result
     // Nobody holds a connection while hosts are asked.
     drop(conn);
     let number = port.number.cast_unsigned();
-    let answers = join_all(hosts.iter().map(|host| log(&app, host.number, number, &wish))).await;
+    let asked = hosts.iter().map(|host| log(&app, host.number, number, &wish));
+    let answers: Vec<_> = stream::iter(asked.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
     let (mut views, mut found, mut left_out) = (Vec::new(), Vec::new(), 0);
     for (Knowing { name, is_own, .. }, answer) in hosts.iter().zip(answers) {
         let (role, host) = (ROLES[usize::from(!is_own)], is_operator(&context).then_some(name));
         views.push(json!({"role": role, "host": host, "error": answer.as_ref().err().map(ToString::to_string)}));
         let FlowLog { records, left_out: more } = answer.unwrap_or_default();
         left_out += more;
-        let own = records.into_iter().filter(|logged| logged.port == number);
+        let own = records.into_iter().filter(|logged| is_of(&port, logged));
         found.extend(own.map(|logged| (logged, (role, host))));
     }
     found.sort_by_key(|(logged, _)| Reverse(logged.end_ms));

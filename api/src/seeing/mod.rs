@@ -30,6 +30,9 @@ use mizar_db::resources::port::{Port, PortRow};
 use mizar_wire::ask::{Answer, Question};
 use uuid::Uuid;
 
+/// Hosts that one request asks at the same time: all requests share the places of the exchange.
+const AT_ONCE: usize = 4;
+
 /// Routes.
 pub fn mount(config: &mut ServiceConfig) {
     config.configure(drops::mount).configure(trace::mount).configure(rules::mount).configure(reach::mount);

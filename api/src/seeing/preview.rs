@@ -13,7 +13,7 @@
 use super::change::Change;
 use super::drops::{self, ROLES};
 use super::flows::{self, flows};
-use super::{is_operator, named, reach::judge};
+use super::{AT_ONCE, is_operator, named, reach::judge};
 use crate::app::App;
 use crate::cloud::at;
 use crate::exchange::Unanswered;
@@ -44,8 +44,6 @@ use uuid::Uuid;
 pub const LIMIT: (usize, usize) = (100, 20);
 /// Flows that one request judges.
 const FLOWS: usize = 5_000;
-/// Hosts that one request asks at the same time.
-const AT_ONCE: usize = 4;
 /// For so long hosts are asked; then those that are left are silent.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Why packets are dropped that other rules might let pass.

@@ -59,6 +59,7 @@ async fn the_flow_log_of_a_port_is_what_its_host_and_its_bouncers_say_the_younge
     );
     let rules = asking.cloud.rows(&of_group).await?;
     let rule = Uuid::parse_str(&rules[0])?;
+    asking.cloud.sql("UPDATE ports SET created_at = '2023-11-14T22:13:20Z'").await?;
     let asked = move |question: &Question| {
         let wanted = Question::FlowLog { ports: vec![of], since_ms: Some(1_700_000_000_000), limit: 3 };
         assert_eq!(*question, wanted);
@@ -68,7 +69,9 @@ async fn the_flow_log_of_a_port_is_what_its_host_and_its_bouncers_say_the_younge
         // A rule that nobody of the project knows is not named; nor is another port's flow told.
         let known = Logged { rules: Some(vec![rule, Uuid::nil()]), ..logged(of, 1_700_000_004_000) };
         let goes_on = Logged { ended: None, ..logged(of, 1_700_000_002_000) };
-        let records = vec![known, logged(of + 1, 1_700_000_003_000), goes_on, logged(of, 1_700_000_001_000)];
+        // Nor one of a port that had its number before it was made.
+        let former = Logged { start_ms: 1_699_999_990_000, ..logged(of, 1_700_000_004_000) };
+        let records = vec![former, known, logged(of + 1, 1_700_000_003_000), goes_on, logged(of, 1_700_000_001_000)];
         Answer::FlowLog(FlowLog { records, left_out: 5 })
     });
     let bouncer = asking.host(hosts["h2"], move |question| {

@@ -152,8 +152,8 @@ fn followed(trace: &Value, long: bool) -> Result<String> {
     let verdict = cell(&trace["verdict"]).replace('_', " ");
     text += &format!("{from} > {to} {protocol}{message} {verdict}: {}", cell(&trace["about"]));
     let mut text = text.trim_end_matches(": ").to_owned();
-    if let Some(error) = trace["error"].as_str() {
-        text += &format!("\n{error}");
+    if trace["error"].is_string() {
+        text += &format!("\n{}", cell(&trace["error"]));
     }
     for (who, sees) in [("sender", "sender_sees"), ("receiver", "receiver_sees")] {
         if trace[sees].is_string() {

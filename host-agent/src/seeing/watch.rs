@@ -21,6 +21,10 @@ use uuid::Uuid;
 
 /// Packets that are waited for at once: each costs its port some time per packet.
 pub const WATCHES: usize = 16;
+/// Of those the ports of one owner have so many, that some are left to others.
+const OF_OWNER: usize = 4;
+/// And so many at most of his are remembered: who asks again and again waits until older ones are forgotten.
+const LATELY: usize = 64;
 /// How long it is remembered what became of one.
 const KEPT: Duration = Duration::from_secs(60);
 /// Such memories at most; the programs tell 200 a second at most, and so much only if somebody with the key forges them.
@@ -30,6 +34,7 @@ const HOPS: usize = 1_024;
 #[derive(Debug)]
 struct Awaited {
     port: u32,
+    owner: Uuid,
     /// Its name in the map.
     number: u32,
     until: Instant,
@@ -77,8 +82,17 @@ impl Book {
         if open().count() >= WATCHES {
             return Turn::Refuse(format!("the host waits for {WATCHES} packets already: try again a little later"));
         }
-        let until = now + Duration::from_millis(watch.within_ms.into());
-        self.awaited.insert(watch.id, Awaited { port: watch.port, number, until, open: true, hop: None });
+        if open().filter(|one| one.owner == watch.owner).count() >= OF_OWNER {
+            return Turn::Refuse(format!(
+                "the host waits for {OF_OWNER} packets of the project: try again a little later"
+            ));
+        }
+        if self.awaited.values().filter(|one| one.owner == watch.owner).count() >= LATELY {
+            return Turn::Refuse(format!("the project had {LATELY} packets followed just now: try again in a minute"));
+        }
+        let Watch { id, port, owner, within_ms, .. } = *watch;
+        let until = now + Duration::from_millis(within_ms.into());
+        self.awaited.insert(id, Awaited { port, owner, number, until, open: true, hop: None });
         Turn::Arm(number)
     }
 

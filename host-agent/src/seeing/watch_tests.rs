@@ -9,6 +9,7 @@ fn watch(id: u128, port: u32) -> Watch {
     Watch {
         id: Uuid::from_u128(id),
         port,
+        owner: Uuid::from_u128(port.into()),
         source,
         destination,
         protocol,
@@ -78,6 +79,31 @@ fn of_one_port_one_packet_is_waited_for_and_of_all_a_few() {
     assert_eq!(book.ask(&watch(93, 99), 93, now), Turn::Arm(93), "it was not armed");
     let over = now + Duration::from_secs(11);
     assert_eq!(book.ask(&watch(94, 99), 94, over), Turn::Arm(94), "nobody waits any more");
+}
+
+#[test]
+fn an_owner_of_many_ports_leaves_places_to_others() {
+    let (mut book, now) = (Book::default(), Instant::now());
+    let of = |id: u128, port: u32, owner: u128| Watch { owner: Uuid::from_u128(owner), ..watch(id, port) };
+    let refused =
+        |turn: Turn, says: &str| assert!(matches!(&turn, Turn::Refuse(why) if why.contains(says)), "{turn:?}");
+    for number in 1..=OF_OWNER as u32 {
+        assert_eq!(book.ask(&of(number.into(), number, 1), number, now), Turn::Arm(number));
+    }
+    refused(book.ask(&of(20, 20, 1), 20, now), "4 packets of the project");
+    assert_eq!(book.ask(&of(21, 21, 2), 21, now), Turn::Arm(21));
+    // Those that came are remembered, within bounds.
+    for number in 1..=OF_OWNER as u32 {
+        book.heard(number, passed(&hop()), now);
+    }
+    for number in 100..100 + (LATELY - OF_OWNER) as u32 {
+        assert_eq!(book.ask(&of(number.into(), 1, 1), number, now), Turn::Arm(number));
+        book.heard(number, passed(&hop()), now);
+    }
+    refused(book.ask(&of(300, 1, 1), 300, now), "in a minute");
+    assert_eq!(book.ask(&of(301, 22, 2), 301, now), Turn::Arm(301));
+    book.tidy(now + Duration::from_secs(71));
+    assert_eq!(book.ask(&of(302, 1, 1), 302, now + Duration::from_secs(71)), Turn::Arm(302));
 }
 
 #[test]

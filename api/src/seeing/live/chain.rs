@@ -142,8 +142,10 @@ pub fn end(steps: &[Step]) -> Option<End> {
     }
 }
 
-/// Type and code of no question of ICMP.
-const ANSWER: u16 = u16::MAX;
+/// Types of ICMP messages that answer (RFC 792, RFC 950, RFC 8335).
+const ANSWERS: [u8; 5] = [0, 14, 16, 18, 43];
+/// Type and code of no question and no answer of ICMP.
+const NEITHER: u16 = u16::MAX;
 /// RFC 792.
 const ICMP: u8 = 1;
 
@@ -153,7 +155,8 @@ pub fn packet(passed: &Passed) -> Option<Packet> {
         return None;
     };
     let protocol = passed.packet.protocol;
-    if protocol == ICMP && passed.number == ANSWER {
+    let [kind, _] = passed.number.to_be_bytes();
+    if protocol == ICMP && (passed.number == NEITHER || ANSWERS.contains(&kind)) {
         return None;
     }
     let source_port = passed.packet.source_port;

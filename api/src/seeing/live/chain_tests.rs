@@ -217,7 +217,9 @@ fn hosts_are_asked_about_packets_that_begin_a_conversation() {
     let icmp = Headers { protocol: 1, ..seen.packet };
     let question = Passed { packet: icmp, number: 8 << 8, ..seen.clone() };
     assert_eq!(packet(&question).map(|packet| packet.destination_port), Some(8 << 8));
-    assert_eq!(packet(&Passed { number: u16::MAX, ..question }), None);
+    for answer in [u16::MAX, 0x0000, 0x0e00, 0x2b00] {
+        assert_eq!(packet(&Passed { number: answer, ..question.clone() }), None, "{answer:04x}");
+    }
     // Of another protocol it is a port like others.
     assert!(packet(&Passed { number: u16::MAX, ..seen }).is_some());
 }

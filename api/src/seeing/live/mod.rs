@@ -8,7 +8,7 @@ pub mod chain;
 pub mod places;
 
 use super::trace::{self, Byte, End, ICMP, Port, WITH_PORTS};
-use super::{ask, own_port};
+use super::{AT_ONCE, ask, own_port};
 use crate::app::App;
 use crate::cloud::at;
 use crate::exchange::{PATIENCE, Unanswered};
@@ -22,6 +22,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{Data, ServiceConfig};
 use chain::Step;
 use chrono::DateTime;
+use futures::stream::{self, StreamExt as _};
 use mizar_db::resources::port::PortRow;
 use mizar_db::resources::seeing;
 use mizar_domain::security_group::Protocol;
@@ -107,6 +108,7 @@ fn decode(fields: &mut Fields<'_>) -> Result<(Uuid, Watch), Fault> {
     let watch = Watch {
         id: Uuid::new_v4(),
         port: 0,
+        owner: Uuid::nil(),
         source,
         destination,
         protocol,
@@ -124,7 +126,7 @@ async fn live(app: Data<App>, context: Context, JsonBody(body): JsonBody) -> Res
     let mut conn = app.pool.get().await?;
     let port = own_port(&mut conn, &context, &port.to_string(), "create_live_trace").await?;
     drop(conn);
-    let watch = Watch { port: port.number.cast_unsigned(), ..watch };
+    let watch = Watch { port: port.number.cast_unsigned(), owner: port.project_id, ..watch };
     let _place = app.live.take(port.project_id)?;
     let way = follow(&app, &port, &watch).await?;
     let view = view(&app, &context, &port, &watch, way).await?;
@@ -264,10 +266,8 @@ async fn looks(app: &App, steps: &[Step], number: usize, port: u32) -> Vec<Look>
 
 async fn view(app: &App, context: &Context, port: &PortRow, watch: &Watch, way: Way) -> Result<Value, Fault> {
     let Way { steps, end, error } = way;
-    let mut reasons = Vec::new();
-    for number in 0..steps.len() {
-        reasons.push(looks(app, &steps, number, watch.port).await);
-    }
+    let asked = (0..steps.len()).map(|number| looks(app, &steps, number, watch.port));
+    let reasons: Vec<_> = stream::iter(asked.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
     let mut conn = app.pool.get().await?;
     let addresses = seeing::addresses(&mut conn, port.id).await?;
     let rules = trace::rules(&mut conn, context, reasons.iter().flatten()).await?;
@@ -319,7 +319,8 @@ async fn view(app: &App, context: &Context, port: &PortRow, watch: &Watch, way: 
 /// What to do where no packet came.
 fn unseen(watch: &Watch) -> String {
     format!(
-        "The port has sent no such packet within {} s. Have it send one while it is waited for, such as `ping {}`; if it did,          see what its host drops before that (its drops), and whether source, protocol and ports are as asked.",
+        "The port has sent no such packet within {} s. Have it send one while it is waited for, such as `ping {}`; if it did, \
+         see what its host drops before that (its drops), and whether source, protocol and ports are as asked.",
         watch.within_ms / 1_000,
         watch.destination
     )
