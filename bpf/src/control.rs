@@ -393,6 +393,9 @@ pub fn let_in(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     BACK
 }
 
+const NEW_OUT: u8 = State::NewOut as u8;
+const NEW_IN: u8 = State::NewIn as u8;
+
 /// RETURN: a packet of an endpoint of this host comes back, to be asked for again.
 #[inline(never)]
 pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
@@ -419,12 +422,14 @@ pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
     if hops == 0 {
         return drop(Drop::Loop);
     }
-    if flow.state != State::NewOut as u8 {
-        flow::ask_again(flow, &walk.now);
-    } else if tables::take_token(flow.ep_id) {
+    // Whoever is admitted and whose answers are refused (stateless groups) would ask for each of them, for ever.
+    if matches!(flow.state, NEW_OUT | NEW_IN) && !tables::take_token(flow.ep_id) {
+        return drop(Drop::ReturnRate);
+    }
+    if flow.state == NEW_OUT {
         flow::try_again(flow, &walk.now);
     } else {
-        return drop(Drop::ReturnRate);
+        flow::ask_again(flow, &walk.now);
     }
     count(Counter::ReturnIn);
     let reason = walk.signed.body.reason();
