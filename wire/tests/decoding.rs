@@ -320,8 +320,8 @@ proptest! {
         let name = which.get(&fields.keys().cloned().collect::<Vec<_>>()).clone();
         fields.remove(&name);
         // The only fields that may be absent: a subnet without a router, a port without options of its own, a set without
-        // labels.
-        let optional = ["gateway", "dhcp_options", "labels"].contains(&name.as_str());
+        // labels, a group that is stateful.
+        let optional = ["gateway", "dhcp_options", "labels", "stateless"].contains(&name.as_str());
         prop_assert_eq!(Body::from_value(body.kind(), less).is_ok(), optional, "without {}", name);
     }
 
