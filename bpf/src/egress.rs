@@ -5,13 +5,12 @@
 
 use mizar_abi::{
     mapped,
-    maps::{Cfg, Ep, EventKind, Flow, State, VniAddress, addr_flag, ep_flag, flow_flag, identity_of},
+    maps::{Cfg, Ep, EventKind, Flow, State, VniAddress, addr_flag, ep_flag, flow_flag, identity_of, revoked},
     option::{HOPS, Kind, code, flag},
     reason::{Counter, Drop},
 };
 use mizar_packet::{
-    ETH_ARP, ETH_IPV4, ETH_LEN, Packet, Words,
-    flow::{self, Peer},
+    ETH_ARP, ETH_IPV4, ETH_LEN, Packet, Words, flow,
     ipv4::{self, proto},
     option::Body,
     path,
@@ -19,7 +18,7 @@ use mizar_packet::{
 };
 
 use crate::{
-    control, decide, event, frag, log, policy, reply, send,
+    decide, event, frag, log, neighbour, policy, reply, send,
     skb::Skb,
     tables::{self, Maps},
     transit,
@@ -40,13 +39,13 @@ const FRAGMENT: Step = go(5);
 /// The peer is on this host.
 const SAME_HOST: Step = go(6);
 /// The way must be asked for.
-const REQUEST: Step = go(7);
+pub const REQUEST: Step = go(7);
 /// Transit is on this host.
 const INLINE: Step = go(8);
 /// And so is the peer.
 const NEIGHBOURS: Step = go(9);
 /// Transit here refused.
-const REFUSED: Step = go(10);
+pub const REFUSED: Step = go(10);
 /// `walk.signed.body` is ready to be signed and sent.
 const SIGNED: Step = go(11);
 
@@ -84,7 +83,7 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
         return send::direct_fragment(skb, walk, cfg);
     }
     if step == SAME_HOST {
-        step = same_host(skb, walk, cfg);
+        step = neighbour::same_host(skb, walk, cfg);
     }
     if step == REQUEST {
         step = request(skb, walk, cfg);
@@ -93,7 +92,7 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
         step = inline(walk, cfg);
     }
     if step == NEIGHBOURS {
-        step = neighbours(skb, walk, cfg);
+        step = neighbour::both(skb, walk, cfg);
     }
     if step == REFUSED {
         return refuse(skb, walk);
@@ -320,65 +319,6 @@ pub fn request_body(walk: &mut Walk, cfg: &Cfg, ep: &Ep) {
     walk.signed.body.set_reason(flow.tries);
 }
 
-/// The peer is here, or was: its own entry must say so too.
-#[inline(never)]
-fn same_host(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
-    let Some(flow) = tables::find(&walk.key, &walk.now) else { return REQUEST };
-    let peer_ep = flow.peer_ep;
-    walk.peer_key = walk.inner.tuple.received(flow.peer_vni);
-    if let Some(peer) = tables::endpoint(peer_ep)
-        && peer.vni == flow.peer_vni
-        && let Some(there) = tables::find(&walk.peer_key, &walk.now)
-        && there.ep_id == peer_ep
-        && flow::knows_peer(there)
-    {
-        let allowed = policy::renew(walk, there, peer, cfg.number, policy::NEXT_DOOR);
-        if allowed == policy::DENIED {
-            // Of stateless groups this direction is denied, not the flow.
-            if !tables::in_force(peer).is_stateless() {
-                tables::deny(&walk.key, flow, &walk.now);
-            }
-            return drop(Drop::Policy);
-        }
-        if allowed != policy::GOES_ON {
-            return lost_neighbour(walk, flow);
-        }
-        if flow.flags & flow_flag::ROUTED != 0 {
-            if walk.inner.ttl <= 1 {
-                return icmp(reply::TTL, Drop::TtlExceeded);
-            }
-            if !send::lower_ttl(skb, ETH_LEN, &mut walk.inner) {
-                return drop(Drop::Helper);
-            }
-        }
-        flow::touch(flow, walk.inner.tcp_flags, true, &walk.now);
-        flow::touch(there, walk.inner.tcp_flags, false, &walk.now);
-        log::departs(flow, skb, walk);
-        log::arrives_here(there, skb, walk);
-        let shown = identity_of(peer.set);
-        if flow.peer_identity != shown
-            && !tables::in_force(peer).settles(&walk.now)
-            && flow::shows(flow, shown, &walk.now)
-        {
-            event::flow(skb, walk, EventKind::Unconfirmed as u32, 0);
-        }
-        count(Counter::Local);
-        walk.ep_id = peer_ep;
-        return send::deliver(skb, peer, 0);
-    }
-    lost_neighbour(walk, flow)
-}
-
-/// The peer's own entry says otherwise: a bouncer is asked again.
-#[inline(always)]
-fn lost_neighbour(walk: &mut Walk, flow: &Flow) -> Step {
-    walk.flow = *flow;
-    walk.flow.peer_host = [0; 4];
-    flow::ask_again(&mut walk.flow, &walk.now);
-    tables::keep(&walk.key, &walk.flow);
-    REQUEST
-}
-
 /// Asks for the path: the flow becomes or stays NEW_OUT, and the packet goes to transit.
 #[inline(never)]
 fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
@@ -537,76 +477,9 @@ pub fn refuse(skb: Skb, walk: &mut Walk) -> Step {
             tables::deny(&walk.key, flow, &walk.now);
         }
         if logged && (unreachable || doubtful) {
-            log::denied(&walk.key, identity, if doubtful { log::DOUBTFUL } else { 0 }, reason as u32);
+            log::denied(&walk.key, identity, if doubtful { revoked::DOUBTFUL as u32 } else { 0 }, reason as u32);
         }
     }
     event::flow(skb, walk, EventKind::Denied as u32, reason as u32);
     if unreachable { icmp(reply::HOST, reason) } else { drop(reason) }
-}
-
-/// Sender, bouncer and endpoint are one host: both entries are made at once.
-#[inline(never)]
-fn neighbours(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
-    let ep_id = walk.ep_id;
-    let (peer_id, peer_vni) = (walk.decision.ep_id, walk.to_vni);
-    let Some(ep) = tables::endpoint(ep_id) else { return drop(Drop::NoPort) };
-    let here = matches!(tables::owner(peer_vni, walk.inner.dst), Some(owner) if owner.ep_id == peer_id);
-    let Some(peer) = tables::endpoint(peer_id) else {
-        walk.signed.body.set_reason(code::UNREACHABLE);
-        return REFUSED;
-    };
-    if !here || peer.vni != peer_vni {
-        walk.signed.body.set_reason(code::UNREACHABLE);
-        return REFUSED;
-    }
-    let force = tables::in_force(peer);
-    let admission = control::admission(&walk.signed.body, peer_id, &force, walk.inner.opens());
-    walk.peer_key = walk.inner.tuple.received(peer_vni);
-    walk.peer_flow = tables::find(&walk.peer_key, &walk.now).map_or(Flow::default(), |f| *f);
-    if walk.inner.icmp_error {
-        if walk.peer_flow.ep_id != peer_id || !flow::is_concerned(&walk.peer_flow, admission.no_egress) {
-            return drop(Drop::IcmpNoFlow);
-        }
-        count(Counter::Local);
-        walk.ep_id = peer_id;
-        return send::deliver(skb, peer, 0);
-    }
-    let us = Peer { host: cfg.host, vni: ep.vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
-    if walk.peer_flow.state == 0 && !admission.reply_only && !tables::may_enter(peer_id) {
-        walk.ep_id = peer_id;
-        return drop(Drop::FlowRate);
-    }
-    let anew = flow::begins_anew(&walk.peer_flow, admission.opens);
-    if !flow::enters(&mut walk.peer_flow, &admission, &us, &walk.now) {
-        let bytes = skb.len().saturating_sub(ETH_LEN as u32);
-        if !control::shut(&walk.peer_key, &mut walk.peer_flow, admission.stateless, &walk.now) {
-            log::refused(&walk.peer_key, peer_id, Drop::Refused as u32, bytes, walk.now.ms);
-        }
-        tally(skb.len(), peer_id, peer_vni, Drop::Refused as u32, Some(&walk.inner.tuple));
-        walk.signed.body.set_reason(code::POLICY);
-        return REFUSED;
-    }
-    if anew && walk.peer_flow.state == State::NewIn as u8 {
-        log::entered(&walk.peer_key, &mut walk.peer_flow, &walk.now);
-    }
-    log::arrives_here(&walk.peer_flow, skb, walk);
-    let as_reply = flow::was_reply(&walk.peer_flow) && !tables::in_force(ep).is_stateless();
-    flow::confirm(&mut walk.peer_flow);
-    flow::touch(&mut walk.peer_flow, walk.inner.tcp_flags, false, &walk.now);
-    // `walk.flow` is the sender's entry, as `request` made it.
-    let them = Peer {
-        host: cfg.host,
-        vni: peer_vni,
-        identity: identity_of(peer.set),
-        generation: peer.generation,
-        ep: peer_id,
-    };
-    flow::acknowledged(&mut walk.flow, admission.cookie, &them, as_reply, &walk.now);
-    flow::touch(&mut walk.flow, walk.inner.tcp_flags, true, &walk.now);
-    if !tables::keep(&walk.peer_key, &walk.peer_flow) || !tables::keep(&walk.key, &walk.flow) {
-        return drop(Drop::Helper);
-    }
-    count(Counter::Local);
-    walk.ep_id = peer_id;
-    send::deliver(skb, peer, 0)
 }

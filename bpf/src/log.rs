@@ -27,9 +27,6 @@ static FLOW_LOG_RATE: u32 = 50;
 #[unsafe(no_mangle)]
 static FLOW_LOG_BURST: u32 = 500;
 
-/// In [`FlowCount::revoked`]: somebody refused it who may not have heard of the port's groups yet.
-pub const DOUBTFUL: u32 = 2;
-
 /// A packet of the local endpoint.
 const OUT: u32 = 0;
 /// One for it.

@@ -2,6 +2,7 @@
 #![no_std]
 #![no_main]
 
+mod back;
 mod bench;
 mod control;
 mod decide;
@@ -11,6 +12,7 @@ mod frag;
 mod front;
 mod log;
 mod maps;
+mod neighbour;
 mod policy;
 mod reply;
 mod send;

@@ -8,7 +8,7 @@ use mizar_abi::{
     mapped,
     maps::{
         Addr, Bounce, Bucket, Cfg, Ep, Epoch, Flow, FlowKey, Pending, PolicyAddress, PolicyKey, Route, Shard, ShardKey,
-        UNFILTERED, Verdict, VniAddress, flow_flag, inbound,
+        UNFILTERED, Verdict, VniAddress, flow_flag, inbound, revoked,
     },
     reason::Drop,
 };
@@ -163,7 +163,8 @@ pub fn keep(key: &FlowKey, flow: &Flow) -> bool {
 pub fn deny(key: &FlowKey, flow: &Flow, now: &Now) -> bool {
     let mut denied = *flow;
     if denied.flags & flow_flag::LOGGED != 0 {
-        log::denied(key, denied.peer_identity, flow::knows_peer(&denied) as u32, Drop::Policy as u32);
+        let revoked = if flow::knows_peer(&denied) { revoked::ALLOWED as u32 } else { 0 };
+        log::denied(key, denied.peer_identity, revoked, Drop::Policy as u32);
     }
     flow::denied(&mut denied, now);
     keep(key, &denied)

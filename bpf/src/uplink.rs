@@ -16,7 +16,7 @@ use mizar_packet::{
 };
 
 use crate::{
-    control, egress, log, send,
+    back, control, egress, log, send,
     skb::{NEXT, Skb},
     tables, transit,
     walk::{Step, Walk, begin, count, drop, finish, go, is_unfinished},
@@ -94,7 +94,7 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
         step = parse(skb, walk);
     }
     if step == RETURN {
-        step = control::returned(walk, cfg);
+        step = back::returned(walk, cfg);
     }
     if step == REQUEST {
         step = transit::request(walk, cfg);
@@ -125,7 +125,7 @@ fn slow(skb: Skb, walk: &mut Walk, cfg: &Cfg, mut step: Step) -> Step {
         step = control::send_back(walk, cfg);
     }
     if step == DENIED {
-        step = control::denied(skb, walk, cfg);
+        step = back::denied(skb, walk, cfg);
     }
     if step == REFUSED {
         return egress::refuse(skb, walk);

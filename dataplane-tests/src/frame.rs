@@ -55,6 +55,15 @@ impl Ip {
         Self::new(src, dst, 6, l4)
     }
 
+    /// An ICMP error of whoever got this: port unreachable.
+    pub fn unreachable(of: &Self) -> Self {
+        let mut l4 = vec![3, 3, 0, 0, 0, 0, 0, 0];
+        l4.extend_from_slice(&of.packet()[..28]);
+        let sum = checksum(&l4);
+        l4[2..4].copy_from_slice(&sum.to_be_bytes());
+        Self::new(of.dst, of.src, 1, l4)
+    }
+
     /// A UDP datagram.
     pub fn udp(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16, payload: &[u8]) -> Self {
         let mut l4 = Vec::new();

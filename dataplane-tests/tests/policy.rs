@@ -435,15 +435,6 @@ fn all_fragments_of_a_datagram_get_the_verdict_of_the_first() {
     }
 }
 
-/// An ICMP error of whoever got this: port unreachable.
-fn about(ip: &Ip) -> Ip {
-    let mut l4 = vec![3, 3, 0, 0, 0, 0, 0, 0];
-    l4.extend_from_slice(&ip.packet()[..28]);
-    let sum = frame::checksum(&l4);
-    l4[2..4].copy_from_slice(&sum.to_be_bytes());
-    Ip::new(ip.dst, ip.src, 1, l4)
-}
-
 #[test]
 fn an_icmp_error_of_a_side_whose_host_asks_for_the_way_arrives_too() {
     for (server_host, bouncers) in [(2, [3, 0]), (1, [3, 0]), (1, [1, 0])] {
@@ -463,9 +454,9 @@ fn an_icmp_error_of_a_side_whose_host_asks_for_the_way_arrives_too() {
         }
         w.host(server_host).put("FLOW_NEW", key, lost).unwrap();
         let before = state(&mut w, &a, (17, 5, b.address, 53));
-        w.deliver(&b, &a, about(&question));
+        w.deliver(&b, &a, Ip::unreachable(&question));
         assert_eq!(state(&mut w, &a, (17, 5, b.address, 53)).flags, before.flags, "an error opens nothing");
-        w.assert_refused(&b, about(&Ip::udp(a.address, b.address, 6, 53, b"never sent")));
+        w.assert_refused(&b, Ip::unreachable(&Ip::udp(a.address, b.address, 6, 53, b"never sent")));
         w.deliver(&b, &a, answer);
     }
 }
@@ -476,9 +467,9 @@ fn an_icmp_error_belongs_to_the_flow_it_is_about_and_needs_no_rule() {
     w.rules(CLOSED, 7, &[Rule::ingress(17, (53, 53))]).unwrap();
     let question = Ip::udp(a.address, b.address, 5, 53, b"anyone?");
     w.deliver(&a, &b, question.clone());
-    assert_eq!(w.deliver(&b, &a, about(&question)), [2, 1]);
+    assert_eq!(w.deliver(&b, &a, Ip::unreachable(&question)), [2, 1]);
     let invented = Ip::udp(a.address, b.address, 6, 53, b"never sent");
-    w.assert_refused(&b, about(&invented));
+    w.assert_refused(&b, Ip::unreachable(&invented));
 }
 
 #[test]

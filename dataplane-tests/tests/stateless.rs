@@ -5,7 +5,7 @@ use mizar_dataplane_tests::{
     World,
     connection::{OPENED, long_ago},
     drawn::{PORTS, some_rules},
-    frame::{self, Ip},
+    frame::Ip,
     judged::{VNI, data, state, syn},
     policy::{Opening, Remote, Rule, allows},
     random::Random,
@@ -23,6 +23,9 @@ const MUTE: u32 = 4;
 /// Asks whom it likes, and may not be answered.
 const DEAF: u32 = 5;
 
+/// What a port has for new flows, where it earns none.
+const TOKENS: u32 = 10;
+
 const IN: Rule = Rule { egress: false, proto: Some(6), ports: Some((80, 80)), remote: Remote::Anybody };
 /// TCP to the ports that are asked from.
 const ANSWERS: Rule = Rule { ports: Some((1_000, 65_535)), ..IN };
@@ -33,7 +36,10 @@ fn answers(egress: bool) -> Rule {
 
 /// Hosts 1 to 4, of which 3 and 4 have no ports, and the rules.
 fn world() -> World {
-    let mut w = World::new(4).unwrap();
+    with_rules(World::new(4).unwrap())
+}
+
+fn with_rules(mut w: World) -> World {
     w.stateless.extend([SERVER, CLIENT, MUTE, DEAF]);
     w.rules(PLAIN, 1, &[Rule::ALL_OUT]).unwrap();
     w.rules(SERVER, 1, &[IN, answers(true)]).unwrap();
@@ -263,13 +269,24 @@ fn who_forgets_a_flow_finds_it_again_by_the_rules_alone() {
     }
 }
 
-/// An ICMP error of whoever got this: port unreachable.
-fn about(ip: &Ip) -> Ip {
-    let mut l4 = vec![3, 3, 0, 0, 0, 0, 0, 0];
-    l4.extend_from_slice(&ip.packet()[..28]);
-    let sum = frame::checksum(&l4);
-    l4[2..4].copy_from_slice(&sum.to_be_bytes());
-    Ip::new(ip.dst, ip.src, 1, l4)
+#[test]
+fn answers_that_are_refused_again_and_again_cost_their_port_what_new_flows_do() {
+    // No tokens are earned, however long the test takes.
+    let world = World::new_with(4, |loader| {
+        loader.override_global("NEW_FLOW_RATE", &0_u32, true).override_global("NEW_FLOW_BURST", &TOKENS, true);
+    });
+    let mut w = with_rules(world.unwrap());
+    let (a, b) = ports(&mut w, 1, (DEAF, SERVER), APART);
+    w.deliver(&a, &b, syn(&a, &b, 1000, 80));
+    for _ in 0..3 * TOKENS {
+        // What may come in is let in each time, and so its answer is asked about anew.
+        w.send(&a, &a.frame(data(&a, &b, 1000, 80))).unwrap();
+        w.assert_refused(&b, data(&b, &a, 80, 1000));
+    }
+    let counts = w.counts().unwrap();
+    // One and the next: where its packet came from a flow that had its way, it asks without a token once.
+    assert_eq!(counts["h2 request_out"], u64::from(2 * TOKENS), "{counts:?}");
+    assert_eq!(counts["h2 p12 dropped return_rate"], u64::from(TOKENS), "{counts:?}");
 }
 
 #[test]
@@ -281,9 +298,9 @@ fn an_icmp_error_goes_with_what_it_is_about_and_needs_no_rule() {
         let (a, b) = ports(&mut w, n, (client, MUTE), place);
         let sent = data(&a, &b, 1000, 80);
         w.deliver(&a, &b, sent.clone());
-        w.deliver(&b, &a, about(&sent));
+        w.deliver(&b, &a, Ip::unreachable(&sent));
         // Of what was never sent there is none.
-        w.assert_refused(&b, about(&data(&a, &b, 1001, 80)));
+        w.assert_refused(&b, Ip::unreachable(&data(&a, &b, 1001, 80)));
         w.assert_refused(&b, data(&b, &a, 80, 1000));
     }
 }

@@ -27,8 +27,7 @@ pub struct FlowCount {
     pub refused: u8,
     /// 1: the first packet was one for the local endpoint, else one of it.
     pub inbound: u8,
-    /// Of one that was refused. 1: after it had been allowed; 2: by somebody who may not have heard of the port's groups
-    /// yet, so that it may be let in all the same.
+    /// Of one that was refused: [`revoked`], or 0.
     pub revoked: u8,
     /// Reserved, 0.
     pub pad: u8,
@@ -44,4 +43,12 @@ pub struct LogStart {
     pub former: FlowCount,
     /// The flow.
     pub key: FlowKey,
+}
+
+/// Values of [`FlowCount::revoked`].
+pub mod revoked {
+    /// It was refused after it had been allowed.
+    pub const ALLOWED: u8 = 1;
+    /// It was refused by somebody who may not have heard of the port's groups yet.
+    pub const DOUBTFUL: u8 = 2;
 }

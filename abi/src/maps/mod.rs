@@ -6,7 +6,7 @@ mod watch;
 
 use crate::Address;
 pub use flow::{Flow, FlowKey, State, flow_flag, tcp_seen};
-pub use log::{FlowCount, LogStart};
+pub use log::{FlowCount, LogStart, revoked};
 pub use watch::{Hop, Watch, hop_flag, watch_flag};
 
 macro_rules! sized { ($($t:ty = $n:literal),* $(,)?) => { $(const _: () = assert!(core::mem::size_of::<$t>() == $n);)* }; }

@@ -9,6 +9,7 @@ use crate::frame::fault::Fault;
 use crate::frame::query::parameters;
 use crate::frame::standard::precise_time;
 use crate::seeing::drops::ROLES;
+use crate::seeing::trace::{Named, known};
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, ServiceConfig};
 use chrono::DateTime;
@@ -19,7 +20,6 @@ use mizar_wire::ask::{Answer, FlowLog, Question};
 use mizar_wire::log::{Logged, READ};
 use serde_json::{Value, json};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Records of an answer at most, and without a `limit`.
@@ -77,8 +77,6 @@ async fn log(app: &App, host: i32, port: u32, wish: &Wish) -> Result<FlowLog, Un
     }
 }
 
-type Rules = BTreeMap<Uuid, Option<Uuid>>;
-
 /// How far clocks of hosts may differ from the database's, ms.
 const SKEW_MS: i64 = 5_000;
 
@@ -89,8 +87,7 @@ fn is_of(port: &PortRow, logged: &Logged) -> bool {
 }
 
 /// As it is shown, `rules` being those that the caller may know.
-fn view(port: Uuid, logged: &Logged, rules: &Rules, (role, host): (&str, Option<&String>)) -> Value {
-    let rule = |id: &Uuid| Some(json!({"id": id, "security_group_id": rules.get(id)?}));
+fn view(port: Uuid, logged: &Logged, rules: &Named, (role, host): (&str, Option<&String>)) -> Value {
     let is_icmp = logged.protocol == ICMP;
     let message = is_icmp.then(|| logged.judged.to_be_bytes());
     let time = |unix_ms| DateTime::from_timestamp_millis(unix_ms).map(precise_time);
@@ -103,7 +100,7 @@ fn view(port: Uuid, logged: &Logged, rules: &Rules, (role, host): (&str, Option<
         "destination_port": (!is_icmp).then_some(logged.destination_port),
         "icmp_type": message.map(|[kind, _]| kind), "icmp_code": message.map(|[_, code]| code),
         "verdict": logged.verdict, "reason": logged.reason, "decided_by": logged.decided_by,
-        "rules": logged.rules.as_ref().map(|ids| ids.iter().filter_map(rule).collect::<Vec<_>>()),
+        "rules": logged.rules.as_ref().map(|ids| known(ids, rules)),
         "packets_out": logged.packets_out, "bytes_out": logged.bytes_out,
         "packets_in": logged.packets_in, "bytes_in": logged.bytes_in, "ended": logged.ended,
     })
@@ -133,7 +130,7 @@ async fn of_port(app: Data<App>, context: Context, path: Path<String>) -> Result
     found.truncate(wish.limit as usize);
     let named: Vec<Uuid> = found.iter().filter_map(|(logged, _)| logged.rules.as_ref()).flatten().copied().collect();
     let rules = if named.is_empty() {
-        Rules::new()
+        Named::new()
     } else {
         seeing::rules_of(&mut *app.pool.get().await?, &named, context.caller.own()).await?
     };

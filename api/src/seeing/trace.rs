@@ -41,8 +41,10 @@ const RETURNS: u8 = 2;
 const EPHEMERAL: std::ops::Range<u16> = 49_152..65_535;
 /// RFC 792.
 pub(super) const ICMP: u8 = 1;
+/// RFC 9293: what a packet is unless its protocol is said.
+const TCP: u8 = 6;
 /// Protocols that have ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
-pub(super) const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
 /// Messages of ICMP that begin a conversation: echo, timestamp, information, mask.
 const QUESTIONS: [u8; 4] = [8, 13, 15, 17];
 
@@ -67,7 +69,7 @@ pub fn inputs() -> Vec<Input> {
 
 /// A port of a protocol.
 #[derive(Clone, Copy)]
-pub struct Port(pub(super) u16);
+pub struct Port(u16);
 
 impl Decode for Port {
     fn decode(value: &Value) -> Result<Self, String> {
@@ -86,7 +88,7 @@ impl Decode for Port {
 
 /// A type or a code of ICMP.
 #[derive(Clone, Copy)]
-pub struct Byte(pub(super) u8);
+pub struct Byte(u8);
 
 impl Decode for Byte {
     fn decode(value: &Value) -> Result<Self, String> {
@@ -99,6 +101,48 @@ impl Decode for Byte {
     }
 }
 
+/// What a packet is said to be, by [`inputs`].
+pub(super) struct Said {
+    pub port: Uuid,
+    pub source: Option<Ipv4Addr>,
+    pub destination: Ipv4Addr,
+    pub protocol: Option<u8>,
+    pub destination_port: Option<u16>,
+    pub source_port: Option<u16>,
+    pub icmp_type: Option<u8>,
+    pub icmp_code: Option<u8>,
+}
+
+impl Said {
+    pub fn decode(fields: &mut Fields<'_>) -> Result<Self, Fault> {
+        Ok(Self {
+            port: fields.required("port_id")?,
+            destination: fields.required("destination")?,
+            source: fields.optional("source")?,
+            protocol: fields.optional::<Name>("protocol")?.map(|name| number(&name.into_string())).transpose()?,
+            destination_port: fields.optional::<Port>("destination_port")?.map(|Port(port)| port),
+            source_port: fields.optional::<Port>("source_port")?.map(|Port(port)| port),
+            icmp_type: fields.optional::<Byte>("icmp_type")?.map(|Byte(kind)| kind),
+            icmp_code: fields.optional::<Byte>("icmp_code")?.map(|Byte(code)| code),
+        })
+    }
+
+    /// Whether its protocol has ports; of none that is said it is not known.
+    pub fn has_ports(&self) -> bool {
+        self.protocol.is_some_and(|number| WITH_PORTS.contains(&number))
+    }
+}
+
+fn number(protocol: &str) -> Result<u8, Fault> {
+    let known = Protocol::parse(protocol).ok().flatten();
+    Ok(known.ok_or_else(|| Fault::invalid("protocol", format!("'{protocol}' is no protocol")))?.number)
+}
+
+/// What rules judge as port of an ICMP message; code 0 unless it is said.
+pub(super) fn message(kind: u8, code: Option<u8>) -> u16 {
+    u16::from_be_bytes([kind, code.unwrap_or_default()])
+}
+
 /// A packet as it is asked about; its source may be left to the port.
 struct Wish {
     port: Uuid,
@@ -109,50 +153,45 @@ struct Wish {
 }
 
 impl Wish {
-    fn decode(fields: &mut Fields<'_>) -> Result<Self, Fault> {
-        let (port, destination) = (fields.required("port_id")?, fields.required("destination")?);
-        let source = fields.optional("source")?;
-        let protocol = fields.optional::<Name>("protocol")?.map_or_else(|| "tcp".to_owned(), Name::into_string);
-        let known = Protocol::parse(&protocol).ok().flatten();
-        let protocol = known.ok_or_else(|| Fault::invalid("protocol", format!("'{protocol}' is no protocol")))?.number;
-        let (dport, sport) = (fields.optional::<Port>("destination_port")?, fields.optional::<Port>("source_port")?);
-        let (kind, code) = (fields.optional::<Byte>("icmp_type")?, fields.optional::<Byte>("icmp_code")?);
+    fn of(said: Said) -> Result<Self, Fault> {
+        let protocol = said.protocol.unwrap_or(TCP);
+        let said = Said { protocol: Some(protocol), ..said };
         let unfit = |name: &str, sent: bool| match sent {
             true => Err(Fault::invalid(name, format!("protocol {protocol} has none"))),
             false => Ok(()),
         };
         let random = || rand::random_range(EPHEMERAL);
+        let has_ports = said.has_ports();
+        unfit("destination_port", said.destination_port.is_some() && !has_ports)?;
+        unfit("source_port", said.source_port.is_some() && !has_ports)?;
         let ports = if protocol == ICMP {
-            unfit("destination_port", dport.is_some())?;
-            unfit("source_port", sport.is_some())?;
-            let kind = kind.map_or(QUESTIONS[0], |Byte(kind)| kind);
+            let kind = said.icmp_type.unwrap_or(QUESTIONS[0]);
             if !QUESTIONS.contains(&kind) {
                 let reason = format!("'{kind}' begins no conversation; one of {QUESTIONS:?} does");
                 return Err(Fault::invalid("icmp_type", reason));
             }
-            (random(), u16::from_be_bytes([kind, code.map_or(0, |Byte(code)| code)]))
+            (random(), message(kind, said.icmp_code))
         } else {
-            unfit("icmp_type", kind.is_some())?;
-            unfit("icmp_code", code.is_some())?;
-            let has_ports = WITH_PORTS.contains(&protocol);
-            unfit("destination_port", dport.is_some() && !has_ports)?;
-            unfit("source_port", sport.is_some() && !has_ports)?;
-            match (has_ports, dport) {
-                (true, Some(Port(dport))) => (sport.map_or_else(random, |Port(port)| port), dport),
+            unfit("icmp_type", said.icmp_type.is_some())?;
+            unfit("icmp_code", said.icmp_code.is_some())?;
+            match (has_ports, said.destination_port) {
+                (true, Some(port)) => (said.source_port.unwrap_or_else(random), port),
                 (true, None) => {
                     return Err(Fault::invalid("destination_port", format!("protocol {protocol} needs one")));
                 }
                 (false, _) => (0, 0),
             }
         };
+        let Said { port, source, destination, .. } = said;
         Ok(Self { port, source, destination, protocol, ports })
     }
 }
 
 async fn trace(app: Data<App>, context: Context, JsonBody(body): JsonBody) -> Result<HttpResponse, Fault> {
     let mut fields = action::open(&inputs(), Some("trace"), &context.caller, &body)?;
-    let wish = Wish::decode(&mut fields)?;
+    let said = Said::decode(&mut fields)?;
     fields.done()?;
+    let wish = Wish::of(said)?;
     let mut conn = app.pool.get().await?;
     let port = own_port(&mut conn, &context, &wish.port.to_string(), "create_trace").await?;
     let addresses = seeing::addresses(&mut conn, port.id).await?;
@@ -325,12 +364,16 @@ pub(super) async fn names(
     Ok(if is_operator(context) { seeing::host_names(conn, hosts).await? } else { BTreeMap::new() })
 }
 
+/// Those of the rules that the caller may know.
+pub(super) fn known(ids: &[Uuid], rules: &Named) -> Vec<Value> {
+    ids.iter().filter_map(|id| Some(json!({"id": id, "security_group_id": rules.get(id)?}))).collect()
+}
+
 /// A look as it is shown.
 pub(super) fn shown(look: &Look, context: &Context, rules: &Named) -> Value {
-    let rule = |id: &Uuid| Some(json!({"id": id, "security_group_id": rules.get(id)?}));
     json!({
         "table": look.table, "says": look.says, "entry": is_operator(context).then_some(&look.entry),
-        "rules": look.rules.iter().filter_map(rule).collect::<Vec<_>>(),
+        "rules": known(&look.rules, rules),
     })
 }
 

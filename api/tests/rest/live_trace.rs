@@ -1,17 +1,16 @@
 //! Following real packets, where the hosts are played: whom the API asks, and what it puts together of the answers.
 
 use crate::seeing::{Asking, port};
-use crate::support::{self, Client, id};
+use crate::support::{self, Client};
+use crate::trace::{REQUEST, answer, look, rule, to};
 use mizar_wire::ask::{Answer, Headers, Question};
 use mizar_wire::live::{Came, Kind, Passed, Then, Watch};
-use mizar_wire::trace::{self, Admission, Look, Request, Role};
+use mizar_wire::trace::{self, Admission, Role};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use uuid::Uuid;
 
 const VNI: u32 = 5000;
-const REQUEST: Request = Request { vni: VNI, identity: 3, flags: 64, tries: 0, source_port: 50_000 };
 
 fn packet(protocol: u8) -> Headers {
     Headers {
@@ -27,11 +26,6 @@ fn passed(serial: u64, at_us: i64, came: Came, then: Then) -> Passed {
     Passed { serial, at_us, age_ms: 0, packet: packet(6), number: 443, came, inline: false, then }
 }
 
-fn explained(table: &str, rules: Vec<Uuid>, then: trace::Then) -> Answer {
-    let look = Look { table: table.into(), entry: "host 7".into(), says: format!("{table} says so"), rules };
-    Answer::Trace(trace::Answer { looks: vec![look], then })
-}
-
 async fn ask(client: &Client, body: &Value) -> anyhow::Result<support::Answer> {
     client.post("/v2.0/mizar/live-trace", &json!({ "live_trace": body })).await
 }
@@ -40,23 +34,10 @@ async fn live(client: &Client, body: &Value) -> anyhow::Result<Value> {
     Ok(ask(client, body).await?.ok(200)?["live_trace"].clone())
 }
 
-fn to(port: &Value) -> Value {
-    json!({"port_id": port["id"], "destination": "10.0.0.77", "protocol": "tcp", "destination_port": 443})
-}
-
 /// Underlay addresses of hosts by their numbers.
 async fn underlay(asking: &Asking, number: u32) -> anyhow::Result<Ipv4Addr> {
     let rows = asking.cloud.rows(&format!("SELECT host(underlay) FROM hosts WHERE number = {number}")).await?;
     Ok(rows[0].parse()?)
-}
-
-/// A security group with one rule; the rule.
-async fn rule(client: &Client) -> anyhow::Result<Uuid> {
-    let group = client.post("/v2.0/security-groups", &json!({"security_group": {"name": "g"}})).await?.ok(201)?;
-    let group = id(&group["security_group"]).to_owned();
-    let rule = json!({"security_group_id": group, "direction": "ingress", "protocol": "tcp"});
-    let rule = client.post("/v2.0/security-group-rules", &json!({ "security_group_rule": rule })).await?.ok(201)?;
-    Ok(id(&rule["security_group_rule"]).parse()?)
 }
 
 #[tokio::test]
@@ -88,7 +69,7 @@ async fn a_packet_is_waited_for_and_then_followed_from_host_to_host() -> anyhow:
         }
         Question::Trace(question) => {
             assert_eq!(question.at, trace::At::Leave { port: number, identity: None, tries: 1 });
-            explained("POLICY", vec![own], trace::Then::Ask { host: h2, role: Role::Bouncer, request: REQUEST })
+            answer(look("POLICY", vec![own]), trace::Then::Ask { host: h2, role: Role::Bouncer, request: REQUEST })
         }
         other => panic!("{other:?}"),
     });
@@ -105,7 +86,7 @@ async fn a_packet_is_waited_for_and_then_followed_from_host_to_host() -> anyhow:
         }
         Question::Trace(question) => {
             assert_eq!(question.at, trace::At::Carry(REQUEST));
-            explained("BOUNCE", vec![foreign], trace::Then::Admit { host: h3, admission })
+            answer(look("BOUNCE", vec![foreign]), trace::Then::Admit { host: h3, admission })
         }
         other => panic!("{other:?}"),
     });
@@ -115,7 +96,7 @@ async fn a_packet_is_waited_for_and_then_followed_from_host_to_host() -> anyhow:
             Answer::Followed(vec![passed(1, 999_900, came, Then::Deliver { port: number })])
         }
         // By now it would do something else: its reasons are those of another moment.
-        Question::Trace(_) => explained("EPOCHS", vec![], trace::Then::Return),
+        Question::Trace(_) => answer(look("EPOCHS", vec![]), trace::Then::Return),
         other => panic!("{other:?}"),
     });
     let got = live(&asking.at(&owner), &to(&port)).await?;

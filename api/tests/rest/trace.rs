@@ -8,13 +8,16 @@ use mizar_wire::trace::{self, Admission, At, Look, Request, Role, Then, Told};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-const REQUEST: Request = Request { vni: 5000, identity: 3, flags: 64, tries: 0, source_port: 50_000 };
+/// What the sender's host writes.
+pub const REQUEST: Request = Request { vni: 5000, identity: 3, flags: 64, tries: 0, source_port: 50_000 };
 
-fn look(table: &str, rules: Vec<Uuid>) -> Look {
+/// In one table.
+pub fn look(table: &str, rules: Vec<Uuid>) -> Look {
     Look { table: table.into(), entry: "host 7".into(), says: format!("{table} says so"), rules }
 }
 
-fn answer(look: Look, then: Then) -> Answer {
+/// With this look.
+pub fn answer(look: Look, then: Then) -> Answer {
     Answer::Trace(trace::Answer { looks: vec![look], then })
 }
 
@@ -25,7 +28,8 @@ fn asked(question: Question) -> trace::Question {
     }
 }
 
-fn to(port: &Value) -> Value {
+/// A packet of a port, as it is asked about.
+pub fn to(port: &Value) -> Value {
     json!({"port_id": port["id"], "destination": "10.0.0.77", "protocol": "tcp", "destination_port": 443})
 }
 
@@ -34,7 +38,7 @@ async fn trace_of(client: &Client, body: &Value) -> anyhow::Result<Value> {
 }
 
 /// A security group with one rule; the rule.
-async fn rule(client: &Client) -> anyhow::Result<Uuid> {
+pub async fn rule(client: &Client) -> anyhow::Result<Uuid> {
     let group = client.post("/v2.0/security-groups", &json!({"security_group": {"name": "g"}})).await?.ok(201)?;
     let group = id(&group["security_group"]).to_owned();
     let rule = json!({"security_group_id": group, "direction": "ingress", "protocol": "tcp"});

@@ -1,7 +1,7 @@
 //! The flows that are counted, and when each of them has ended. Time is since boot, and an argument, as is what the
 //! maps say.
 
-use mizar_abi::maps::{Flow, FlowCount, FlowKey, LogStart, State, flow_flag};
+use mizar_abi::maps::{Flow, FlowCount, FlowKey, LogStart, State, flow_flag, revoked};
 use mizar_packet::flow::{Now, is_live};
 use mizar_wire::log::{Decider, Direction, Ended, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +17,6 @@ const QUIET_MS: u32 = 2_000;
 const REFUSED_MS: u32 = 10_000;
 /// A flow that goes on gets a record after so long.
 const INTERIM_MS: u64 = 60_000;
-/// [`FlowCount::revoked`] of a flow that was refused by somebody who may not have heard of the port's groups yet.
-const DOUBTFUL: u8 = 2;
 /// Flows at most. Those in the map are less; others are of a flood, and gone with the next look.
 const MOST: usize = 65_536;
 
@@ -112,7 +110,7 @@ const fn packets(count: &FlowCount) -> u64 {
 
 /// Was it refused from the beginning?
 const fn is_denied(count: &FlowCount) -> bool {
-    count.refused != 0 && count.revoked != 1
+    count.refused != 0 && count.revoked != revoked::ALLOWED
 }
 
 /// With what it means that something came back of a flow that was refused: it had been let in; or it was let in after
@@ -120,10 +118,10 @@ const fn is_denied(count: &FlowCount) -> bool {
 const fn settled(count: FlowCount) -> FlowCount {
     if count.refused == 0 || count.inbound != 0 || count.packets_in == 0 {
         count
-    } else if count.revoked == DOUBTFUL {
+    } else if count.revoked == revoked::DOUBTFUL {
         FlowCount { refused: 0, revoked: 0, ..count }
     } else {
-        FlowCount { revoked: 1, ..count }
+        FlowCount { revoked: revoked::ALLOWED, ..count }
     }
 }
 

@@ -184,7 +184,7 @@ fn a_flow_that_is_revoked_was_accepted_and_says_why_it_ended() {
     world.passes(key(1), START + 2_000, 5);
     assert_eq!(world.look(START + 2_000), []);
     let count = world.counts.get_mut(&key(1)).expect("is counted");
-    (count.refused, count.revoked, count.peer_identity) = (Drop::Policy as u8, 1, 4);
+    (count.refused, count.revoked, count.peer_identity) = (Drop::Policy as u8, revoked::ALLOWED, 4);
     world.flows.clear();
     let (_, record) = only(world.looks(START + 3_000, START + 30_000));
     assert_eq!((record.verdict, record.ended), (Verdict::Accept, Some(Ended::Revoked)));
@@ -195,13 +195,14 @@ fn a_flow_that_is_revoked_was_accepted_and_says_why_it_ended() {
 
 #[test]
 fn who_was_refused_in_doubt_and_is_answered_was_let_in() {
-    for (revoked, verdict, ended) in [(DOUBTFUL, Verdict::Accept, Ended::Closed), (0, Verdict::Accept, Ended::Revoked)]
+    for (after, verdict, ended) in
+        [(revoked::DOUBTFUL, Verdict::Accept, Ended::Closed), (0, Verdict::Accept, Ended::Revoked)]
     {
         let mut world = World::default();
         for port in [1, 2] {
             world.begin(key(port), START, None);
             let count = world.counts.get_mut(&key(port)).expect("is counted");
-            (count.refused, count.revoked) = (Drop::Policy as u8, revoked);
+            (count.refused, count.revoked) = (Drop::Policy as u8, after);
         }
         world.passes(key(2), START + 500, 3);
         set(&mut world, key(2), State::Closing);

@@ -7,7 +7,7 @@
 pub mod chain;
 pub mod places;
 
-use super::trace::{self, Byte, End, ICMP, Port, WITH_PORTS};
+use super::trace::{self, End, ICMP, Said};
 use super::{AT_ONCE, ask, own_port};
 use crate::app::App;
 use crate::cloud::at;
@@ -16,7 +16,7 @@ use crate::frame::action::{self, Input};
 use crate::frame::context::Context;
 use crate::frame::decode::Decode;
 use crate::frame::fault::Fault;
-use crate::frame::fields::{Fields, JsonBody};
+use crate::frame::fields::JsonBody;
 use crate::frame::standard::precise_time;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, ServiceConfig};
@@ -25,13 +25,10 @@ use chrono::DateTime;
 use futures::stream::{self, StreamExt as _};
 use mizar_db::resources::port::PortRow;
 use mizar_db::resources::seeing;
-use mizar_domain::security_group::Protocol;
-use mizar_domain::text::Name;
 use mizar_wire::ask::{Answer, Question};
 use mizar_wire::live::{Followed, Passed, WAIT_MS, Watch};
 use mizar_wire::trace::{At, Look, Then as Would};
 use serde_json::{Value, json};
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -50,17 +47,9 @@ pub fn mount(config: &mut ServiceConfig) {
 
 /// What may be asked.
 pub fn inputs() -> Vec<Input> {
-    vec![
-        Input::required::<Uuid>("port_id"),
-        Input::required::<Ipv4Addr>("destination"),
-        Input::optional::<Name>("protocol"),
-        Input::optional::<Port>("destination_port"),
-        Input::optional::<Port>("source_port"),
-        Input::optional::<Ipv4Addr>("source"),
-        Input::optional::<Byte>("icmp_type"),
-        Input::optional::<Byte>("icmp_code"),
-        Input::optional::<Seconds>("wait_seconds"),
-    ]
+    let mut inputs = trace::inputs();
+    inputs.push(Input::optional::<Seconds>("wait_seconds"));
+    inputs
 }
 
 /// How long somebody waits.
@@ -81,52 +70,44 @@ impl Decode for Seconds {
     }
 }
 
-/// The packet that is waited for, of the port with this id.
-fn decode(fields: &mut Fields<'_>) -> Result<(Uuid, Watch), Fault> {
-    let (port, destination) = (fields.required("port_id")?, fields.required("destination")?);
-    let source = fields.optional("source")?;
-    let protocol = match fields.optional::<Name>("protocol")?.map(Name::into_string) {
-        None => None,
-        Some(name) => {
-            let known = Protocol::parse(&name).ok().flatten();
-            Some(known.ok_or_else(|| Fault::invalid("protocol", format!("'{name}' is no protocol")))?.number)
-        }
-    };
+/// Whether there can be such a packet.
+fn check(said: &Said) -> Result<(), Fault> {
     let unfit = |name: &str, sent: bool, fits: bool, of: &str| match sent && !fits {
         true => Err(Fault::invalid(name, format!("only packets of {of} have one: name the protocol"))),
         false => Ok(()),
     };
-    let (dport, sport) = (fields.optional::<Port>("destination_port")?, fields.optional::<Port>("source_port")?);
-    let (kind, code) = (fields.optional::<Byte>("icmp_type")?, fields.optional::<Byte>("icmp_code")?);
-    let with_ports = protocol.is_some_and(|number| WITH_PORTS.contains(&number));
-    unfit("destination_port", dport.is_some(), with_ports, "a protocol with ports")?;
-    unfit("source_port", sport.is_some(), with_ports, "a protocol with ports")?;
-    unfit("icmp_type", kind.is_some(), protocol == Some(ICMP), "ICMP")?;
-    unfit("icmp_code", code.is_some(), kind.is_some(), "an ICMP type")?;
-    let message = kind.map(|Byte(kind)| u16::from_be_bytes([kind, code.map_or(0, |Byte(code)| code)]));
-    let wait = fields.optional::<Seconds>("wait_seconds")?.map_or(WAIT_S, |Seconds(seconds)| seconds);
-    let watch = Watch {
+    unfit("destination_port", said.destination_port.is_some(), said.has_ports(), "a protocol with ports")?;
+    unfit("source_port", said.source_port.is_some(), said.has_ports(), "a protocol with ports")?;
+    unfit("icmp_type", said.icmp_type.is_some(), said.protocol == Some(ICMP), "ICMP")?;
+    unfit("icmp_code", said.icmp_code.is_some(), said.icmp_type.is_some(), "an ICMP type")
+}
+
+/// The packet that is waited for.
+fn watch(said: &Said, wait_s: u32, port: &PortRow) -> Watch {
+    let message = said.icmp_type.map(|kind| trace::message(kind, said.icmp_code));
+    Watch {
         id: Uuid::new_v4(),
-        port: 0,
-        owner: Uuid::nil(),
-        source,
-        destination,
-        protocol,
-        source_port: sport.map(|Port(port)| port),
-        destination_port: dport.map(|Port(port)| port).or(message),
-        within_ms: wait * 1_000,
-    };
-    Ok((port, watch))
+        port: port.number.cast_unsigned(),
+        owner: port.project_id,
+        source: said.source,
+        destination: said.destination,
+        protocol: said.protocol,
+        source_port: said.source_port,
+        destination_port: said.destination_port.or(message),
+        within_ms: wait_s * 1_000,
+    }
 }
 
 async fn live(app: Data<App>, context: Context, JsonBody(body): JsonBody) -> Result<HttpResponse, Fault> {
     let mut fields = action::open(&inputs(), Some("live_trace"), &context.caller, &body)?;
-    let (port, watch) = decode(&mut fields)?;
+    let said = Said::decode(&mut fields)?;
+    let wait_s = fields.optional::<Seconds>("wait_seconds")?.map_or(WAIT_S, |Seconds(seconds)| seconds);
     fields.done()?;
+    check(&said)?;
     let mut conn = app.pool.get().await?;
-    let port = own_port(&mut conn, &context, &port.to_string(), "create_live_trace").await?;
+    let port = own_port(&mut conn, &context, &said.port.to_string(), "create_live_trace").await?;
     drop(conn);
-    let watch = Watch { port: port.number.cast_unsigned(), owner: port.project_id, ..watch };
+    let watch = watch(&said, wait_s, &port);
     let _place = app.live.take(port.project_id)?;
     let way = follow(&app, &port, &watch).await?;
     let view = view(&app, &context, &port, &watch, way).await?;
