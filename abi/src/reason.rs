@@ -88,6 +88,8 @@ numbered! {
         EventLost = 31 "event_lost",
         /// The port's ingress policy does not let the packet in: a bouncer of its address, or its host, refused it.
         Refused = 32 "refused",
+        /// The port sends more datagrams in fragments than its token bucket has room for.
+        FragRate = 33 "frag_rate",
     }
 }
 

@@ -315,8 +315,8 @@ pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
         walk.flow = *found;
         walk.ep_id = found.ep_id;
         // Nobody vouches for what stateless groups let in but their bouncers.
-        let stateless = tables::in_force(ep).is_stateless();
-        as_reply &= !stateless;
+        let force = tables::in_force(ep);
+        as_reply &= !force.is_stateless();
         let asked = walk.flow.peer_vni.to_ne_bytes();
         let waited = walk.flow.state == State::NewOut as u8;
         let learned = flow::acknowledged(&mut walk.flow, cookie, &peer, as_reply, &walk.now);
@@ -352,7 +352,9 @@ pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
             if walk.seen.control {
                 return SHOT;
             }
-            if stateless {
+            // A client that is silent while its server pushes sends nothing that could be judged again: each push
+            // bears an acknowledgement, for no direct packet of the client comes.
+            if !force.covers(&walk.flow) || !force.lets(&walk.flow, flow_flag::R_INIT) {
                 return LET_IN;
             }
             log::arrives(&walk.flow, skb, walk);
@@ -373,22 +375,34 @@ pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
     BACK
 }
 
-/// A packet told the way to the other side, for an endpoint whose groups are stateless: may it come in? Until
-/// bouncers have said so, its sender's host is to ask them.
+/// A packet told the way to the other side, in a flow whose verdict is not of the rules in force, or for an endpoint whose
+/// groups are stateless: may it come in?
 #[inline(never)]
 pub fn let_in(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     let Some(flow) = tables::find(&walk.key, &walk.now) else { return drop(Drop::NoFlow) };
     let Some(ep) = tables::endpoint(walk.ep_id) else { return drop(Drop::NoEndpoint) };
-    if policy::renew(walk, flow, ep, cfg.number, policy::RECEIVED) == policy::GOES_ON {
+    let outcome = policy::renew(walk, flow, ep, cfg.number, policy::RECEIVED);
+    if outcome == policy::GOES_ON {
         log::arrives(flow, skb, walk);
         return DELIVER;
     }
     if walk.inner.icmp_error {
-        return drop(Drop::Policy);
+        return drop(if outcome == policy::OVERDUE { Drop::PolicyUnconfirmed } else { Drop::Policy });
     }
-    walk.signed.body.set_kind(Kind::Return);
-    walk.signed.body.set_reason(code::NO_FLOW);
-    walk.signed.body.set_new_host([0; 4]);
+    let stateless = tables::in_force(ep).is_stateless();
+    if outcome == policy::OVERDUE {
+        event::flow(skb, walk, EventKind::Unconfirmed as u32, Drop::PolicyUnconfirmed as u32);
+    }
+    // What is let in by its own rule alone may come by a bouncer that allows it: its sender's host is to ask.
+    let body = &mut walk.signed.body;
+    let (kind, reason) = match outcome {
+        policy::DENIED if !stateless => (Kind::Denied, code::POLICY),
+        policy::OVERDUE => (Kind::Return, code::EPOCH),
+        _ => (Kind::Return, code::NO_FLOW),
+    };
+    body.set_kind(kind);
+    body.set_reason(reason);
+    body.set_new_host([0; 4]);
     BACK
 }
 

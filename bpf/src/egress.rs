@@ -141,8 +141,12 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if size > ep.mtu {
         return if inner.dont_fragment { icmp(reply::MTU, Drop::TooBig) } else { drop(Drop::TooBig) };
     }
-    if inner.is_fragment() && frag::resolve(walk) == 0 {
-        return drop(Drop::FragNoHead);
+    if inner.is_fragment() {
+        match frag::resolve(walk) {
+            frag::KNOWN => {}
+            frag::TOO_FAST => return drop(Drop::FragRate),
+            _ => return drop(Drop::FragNoHead),
+        }
     }
     walk.signed.eth = eth;
     walk.key = walk.inner.tuple.sent(ep.vni);

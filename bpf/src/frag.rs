@@ -7,9 +7,31 @@ use mizar_abi::{
 };
 use mizar_packet::ipv4::Fragment;
 
-use crate::{maps::FRAG, tables, walk::Walk};
+use crate::{
+    maps::{EVENT_BUCKET, FRAG},
+    tables::{self, setting},
+    walk::Walk,
+};
 
-/// Puts the ports of an endpoint's fragment into `walk.inner`; 0 if no first fragment was seen.
+/// Datagrams in parts that one port may send a second, in the long run. Parts follow their first one within
+/// milliseconds, so that FRAG holds those of a tenth of a second and more.
+#[unsafe(no_mangle)]
+static FRAGMENTED_RATE: u32 = 50_000;
+/// Such datagrams at once: a quarter of FRAG.
+#[unsafe(no_mangle)]
+static FRAGMENTED_BURST: u32 = 2_048;
+
+/// `walk.inner` has the ports.
+pub const KNOWN: u32 = 1;
+/// No first fragment was seen.
+pub const NO_HEAD: u32 = 0;
+/// The port begins more of them than others have room for.
+pub const TOO_FAST: u32 = 2;
+
+/// Of their bucket, where others have the kind of an event: no kind has this number.
+const HEADS: u32 = u32::MAX - 8;
+
+/// Puts the ports of an endpoint's fragment into `walk.inner`.
 #[inline(never)]
 pub fn resolve(walk: &mut Walk) -> u32 {
     let ep_id = walk.ep_id;
@@ -23,11 +45,13 @@ pub fn resolve(walk: &mut Walk) -> u32 {
     };
     if matches!(inner.fragment, Fragment::First) {
         // The table is shared: a port that floods it with heads must not evict those of others.
-        if !tables::take_token(ep_id) {
-            return 0;
+        let (rate, burst) = (setting(&FRAGMENTED_RATE), setting(&FRAGMENTED_BURST));
+        if !tables::take(&EVENT_BUCKET, &[ep_id, HEADS], rate, burst) {
+            return TOO_FAST;
         }
         let ports = Ports { sport: inner.tuple.sport, dport: inner.tuple.dport };
-        return FRAG.insert(&key, &Head { ports, icmp: inner.icmp, pad: 0 }, 0).is_ok() as u32;
+        let kept = FRAG.insert(&key, &Head { ports, icmp: inner.icmp, pad: 0 }, 0).is_ok();
+        return if kept { KNOWN } else { NO_HEAD };
     }
     // SAFETY: see `tables::endpoint`.
     match unsafe { FRAG.get(&key) } {
@@ -35,8 +59,8 @@ pub fn resolve(walk: &mut Walk) -> u32 {
             inner.tuple.sport = head.ports.sport;
             inner.tuple.dport = head.ports.dport;
             inner.icmp = head.icmp;
-            1
+            KNOWN
         }
-        None => 0,
+        None => NO_HEAD,
     }
 }

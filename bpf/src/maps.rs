@@ -39,7 +39,7 @@ pub static FLOW_EST: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(13
 #[map]
 pub static FLOW_NEW: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(32_768, 0);
 #[map]
-pub static FRAG: LruHashMap<FragKey, Head> = LruHashMap::with_max_entries(4_096, 0);
+pub static FRAG: LruHashMap<FragKey, Head> = LruHashMap::with_max_entries(8_192, 0);
 #[map]
 pub static MOVED: HashMap<VniAddress, Moved> = HashMap::with_max_entries(4_096, BPF_F_NO_PREALLOC);
 #[map]

@@ -199,7 +199,7 @@ pub fn take_log_token(ep_id: u32, rate: u32, burst: u32) -> bool {
 /// Takes a token; a bucket that is not there is full. The two fields may be torn between CPUs: a
 /// bucket that leaks a little is still a bucket.
 #[inline(always)]
-fn take<K>(buckets: &impl Buckets<K>, key: &K, rate: u32, burst: u32) -> bool {
+pub fn take<K>(buckets: &impl Buckets<K>, key: &K, rate: u32, burst: u32) -> bool {
     // SAFETY: a plain helper call.
     let now = unsafe { bpf_ktime_get_ns() };
     let Some(bucket) = buckets.bucket(key) else {
@@ -222,7 +222,7 @@ fn take<K>(buckets: &impl Buckets<K>, key: &K, rate: u32, burst: u32) -> bool {
 }
 
 /// The two kinds of hash maps.
-trait Buckets<K> {
+pub trait Buckets<K> {
     fn bucket(&self, key: &K) -> Option<*mut Bucket>;
     fn add(&self, key: &K, bucket: &Bucket);
 }

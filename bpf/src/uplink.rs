@@ -59,7 +59,7 @@ const ASKED: Step = go(35);
 const ANSWERED: Step = go(36);
 /// As IN_PLACE, for a control packet that names a flow.
 pub const ANSWER_IN_PLACE: Step = go(37);
-/// An acknowledging packet, for an endpoint whose groups are stateless.
+/// An acknowledging packet, in a flow to be judged again, or for an endpoint whose groups are stateless.
 pub const LET_IN: Step = go(38);
 
 /// Where the options stand.
@@ -304,7 +304,7 @@ fn parse(skb: Skb, walk: &mut Walk) -> Step {
     }
 }
 
-/// A direct packet with options: the ports of a fragment are the only ones that say anything.
+/// A direct packet with options: the ports of a later fragment are the only ones that say anything.
 #[inline(always)]
 fn direct(skb: Skb, walk: &mut Walk, options: usize, fragment_at: usize) -> Step {
     if eth_type(skb, OPTIONS_AT + options) != Some(ETH_IPV4) {
@@ -314,12 +314,14 @@ fn direct(skb: Skb, walk: &mut Walk, options: usize, fragment_at: usize) -> Step
         Ok(inner) => inner,
         Err(reason) => return drop(reason),
     };
-    if fragment_at != 0 {
+    // What is whole, or a first part, shows its ports itself: those of another flow would be judged in their stead.
+    if matches!(walk.inner.fragment, Fragment::Later) {
+        if fragment_at == 0 {
+            return drop(Drop::FragNoHead);
+        }
         let Some(ports) = skb.read::<4>(OPTIONS_AT + fragment_at - 1 + 4) else { return drop(Drop::BadGeneve) };
         walk.inner.tuple.sport = u16_at(&ports, 0);
         walk.inner.tuple.dport = u16_at(&ports, 2);
-    } else if matches!(walk.inner.fragment, Fragment::Later) {
-        return drop(Drop::FragNoHead);
     }
     walk.outer = (ENCAP_LEN + options) as u32;
     walk.key = walk.inner.tuple.received(walk.seen.vni);

@@ -74,6 +74,26 @@ fn a_port_to_which_many_flows_are_opened_takes_no_others_place_and_opens_its_own
 }
 
 #[test]
+fn datagrams_in_fragments_cost_no_flows_and_their_flood_is_its_senders() {
+    let (mut w, [a, b, c]) =
+        world(&[("NEW_FLOW_RATE", 0), ("NEW_FLOW_BURST", 5), ("FRAGMENTED_RATE", 0), ("FRAGMENTED_BURST", 20)]);
+    let head = |from: &Port, id| {
+        let whole = Ip::udp(from.address, b.address, 5, 6, &[9; 2_000]);
+        Ip { id, bits: 0x2000, payload: whole.payload[..800].to_vec(), ..whole }
+    };
+    w.deliver(&a, &b, head(&a, 1));
+    w.deliver(&b, &a, Ip::udp(b.address, a.address, 6, 5, b"thanks"));
+    for id in 2..=20 {
+        w.deliver(&a, &b, head(&a, id));
+    }
+    w.counts().unwrap();
+    assert_eq!(w.assert_refused(&a, head(&a, 21)), [1]);
+    w.assert_counts(&[("h1 p11 dropped frag_rate", 1)]);
+    w.deliver(&a, &b, Ip::udp(a.address, b.address, 7, 8, b"whole"));
+    w.deliver(&c, &b, head(&c, 1));
+}
+
+#[test]
 fn a_port_that_floods_the_agent_with_events_loses_its_own_and_nobody_elses() {
     let (mut w, [a, b, c]) = world(&[("EVENT_RATE", 0)]);
     // Several times what the ring holds.

@@ -114,6 +114,23 @@ fn direct_fragments_of_a_flow_that_was_lost_come_back_and_arrive() {
 }
 
 #[test]
+fn ports_that_an_option_names_are_believed_of_later_fragments_alone() {
+    let (mut w, a, b) = world();
+    for part in fragments(&a, &b, 1) {
+        w.deliver(&a, &b, part);
+    }
+    w.deliver(&b, &a, Ip::udp(b.address, a.address, 6, 5, b"thanks"));
+    let first = fragments(&a, &b, 2).swap_remove(0);
+    let mut wire = w.send(&a, &a.frame(first)).unwrap().wire[0].clone();
+    // Who can send from a's host, but knows no key, sends to another port under the name of the one that is open.
+    let ports = 58 + 14 + 20;
+    assert_eq!(wire[ports..ports + 4], [0, 5, 0, 6]);
+    wire[ports + 3] = 7;
+    let journey = w.arrive(2, &wire).unwrap();
+    assert_eq!((journey.end, journey.hosts), (End::Dropped(1), vec![2, 1]), "back to where nobody knows of it");
+}
+
+#[test]
 fn an_icmp_error_travels_with_the_flow_it_is_about_and_no_other() {
     let (mut w, a, b) = world();
     let question = Ip::udp(a.address, b.address, 5, 33434, b"anyone?");

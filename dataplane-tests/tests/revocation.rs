@@ -112,6 +112,27 @@ fn a_server_that_only_pushes_goes_on_across_a_change() {
 }
 
 #[test]
+fn what_is_pushed_to_a_silent_client_ends_with_the_clients_own_rule() {
+    // No direct packet of the client comes, so that each push bears an acknowledgement and is none of an established flow
+    // of the server.
+    let (mut w, a, b) = connected([3, 0], 2);
+    let udp = Rule::ingress(17, (53, 53));
+    w.rules(SERVER, 2, &[Rule::ALL_OUT, OPEN, udp]).unwrap();
+    w.deliver(&a, &b, Ip::udp(a.address, b.address, 5, 53, b"subscribe"));
+    let push = || Ip::udp(b.address, a.address, 53, 5, b"news");
+    w.deliver(&b, &a, push());
+    w.rules(CLIENT, 2, &[Rule { egress: true, ..udp }]).unwrap();
+    w.counts().unwrap();
+    assert_eq!(w.deliver(&b, &a, push()), [2, 1]);
+    w.assert_counts(&[("h2 ack_out", 1), ("h1 ack_in", 1)]);
+    w.rules(CLIENT, 3, &[]).unwrap();
+    assert_eq!(w.assert_refused(&b, push()), [2, 1, 2], "its host is told");
+    assert_eq!(w.host(1).flow(a.flow(17, 5, b.address, 53)).unwrap().state, State::Denied as u8);
+    assert_eq!(w.counts().unwrap()["h2 denied_in"], 1);
+    assert_eq!(w.assert_refused(&b, push()), [2]);
+}
+
+#[test]
 fn a_bouncer_on_the_endpoints_own_host_needs_no_question() {
     for server_host in [2, 1] {
         let (mut w, a, b) = connected([server_host, 0], server_host);

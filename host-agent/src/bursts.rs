@@ -5,6 +5,9 @@
 //! a port get other groups at once, a thousand flows are in doubt, of which some hundreds are named before their
 //! second is over. So the events are counted here as they are there; where a port comes near to what it may raise,
 //! all flows are looked through once, shortly after, when those that were in doubt together are.
+//!
+//! They are looked through as well when this host's rules changed: at once, but a tenant who changes his rules again and
+//! again has no more than half of a processor's time.
 
 use mizar_abi::{EVENT_BURST, EVENT_RATE};
 use std::collections::BTreeMap;
@@ -19,6 +22,10 @@ const TOGETHER: Duration = Duration::from_millis(100);
 const APART: Duration = Duration::from_millis(500);
 /// Of all time, a look may take one part in so many.
 const PARTS: u32 = 5;
+/// From one look for a change of rules to the next. Flows of the last change have a second.
+const CHANGES_APART: Duration = Duration::from_millis(100);
+/// Of all time, such looks may take one part in so many.
+const CHANGES_PARTS: u32 = 2;
 /// Ports that are counted at most; those of which nothing was heard lately go first.
 const PORTS: usize = 10_000;
 
@@ -36,6 +43,10 @@ pub struct Bursts {
     due: Option<Instant>,
     /// Not before that again.
     rest: Option<Instant>,
+    /// When to do so because rules changed.
+    changes_due: Option<Instant>,
+    /// Not before that.
+    changes_rest: Option<Instant>,
 }
 
 impl Level {
@@ -72,15 +83,28 @@ impl Bursts {
         self.due.get_or_insert(self.rest.map_or(soon, |rest| soon.max(rest)));
     }
 
+    /// Rules changed.
+    pub fn changed(&mut self, now: Instant) {
+        self.changes_due.get_or_insert(self.changes_rest.map_or(now, |rest| now.max(rest)));
+    }
+
     /// When to look through all flows.
-    pub const fn due(&self) -> Option<Instant> {
-        self.due
+    pub fn due(&self) -> Option<Instant> {
+        self.due.into_iter().chain(self.changes_due).min()
+    }
+
+    /// Is that, whenever it is, because rules changed too?
+    pub const fn is_of_change(&self) -> bool {
+        self.changes_due.is_some()
     }
 
     /// That was done, from then until now.
     pub fn looked(&mut self, from: Instant, now: Instant) {
         self.due = None;
-        self.rest = Some(from + APART.max(now.saturating_duration_since(from) * PARTS));
+        self.changes_due = None;
+        let took = now.saturating_duration_since(from);
+        self.rest = Some(from + APART.max(took * PARTS));
+        self.changes_rest = Some(from + CHANGES_APART.max(took * CHANGES_PARTS));
     }
 }
 
@@ -107,6 +131,24 @@ mod tests {
         bursts.looked(start + APART * 2, start + APART * 3);
         bursts.lost(start + APART * 3);
         assert_eq!(bursts.due(), Some(start + APART * (2 + PARTS)), "a look that takes long is not had as often");
+    }
+
+    #[test]
+    fn a_change_of_rules_is_looked_at_once_and_many_of_them_take_half_of_the_time() {
+        let (mut bursts, start) = (Bursts::default(), Instant::now());
+        bursts.changed(start);
+        assert_eq!((bursts.due(), bursts.is_of_change()), (Some(start), true));
+        bursts.looked(start, start + MS * 5);
+        assert_eq!((bursts.due(), bursts.is_of_change()), (None, false));
+        bursts.changed(start + MS * 6);
+        bursts.changed(start + MS * 7);
+        assert_eq!(bursts.due(), Some(start + CHANGES_APART));
+        bursts.looked(start + CHANGES_APART, start + MS * 500);
+        bursts.changed(start + MS * 501);
+        assert_eq!(bursts.due(), Some(start + MS * 900), "as long as the look took");
+        bursts.looked(start + MS * 900, start + MS * 905);
+        bursts.changed(start + MS * 5_000);
+        assert_eq!(bursts.due(), Some(start + MS * 5_000), "after a rest at once");
     }
 
     #[test]

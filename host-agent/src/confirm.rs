@@ -176,18 +176,17 @@ impl Confirmer {
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut congested = false;
         loop {
-            let mut survey = Survey::No;
             let (idle, behind) = (self.pending.is_empty(), self.pending.is_behind() && !congested);
-            let look = self.bursts.due();
-            let unnamed = async {
-                match look {
+            let due = self.bursts.due();
+            let look = async {
+                match due {
                     Some(due) => tokio::time::sleep_until(due.into()).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = changed.notified() => survey = Survey::Rules,
-                () = unnamed => survey = Survey::Unnamed,
+                () = changed.notified() => self.bursts.changed(Instant::now()),
+                () = look => {}
                 flow = named.recv() => match flow {
                     Some(flow) => self.name(flow),
                     None => return Ok(()),
@@ -203,6 +202,11 @@ impl Confirmer {
             if queued >= QUEUE / 2 {
                 self.bursts.lost(Instant::now());
             }
+            let survey = match self.bursts.due() {
+                Some(due) if due <= Instant::now() && self.bursts.is_of_change() => Survey::Rules,
+                Some(due) if due <= Instant::now() => Survey::Unnamed,
+                _ => Survey::No,
+            };
             let work = move || {
                 if survey != Survey::No {
                     let from = Instant::now();
