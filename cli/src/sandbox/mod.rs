@@ -29,7 +29,7 @@ use kernel::Loaded;
 use layout::{HostPlan, Layout};
 use netns::Netns;
 use nix::sys::signal::Signal;
-use process::Process;
+use process::{Process, wait_until};
 use progress::Progress;
 use secrets::Secrets;
 use services::{Binaries, Service, Starter};
@@ -257,6 +257,7 @@ pub fn down(layout: &Layout, keep_logs: bool, progress: Progress) -> Result<()> 
         // Everything at once, the database last: what still runs would log its loss.
         let (database, others): (Vec<_>, Vec<_>) =
             Process::recorded(layout)?.into_iter().partition(|p| p.name() == postgres::NAME);
+        let pids: Vec<i32> = others.iter().chain(&database).filter_map(Process::pid).collect();
         for process in &others {
             process.signal(Signal::SIGTERM)?;
         }
@@ -266,6 +267,8 @@ pub fn down(layout: &Layout, keep_logs: bool, progress: Progress) -> Result<()> 
         if !database.is_empty() {
             postgres::down(layout)?;
         }
+        // `ps` shows them until init has asked how they ended. Some do that once a second, and some never.
+        wait_until(Duration::from_secs(3), || pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
         Ok(())
     })?;
     progress.step("namespaces", || {
