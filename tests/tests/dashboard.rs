@@ -43,6 +43,7 @@ const SCENARIOS: &[Scenario] = &[
     ("lists_are_narrowed_sorted_paged_and_searched", |bed| story(bed, "lists", 1)),
     ("an_operator_sees_a_host_stop_and_come_back", |bed| story(bed, "operator", 1)),
     ("every_place_is_reached_by_keys_and_pages_rest_when_they_shall", |bed| story(bed, "places", 1)),
+    ("a_map_can_be_read_and_stays_lit_while_others_change_it", |bed| story(bed, "map", 1)),
     ("every_page_can_be_used_by_everybody_in_light_and_dark", |bed| story(bed, "pages", 1)),
 ];
 

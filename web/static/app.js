@@ -108,8 +108,7 @@
   document.querySelector(".menu [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
   // On the map, what belongs to what is pointed at lights up.
-  const light = (event) => {
-    const node = event.target.closest?.("[data-node]");
+  const show = (node) => {
     const map = document.querySelector("svg.map");
     if (!map) return;
     map.querySelectorAll(".lit").forEach((lit) => lit.classList.remove("lit"));
@@ -121,8 +120,17 @@
       edge.classList.toggle("lit", lit.has(edge.dataset.from) && lit.has(edge.dataset.to));
     });
   };
+  let points = null;
+  const light = (event) => {
+    points = event.type;
+    show(event.target.closest?.("[data-node]"));
+  };
   document.addEventListener("mouseover", light);
   document.addEventListener("focusin", light);
+  // A map that comes anew is dark; what the mouse or the keys point at then may be another.
+  document.addEventListener("htmx:after:swap", () => {
+    if (points) show(document.querySelector(`svg.map [data-node]${points === "focusin" ? ":focus" : ":hover"}`));
+  });
 
   // Where streams do not get through, could not begin, or are held back by something between, pages are
   // renewed by asking every few seconds. A stream that is well says something twice as often as that.
