@@ -34,6 +34,7 @@ const ABOUT: &[(&str, &str)] = &[
     ("AddressPairAndPortSecurityRequired", "port_security_enabled"),
     ("PortSecurityAndIPRequiredForSecurityGroups", "port_security_enabled"),
     ("PortSecurityPortHasSecurityGroup", "port_security_enabled"),
+    ("SecurityGroupInUse", "stateful"),
     ("SecurityGroupNotFound", "security_groups"),
     ("NetworkNotFound", "network_id"),
     ("PortNotFound", "port_id"),

@@ -2,6 +2,45 @@
 import assert from "node:assert/strict";
 import { id } from "../story.mjs";
 
+// Answers to what may pass a port whose groups are all stateless need rules too, and its pages say so.
+async function stateless(story, page, port) {
+  await page.goto(`${story.base}/security-groups/new`);
+  await page.getByLabel("Name", { exact: true }).fill("one way");
+  await page.getByLabel("Stateful").uncheck();
+  await page.getByRole("button", { name: "Create" }).click();
+  await story.notice(page, "Created security group one way.");
+  await page.locator("#facts").getByText("need rules of their own").waitFor();
+  const group = id(page);
+  const groups = async (wanted) => {
+    await page.goto(`${story.base}/ports/${port}/edit`);
+    for (const box of await page.getByRole("group", { name: "Security groups" }).getByRole("checkbox").all()) await box.uncheck();
+    for (const name of wanted) await page.getByLabel(name, { exact: true }).check();
+    await page.getByRole("button", { name: "Save" }).click();
+    await story.notice(page, "Changed port shop-1.");
+  };
+  const told = page.locator("#effective");
+  await groups(["one way"]);
+  await told.getByText("Its security groups are stateless").waitFor();
+  assert.equal(await told.getByText("may pass too").count(), 0);
+  await page.goto(`${story.base}/ports/${port}/reach`);
+  await story.see(page, "The security groups of shop-1 are stateless");
+  await story.accessible(page);
+  // While a port has it the form is refused where it was changed, with what to do.
+  await page.goto(`${story.base}/security-groups/${group}/edit`);
+  await page.getByLabel("Stateful").check();
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.locator("#stateful-error").waitFor();
+  await story.see(page, "Take it off the ports that have it first.");
+  await groups(["default", "web"]);
+  await told.getByText("Answers to what may pass may pass too.").waitFor();
+  assert.equal(await told.getByText("stateless").count(), 0);
+  await page.goto(`${story.base}/security-groups/${group}/edit`);
+  await page.getByLabel("Stateful").check();
+  await page.getByRole("button", { name: "Save" }).click();
+  await story.notice(page, "Changed security group one way.");
+  await page.locator("#facts").getByText("pass too: it is stateful").waitFor();
+}
+
 export default async function (story) {
   const page = await story.open();
   await story.signIn(page, "tenant0");
@@ -51,6 +90,8 @@ export default async function (story) {
   await page.getByLabel("To port").fill("many");
   await page.getByRole("button", { name: "Show" }).click();
   await page.getByRole("alert").getByText("destination_port").waitFor();
+
+  await stateless(story, page, port);
 
   // Where a label policy isolates the port it decides alone: what groups let through is not said there.
   await page.goto(`${story.base}/ports/${port}`);

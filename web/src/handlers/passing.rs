@@ -42,6 +42,8 @@ pub struct Effective {
     /// Only its own project is told.
     told: bool,
     filtered: bool,
+    /// Answers pass without a rule.
+    stateful: bool,
     /// Groups of the port that this user may not see.
     hidden: u64,
     ways: Vec<Way>,
@@ -53,7 +55,7 @@ pub async fn effective(signed: &Signed, port: &Value) -> Result<Effective, Fault
     match signed.calls.one(&at, "effective_rules").await {
         Ok(rules) => Ok(Effective::of(&rules)),
         Err(CallError::Refused(refused)) if refused.status == 403 => {
-            Ok(Effective { told: false, filtered: true, hidden: 0, ways: Vec::new() })
+            Ok(Effective { told: false, filtered: true, stateful: true, hidden: 0, ways: Vec::new() })
         }
         Err(error) => Err(error.into()),
     }
@@ -70,6 +72,7 @@ impl Effective {
         Self {
             told: true,
             filtered: rules["filtered"].as_bool().unwrap_or(true),
+            stateful: rules["stateful"].as_bool().unwrap_or(true),
             hidden: rules["hidden_security_groups"].as_u64().unwrap_or_default(),
             ways: vec![way("In", "From", "ingress"), way("Out", "To", "egress")],
         }
@@ -181,9 +184,13 @@ struct Reached {
     port: Link,
     addresses: String,
     traffic: String,
+    /// Answers pass there without a rule.
+    stateful: bool,
 }
 
 struct Found {
+    /// Answers pass at the port that is asked about without a rule.
+    stateful: bool,
     ports: Vec<Reached>,
     looked_at: String,
     next: Option<String>,
@@ -214,10 +221,12 @@ fn found(answer: &Value, asked: &Query, action: &str) -> Found {
             port: Link { href: declared("ports").page_of(&id), text: if name.is_empty() { short(&id) } else { name } },
             addresses: words(each(&port["addresses"]).map(plain), ""),
             traffic: all(&port["traffic"]),
+            stateful: port["stateful"].as_bool().unwrap_or(true),
         }
     });
     let next = answer["next_marker"].as_str();
     Found {
+        stateful: answer["stateful"].as_bool().unwrap_or(true),
         ports: ports.collect(),
         looked_at: plain(&answer["looked_at"]),
         next: next.map(|marker| asked.clone().without("marker").with("marker", marker).after(action)),
@@ -320,6 +329,24 @@ mod tests {
         let seen = Effective::of(&json!({"filtered": true, "ingress": way, "egress": {}}));
         assert_eq!(seen.ways[0].policies, ["shop/deny-all"]);
         assert!(seen.render().is_ok_and(|html| html.contains("shop/deny-all") && html.contains("Nothing.")));
+    }
+
+    #[test]
+    fn what_is_said_of_answers_is_what_holds_for_the_port() -> Result<(), askama::Error> {
+        let nothing = json!({"decided_by": "security_groups", "rules": [], "label_policies": []});
+        let html = |stateful: bool| {
+            let rules = json!({"filtered": true, "stateful": stateful, "ingress": nothing, "egress": nothing});
+            Effective::of(&rules).render()
+        };
+        let (stateful, stateless) = (html(true)?, html(false)?);
+        assert!(stateful.contains("Answers to what may pass may pass too") && !stateful.contains("stateless"));
+        assert!(stateless.contains("stateless") && !stateless.contains("may pass too"), "{stateless}");
+        let answer = json!({"stateful": false, "ports": [{"port_id": "1", "stateful": false, "traffic": []}, {"port_id": "2",
+            "stateful": true, "traffic": []}], "addresses": []});
+        let seen = found(&answer, &Query::new(), "/ports/x/reach");
+        assert!(!seen.stateful);
+        assert_eq!(seen.ports.iter().map(|port| port.stateful).collect::<Vec<_>>(), [false, true]);
+        Ok(())
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub static RULES: Resource = Resource {
     plural: "security_group_rules",
     one: "rule",
     many: "Rules of security groups",
-    about: "A rule lets some packets in to, or out of, the ports of its group. Answers to what may pass may pass too.",
+    about: "A rule lets some packets in to, or out of, the ports of its group. Answers to what may pass may pass too, unless all groups of the port are stateless.",
     title: rule,
     columns: &[
         Column::new("What", "id", Shape::Title),
