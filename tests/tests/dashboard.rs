@@ -37,6 +37,7 @@ const SCENARIOS: &[Scenario] = &[
     ("markup_forms_of_others_and_addresses_of_other_projects_do_no_harm", |bed| story(bed, "safety", 2)),
     ("who_signs_in_again_is_back_where_the_session_ended", |bed| story(bed, "session", 1)),
     ("two_people_see_each_others_changes", |bed| story(bed, "live", 1)),
+    ("a_page_that_is_not_renewed_says_so", |bed| story(bed, "outage", 1)),
     ("pages_follow_changes_over_bad_lines_too", |bed| story(bed, "line", 1)),
     ("what_groups_let_through_together_is_shown_and_a_full_quota_explained", |bed| story(bed, "rules", 1)),
     ("a_trace_names_what_blocks_a_packet", |bed| story(bed, "trace", 1)),
@@ -157,6 +158,14 @@ fn id(value: &Value) -> Result<Uuid> {
     Ok(value.as_str().context("an id")?.parse()?)
 }
 
+fn service(name: &Value) -> Result<Service> {
+    Ok(match name.as_str() {
+        Some("web") => Service::Web,
+        Some("api") => Service::Api,
+        other => bail!("no service {other:?}"),
+    })
+}
+
 fn answer(bed: &Bed, question: &Value) -> Result<Value> {
     let (what, about) = question.as_object().and_then(|q| q.iter().next()).context("a question has one member")?;
     match what.as_str() {
@@ -178,13 +187,17 @@ fn answer(bed: &Bed, question: &Value) -> Result<Value> {
             Ok(json!(ping(&bed.sandbox.container(&from)?, to.address()?, &options)?.received > 0))
         }
         "restart" => {
-            let service = match about.as_str() {
-                Some("web") => Service::Web,
-                Some("api") => Service::Api,
-                other => bail!("restart of {other:?}"),
-            };
+            let service = service(about)?;
             bed.sandbox.stop(&service)?;
             bed.sandbox.start(&service)?;
+            Ok(Value::Null)
+        }
+        "stop" => {
+            bed.sandbox.stop(&service(about)?)?;
+            Ok(Value::Null)
+        }
+        "start" => {
+            bed.sandbox.start(&service(about)?)?;
             Ok(Value::Null)
         }
         "stop_agent" => {

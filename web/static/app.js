@@ -139,26 +139,42 @@
   const live = document.querySelector("[data-live]");
   let timer = null;
   let heard = Date.now();
-  let over = false;
+  const age = () => document.getElementById("age");
+  // What was said last says that nothing comes any more.
+  const isOver = () => age()?.dataset.over !== undefined;
   const rest = () => { clearInterval(timer); timer = null; };
   const poll = () => {
-    // A link there leads to signing in: nothing comes any more.
-    if (document.querySelector("#age a")) rest();
+    if (isOver()) rest();
     // Not from the element that follows: its request may be the one that is not answered.
-    else if (!document.hidden) htmx.ajax("GET", `${live.dataset.live}&once=1`, { source: document.body, swap: "none" });
+    else if (!document.hidden) htmx.ajax("GET", `${live.dataset.live}&once=1`, { source: document.body, swap: "none", timeout: SILENCE_MS });
   };
   const begin = () => { timer ??= setInterval(poll, POLL_MS); };
+  // The next message, whatever it says, takes the place of this.
+  const doubt = () => {
+    const told = age();
+    if (!told || told.querySelector("strong")) return;
+    told.classList.add("stale");
+    told.setAttribute("role", "status");
+    const why = document.createElement("strong");
+    why.textContent = `The dashboard has not been heard of for ${SILENCE_MS / 1000} s: what you see may be old.`;
+    told.prepend(why, " ");
+  };
   if (live) {
     for (const failure of ["htmx:sse:error", "htmx:response:error", "htmx:error"]) live.addEventListener(failure, begin);
     live.addEventListener("htmx:sse:after:message", () => {
       heard = Date.now();
       rest();
     });
-    live.addEventListener("end", () => { over = true; });
+    // What somebody between says in the dashboard's place is no news of it.
+    document.body.addEventListener("htmx:after:swap", (event) => {
+      if (event.target === document.body && event.detail.ctx.response?.status < 400) heard = Date.now();
+    });
     // The stream of a hidden page is ended, and begun again when it is looked at.
     document.addEventListener("visibilitychange", () => { heard = Date.now(); });
     setInterval(() => {
-      if (!over && !document.hidden && Date.now() - heard > SILENCE_MS) begin();
+      if (document.hidden || isOver() || Date.now() - heard <= SILENCE_MS) return;
+      begin();
+      doubt();
     }, 1000);
   }
 

@@ -7,6 +7,10 @@
 //!
 //! A page that takes long to make says in between that it is still being followed: where a page hears
 //! nothing at all, something between holds the stream back, and it asks by itself (`static/app.js`).
+//!
+//! A stream begins whether or not the page can be made: what is in the way is told in it, so that a page that comes
+//! back while the API is away says so and goes on once it is there. Only this program being away is told by the page
+//! itself.
 
 use super::{drops, list, map, operator, overview, show};
 use crate::api::{CallError, Query};
@@ -14,11 +18,12 @@ use crate::fault::Fault;
 use crate::page::Fragment;
 use crate::server::Site;
 use crate::signed::Signed;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, ContentEncoding};
 use actix_web::web::{Bytes, Data};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use askama::Template;
-use chrono::Utc;
+use chrono::{NaiveTime, Utc};
 use futures::{Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
@@ -71,7 +76,12 @@ struct Age {
     time: String,
     problem: Option<String>,
     sign_in: Option<String>,
+    /// Nothing comes any more.
+    over: bool,
 }
+
+/// How a time is written, and read again when a page comes back.
+const CLOCK: &str = "%H:%M:%S UTC";
 
 impl Age {
     /// Nobody is signed in any more.
@@ -80,11 +90,35 @@ impl Age {
             time: String::new(),
             problem: Some("Your session has ended: this page is not renewed any more.".into()),
             sign_in: Some(Query::new().with("next", of).after("/login")),
+            over: true,
         }
     }
 
     fn now() -> Self {
-        Self { time: Utc::now().format("%H:%M:%S UTC").to_string(), problem: None, sign_in: None }
+        Self { time: Utc::now().format(CLOCK).to_string(), problem: None, sign_in: None, over: false }
+    }
+
+    /// What is in the way of a page that was renewed last at `seen`.
+    fn hindered(fault: &Fault, of: &str, seen: &str) -> Self {
+        let told = |problem: String, over| Self { time: seen.to_owned(), problem: Some(problem), sign_in: None, over };
+        match fault {
+            Fault::SignIn | Fault::ChooseProject => Self { time: seen.to_owned(), ..Self::ended(of) },
+            Fault::NotFound => {
+                let begins_after =
+                    of.split_once('?').is_some_and(|(_, query)| Query::parse(query).get("marker").is_some());
+                let problem = match begins_after {
+                    true => {
+                        "What this page of the list began after was deleted; what you see is how it was. Reload it."
+                    }
+                    false => "This was deleted meanwhile; what you see is how it was.",
+                };
+                Self { time: Self::now().time, ..told(problem.into(), true) }
+            }
+            Fault::Call(CallError::Refused(refused)) if matches!(refused.status, 400 | 403) => {
+                told(format!("This page is not renewed any more: {}", refused.message), true)
+            }
+            _ => told("The network service does not answer; this page is renewed once it does.".into(), false),
+        }
     }
 }
 
@@ -142,45 +176,24 @@ impl Follower {
     }
 
     fn tell(&mut self, found: Result<Vec<Fragment>, Fault>) -> Result<String, askama::Error> {
-        let mut message = String::new();
-        let mut age = Age::now();
-        if found.is_ok() {
-            self.failures = 0;
-        }
-        match found {
+        let (mut message, age) = match found {
             Ok(fragments) => {
+                self.failures = 0;
+                let age = Age::now();
                 self.seen.clone_from(&age.time);
-                message = self.changed(fragments);
+                (self.changed(fragments), age)
             }
-            Err(Fault::SignIn | Fault::ChooseProject) => {
-                self.ended = true;
-                age = Age { time: std::mem::take(&mut self.seen), ..Age::ended(&self.of) };
-            }
-            Err(Fault::NotFound) => {
-                self.ended = true;
-                let begins_after =
-                    self.of.split_once('?').is_some_and(|(_, query)| Query::parse(query).get("marker").is_some());
-                age.problem = Some(if begins_after {
-                    "What this page of the list began after was deleted; what you see is how it was. Reload it.".into()
-                } else {
-                    "This was deleted meanwhile; what you see is how it was.".into()
-                });
-            }
-            Err(Fault::Call(CallError::Refused(refused))) if matches!(refused.status, 400 | 403) => {
-                self.ended = true;
-                age.time.clone_from(&self.seen);
-                age.problem = Some(format!("This page is not renewed any more: {}", refused.message));
-            }
-            Err(error) => {
+            Err(fault) => {
+                let age = Age::hindered(&fault, &self.of, &self.seen);
+                self.ended = age.over;
                 // Once for each page: while nothing answers, every page asks again and again.
-                if self.failures == 0 {
-                    tracing::warn!(?error, "a page cannot be renewed");
+                if !age.over && self.failures == 0 {
+                    tracing::warn!(error = ?fault, "a page cannot be renewed");
                 }
-                self.failures += 1;
-                age.time.clone_from(&self.seen);
-                age.problem = Some("The network service does not answer; this page is renewed once it does.".into());
+                self.failures += u32::from(!age.over);
+                (String::new(), age)
             }
-        }
+        };
         message += &partial("age", &age.render()?);
         Ok(message)
     }
@@ -198,7 +211,18 @@ fn partial(id: &str, html: &str) -> String {
     format!("<hx-partial hx-target=\"#{id}\" hx-swap=\"outerMorph\">{html}</hx-partial>")
 }
 
-/// A message of an event stream.
+/// A message of an event stream. Its id, which whoever comes back brings along, says when the page was renewed last.
+fn message(seen: &str, data: &str) -> Bytes {
+    [format!("id: {seen}\n").into(), event(None, data)].concat().into()
+}
+
+/// When a page that comes back was renewed last, if it says so in our words.
+fn seen_by(request: &HttpRequest) -> String {
+    let said = request.headers().get("last-event-id").and_then(|said| said.to_str().ok());
+    said.filter(|said| NaiveTime::parse_from_str(said, CLOCK).is_ok()).unwrap_or_default().to_owned()
+}
+
+/// An event of a stream.
 fn event(name: Option<&str>, data: &str) -> Bytes {
     let mut text = name.map(|name| format!("event: {name}\n")).unwrap_or_default();
     // A carriage return alone ends a line too: what a name holds must not begin a field of the stream.
@@ -228,6 +252,26 @@ fn ended(of: &str) -> Result<HttpResponse, Fault> {
     Ok(answer_events(futures::stream::iter(events.map(Ok))))
 }
 
+/// A page as it is now, or what is in the way.
+async fn once(signed: &Signed, of: &str) -> Result<HttpResponse, Fault> {
+    let (status, age, parts) = match fragments(signed, of).await {
+        Ok(parts) => (StatusCode::OK, Age::now(), parts),
+        Err(fault @ Fault::Bad(_)) => return Err(fault),
+        Err(fault) => {
+            let age = Age::hindered(&fault, of, "");
+            if !age.over {
+                tracing::warn!(error = ?fault, "a page cannot be renewed");
+            }
+            // Who looks at the page is told there that nobody is signed in, and is not taken away from it.
+            let status = Some(fault.status_code()).filter(|status| !status.is_redirection());
+            (status.unwrap_or(StatusCode::OK), age, Vec::new())
+        }
+    };
+    let mut html: String = parts.iter().map(|fragment| partial(&fragment.id, &fragment.html)).collect();
+    html += &partial("age", &age.render()?);
+    Ok(HttpResponse::build(status).content_type("text/html; charset=utf-8").body(html))
+}
+
 /// Follows a page; with `once`, as it is now, for browsers that cannot.
 pub async fn stream(
     signed: Result<Signed, Fault>,
@@ -249,34 +293,32 @@ pub async fn stream(
         Err(fault) => return Err(fault),
     };
     if query.get("once").is_some() {
-        let parts = fragments(&signed, &of).await?;
-        let mut html: String = parts.iter().map(|fragment| partial(&fragment.id, &fragment.html)).collect();
-        html += &partial("age", &Age::now().render()?);
-        return Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(html));
+        return once(&signed, &of).await;
     }
     let room = |streams: &Arc<Semaphore>| Arc::clone(streams).try_acquire_owned().map_err(|_| Fault::Crowded);
     let permits = [room(&signed.session.streams)?, room(&site.streams)?];
-    // What cannot be shown at all is refused before the stream begins. All of it is sent at once: the page
-    // may be of long ago, because a browser ends the stream of a hidden page and begins another later.
+    // All of it is sent at once: the page may be of long ago, because a browser ends the stream of a hidden page
+    // and begins another later.
     let begun = Instant::now();
     let found = match fragments(&signed, &of).await {
-        // It ended meanwhile.
-        Err(Fault::SignIn) => return ended(&of),
-        found => found?,
+        // No page of ours is followed at such an address.
+        Err(fault @ Fault::Bad(_)) => return Err(fault),
+        found => found,
     };
     let took = begun.elapsed();
-    let (sent, seen) = (HashMap::new(), String::new());
+    let (sent, seen) = (HashMap::new(), seen_by(&request));
     let (follows, gone) = oneshot::channel();
     let mut follower =
         Follower { signed, of, sent, seen, ended: false, failures: 0, took, _permits: permits, _follows: follows };
-    let first = event(None, &follower.tell(Ok(found))?);
+    let first = follower.tell(found)?;
+    let first = message(&follower.seen, &first);
     let later = futures::stream::unfold(Some(follower), async |follower| {
         let mut follower = follower?;
         if follower.ended {
             return Some((Ok::<_, Infallible>(event(Some("end"), "end")), None));
         }
         match follower.look().await {
-            Ok(message) => Some((Ok(event(None, &message)), Some(follower))),
+            Ok(told) => Some((Ok(message(&follower.seen, &told)), Some(follower))),
             Err(error) => {
                 tracing::error!(%error, "a part of a page could not be made");
                 None
@@ -294,6 +336,7 @@ pub async fn stream(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Refused;
 
     #[test]
     fn a_message_keeps_its_lines() {
@@ -304,6 +347,36 @@ mod tests {
             event(None, "a\r\revent: end\rb\r\nc"),
             "data: a\ndata: \ndata: event: end\ndata: b\ndata: c\n\n".as_bytes()
         );
+    }
+
+    #[test]
+    fn a_page_that_comes_back_says_when_it_was_renewed_last() {
+        assert_eq!(message("12:00:01 UTC", "a"), "id: 12:00:01 UTC\ndata: a\n\n".as_bytes());
+        let said = |id: &str| {
+            seen_by(&actix_web::test::TestRequest::default().insert_header(("last-event-id", id)).to_http_request())
+        };
+        assert_eq!(said("12:00:01 UTC"), "12:00:01 UTC");
+        for wrong in ["", "soon", "12:00:01 UTC<b>", "25:00:00 UTC"] {
+            assert_eq!(said(wrong), "", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_over_is_told_apart_from_what_comes_back() -> anyhow::Result<()> {
+        let refused = |status| Refused { status, kind: String::new(), message: "No <b>.".into() };
+        let of = |fault: Fault| Age::hindered(&fault, "/ports?marker=x", "12:00:01 UTC");
+        for fault in [Fault::SignIn, Fault::NotFound, Fault::Call(CallError::Refused(refused(403)))] {
+            assert!(of(fault).render()?.contains("data-over"));
+        }
+        let gone = of(Fault::NotFound);
+        assert!(gone.problem.is_some_and(|problem| problem.contains("Reload it")));
+        for fault in [CallError::Unreachable("x".into()), CallError::Refused(refused(502))] {
+            let html = of(Fault::Call(fault)).render()?;
+            assert!(html.contains("does not answer") && html.contains("As of 12:00:01 UTC"), "{html}");
+            assert!(html.contains("stale") && !html.contains("data-over"), "{html}");
+        }
+        assert!(!of(Fault::Call(CallError::Refused(refused(400)))).render()?.contains("<b>"));
+        Ok(())
     }
 
     #[test]

@@ -206,13 +206,16 @@ async fn what_is_of_another_project_is_not_there() -> anyhow::Result<()> {
         format!("/networks/{REDS}"),
         format!("/networks/{REDS}/edit"),
         format!("/networks/delete?id={REDS}"),
-        format!("/live?of=/networks/{REDS}"),
         format!("/live?of=/networks/{REDS}&once=1"),
     ];
     for path in paths {
         assert_eq!(world.get(&bob, &path).send().await?.status(), StatusCode::NOT_FOUND, "{path}");
         assert_eq!(world.get(&ann, &path).send().await?.status(), StatusCode::OK, "{path}");
     }
+    // A page that follows it is told that it is gone, as of any id that nobody has.
+    let follow = format!("/live?of=/networks/{REDS}");
+    let told = world.get(&bob, &follow).send().await?.text().await?;
+    assert!(told.contains("deleted meanwhile") && told.contains("event: end") && !told.contains("front"), "{told}");
     for path in ["/hosts", "/roles", "/live?of=/roles&once=1", "/networks/not-an-id"] {
         assert_eq!(world.get(&ann, path).send().await?.status(), StatusCode::NOT_FOUND, "{path}");
     }
@@ -347,6 +350,29 @@ async fn a_page_that_connects_gets_all_there_is_and_then_changes_until_its_sessi
     assert_eq!(out.status(), StatusCode::SEE_OTHER);
     until(&mut stream, &mut text, "Your session has ended").await?;
     until(&mut stream, &mut text, "event: end\ndata: end\n\n").await?;
+    world.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_page_that_comes_back_while_the_api_is_away_is_told_so_and_goes_on_after() -> anyhow::Result<()> {
+    let world = World::start()?;
+    let ann = world.sign_in("ann").await?;
+    world.api.away(true);
+    let again = world.get(&ann, "/live?of=%2Fnetworks").header("last-event-id", "12:00:01 UTC");
+    let mut stream = again.send().await?;
+    assert_eq!(stream.status(), StatusCode::OK);
+    let mut text = String::new();
+    until(&mut stream, &mut text, "\n\n").await?;
+    assert!(text.starts_with("id: 12:00:01 UTC\n"), "{text}");
+    assert!(text.contains("does not answer") && text.contains("As of 12:00:01 UTC"), "{text}");
+    // Who asks for the page as it is now is told too, and that it is not there.
+    let once = world.get(&ann, "/live?of=%2Fnetworks&once=1").send().await?;
+    assert_eq!(once.status(), StatusCode::BAD_GATEWAY);
+    assert!(once.text().await?.contains("hx-target=\"#age\""));
+    world.api.away(false);
+    until(&mut stream, &mut text, "front").await?;
+    drop(stream);
     world.stop().await;
     Ok(())
 }

@@ -29,6 +29,8 @@ pub struct Asked {
 struct State {
     asked: Vec<Asked>,
     networks: BTreeMap<String, Value>,
+    /// It answers nobody, as behind a proxy that it is not there for.
+    away: bool,
 }
 
 /// The API that runs.
@@ -52,7 +54,7 @@ impl Stub {
         let network = json!({"id": REDS, "name": "front", "description": "", "project_id": "red", "revision_number": 3,
             "status": "ACTIVE", "admin_state_up": true, "shared": false, "mtu": 1400, "subnets": []});
         let networks = BTreeMap::from([(REDS.to_owned(), network)]);
-        let state = Arc::new(Mutex::new(State { asked: Vec::new(), networks }));
+        let state = Arc::new(Mutex::new(State { asked: Vec::new(), networks, away: false }));
         let shared = Data::from(Arc::clone(&state));
         let server = HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(answer)))
             .workers(1)
@@ -76,6 +78,11 @@ impl Stub {
         network["name"] = json!(name);
         network["revision_number"] = json!(network["revision_number"].as_i64().context("a revision")? + 1);
         Ok(())
+    }
+
+    /// Goes away, or comes back.
+    pub fn away(&self, away: bool) {
+        lock(&self.state).away = away;
     }
 
     /// Ends it.
@@ -114,6 +121,9 @@ async fn answer(state: Data<Mutex<State>>, request: HttpRequest, body: Bytes) ->
     let token = token.into_iter().find(|token| !token.is_empty()).unwrap_or_default();
     let mut state = lock(&state);
     state.asked.push(Asked { what: format!("{method} {path}"), token: token.clone(), from: header("x-forwarded-for") });
+    if state.away {
+        return HttpResponse::ServiceUnavailable().body("<html>");
+    }
     let (user, project) = token.split_once('/').unwrap_or_default();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match (method, segments.as_slice()) {
