@@ -69,7 +69,7 @@ fn story(bed: &Bed, name: &str, tenants: usize) -> Result<()> {
     let hosts: Vec<&str> = bed.sandbox.hosts().iter().map(|host| host.name.as_str()).collect();
     let told = json!({
         "base": bed.sandbox.web_url(), "passwords": passwords, "hosts": hosts,
-        "out": bed.sandbox.layout().logs(), "chromium": chromium()?,
+        "out": bed.sandbox.layout().logs(), "chromium": chromium()?, "lease_s": bed.sandbox.settings().lease_s,
     });
     let child = Command::new("node")
         .args(["run.mjs", name])

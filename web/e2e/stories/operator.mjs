@@ -2,6 +2,9 @@
 import assert from "node:assert/strict";
 import { id } from "../story.mjs";
 
+// A page is renewed within two seconds.
+const LOOK_MS = 2000;
+
 export default async function (story) {
   const tenant = await story.open();
   await story.signIn(tenant, "tenant0", "/wizard");
@@ -59,8 +62,10 @@ export default async function (story) {
   await page.getByText("create port").first().waitFor();
 
   await page.goto(`${story.base}/hosts`);
+  const since = Date.now();
   await story.ask({ stop_agent: host });
-  await page.getByRole("row", { name: host }).getByText("silent").waitFor();
+  const silent = page.getByRole("row", { name: host }).getByText("silent").waitFor();
+  await story.within(story.leaseMs + LOOK_MS, "a host that stopped is shown as silent", since, silent);
   await page.getByRole("row", { name: host }).getByRole("link", { name: host }).click();
   await page.locator("#part-ports").getByText("theirs-1").waitFor();
   await story.ask({ start_agent: host });
