@@ -9,7 +9,7 @@ use mizar::sandbox::process::wait_until;
 use mizar::sandbox::secrets::Secrets;
 use mizar::sandbox::services::Service;
 use mizar::sandbox::settings::Settings;
-use mizar::sandbox::traffic::{PingOptions, ping};
+use mizar::sandbox::traffic::{PingOptions, TcpServer, ping, tcp_exchange};
 use mizar_tests::bed::{Bed, PATIENCE};
 use mizar_tests::harness::Scenario;
 use mizar_tests::{bed, harness};
@@ -17,6 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -185,6 +186,14 @@ fn answer(bed: &Bed, question: &Value) -> Result<Value> {
             let (from, to) = (bed.admin.port(id(&about["from"])?)?, bed.admin.port(id(&about["to"])?)?);
             let options = PingOptions { patience: Duration::from_secs(1), ..PingOptions::default() };
             Ok(json!(ping(&bed.sandbox.container(&from)?, to.address()?, &options)?.received > 0))
+        }
+        "connect" => {
+            let (from, to) = (bed.admin.port(id(&about["from"])?)?, bed.admin.port(id(&about["to"])?)?);
+            let number = u16::try_from(about["port"].as_u64().context("a port number")?)?;
+            let server =
+                TcpServer::start(&bed.sandbox.container(&to)?, SocketAddr::new(to.address()?, number), "here")?;
+            let said = tcp_exchange(&bed.sandbox.container(&from)?, server.address(), 1_000, Duration::from_secs(2));
+            Ok(json!(said.is_ok_and(|banner| banner == "here")))
         }
         "restart" => {
             let service = service(about)?;

@@ -66,6 +66,24 @@ async function drawn(story, page, { from, to }) {
   await page.emulateMedia({ colorScheme: "light" });
 }
 
+// What one rule opens is delivered: by the trace, which names the rule, and in truth.
+async function opened(story, page, { group, from, to, follow }) {
+  const passes = () => story.ask({ connect: { from, to, port: 443 } });
+  assert.equal(await passes(), false);
+  await page.goto(`${story.base}/security-group-rules/new?security_group_id=${group}`);
+  await page.getByLabel("Direction").selectOption("ingress");
+  await page.getByLabel("Protocol").fill("tcp");
+  await page.getByLabel("First port").fill("443");
+  await page.getByLabel("Last port").fill("443");
+  await page.getByRole("button", { name: "Create" }).click();
+  await story.notice(page, "Created rule TCP 443 in, from anywhere.");
+  await follow("It is delivered");
+  await page.locator(".hops").getByRole("link", { name: "TCP 443 in, from anywhere" }).first().waitFor();
+  assert.equal(await page.locator(".hops .ends").count(), 0);
+  await story.accessible(page);
+  await story.until("a connection passes", passes);
+}
+
 export default async function (story) {
   const page = await story.open();
   await story.signIn(page, "tenant0", "/security-groups/new");
@@ -101,6 +119,7 @@ export default async function (story) {
   await page.locator(".hops .ends").getByText("blocks it").waitFor();
   await story.accessible(page);
   assert.equal(await story.ask({ knock: { from, to } }), false);
+  await opened(story, page, { group, from, to, follow });
   // A host that is late is asked again.
   const counted = (page) => story.until("the drops are counted", async () => {
     await page.goto(`${story.base}/ports/${to}/drops`);
