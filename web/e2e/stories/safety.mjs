@@ -1,9 +1,70 @@
 // What others try: markup in names, forms from elsewhere, addresses of another project.
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
+import { oneOfEach, pagesOf } from "../fixture.mjs";
 import { id } from "../story.mjs";
 
 const MARKUP = `<img src=x onerror=alert(1)>"'><script>alert(2)</script>`;
+
+// Whatever a name holds, it has become no part of the page. (Charts set styles of their own.)
+async function inert(page, path) {
+  const alien = await page.evaluate(() => {
+    const drawn = (element) => element.closest(".chart") !== null;
+    const handles = (element) => [...element.attributes].some(({ name }) => /^on/.test(name) || (name === "style" && !drawn(element)));
+    return {
+      scripts: document.querySelectorAll("script:not([src])").length,
+      images: document.querySelectorAll("img, image").length,
+      handlers: [...document.querySelectorAll("*")].filter(handles).length,
+      links: document.querySelectorAll("a[href^='javascript:' i]").length,
+    };
+  });
+  assert.deepEqual(alien, { scripts: 0, images: 0, handlers: 0, links: 0 }, path);
+}
+
+// An object of every kind has such a name and such a description: no page, and no part of one that comes later, is
+// harmed by it.
+async function everywhere(story, page) {
+  const made = await oneOfEach(story, await story.ask({ project: "tenant0" }), MARKUP);
+  try {
+    const { ids } = made;
+    const tenants = pagesOf(made).filter((path) => !path.startsWith("/hosts"));
+    const others = ["/", "/map", `/search?q=${encodeURIComponent(MARKUP)}`, "/search?q=10.8.0.1"];
+    for (const path of [...tenants, ...others]) {
+      await page.goto(story.base + path);
+      await inert(page, path);
+      // What comes by the stream takes the place of what came with the page.
+      if ((await page.locator("[data-live]").count()) > 0) {
+        await page.locator("#age").filter({ hasText: "As of" }).waitFor();
+        await inert(page, `${path}, renewed`);
+      }
+    }
+    // That the names were there to do harm.
+    const says = async (path, where) => {
+      await page.goto(story.base + path);
+      await page.locator(where).filter({ hasText: "<img src=x" }).first().waitFor({ state: "attached" });
+    };
+    await says("/map", "svg.map title");
+    await says(`/search?q=${encodeURIComponent(MARKUP)}`, "main tbody td");
+    await says(`/ports/${ids.ports}`, "#effective td");
+    await says(`/ports/${ids.ports}/reach?direction=egress`, "main tbody th");
+    await says(`/security-groups/${ids["security-groups"]}`, "#facts dd");
+    await says(`/security-group-rules/${ids["security-group-rules"]}`, "#facts dd");
+    await says(`/routers/${ids.routers}`, "h1");
+    await says(`/subnet-pools/${ids["subnet-pools"]}`, "h1");
+    await says(`/floating-ips/${ids["floating-ips"]}`, "#facts dd");
+    await says("/audit", "main tbody td");
+    // An operator sees them too.
+    const operator = await story.open();
+    await story.signIn(operator, "admin");
+    for (const path of [`/ports/${ids.ports}`, `/networks/${ids.networks}`, "/ports?all=1", "/audit?all=1", `/audit/${ids.audit}`]) {
+      await operator.goto(story.base + path);
+      await inert(operator, path);
+    }
+    await operator.context().close();
+  } finally {
+    await made.remove();
+  }
+}
 
 async function names(story, page) {
   await page.goto(`${story.base}/networks/new`);
@@ -33,12 +94,7 @@ async function names(story, page) {
   ];
   for (const path of paths) {
     await page.goto(story.base + path);
-    const alien = await page.evaluate(() => ({
-      scripts: [...document.scripts].filter((script) => !script.src).length,
-      images: document.images.length,
-      handlers: [...document.querySelectorAll("*")].filter((element) => [...element.attributes].some(({ name }) => /^on|^style$/.test(name))).length,
-    }));
-    assert.deepEqual(alien, { scripts: 0, images: 0, handlers: 0 }, path);
+    await inert(page, path);
   }
   // A page that follows changes gets names that way too.
   await page.goto(`${story.base}/ports`);
@@ -107,4 +163,5 @@ export default async function (story) {
   const made = await names(story, page);
   await forms(story, page, made.network);
   await strangers(story, made);
+  await everywhere(story, page);
 }
