@@ -51,6 +51,13 @@ export default async function (story) {
   for (const text of [mac.toUpperCase(), address, port]) assert.equal(await seek(text), port);
   await page.goto(`${story.base}/search?q=10.0.`);
   await page.getByRole("cell", { name: "port", exact: true }).first().waitFor();
+  // What does not stand there is said to be, and is listed by a link.
+  assert.equal(await page.locator("main tbody tr").count(), 25);
+  await page.getByRole("link", { name: "all ports that are so" }).click();
+  await page.getByRole("heading", { level: 1, name: "Ports" }).waitFor();
+  assert.equal((await titles(page)).length, 50);
+  await page.goto(`${story.base}/search?q=big-subnet`);
+  await page.getByRole("heading", { level: 1, name: "big-subnet" }).waitFor();
 
   // With the keyboard alone: skip the menu, mark, delete.
   await page.goto(`${story.base}/ports?name=big-7`);

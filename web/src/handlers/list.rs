@@ -74,10 +74,11 @@ impl Ask {
     }
 
     /// What the API is asked for.
-    fn of_api(&self, resource: &Resource, project: &str, admin: bool) -> Query {
+    pub(super) fn of_api(&self, resource: &Resource, project: &str, admin: bool) -> Query {
         let mut query = Query::new().with("limit", self.size);
         for (name, value) in &self.filters {
-            query = query.with(name, value);
+            let filter = resource.filters.iter().find(|filter| filter.name == *name);
+            query = query.with(name, filter.map_or_else(|| value.clone(), |filter| filter.of_api(value)));
         }
         if let Some(sort) = self.sort {
             query = query.with("sort_key", sort).with("sort_dir", if self.descends { "desc" } else { "asc" });

@@ -14,8 +14,8 @@ use serde_json::Value;
 use std::net::IpAddr;
 use uuid::Uuid;
 
-/// So many of each kind are shown.
-const SHOWN: u32 = 25;
+/// So many of each kind are shown; that there are more is said, and where.
+const SHOWN: usize = 25;
 
 /// More letters than any name has.
 const LONGEST: usize = 255;
@@ -48,23 +48,40 @@ fn sought(text: &str) -> Sought {
     Sought::Name(text.to_owned())
 }
 
-/// Which lists are asked for what.
-fn questions(sought: &Sought, admin: bool) -> Vec<(&'static Resource, Query)> {
-    let by = |path, name: &str, value: &str| (declared(path), Query::new().with(name, value).with("limit", SHOWN));
+/// What the API is asked about a kind.
+struct Question {
+    of: &'static Resource,
+    query: Query,
+    /// Where all that is so is listed.
+    list: Option<String>,
+}
+
+/// What is asked.
+fn questions(sought: &Sought, admin: bool) -> Vec<Question> {
+    let by = |path, name: &'static str, value: &str| {
+        let of = declared(path);
+        let filter = of.filters.iter().find(|filter| filter.name == name);
+        let asked = filter.map_or_else(|| value.to_owned(), |filter| filter.of_api(value));
+        let list = Query::new().with(name, value);
+        // Every project is searched for administrators, whose lists are otherwise of one.
+        let list = if admin && !of.verbs.operator { list.with("all", 1) } else { list };
+        let query = Query::new().with(name, asked).with("limit", SHOWN + 1);
+        Question { of, query, list: Some(list.after(&of.list())) }
+    };
     match sought {
         Sought::Id(id) => {
             let kinds = resource::all().filter(|of| admin || !of.verbs.operator);
-            kinds.map(|of| (of, Query::new().with("id", id))).collect()
+            kinds.map(|of| Question { of, query: Query::new().with("id", id), list: None }).collect()
         }
         Sought::Address(address) => {
             let address = address.to_string();
             vec![
-                by("ports", "fixed_ips", &format!("ip_address={address}")),
+                by("ports", "fixed_ips", &address),
                 by("floating-ips", "floating_ip_address", &address),
                 by("subnets", "gateway_ip", &address),
             ]
         }
-        Sought::PartOfAddress(part) => vec![by("ports", "fixed_ips", &format!("ip_address_substr={part}"))],
+        Sought::PartOfAddress(part) => vec![by("ports", "fixed_ips", part)],
         Sought::Mac(mac) => vec![by("ports", "mac_address", mac)],
         Sought::Name(name) => {
             let named = ["networks", "subnets", "ports", "security-groups", "routers", "subnet-pools"];
@@ -90,6 +107,8 @@ struct Search {
     asked: bool,
     admin: bool,
     hits: Vec<Hit>,
+    /// Lists of kinds of which there are more than are shown.
+    more: Vec<Link>,
 }
 
 /// What was found; one hit is gone to at once.
@@ -100,10 +119,10 @@ pub async fn page(signed: Signed, request: HttpRequest) -> Result<HttpResponse, 
         return Err(Fault::Bad(format!("names have at most {LONGEST} letters")));
     }
     let admin = signed.session.is_admin();
-    let mut hits = Vec::new();
+    let (mut hits, mut more) = (Vec::new(), Vec::new());
     if !text.is_empty() {
         let questions = questions(&sought(&text), admin);
-        let answers = try_join_all(questions.iter().map(|(of, query)| async {
+        let answers = try_join_all(questions.iter().map(|Question { of, query, .. }| async {
             match signed.calls.get(of.api, query).await {
                 Ok(mut answer) => objects(&mut answer, of.plural),
                 // A kind that cannot be asked so has no such object: names of some are checked.
@@ -111,15 +130,19 @@ pub async fn page(signed: Signed, request: HttpRequest) -> Result<HttpResponse, 
                 Err(error) => Err(error),
             }
         }));
-        for ((of, _), found) in questions.iter().zip(answers.await?) {
-            hits.extend(found.iter().map(|object| hit(of, object)));
+        let answers = answers.await?;
+        for (Question { of, list, .. }, found) in questions.into_iter().zip(answers) {
+            hits.extend(found.iter().take(SHOWN).map(|object| hit(of, object)));
+            if found.len() > SHOWN {
+                more.extend(list.map(|href| Link { href, text: format!("all {} that are so", of.plural_words()) }));
+            }
         }
     }
     if let [only] = hits.as_slice() {
         return Ok(page::go(&only.link.href));
     }
     let asked = !text.is_empty();
-    page::ok(&Search { frame: Frame::new(&signed, "Search", "/search"), text, asked, admin, hits })
+    page::ok(&Search { frame: Frame::new(&signed, "Search", "/search"), text, asked, admin, hits, more })
 }
 
 fn hit(of: &'static Resource, object: &Value) -> Hit {
@@ -157,8 +180,26 @@ mod tests {
 
     #[test]
     fn tenants_do_not_ask_for_hosts() {
-        let asks = |sought: Sought, admin| questions(&sought, admin).iter().any(|(of, _)| of.verbs.operator);
+        let asks = |sought: Sought, admin| questions(&sought, admin).iter().any(|asked| asked.of.verbs.operator);
         assert!(!asks(Sought::Name("x".into()), false) && !asks(Sought::Id("x".into()), false));
         assert!(asks(Sought::Name("x".into()), true) && asks(Sought::Id("x".into()), true));
+    }
+    #[test]
+    fn a_list_of_all_that_was_found_asks_what_the_search_asked() {
+        for text in ["web", "10.0.0.5", "10.0.", "fa:16:3e:00:00:01"] {
+            for admin in [false, true] {
+                for Question { of, query, list } in questions(&sought(text), admin) {
+                    let list = list.expect("a list");
+                    let (path, asked) = list.split_once('?').expect("narrowed");
+                    let ask = super::super::list::Ask::parse(of, &Query::parse(asked)).expect(&list);
+                    let of_list = ask.of_api(of, "own", admin);
+                    assert_eq!(path, of.list());
+                    for (name, value) in query.pairs().iter().filter(|(name, _)| name != "limit") {
+                        assert_eq!(of_list.get(name), Some(value.as_str()), "{list}");
+                    }
+                    assert_eq!(of_list.get("project_id"), None, "{list}");
+                }
+            }
+        }
     }
 }

@@ -187,17 +187,29 @@ pub struct Filter {
     pub choices: &'static [&'static str],
     /// For administrators.
     pub operator: bool,
+    /// What the API is asked for what was written; nothing: for that.
+    pub asked: Option<fn(&str) -> String>,
 }
 
 impl Filter {
     /// By a text that is exactly so.
     pub const fn text(name: &'static str, label: &'static str) -> Self {
-        Self { name, label, choices: &[], operator: false }
+        Self { name, label, choices: &[], operator: false, asked: None }
     }
 
     /// By one of some values.
     pub const fn choice(name: &'static str, label: &'static str, choices: &'static [&'static str]) -> Self {
-        Self { name, label, choices, operator: false }
+        Self { name, label, choices, operator: false, asked: None }
+    }
+
+    /// By what the API calls otherwise than people write it.
+    pub const fn asked(self, asked: fn(&str) -> String) -> Self {
+        Self { asked: Some(asked), ..self }
+    }
+
+    /// What the API is asked for a text.
+    pub fn of_api(&self, text: &str) -> String {
+        self.asked.map_or_else(|| text.to_owned(), |asked| asked(text))
     }
 
     /// For administrators.

@@ -1,6 +1,6 @@
 //! Ports.
 
-use super::text::{FIXED_IPS, PAIRS, joined, name_or_id};
+use super::text::{FIXED_IPS, PAIRS, joined, name_or_id, with_address};
 use super::{Column, Dependent, Extra, Field, Filter, Kind, Part, Resource, Shape, Verbs};
 
 const STATUSES: &[&str] = &["ACTIVE", "BUILD", "DOWN", "ERROR"];
@@ -46,6 +46,7 @@ pub static PORTS: Resource = Resource {
     filters: &[
         Filter::text("name", "Name"),
         Filter::choice("status", "Status", STATUSES),
+        Filter::text("fixed_ips", "Address, or a part").asked(with_address),
         Filter::text("mac_address", "MAC"),
         Filter::text("network_id", "Network id"),
         Filter::text("device_id", "Device"),

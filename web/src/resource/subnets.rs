@@ -38,6 +38,7 @@ pub static SUBNETS: Resource = Resource {
     filters: &[
         Filter::text("name", "Name"),
         Filter::text("cidr", "CIDR"),
+        Filter::text("gateway_ip", "Gateway"),
         Filter::text("network_id", "Network id"),
         Filter::choice("enable_dhcp", "DHCP", &["true", "false"]),
         Filter::text("tags", "Tag"),

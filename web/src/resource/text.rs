@@ -58,6 +58,14 @@ pub const GATEWAY: Written = Written {
     read: |text| if text.eq_ignore_ascii_case("none") { Ok(Value::Null) } else { Ok(json!(ipv4(text)?)) },
 };
 
+/// How the API is asked for ports with an address, or with a part of one.
+pub fn with_address(text: &str) -> String {
+    match text.parse::<IpAddr>() {
+        Ok(address) => format!("ip_address={address}"),
+        Err(_) => format!("ip_address_substr={text}"),
+    }
+}
+
 /// Addresses of a port.
 pub const FIXED_IPS: Written = Written {
     lines: true,
