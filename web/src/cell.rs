@@ -97,6 +97,10 @@ impl Cell {
                 // It is gone, or has no page here.
                 _ => text(plain(value), Self::Code),
             },
+            Shape::Host => match plain(value) {
+                none if none.is_empty() => Self::Empty,
+                name => Self::Links(vec![host(name)]),
+            },
             Shape::List => {
                 let items: Vec<String> = value.as_array().into_iter().flatten().map(plain).collect();
                 text(items.join(", "), Self::Text)
@@ -224,7 +228,34 @@ impl Names {
 }
 
 async fn objects_of(calls: &Calls, resource: &Resource, query: &Query) -> Result<Vec<Value>, CallError> {
-    objects(&mut calls.get(resource.api, query).await?, resource.plural)
+    let mut found = objects(&mut calls.get(resource.api, query).await?, resource.plural)?;
+    complete(calls, resource, &mut found).await?;
+    Ok(found)
+}
+
+/// Adds what a title says beside what the object holds: to a rule, what the group is called that it names.
+pub async fn complete(calls: &Calls, of: &Resource, objects: &mut [Value]) -> Result<(), CallError> {
+    if of.path != "security-group-rules" {
+        return Ok(());
+    }
+    let groups = resource::declared("security-groups");
+    let ids: BTreeSet<String> = objects.iter().map(|rule| plain(&rule["remote_group_id"])).collect();
+    let ids: Vec<&String> = ids.iter().filter(|id| !id.is_empty()).collect();
+    for some in ids.chunks(AT_ONCE) {
+        let query = Query::new().with_each("id", some).with_each("fields", groups.called_by());
+        let known = calls.list(groups.api, groups.plural, &query).await?;
+        for rule in objects.iter_mut() {
+            if let Some(group) = known.iter().find(|group| group["id"] == rule["remote_group_id"]) {
+                rule["remote_group_name"] = (groups.title)(group).into();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A link to a host by its name, which is all that others say of it.
+pub fn host(name: String) -> Link {
+    Link { href: Query::new().with("name", &name).after(&resource::declared("hosts").list()), text: name }
 }
 
 /// A link to an object.
@@ -268,6 +299,13 @@ mod tests {
         let html = cell(Shape::Status, &json!({"x": "ERROR", "mizar:status_reason": "no <host>"})).html()?;
         assert!(html.contains("ERROR") && html.contains("bad") && html.contains("no &#60;host&#62;"), "{html}");
         Ok(())
+    }
+
+    #[test]
+    fn a_host_is_linked_by_its_name() {
+        let link = Link { href: "/hosts?name=rack+1%26all%3D1".into(), text: "rack 1&all=1".into() };
+        assert_eq!(cell(Shape::Host, &json!({"x": "rack 1&all=1"})), Cell::Links(vec![link]));
+        assert_eq!(cell(Shape::Host, &json!({"x": ""})), Cell::Empty);
     }
 
     #[test]

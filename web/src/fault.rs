@@ -71,6 +71,11 @@ impl Fault {
         }
     }
 
+    /// The page that says it.
+    pub fn page(&self) -> Plain {
+        Plain { title: self.headline().into(), sentence: format!("{self}"), help: self.help() }
+    }
+
     /// What to do about it.
     fn help(&self) -> String {
         match self {
@@ -124,8 +129,7 @@ impl ResponseError for Fault {
             Self::Render(error) => tracing::error!(%error, "a page could not be made"),
             _ => {}
         }
-        let page = Plain { title: self.headline().into(), sentence: format!("{self}"), help: self.help() };
-        match page.render() {
+        match self.page().render() {
             Ok(html) => HttpResponse::build(self.status_code()).content_type("text/html; charset=utf-8").body(html),
             Err(_) => HttpResponse::build(self.status_code()).finish(),
         }

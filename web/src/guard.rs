@@ -5,15 +5,17 @@
 //! - A request that changes something must come from a page of this server: browsers say so by `Origin` and
 //!   `Sec-Fetch-Site`. (The form's secret says so too; this holds before anything is read.)
 //! - Who must sign in is led there, and back afterwards.
+//! - Who is signed in keeps the menu where something goes wrong.
 
 use crate::api::Query;
 use crate::fault::Fault;
+use crate::page::{self, Frame, Wrong};
 use crate::signed::site;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, header};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpRequest, HttpResponse};
+use actix_web::{Error, HttpRequest, HttpResponse, ResponseError as _};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -37,11 +39,13 @@ pub async fn guard(
     } else {
         next.call(request).await?.map_into_boxed_body()
     };
-    let signs_in =
-        matches!(response.response().error().and_then(|error| error.as_error::<Fault>()), Some(Fault::SignIn));
-    if signs_in {
+    let better = match response.response().error().and_then(|error| error.as_error::<Fault>()) {
+        Some(Fault::SignIn) => Some(sign_in(response.request())),
+        Some(fault) => framed(response.request(), fault),
+        None => None,
+    };
+    if let Some(answer) = better {
         let (request, _) = response.into_parts();
-        let answer = sign_in(&request);
         response = ServiceResponse::new(request, answer);
     }
     let secure = site(response.request()).is_secure();
@@ -75,6 +79,17 @@ fn is_foreign(request: &HttpRequest) -> bool {
     crossed || elsewhere
 }
 
+/// What went wrong, as a page with the menu: whoever is signed in goes on from there.
+fn framed(request: &HttpRequest, fault: &Fault) -> Option<HttpResponse> {
+    let status = fault.status_code();
+    if status.is_redirection() || request.headers().contains_key("hx-request") {
+        return None;
+    }
+    let (signed, plain) = (crate::signed::signed(request).ok()?, fault.page());
+    let frame = Frame::new(&signed, page::title(status, &plain.title), "");
+    page::answer(status, &Wrong { frame, plain }).ok()
+}
+
 /// To the page where one signs in, from where one goes on to the page that was asked for; after a form,
 /// to the page that sent it.
 fn sign_in(request: &HttpRequest) -> HttpResponse {
@@ -100,5 +115,5 @@ fn sign_in(request: &HttpRequest) -> HttpResponse {
     if is_part {
         return HttpResponse::NoContent().insert_header(("hx-redirect", to)).finish();
     }
-    crate::page::go(&to)
+    page::go(&to)
 }

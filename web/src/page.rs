@@ -22,6 +22,16 @@ pub struct Plain {
     pub help: String,
 }
 
+/// The same for somebody who is signed in, with all that is around other pages.
+#[derive(Debug, Template)]
+#[template(path = "wrong.html")]
+pub struct Wrong {
+    /// What is around it.
+    pub frame: Frame,
+    /// What the page says.
+    pub plain: Plain,
+}
+
 /// An entry of the menu.
 #[derive(Clone, Debug)]
 pub struct Entry {

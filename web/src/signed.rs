@@ -99,6 +99,11 @@ impl TryFrom<Somebody> for Signed {
     }
 }
 
+/// Who is signed in for a project, if anybody is.
+pub(crate) fn signed(request: &HttpRequest) -> Result<Signed, Fault> {
+    somebody(request).and_then(Signed::try_from)
+}
+
 impl FromRequest for Somebody {
     type Error = Fault;
     type Future = Ready<Result<Self, Fault>>;
@@ -113,7 +118,7 @@ impl FromRequest for Signed {
     type Future = Ready<Result<Self, Fault>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(somebody(request).and_then(Self::try_from))
+        ready(signed(request))
     }
 }
 

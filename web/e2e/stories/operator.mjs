@@ -27,7 +27,8 @@ export default async function (story) {
   await page.goto(`${story.base}/search?q=${mac}`);
   await page.getByRole("heading", { level: 1, name: "theirs-1" }).waitFor();
   assert.equal(id(page), port, "any project's port is found by its MAC");
-  await page.locator("#facts").getByText(host).waitFor();
+  await page.locator("#facts").getByRole("link", { name: host }).click();
+  await page.getByRole("row", { name: host }).getByText("alive").waitFor();
   // The map of the project that the operator works in shows ports by their hosts.
   const make = async (kind, body) => (await story.ask({ post: { path: `/v2.0/${kind}s`, body: { [kind]: body } } }))[kind].id;
   const own = await make("network", { name: "own" });
@@ -54,6 +55,10 @@ export default async function (story) {
   await page.goto(`${story.base}/networks/${network}`);
   await page.locator("#holders").getByText("bouncer").first().waitFor();
   await page.locator("#holders").getByText("divider").first().waitFor();
+  const holder = page.locator("#holders").getByRole("link", { name: /^host\d/ }).first();
+  const held = await holder.innerText();
+  await holder.click();
+  await page.getByRole("row", { name: held }).getByText("alive").waitFor();
   await page.goto(`${story.base}/roles`);
   await page.getByRole("rowheader", { name: host }).waitFor();
   await page.getByText("normal").waitFor();

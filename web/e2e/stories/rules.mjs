@@ -62,6 +62,30 @@ export default async function (story) {
   await story.notice(page, "Created rule TCP 443 in, from 203.0.113.0/24.");
   await page.getByRole("heading", { level: 1, name: "web" }).waitFor();
 
+  // A rule says which group it names, wherever it is told of.
+  await page.getByRole("link", { name: "New rule" }).click();
+  await page.getByLabel("Direction").selectOption("ingress");
+  await page.getByLabel("Protocol").fill("udp");
+  await page.getByLabel("Other side: group").selectOption({ label: "web" });
+  await page.getByRole("button", { name: "Create" }).click();
+  const named = "UDP in, from group web";
+  await story.notice(page, `Created rule ${named}.`);
+  await page.locator("#part-security-group-rules").getByRole("link", { name: named }).click();
+  await page.getByRole("heading", { level: 1, name: named }).waitFor();
+  await page.goto(`${story.base}/security-group-rules`);
+  await page.getByRole("link", { name: named }).waitFor();
+  await page.goto(`${story.base}/audit`);
+  await page.getByRole("link", { name: named }).click();
+  await page.getByRole("link", { name: "Delete…" }).click();
+  await page.getByRole("heading", { level: 1, name: `Delete rule ${named}` }).waitFor();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await story.notice(page, `Deleted rule ${named}.`);
+
+  // Whoever comes to a page that is not there goes on from it by the menu.
+  await page.goto(`${story.base}/networks/${group}`);
+  await page.getByRole("heading", { level: 1, name: "Not found" }).waitFor();
+  await story.menu(page, "Networks");
+
   await page.goto(`${story.base}/wizard`);
   await page.getByLabel("Name of the network").fill("shop");
   await page.getByLabel("Number of ports").fill("1");

@@ -3,7 +3,7 @@
 use super::cuts::{self, Cut};
 use crate::advice;
 use crate::api::{CallError, Query};
-use crate::cell::{Link, link_to};
+use crate::cell::{Link, complete, link_to};
 use crate::fault::Fault;
 use crate::form::Sent;
 use crate::page::{self, Frame};
@@ -102,7 +102,8 @@ pub async fn ask(signed: Signed, path: Path<String>, request: HttpRequest) -> Re
     if ids.is_empty() {
         return Ok(none_chosen(&signed, resource));
     }
-    let objects = signed.calls.list(resource.api, resource.plural, &Query::new().with_each("id", &ids)).await?;
+    let mut objects = signed.calls.list(resource.api, resource.plural, &Query::new().with_each("id", &ids)).await?;
+    complete(&signed.calls, resource, &mut objects).await?;
     if objects.is_empty() {
         return Err(Fault::NotFound);
     }
@@ -219,7 +220,8 @@ async fn found(signed: &Signed, resource: &'static Resource, objects: &[Value]) 
 async fn dependents(signed: &Signed, dependent: &'static Dependent, ids: &[String]) -> Result<Found, Fault> {
     let of = declared(dependent.of);
     let query = Query::new().with_each(dependent.by, ids).with("limit", NAMED + 1);
-    let objects = signed.calls.list(of.api, of.plural, &query).await?;
+    let mut objects = signed.calls.list(of.api, of.plural, &query).await?;
+    complete(&signed.calls, of, &mut objects).await?;
     Ok(Found {
         blocks: dependent.blocks,
         more: objects.len() > NAMED,
@@ -238,7 +240,8 @@ pub async fn delete(posted: Posted<Signed>, path: Path<String>) -> Result<HttpRe
     if ids.is_empty() {
         return Ok(none_chosen(&signed, resource));
     }
-    let names = signed.calls.list(resource.api, resource.plural, &Query::new().with_each("id", &ids)).await?;
+    let mut names = signed.calls.list(resource.api, resource.plural, &Query::new().with_each("id", &ids)).await?;
+    complete(&signed.calls, resource, &mut names).await?;
     let calls = &signed.calls;
     let outcomes: Vec<(&String, Result<(), CallError>)> = stream::iter(&ids)
         .map(|id| async move { (id, calls.delete(&resource.api_of(id)).await) })

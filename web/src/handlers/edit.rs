@@ -2,7 +2,7 @@
 
 use crate::advice;
 use crate::api::{CallError, Query, Refused, objects};
-use crate::cell::Link;
+use crate::cell::{self, Link};
 use crate::fault::Fault;
 use crate::form::{self, Choice, Errors, Input, Look, Sent, Texts};
 use crate::page::{self, Frame};
@@ -178,7 +178,9 @@ pub async fn create(posted: Posted<Signed>, path: Path<String>) -> Result<HttpRe
     complete(resource, &mut body);
     match signed.calls.post(resource.api, &json!({ resource.singular: body })).await {
         Ok(answer) => {
-            let made = crate::api::object(answer, resource.singular)?;
+            let mut made = crate::api::object(answer, resource.singular)?;
+            // It is made, whether or not its title can say all.
+            let _ = cell::complete(&signed.calls, resource, std::slice::from_mut(&mut made)).await;
             let sentence = format!("Created {} {}.", resource.one, (resource.title)(&made));
             Ok(super::done(&signed, sentence, &after(resource, &made)))
         }

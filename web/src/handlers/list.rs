@@ -2,6 +2,7 @@
 
 use super::table::{self, Row};
 use crate::api::{Query, objects};
+use crate::cell::complete;
 use crate::fault::Fault;
 use crate::page::{self, Fragment, Frame};
 use crate::resource::Resource;
@@ -180,7 +181,8 @@ struct List {
 pub async fn fragment(signed: &Signed, resource: &'static Resource, ask: &Ask) -> Result<Fragment, Fault> {
     let admin = signed.session.is_admin();
     let mut answer = signed.calls.get(resource.api, &ask.of_api(resource, &signed.project.id, admin)).await?;
-    let found = objects(&mut answer, resource.plural)?;
+    let mut found = objects(&mut answer, resource.plural)?;
+    complete(&signed.calls, resource, &mut found).await?;
     let columns = table::columns(signed, resource.columns);
     let rows = table::rows(&signed.calls, resource, &columns, &found).await?;
     let heads = columns.iter().map(|column| {

@@ -56,7 +56,7 @@ struct Roles {
 }
 
 struct Holding {
-    host: String,
+    host: Link,
     role: String,
     state: String,
     slots: String,
@@ -177,7 +177,7 @@ fn holding(role: &Value, names: &Names) -> Holding {
         _ => None,
     };
     Holding {
-        host: plain(&role["host"]),
+        host: crate::cell::host(plain(&role["host"])),
         role: plain(&role["role"]),
         state: plain(&role["state"]),
         slots,

@@ -1,7 +1,7 @@
 //! Search by name, address, MAC or id; administrators search every project.
 
 use crate::api::{CallError, Query, objects};
-use crate::cell::{Cell, Link, link_to};
+use crate::cell::{Cell, Link, complete, link_to};
 use crate::fault::Fault;
 use crate::page::{self, Frame};
 use crate::resource::text::{FIXED_IPS, joined, plain};
@@ -124,7 +124,11 @@ pub async fn page(signed: Signed, request: HttpRequest) -> Result<HttpResponse, 
         let questions = questions(&sought(&text), admin);
         let answers = try_join_all(questions.iter().map(|Question { of, query, .. }| async {
             match signed.calls.get(of.api, query).await {
-                Ok(mut answer) => objects(&mut answer, of.plural),
+                Ok(mut answer) => {
+                    let mut found = objects(&mut answer, of.plural)?;
+                    complete(&signed.calls, of, &mut found).await?;
+                    Ok(found)
+                }
                 // A kind that cannot be asked so has no such object: names of some are checked.
                 Err(CallError::Refused(refused)) if refused.status == 400 => Ok(Vec::new()),
                 Err(error) => Err(error),

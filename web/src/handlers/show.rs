@@ -3,7 +3,7 @@
 use super::extra;
 use super::table::{self, Table};
 use crate::api::Query;
-use crate::cell::{Cell, Names};
+use crate::cell::{Cell, Names, complete};
 use crate::fault::Fault;
 use crate::page::{self, Fragment, Frame};
 use crate::resource::{self, Column, Extra, Part, Resource};
@@ -103,7 +103,9 @@ async fn part_of(signed: &Signed, part: &'static Part, object: &Value) -> Result
     let resource = resource::declared(part.of);
     let value = object[part.with].as_str().unwrap_or_default();
     let by = Query::new().with(part.by, value);
-    let objects = signed.calls.list(resource.api, resource.plural, &by.clone().with("limit", LISTED + 1)).await?;
+    let listed = by.clone().with("limit", LISTED + 1);
+    let mut objects = signed.calls.list(resource.api, resource.plural, &listed).await?;
+    complete(&signed.calls, resource, &mut objects).await?;
     let shown = &objects[..objects.len().min(LISTED as usize)];
     let columns: Vec<&'static Column> =
         table::columns(signed, resource.columns).into_iter().filter(|column| column.of != part.by).collect();
@@ -127,7 +129,9 @@ async fn part_of(signed: &Signed, part: &'static Part, object: &Value) -> Result
 
 /// Asks for the object of an address.
 pub async fn object(signed: &Signed, resource: &'static Resource, id: &str) -> Result<Value, Fault> {
-    Ok(signed.calls.one(&resource.api_of(&super::id(id)?), resource.singular).await?)
+    let mut object = signed.calls.one(&resource.api_of(&super::id(id)?), resource.singular).await?;
+    complete(&signed.calls, resource, std::slice::from_mut(&mut object)).await?;
+    Ok(object)
 }
 
 /// The page.

@@ -5,7 +5,7 @@
 
 use crate::advice;
 use crate::api::{CallError, Query, object};
-use crate::cell::{Link, link_to};
+use crate::cell::{Link, complete, link_to};
 use crate::fault::Fault;
 use crate::page::{Frame, answer};
 use crate::resource::declared;
@@ -114,10 +114,11 @@ async fn way(signed: &Signed, trace: &Value) -> Result<Way, Fault> {
         ids
     };
     let of = declared("security-group-rules");
-    let known = match ids("id") {
+    let mut known = match ids("id") {
         none if none.is_empty() => Vec::new(),
         some => signed.calls.list(of.api, of.plural, &Query::new().with_each("id", &some)).await?,
     };
+    complete(&signed.calls, of, &mut known).await?;
     let (verdict, tone) = match trace["verdict"].as_str() {
         Some("delivered") => ("It is delivered", "good"),
         Some("dropped") => ("It is dropped", "bad"),

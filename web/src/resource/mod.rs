@@ -168,6 +168,8 @@ pub enum Shape {
     References(&'static str),
     /// The object of the kind that `object_type` names.
     Subject,
+    /// A host, by its name.
+    Host,
     /// A list of short texts.
     List,
     /// By a function of the attribute.

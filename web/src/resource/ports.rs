@@ -21,7 +21,7 @@ pub static PORTS: Resource = Resource {
         Column::new("Addresses", "fixed_ips", Shape::By(|ips| joined(FIXED_IPS.show, ips))),
         Column::new("MAC", "mac_address", Shape::Code).sorted(),
         Column::new("Network", "network_id", Shape::Reference("networks")),
-        Column::new("Host", "binding:host_id", Shape::Text).operator(),
+        Column::new("Host", "binding:host_id", Shape::Host).operator(),
     ],
     facts: &[
         Column::new("Id", "id", Shape::Code),
@@ -37,7 +37,7 @@ pub static PORTS: Resource = Resource {
         Column::new("Device", "device_id", Shape::Text),
         Column::new("Device owner", "device_owner", Shape::Text),
         Column::new("DNS name", "dns_name", Shape::Text),
-        Column::new("Host", "binding:host_id", Shape::Text).operator(),
+        Column::new("Host", "binding:host_id", Shape::Host).operator(),
         Column::new("Interface", "binding:vif_type", Shape::Text).operator(),
         Column::new("Project", "project_id", Shape::Code).operator(),
         Column::new("Created", "created_at", Shape::Time),

@@ -126,7 +126,10 @@ pub fn rule(rule: &Value) -> String {
     let into = rule["direction"] == "ingress";
     let from = match (&rule["remote_ip_prefix"], &rule["remote_group_id"], &rule["remote_address_group_id"]) {
         (Value::String(prefix), ..) => prefix.clone(),
-        (_, Value::String(group), _) => format!("group {}", short(group)),
+        // The name is known where it was asked for ([`crate::cell::complete`]).
+        (_, Value::String(group), _) => {
+            format!("group {}", rule["remote_group_name"].as_str().map_or_else(|| short(group), str::to_owned))
+        }
         (.., Value::String(group)) => format!("address group {}", short(group)),
         _ => "anywhere".into(),
     };
@@ -210,6 +213,9 @@ mod tests {
         let ping = json!({"direction": "ingress", "ethertype": "IPv4", "protocol": "icmp", "port_range_min": 8,
             "remote_group_id": "0123456789ab"});
         assert_eq!(said(ping), "ICMP type 8 in, from group 01234567");
+        let named = json!({"direction": "egress", "protocol": "udp", "remote_group_id": "0123456789ab",
+            "remote_group_name": "web"});
+        assert_eq!(said(named), "UDP out, to group web");
         let judged = |protocol: Value, first: Value, last: Value| {
             traffic(&json!({"protocol": protocol, "port_range_min": first, "port_range_max": last}))
         };

@@ -224,6 +224,29 @@ async fn what_is_of_another_project_is_not_there() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn who_is_signed_in_keeps_the_menu_where_something_goes_wrong() -> anyhow::Result<()> {
+    let world = World::start()?;
+    let ann = world.sign_in("ann").await?;
+    let nobody = Browser { cookie: String::new(), csrf: String::new() };
+    let menu = "aria-label=\"Main\"";
+    for (path, status) in [("/nothing", StatusCode::NOT_FOUND), ("/ports?colour=red", StatusCode::BAD_REQUEST)] {
+        let answer = world.get(&ann, path).send().await?;
+        assert_eq!(answer.status(), status, "{path}");
+        let html = answer.text().await?;
+        assert!(html.contains(menu) && between(&html, "<title>", "</title>")?.starts_with("Error: "), "{path}: {html}");
+    }
+    let wrong = world.get(&nobody, "/nothing/at/all/here").send().await?;
+    assert_eq!(wrong.status(), StatusCode::NOT_FOUND);
+    assert!(!wrong.text().await?.contains(menu));
+    world.api.away(true);
+    let away = world.get(&ann, "/networks").send().await?;
+    assert_eq!(away.status(), StatusCode::BAD_GATEWAY);
+    assert!(away.text().await?.contains(menu), "the API is not needed for it");
+    world.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_form_of_an_older_state_is_refused_however_often_it_is_sent() -> anyhow::Result<()> {
     let world = World::start()?;
     let ann = world.sign_in("ann").await?;
