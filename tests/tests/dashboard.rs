@@ -46,6 +46,8 @@ const SCENARIOS: &[Scenario] = &[
     ("an_operator_sees_a_host_stop_and_come_back", |bed| story(bed, "operator", 1)),
     ("every_place_is_reached_by_keys_and_pages_rest_when_they_shall", |bed| story(bed, "places", 1)),
     ("a_map_can_be_read_and_stays_lit_while_others_change_it", |bed| story(bed, "map", 1)),
+    ("a_user_of_several_projects_acts_in_one_and_a_reader_changes_nothing", |bed| story(bed, "projects", 2)),
+    ("everything_is_done_by_tab_and_enter_and_nothing_moves_for_who_wants_it_so", |bed| story(bed, "keys", 1)),
     ("every_page_can_be_used_by_everybody_in_light_and_dark", |bed| story(bed, "pages", 1)),
 ];
 
@@ -217,7 +219,7 @@ fn answer(bed: &Bed, question: &Value) -> Result<Value> {
             bed.sandbox.start(&Service::Agent(about.as_str().context("a host")?.into()))?;
             Ok(Value::Null)
         }
-        "put" => bed.admin.put(about["path"].as_str().context("a path")?, Some(&about["body"])),
+        "put" => bed.admin.put(about["path"].as_str().context("a path")?, about.get("body")),
         "post" => bed.admin.post(about["path"].as_str().context("a path")?, &about["body"]),
         "delete" => {
             bed.admin.delete(about.as_str().context("a path")?)?;
