@@ -12,6 +12,7 @@ pub mod judged;
 pub mod links;
 pub mod pod;
 pub mod policy;
+pub mod promptly;
 pub mod random;
 pub mod world;
 

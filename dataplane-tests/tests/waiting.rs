@@ -5,42 +5,53 @@ use mizar_dataplane_tests::{
     connection::{CLIENT, OPEN, SERVER, at_server, back, connected, long_ago, there},
     frame::Ip,
     policy::{Remote, Rule},
+    promptly::promptly,
 };
 
 #[test]
 fn a_host_that_misses_a_group_of_the_server_lets_flows_go_on_for_a_second() {
     for comes_back in [true, false] {
-        let (mut w, a, b) = connected([3, 0], 2);
-        w.waits_at(2, SERVER, 0).unwrap();
-        assert_eq!(w.deliver(&a, &b, there(&a, &b)), [1, 2]);
-        assert_eq!(w.deliver(&b, &a, back(&a, &b)), [2, 1]);
-        w.age(2, 900).unwrap();
-        assert_eq!(w.deliver(&a, &b, there(&a, &b)), [1, 2]);
-        if comes_back {
-            w.rules_at(2, SERVER, 1, &[Rule::ALL_OUT, OPEN]).unwrap();
-            long_ago(&mut w);
-            w.assert_direct(&a, &b, 1000);
-        } else {
-            w.age(2, 200).unwrap();
-            w.assert_refused(&a, there(&a, &b));
-            w.assert_refused(&b, back(&a, &b));
-        }
+        promptly(|watch| {
+            let (mut w, a, b) = connected([3, 0], 2);
+            {
+                let _steps = watch.within(400);
+                w.waits_at(2, SERVER, 0).unwrap();
+                assert_eq!(w.deliver(&a, &b, there(&a, &b)), [1, 2]);
+                assert_eq!(w.deliver(&b, &a, back(&a, &b)), [2, 1]);
+                w.age(2, 600).unwrap();
+                assert_eq!(w.deliver(&a, &b, there(&a, &b)), [1, 2]);
+            }
+            if comes_back {
+                w.rules_at(2, SERVER, 1, &[Rule::ALL_OUT, OPEN]).unwrap();
+                long_ago(&mut w);
+                w.assert_direct(&a, &b, 1000);
+            } else {
+                w.age(2, 500).unwrap();
+                w.assert_refused(&a, there(&a, &b));
+                w.assert_refused(&b, back(&a, &b));
+            }
+        });
     }
 }
 
 #[test]
 fn a_host_that_misses_a_group_of_the_client_lets_flows_go_on_for_a_second() {
-    let (mut w, a, b) = connected([3, 0], 2);
-    w.rules_at(1, CLIENT, 1, &[]).unwrap();
-    w.waits_at(1, CLIENT, 0).unwrap();
-    for _ in 0..2 {
-        assert_eq!(w.deliver(&a, &b, there(&a, &b)), [1, 2]);
-        assert_eq!(w.deliver(&b, &a, back(&a, &b)), [2, 1]);
-    }
-    // What begins now, by no rule that is there, does not.
-    assert_eq!(w.assert_refused(&a, Ip::tcp(a.address, b.address, 1001, 80, 2)), [1]);
-    w.age(1, 1_100).unwrap();
-    assert_eq!(w.assert_refused(&a, there(&a, &b)), [1]);
+    promptly(|watch| {
+        let (mut w, a, b) = connected([3, 0], 2);
+        {
+            let _steps = watch.within(1_000);
+            w.rules_at(1, CLIENT, 1, &[]).unwrap();
+            w.waits_at(1, CLIENT, 0).unwrap();
+            for _ in 0..2 {
+                assert_eq!(w.deliver(&a, &b, there(&a, &b)), [1, 2]);
+                assert_eq!(w.deliver(&b, &a, back(&a, &b)), [2, 1]);
+            }
+        }
+        // What begins now, by no rule that is there, does not.
+        assert_eq!(w.assert_refused(&a, Ip::tcp(a.address, b.address, 1001, 80, 2)), [1]);
+        w.age(1, 1_100).unwrap();
+        assert_eq!(w.assert_refused(&a, there(&a, &b)), [1]);
+    });
     // While the rule that allows it is there, it goes on, and nobody is asked for the way of it.
     let (mut w, a, b) = connected([3, 0], 2);
     w.waits_at(1, CLIENT, 0).unwrap();
@@ -93,27 +104,37 @@ fn bouncers_that_miss_a_rule_let_in_what_the_others_allow() {
 
 #[test]
 fn another_bouncer_is_asked_about_an_endpoint_of_one_that_misses_a_rule() {
-    let (mut w, a, b) = connected([2, 4], 2);
-    w.rules_at(4, SERVER, 2, &[Rule::ALL_OUT, OPEN]).unwrap();
-    w.rules_at(2, SERVER, 2, &[Rule::ALL_OUT]).unwrap();
-    w.waits_at(2, SERVER, 2).unwrap();
-    w.deliver(&b, &a, back(&a, &b));
-    w.ask(4, &b, at_server(&a, &b)).unwrap();
-    long_ago(&mut w);
-    w.assert_direct(&a, &b, 1000);
+    promptly(|watch| {
+        let (mut w, a, b) = connected([2, 4], 2);
+        w.rules_at(4, SERVER, 2, &[Rule::ALL_OUT, OPEN]).unwrap();
+        {
+            let _steps = watch.within(1_000);
+            w.rules_at(2, SERVER, 2, &[Rule::ALL_OUT]).unwrap();
+            w.waits_at(2, SERVER, 2).unwrap();
+            w.deliver(&b, &a, back(&a, &b));
+        }
+        w.ask(4, &b, at_server(&a, &b)).unwrap();
+        long_ago(&mut w);
+        w.assert_direct(&a, &b, 1000);
+    });
 }
 
 #[test]
 fn a_bouncer_that_misses_a_rule_ends_no_flow_of_its_own_endpoint() {
-    let (mut w, a, b) = connected([2, 0], 2);
-    w.rules_at(2, SERVER, 2, &[Rule::ALL_OUT]).unwrap();
-    w.waits_at(2, SERVER, 2).unwrap();
-    w.deliver(&a, &b, there(&a, &b));
-    w.deliver(&b, &a, back(&a, &b));
-    w.age(2, 1_100).unwrap();
-    w.assert_refused(&b, back(&a, &b));
-    assert_eq!(w.host(2).flow(at_server(&a, &b)).unwrap().state, State::Est as u8, "it waits");
-    w.rules_at(2, SERVER, 2, &[Rule::ALL_OUT, OPEN]).unwrap();
-    w.deliver(&b, &a, back(&a, &b));
-    w.deliver(&a, &b, there(&a, &b));
+    promptly(|watch| {
+        let (mut w, a, b) = connected([2, 0], 2);
+        {
+            let _steps = watch.within(1_000);
+            w.rules_at(2, SERVER, 2, &[Rule::ALL_OUT]).unwrap();
+            w.waits_at(2, SERVER, 2).unwrap();
+            w.deliver(&a, &b, there(&a, &b));
+            w.deliver(&b, &a, back(&a, &b));
+        }
+        w.age(2, 1_100).unwrap();
+        w.assert_refused(&b, back(&a, &b));
+        assert_eq!(w.host(2).flow(at_server(&a, &b)).unwrap().state, State::Est as u8, "it waits");
+        w.rules_at(2, SERVER, 2, &[Rule::ALL_OUT, OPEN]).unwrap();
+        w.deliver(&b, &a, back(&a, &b));
+        w.deliver(&a, &b, there(&a, &b));
+    });
 }

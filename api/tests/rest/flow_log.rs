@@ -1,6 +1,6 @@
 //! The flow log of a port, where the hosts are played.
 
-use crate::seeing::{Asking, port};
+use crate::seeing::{Asking, port, said};
 use crate::support::id;
 use mizar_wire::ask::{Answer, FlowLog, Question};
 use mizar_wire::log::{Decider, Direction, Ended, Logged, Verdict};
@@ -80,7 +80,7 @@ async fn the_flow_log_of_a_port_is_what_its_host_and_its_bouncers_say_the_younge
     });
     let path = format!("/v2.0/mizar/ports/{}/flow-log", id(&port));
     let query = "?limit=3&since=2023-11-14T22:13:20Z";
-    let log = asking.at(&owner).get(&format!("{path}{query}")).await?.ok(200)?["flow_log"].clone();
+    let log = said(&asking.at(&owner), &format!("{path}{query}"), "flow_log").await?;
     let role = |role: &str| json!({"role": role, "host": null, "error": null});
     assert_eq!((&log["port_id"], &log["hosts"]), (&port["id"], &json!([role("port"), role("bouncer")])));
     assert_eq!(log["left_out"], 6, "what hosts left out, and what the answer does");
@@ -104,8 +104,8 @@ async fn the_flow_log_of_a_port_is_what_its_host_and_its_bouncers_say_the_younge
     assert_eq!((&ping["icmp_type"], &ping["source_port"], &ping["rules"]), (&json!(8), &Value::Null, &json!([])));
     assert_eq!((&ping["verdict"], &ping["reason"]), (&json!("deny"), &json!("refused")));
     assert_eq!((&records[2]["record"], &records[2]["rules"]), (&json!("interim"), &Value::Null));
-    let admin = asking.at(&asking.cloud.admin().await?).get(&format!("{path}{query}")).await?.ok(200)?;
-    assert_eq!(admin["flow_log"]["records"][1]["host"], "h2");
+    let admin = said(&asking.at(&asking.cloud.admin().await?), &format!("{path}{query}"), "flow_log").await?;
+    assert_eq!(admin["records"][1]["host"], "h2");
     [own, bouncer].iter().for_each(tokio::task::JoinHandle::abort);
     // Silence is told as such.
     let log = owner.get(&path).await?.ok(200)?["flow_log"].clone();
