@@ -156,8 +156,7 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         && flow.ep_id == ep_id
         && !walk.inner.icmp_error
         && !flow::reopens(flow, walk.inner.opens())
-        && sender.force.covers(flow)
-        && sender.force.lets(flow, flow_flag::I_INIT)
+        && sender.force.passes(flow, flow_flag::I_INIT)
         && !traced
     {
         return known(skb, walk, cfg, ep, flow, &eth, 0);

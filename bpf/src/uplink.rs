@@ -186,8 +186,8 @@ fn fast(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         && flow.peer_host == walk.seen.src
         && let Some(receiver) = tables::receiver(flow.ep_id, walk.tick)
         && receiver.ep.vni == walk.seen.vni
-        && receiver.force.covers(flow)
-        && receiver.force.lets(flow, flow_flag::R_INIT)
+        // An ICMP error goes with what it is about.
+        && receiver.force.passes(flow, if walk.inner.icmp_error { flow_flag::I_INIT } else { flow_flag::R_INIT })
     {
         walk.ep_id = flow.ep_id;
         flow::confirm(flow);

@@ -306,6 +306,21 @@ fn an_icmp_error_goes_with_what_it_is_about_and_needs_no_rule() {
 }
 
 #[test]
+fn an_icmp_error_about_what_a_port_may_not_send_any_more_does_not_come_in() {
+    let (mut w, a, b) = pair(PLAIN, SERVER);
+    w.connect(&a, &b, 1000);
+    w.rules(SERVER, 2, &[IN]).unwrap();
+    w.ask(3, &b, b.flow(6, 80, a.address, 1000)).unwrap();
+    long_ago(&mut w);
+    w.assert_refused(&b, data(&b, &a, 80, 1000));
+    for _ in 0..2 {
+        let error = Ip::unreachable(&data(&b, &a, 80, 1000));
+        assert_eq!(w.assert_refused(&a, error), [1, 2]);
+        assert_eq!(w.deliver(&a, &b, data(&a, &b, 1000, 80)), [1, 2]);
+    }
+}
+
+#[test]
 fn egress_by_group_of_answers_is_judged_by_who_has_asked() {
     const BY_GROUP: u32 = 6;
     let mut w = world();

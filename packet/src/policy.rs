@@ -163,11 +163,22 @@ impl InForce {
         self.flags & epoch_flag::STATELESS != 0
     }
 
-    /// May packets of one side pass in this flow? `init` is the side's flag. Of a flow that is covered anybody's may, unless
-    /// the groups are stateless: then each side needs a rule.
+    /// Did rules ever let packets of one side pass in this flow? `init` is the side's flag. Anybody's may, unless the groups
+    /// are stateless: then each side needs a rule.
     #[inline(always)]
     pub const fn lets(&self, flow: &Flow, init: u8) -> bool {
         !self.is_stateless() || flow.flags & init != 0
+    }
+
+    /// May packets of one side pass in this flow as its entry is? Where the groups are stateless a packet needs the verdict of
+    /// its own direction alone: the other's may be outdated for long, for a flow that goes one way never renews it.
+    #[inline(always)]
+    pub const fn passes(&self, flow: &Flow, init: u8) -> bool {
+        if !self.is_stateless() {
+            return self.covers(flow);
+        }
+        let stamp = if init == flow_flag::I_INIT { flow.out_epoch } else { flow.in_epoch };
+        flow.flags & init != 0 && stamp == self.stamp
     }
 
     /// Did the other side open the flow under other rules, so that bouncers are to be asked? While these have

@@ -170,6 +170,19 @@ fn of_stateless_groups_each_side_needs_a_verdict_of_its_own() {
         let plain = of(epoch_flag::NEED_ID);
         assert!(plain.lets(&flow, own) && plain.lets(&flow, theirs), "an answer needs none");
     }
+    // Rules have changed, and only one direction was judged since: what comes that way needs no look at the other.
+    for (flags, in_epoch, out_epoch, sent, got) in [
+        (own | theirs, stamp(SET, 7), stamp(SET, 6), false, true),
+        (own | theirs, stamp(SET, 6), stamp(SET, 7), true, false),
+        (own | theirs, stamp(SET, 7), stamp(SET, 7), true, true),
+        (theirs, stamp(SET, 7), stamp(SET, 7), false, true),
+        (own | theirs, 0, 0, false, false),
+    ] {
+        let flow = Flow { flags, in_epoch, out_epoch, ..Flow::default() };
+        let (strict, plain) = (of(epoch_flag::STATELESS), of(0));
+        assert_eq!((strict.passes(&flow, own), strict.passes(&flow, theirs)), (sent, got), "{flow:?}");
+        assert_eq!((plain.passes(&flow, own), plain.passes(&flow, theirs)), (plain.covers(&flow), plain.covers(&flow)));
+    }
     assert!(!InForce::of(&ep, None).is_stateless() && !in_force(UNFILTERED, 0, 0).is_stateless());
     // What was denied by all rules is not spared while some are missing.
     let waits = Epoch { n: 7, since_ms: LONG_AGO.ms, flags: epoch_flag::WAITS };

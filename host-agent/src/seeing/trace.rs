@@ -102,7 +102,7 @@ fn leave<L: Lookup>(
             tables.note("FLOW", flow_entry(&key, &known), "the flow was denied within the last second");
             return Err(Drop::FlowDenied);
         }
-        let passes = force.covers(&known) && force.lets(&known, flow_flag::I_INIT);
+        let passes = force.passes(&known, flow_flag::I_INIT);
         if flow::knows_peer(&known) && passes {
             tables.note(
                 "FLOW",
@@ -382,7 +382,7 @@ fn direct<L: Lookup>(tables: &Recorder<'_, L>, now: &Now, inner: &Inner, vni: u3
     let ep = endpoint(tables, flow.ep_id)?;
     let force = InForce::of(&ep, tables.epoch(ep.set));
     let lets = force.lets(&flow, flow_flag::R_INIT);
-    if lets && (force.covers(&flow) || force.tolerates(&flow, now)) {
+    if force.passes(&flow, flow_flag::R_INIT) || lets && force.tolerates(&flow, now) {
         tables.note(
             "FLOW",
             flow_entry(&key, &flow),
