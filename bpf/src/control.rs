@@ -264,7 +264,7 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if anew && walk.flow.state == State::NewIn as u8 {
         log::entered(&walk.key, &mut walk.flow, &walk.now);
     }
-    log::arrives(&walk.flow, skb, walk);
+    log::arrives_as_kept(skb, walk);
     if local {
         // Both ends are here: nothing needs to be acknowledged.
         walk.peer_key = walk.inner.tuple.sent(peer.vni);
@@ -345,20 +345,21 @@ pub fn acknowledged(skb: Skb, walk: &mut Walk) -> Step {
                 flow::confirm(&mut walk.flow);
             }
             flow::touch(&mut walk.flow, walk.inner.tcp_flags, false, &walk.now);
+            // A client that is silent while its server pushes sends nothing that could be judged again: each push
+            // bears an acknowledgement, for no direct packet of the client comes.
+            let side = if walk.inner.icmp_error { flow_flag::I_INIT } else { flow_flag::R_INIT };
+            let passes = force.passes(&walk.flow, side);
+            // The agent's own carries nothing.
+            if !walk.seen.control && passes {
+                log::arrives_as_kept(skb, walk);
+            }
             if !tables::keep(&walk.key, &walk.flow) {
                 return drop(Drop::Helper);
             }
-            // The agent's own carries nothing.
             if walk.seen.control {
                 return SHOT;
             }
-            // A client that is silent while its server pushes sends nothing that could be judged again: each push
-            // bears an acknowledgement, for no direct packet of the client comes.
-            if !force.covers(&walk.flow) || !force.lets(&walk.flow, flow_flag::R_INIT) {
-                return LET_IN;
-            }
-            log::arrives(&walk.flow, skb, walk);
-            return DELIVER;
+            return if passes { DELIVER } else { LET_IN };
         }
         walk.ep_id = 0;
     }

@@ -363,10 +363,10 @@ fn request(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     };
     // While a flow waits, the field names the host that owes the answer.
     walk.flow.peer_vni = u32::from_ne_bytes(address);
+    log::departs_as_kept(skb, walk);
     if !tables::keep(&walk.key, &walk.flow) {
         return drop(Drop::Helper);
     }
-    log::departs(&walk.flow, skb, walk);
     request_body(walk, cfg, ep);
     walk.to = address;
     walk.to_vni = ep.vni;

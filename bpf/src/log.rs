@@ -5,7 +5,7 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use mizar_abi::{
-    maps::{Flow, FlowCount, FlowKey, LogStart, flow_flag},
+    maps::{Flow, FlowCount, FlowKey, LogStart, State, flow_flag, revoked},
     reason::{Counter, Drop},
 };
 use mizar_packet::{ETH_LEN, flow::Now, log};
@@ -20,7 +20,7 @@ use crate::{
 /// One flow in so many is logged; 0: none.
 #[unsafe(no_mangle)]
 static FLOW_LOG_SAMPLE: u32 = 0;
-/// Flows of one port that are logged in a second, in the long run.
+/// Flows of one port, one direction and one verdict that are logged in a second, in the long run.
 #[unsafe(no_mangle)]
 static FLOW_LOG_RATE: u32 = 50;
 /// Such flows at once.
@@ -31,6 +31,9 @@ static FLOW_LOG_BURST: u32 = 500;
 const OUT: u32 = 0;
 /// One for it.
 const IN: u32 = 1;
+
+/// The flow leaves the log.
+const LEAVES: u32 = 1;
 
 /// Is it?
 #[inline(always)]
@@ -65,7 +68,9 @@ fn begin(key: &FlowKey, ep_id: u32, ms: u32, how: u32) -> u32 {
     if !log::is_chosen(key, setting(&FLOW_LOG_SAMPLE)) {
         return 0;
     }
-    if !tables::take_log_token(ep_id, setting(&FLOW_LOG_RATE), setting(&FLOW_LOG_BURST)) {
+    // Each has tokens of its own: who is refused, or lets many in, takes nothing from the rest of the port's log.
+    let kind = (how & 1) | ((how > 0xff) as u32) << 1;
+    if !tables::take_log_token(ep_id, kind, setting(&FLOW_LOG_RATE), setting(&FLOW_LOG_BURST)) {
         count(Counter::FlowLogLost);
         return 0;
     }
@@ -114,11 +119,22 @@ fn add(counted: &mut FlowCount, (packets, bytes): (u64, u64), ms: u32, inbound: 
     counted.last_ms = ms;
 }
 
-/// Counts the packet of `walk.inner`, which has so many bytes of outer headers, for a flow that is logged.
+/// Counts the packet of `walk.inner`, which has so many bytes of outer headers, for a flow that is logged; [`LEAVES`]: it
+/// cannot be counted any more.
 #[inline(always)]
-fn tally(skb: Skb, walk: &Walk, key: &FlowKey, outer: u32, inbound: u32) -> u32 {
-    // Too many flows, and the oldest make place.
-    let Some(counted) = FLOW_COUNT.get_ptr_mut(key) else { return 0 };
+fn tally(skb: Skb, walk: &Walk, flow: &Flow, key: &FlowKey, outer: u32, inbound: u32) -> u32 {
+    let counted = match FLOW_COUNT.get_ptr_mut(key) {
+        Some(counted) => counted,
+        None => {
+            // Too many flows: its counts made place for others, and begin again. Not those of one that is over.
+            let over = flow.state == State::Closing as u8 || flow.state == State::Denied as u8;
+            if over || begin(key, flow.ep_id, walk.now.ms, inbound) == 0 {
+                return LEAVES;
+            }
+            let Some(counted) = FLOW_COUNT.get_ptr_mut(key) else { return 0 };
+            counted
+        }
+    };
     let bytes = skb.len().saturating_sub(outer + ETH_LEN as u32);
     let headers = walk.inner.header_len as u32 + walk.inner.l4_len as u32;
     // SAFETY: as in `begin`; writers on two CPUs write single fields.
@@ -127,53 +143,84 @@ fn tally(skb: Skb, walk: &Walk, key: &FlowKey, outer: u32, inbound: u32) -> u32 
 }
 
 #[inline(never)]
-fn sent(skb: Skb, walk: &Walk) -> u32 {
-    tally(skb, walk, &walk.key, 0, OUT)
+fn sent(skb: Skb, walk: &Walk, flow: &Flow) -> u32 {
+    tally(skb, walk, flow, &walk.key, 0, OUT)
 }
 
 #[inline(never)]
-fn received(skb: Skb, walk: &Walk) -> u32 {
-    tally(skb, walk, &walk.key, walk.outer, IN)
+fn received(skb: Skb, walk: &Walk, flow: &Flow) -> u32 {
+    tally(skb, walk, flow, &walk.key, walk.outer, IN)
 }
 
 #[inline(never)]
-fn received_here(skb: Skb, walk: &Walk) -> u32 {
-    tally(skb, walk, &walk.peer_key, 0, IN)
+fn received_here(skb: Skb, walk: &Walk, flow: &Flow) -> u32 {
+    tally(skb, walk, flow, &walk.peer_key, 0, IN)
 }
 
 /// A packet of the local endpoint, of this flow of `walk.key`.
 #[inline(always)]
-pub fn departs(flow: &Flow, skb: Skb, walk: &Walk) {
-    if is_logged(flow) {
-        sent(skb, walk);
+pub fn departs(flow: &mut Flow, skb: Skb, walk: &Walk) {
+    if is_logged(flow) && sent(skb, walk, flow) == LEAVES {
+        flow.flags &= !flow_flag::LOGGED;
+    }
+}
+
+/// The same of `walk.flow`, which is about to be kept.
+#[inline(always)]
+pub fn departs_as_kept(skb: Skb, walk: &mut Walk) {
+    if is_logged(&walk.flow) && sent(skb, walk, &walk.flow) == LEAVES {
+        walk.flow.flags &= !flow_flag::LOGGED;
     }
 }
 
 /// One for it is about to be delivered, with outer headers yet.
 #[inline(always)]
-pub fn arrives(flow: &Flow, skb: Skb, walk: &Walk) {
-    if is_logged(flow) {
-        received(skb, walk);
+pub fn arrives(flow: &mut Flow, skb: Skb, walk: &Walk) {
+    if is_logged(flow) && received(skb, walk, flow) == LEAVES {
+        flow.flags &= !flow_flag::LOGGED;
+    }
+}
+
+/// The same of `walk.flow`, which is about to be kept.
+#[inline(always)]
+pub fn arrives_as_kept(skb: Skb, walk: &mut Walk) {
+    if is_logged(&walk.flow) && received(skb, walk, &walk.flow) == LEAVES {
+        walk.flow.flags &= !flow_flag::LOGGED;
     }
 }
 
 /// One from a neighbour on this host, of this flow of `walk.peer_key`.
 #[inline(always)]
-pub fn arrives_here(flow: &Flow, skb: Skb, walk: &Walk) {
-    if is_logged(flow) {
-        received_here(skb, walk);
+pub fn arrives_here(flow: &mut Flow, skb: Skb, walk: &Walk) {
+    if is_logged(flow) && received_here(skb, walk, flow) == LEAVES {
+        flow.flags &= !flow_flag::LOGGED;
     }
 }
 
-/// The flow, which is logged, is refused from now on.
+/// The same of `walk.peer_flow`, which is about to be kept.
+#[inline(always)]
+pub fn arrives_here_as_kept(skb: Skb, walk: &mut Walk) {
+    if is_logged(&walk.peer_flow) && received_here(skb, walk, &walk.peer_flow) == LEAVES {
+        walk.peer_flow.flags &= !flow_flag::LOGGED;
+    }
+}
+
+/// The flow, which is logged, is refused from now on. One that the other side opened had been let in before, whatever
+/// becomes of answers: it was allowed, and who refuses it in doubt ends nothing.
 #[inline(never)]
 pub fn denied(key: &FlowKey, peer_identity: u32, revoked: u32, reason: u32) -> u32 {
     if let Some(counted) = FLOW_COUNT.get_ptr_mut(key) {
         // SAFETY: as in `tally`.
         let counted = unsafe { &mut *counted };
+        let admitted = counted.inbound == IN as u8 && counted.refused == 0;
+        if admitted && revoked == revoked::DOUBTFUL as u32 {
+            return 0;
+        }
         counted.peer_identity = peer_identity;
         counted.refused = reason as u8;
-        counted.revoked = revoked as u8;
+        if counted.revoked != revoked::ALLOWED {
+            counted.revoked = if admitted { revoked::ALLOWED } else { revoked as u8 };
+        }
     }
     0
 }

@@ -123,7 +123,7 @@ pub fn both(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if anew && walk.peer_flow.state == State::NewIn as u8 {
         log::entered(&walk.peer_key, &mut walk.peer_flow, &walk.now);
     }
-    log::arrives_here(&walk.peer_flow, skb, walk);
+    log::arrives_here_as_kept(skb, walk);
     let as_reply = flow::was_reply(&walk.peer_flow) && !tables::in_force(ep).is_stateless();
     flow::confirm(&mut walk.peer_flow);
     flow::touch(&mut walk.peer_flow, walk.inner.tcp_flags, false, &walk.now);

@@ -189,11 +189,11 @@ pub fn take_event_token(ep_id: u32, kind: u32) -> bool {
     take(&EVENT_BUCKET, &[ep_id, kind], setting(&EVENT_RATE), setting(&EVENT_BURST))
 }
 
-/// Takes a token for a flow of a port that is to be logged.
+/// Takes a token for a flow of a port that is to be logged: of one of a few kinds.
 #[inline(always)]
-pub fn take_log_token(ep_id: u32, rate: u32, burst: u32) -> bool {
-    // A number that no kind of event has.
-    take(&EVENT_BUCKET, &[ep_id, u32::MAX], rate, burst)
+pub fn take_log_token(ep_id: u32, kind: u32, rate: u32, burst: u32) -> bool {
+    // Numbers that no kind of event has.
+    take(&EVENT_BUCKET, &[ep_id, u32::MAX - kind], rate, burst)
 }
 
 /// Takes a token; a bucket that is not there is full. The two fields may be torn between CPUs: a

@@ -2,13 +2,17 @@
 
 use aya::EbpfLoader;
 use mizar_abi::{
-    maps::{FlowCount, FlowKey, LogStart, State, flow_flag},
+    maps::{
+        FlowCount, FlowKey, LogStart, State, flow_flag,
+        revoked::{ALLOWED, DOUBTFUL},
+    },
     reason::Drop,
 };
 use mizar_dataplane_tests::{
     World,
     frame::Ip,
     policy::Rule,
+    promptly::{Stopwatch, promptly},
     world::{End, HostNumber, Port},
 };
 use mizar_packet::log::is_chosen;
@@ -18,6 +22,8 @@ const VNI: u32 = 99;
 const CLOSED: u32 = 1;
 /// Nothing at all.
 const MUTE: u32 = 2;
+/// Stateless: everything out, nothing in.
+const DEAF: u32 = 3;
 
 /// Of one in so many flows, and so many tokens that are never earned again, a subnet whose bouncer is host 3.
 fn world(one_in: &'static u32, tokens: &'static u32) -> World {
@@ -126,31 +132,38 @@ fn what_egress_policy_refuses_is_logged_once_and_counted() {
 #[test]
 fn what_the_other_sides_policy_refuses_is_logged_for_both() {
     for xdp in [false, true] {
-        let mut w = world(&1, &100);
-        w.xdp = xdp;
-        let (a, b) = (w.port_of(CLOSED, 1, 11, 7, 5).unwrap(), w.port_of(CLOSED, 2, 12, 7, 6).unwrap());
+        promptly(|watch| refused_by_the_other_side(xdp, watch));
+    }
+}
+
+fn refused_by_the_other_side(xdp: bool, watch: &Stopwatch) {
+    let mut w = world(&1, &100);
+    w.xdp = xdp;
+    let (a, b) = (w.port_of(CLOSED, 1, 11, 7, 5).unwrap(), w.port_of(CLOSED, 2, 12, 7, 6).unwrap());
+    {
+        let _steps = watch.within(1_000);
         for _ in 0..2 {
             w.assert_refused(&a, syn(&a, &b, 1000));
         }
-        let size = a.frame(syn(&a, &b, 1000)).len() as u64 - 14;
-        let (at_a, at_b) = (a.flow(6, 1000, b.address, 80), b.flow(6, 80, a.address, 1000));
-        // The second one went no further than its host, where the first one's refusal is known.
-        assert_eq!(passed(&mut w, &a, at_a), (2, 2 * size, 0, 0));
-        let refused = count(&mut w, 1, at_a).unwrap();
-        assert_eq!((refused.refused, refused.revoked), (Drop::Policy as u8, 0));
-        let at_bouncer = count(&mut w, 3, at_b).expect("the bouncer counts it for the port");
-        assert_eq!((at_bouncer.ep_id, at_bouncer.refused, at_bouncer.inbound), (12, Drop::Refused as u8, 1));
-        assert_eq!((at_bouncer.packets_in, at_bouncer.bytes_in), (1, size));
-        assert_eq!(count(&mut w, 2, at_b), None);
-        // A datagram may be an answer: the port's own host says no.
-        let datagram = Ip::udp(a.address, b.address, 1000, 53, b"?");
-        w.assert_refused(&a, datagram);
-        let at_b = b.flow(17, 53, a.address, 1000);
-        let at_host = count(&mut w, 2, at_b).expect("the port's host counts it");
-        assert_eq!((at_host.ep_id, at_host.refused, at_host.inbound), (12, Drop::Refused as u8, 1));
-        assert_eq!((at_host.packets_in, at_host.bytes_in), (1, 29));
-        assert_eq!(count(&mut w, 3, at_b), None);
     }
+    let size = a.frame(syn(&a, &b, 1000)).len() as u64 - 14;
+    let (at_a, at_b) = (a.flow(6, 1000, b.address, 80), b.flow(6, 80, a.address, 1000));
+    // The second one went no further than its host, where the first one's refusal is known.
+    assert_eq!(passed(&mut w, &a, at_a), (2, 2 * size, 0, 0));
+    let refused = count(&mut w, 1, at_a).unwrap();
+    assert_eq!((refused.refused, refused.revoked), (Drop::Policy as u8, 0));
+    let at_bouncer = count(&mut w, 3, at_b).expect("the bouncer counts it for the port");
+    assert_eq!((at_bouncer.ep_id, at_bouncer.refused, at_bouncer.inbound), (12, Drop::Refused as u8, 1));
+    assert_eq!((at_bouncer.packets_in, at_bouncer.bytes_in), (1, size));
+    assert_eq!(count(&mut w, 2, at_b), None);
+    // A datagram may be an answer: the port's own host says no.
+    let datagram = Ip::udp(a.address, b.address, 1000, 53, b"?");
+    w.assert_refused(&a, datagram);
+    let at_b = b.flow(17, 53, a.address, 1000);
+    let at_host = count(&mut w, 2, at_b).expect("the port's host counts it");
+    assert_eq!((at_host.ep_id, at_host.refused, at_host.inbound), (12, Drop::Refused as u8, 1));
+    assert_eq!((at_host.packets_in, at_host.bytes_in), (1, 29));
+    assert_eq!(count(&mut w, 3, at_b), None);
 }
 
 #[test]
@@ -173,12 +186,49 @@ fn a_try_that_a_bouncer_refuses_does_not_spoil_the_counts_of_the_ports_own_flow(
 
 #[test]
 fn a_port_with_new_groups_is_refused_in_doubt() {
+    promptly(|watch| {
+        let mut w = world(&1, &100);
+        let (a, b) = (w.port_of(CLOSED, 1, 11, 7, 5).unwrap(), w.port_of(CLOSED, 2, 12, 7, 6).unwrap());
+        let _steps = watch.within(1_000);
+        let a = w.regroup(&a, CLOSED).unwrap();
+        w.assert_refused(&a, syn(&a, &b, 1000));
+        let refused = count(&mut w, 1, a.flow(6, 1000, b.address, 80)).unwrap();
+        assert_eq!((refused.refused, refused.revoked, refused.packets_out), (Drop::Policy as u8, DOUBTFUL, 1));
+    });
+}
+
+/// What b says to a is refused, by groups that let in nothing, not even answers.
+fn deaf_client(w: &mut World) -> (Port, Port) {
+    w.stateless.insert(DEAF);
+    w.rules(DEAF, 1, &[Rule::ALL_OUT]).unwrap();
+    w.rules(CLOSED, 2, &[Rule::ALL_OUT, Rule::ingress(6, (80, 80))]).unwrap();
+    (w.port_of(DEAF, 1, 11, 7, 5).unwrap(), w.port_of(CLOSED, 2, 12, 7, 6).unwrap())
+}
+
+#[test]
+fn a_flow_that_was_let_in_and_whose_answers_are_refused_was_allowed() {
     let mut w = world(&1, &100);
-    let (a, b) = (w.port_of(CLOSED, 1, 11, 7, 5).unwrap(), w.port_of(CLOSED, 2, 12, 7, 6).unwrap());
-    let a = w.regroup(&a, CLOSED).unwrap();
-    w.assert_refused(&a, syn(&a, &b, 1000));
-    let refused = count(&mut w, 1, a.flow(6, 1000, b.address, 80)).unwrap();
-    assert_eq!((refused.refused, refused.revoked, refused.packets_out), (Drop::Policy as u8, 2, 1));
+    let (a, b) = deaf_client(&mut w);
+    w.deliver(&a, &b, syn(&a, &b, 1000));
+    w.assert_refused(&b, Ip::tcp(b.address, a.address, 80, 1000, 0x12));
+    let at_b = b.flow(6, 80, a.address, 1000);
+    let answered = count(&mut w, 2, at_b).unwrap();
+    assert_eq!((answered.inbound, answered.refused, answered.revoked), (1, Drop::Policy as u8, ALLOWED));
+    assert_eq!((answered.packets_in, answered.packets_out), (1, 1));
+}
+
+#[test]
+fn a_flow_that_was_let_in_goes_on_where_its_answers_are_refused_in_doubt() {
+    promptly(|watch| {
+        let mut w = world(&1, &100);
+        let (a, b) = deaf_client(&mut w);
+        w.deliver(&a, &b, syn(&a, &b, 1000));
+        let _steps = watch.within(1_000);
+        let b = w.regroup(&b, CLOSED).unwrap();
+        w.assert_refused(&b, Ip::tcp(b.address, a.address, 80, 1000, 0x12));
+        let doubted = count(&mut w, 2, b.flow(6, 80, a.address, 1000)).unwrap();
+        assert_eq!((doubted.inbound, doubted.refused, doubted.revoked), (1, 0, 0));
+    });
 }
 
 #[test]
@@ -192,7 +242,7 @@ fn a_flow_that_rules_end_is_revoked() {
     w.assert_refused(&a, Ip::tcp(a.address, b.address, 1000, 80, 0x18));
     w.assert_refused(&a, Ip::tcp(a.address, b.address, 1000, 80, 0x18));
     let count = count(&mut w, 1, key).unwrap();
-    assert_eq!((count.refused, count.revoked), (Drop::Policy as u8, 1));
+    assert_eq!((count.refused, count.revoked), (Drop::Policy as u8, ALLOWED));
     // The first one is what it was judged by.
     assert_eq!(count.packets_out, out + 1);
 }
@@ -212,6 +262,106 @@ fn a_port_that_opens_flows_without_end_has_a_bounded_number_in_the_log() {
     assert_eq!((is_logged(&mut w, 1, key), count(&mut w, 1, key)), (false, None));
     w.deliver(&other, &b, Ip::udp(other.address, b.address, 5, 53, b"?"));
     assert_eq!(started(&mut w, 1).count.ep_id, 13);
+}
+
+#[test]
+fn who_is_refused_without_end_takes_nothing_from_the_log_of_what_is_let_in() {
+    let mut w = world(&1, &5);
+    w.rules(CLOSED, 2, &[Rule::ALL_OUT, Rule::ingress(6, (80, 80))]).unwrap();
+    // The bouncer has b.
+    let (a, b) = (w.port(1, 11, 7, 5).unwrap(), w.port_of(CLOSED, 3, 12, 7, 6).unwrap());
+    let kinds = |w: &mut World| {
+        let starts = w.host(3).logged().unwrap();
+        starts.iter().map(|start| (start.count.inbound, start.count.refused)).collect::<Vec<_>>()
+    };
+    for sport in 1..=20 {
+        w.assert_refused(&a, Ip::udp(a.address, b.address, sport, 53, b"?"));
+        w.assert_refused(&a, Ip::tcp(a.address, b.address, sport, 81, 2));
+    }
+    assert_eq!(kinds(&mut w), [(1, Drop::Refused as u8); 5]);
+    for sport in 1..=20 {
+        w.deliver(&a, &b, syn(&a, &b, sport));
+    }
+    assert_eq!(kinds(&mut w), [(1, 0); 5]);
+    for sport in 1..=20 {
+        w.deliver(&b, &a, Ip::udp(b.address, a.address, sport, 53, b"?"));
+    }
+    assert_eq!(kinds(&mut w), [(0, 0); 5]);
+    w.rules(CLOSED, 3, &[]).unwrap();
+    for sport in 1..=20 {
+        w.assert_refused(&b, Ip::udp(b.address, a.address, sport, 54, b"?"));
+    }
+    assert_eq!(kinds(&mut w), [(0, Drop::Policy as u8); 5]);
+}
+
+/// Its counts make place for those of others.
+fn make_place(w: &mut World, at: &[(HostNumber, FlowKey)]) {
+    for (host, key) in at {
+        w.host(*host).remove::<FlowKey, FlowCount>("FLOW_COUNT", *key).unwrap();
+        w.host(*host).logged().unwrap();
+    }
+}
+
+#[test]
+fn a_flow_whose_counts_made_place_for_others_is_counted_again() {
+    for hosts in [[1, 2], [1, 1]] {
+        let mut w = world(&1, &100);
+        let (a, b) = (w.port(hosts[0], 11, 7, 5).unwrap(), w.port(hosts[1], 12, 7, 6).unwrap());
+        w.connect(&a, &b, 1000);
+        let (at_a, at_b) = (a.flow(6, 1000, b.address, 80), b.flow(6, 80, a.address, 1000));
+        make_place(&mut w, &[(a.host, at_a), (b.host, at_b)]);
+        let ip = Ip::tcp(a.address, b.address, 1000, 80, 0x18);
+        let size = a.frame(ip.clone()).len() as u64 - 14;
+        for n in 1..=3 {
+            w.deliver(&a, &b, ip.clone());
+            assert_eq!(passed(&mut w, &a, at_a), (n, n * size, 0, 0), "{hosts:?}");
+            assert_eq!(passed(&mut w, &b, at_b), (0, 0, n, n * size), "{hosts:?}");
+        }
+        let starts: Vec<LogStart> = (1..=2).flat_map(|host| w.host(host).logged().unwrap()).collect();
+        assert_eq!(starts.len(), 2, "{hosts:?}");
+        assert!(starts.iter().all(|start| start.former == FlowCount::default() && start.count.refused == 0));
+        // What asks for its way again is no other flow either.
+        make_place(&mut w, &[(a.host, at_a), (b.host, at_b)]);
+        w.host(b.host).evict().unwrap();
+        w.deliver(&a, &b, ip.clone());
+        assert!(count(&mut w, a.host, at_a).is_some() && count(&mut w, b.host, at_b).is_some(), "{hosts:?}");
+    }
+}
+
+#[test]
+fn a_flow_that_cannot_be_counted_again_leaves_the_log_which_is_said_once() {
+    let mut w = world(&1, &1);
+    let (a, b) = (w.port(1, 11, 7, 5).unwrap(), w.port(2, 12, 7, 6).unwrap());
+    w.connect(&a, &b, 1000);
+    let keys = [(1, a.flow(6, 1000, b.address, 80)), (2, b.flow(6, 80, a.address, 1000))];
+    make_place(&mut w, &keys);
+    w.counts().unwrap();
+    for _ in 0..3 {
+        w.deliver(&a, &b, Ip::tcp(a.address, b.address, 1000, 80, 0x18));
+    }
+    let counts = w.counts().unwrap();
+    assert_eq!((counts["h1 flow_log_lost"], counts["h2 flow_log_lost"]), (1, 1));
+    for (host, key) in keys {
+        assert_eq!((is_logged(&mut w, host, key), count(&mut w, host, key)), (false, None), "host {host}");
+    }
+}
+
+#[test]
+fn what_comes_after_the_end_of_a_connection_begins_no_other() {
+    let mut w = world(&1, &100);
+    let (a, b) = (w.port(1, 11, 7, 5).unwrap(), w.port(2, 12, 7, 6).unwrap());
+    w.connect(&a, &b, 1000);
+    w.deliver(&a, &b, Ip::tcp(a.address, b.address, 1000, 80, 0x14));
+    let keys = [(1, a.flow(6, 1000, b.address, 80)), (2, b.flow(6, 80, a.address, 1000))];
+    make_place(&mut w, &keys);
+    w.counts().unwrap();
+    for _ in 0..2 {
+        w.deliver(&b, &a, Ip::tcp(b.address, a.address, 80, 1000, 0x10));
+    }
+    for (host, key) in keys {
+        assert_eq!((count(&mut w, host, key), w.host(host).logged().unwrap().len()), (None, 0), "host {host}");
+    }
+    assert!(w.counts().unwrap().keys().all(|name| !name.ends_with("flow_log_lost")));
 }
 
 #[test]

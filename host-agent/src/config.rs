@@ -64,7 +64,7 @@ pub struct Config {
     /// Of so many flows one is logged, the same at both ends; 0: none is.
     #[arg(long, env = "MIZAR_FLOW_LOG_SAMPLE", default_value_t = 1)]
     pub flow_log_sample: u32,
-    /// Flows of one port that are logged in a second, in the long run; ten times as many at once.
+    /// Flows of one port, direction and verdict that are logged in a second, in the long run; ten times as many at once.
     #[arg(long, env = "MIZAR_FLOW_LOG_RATE", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub flow_log_rate: u32,
     /// Size to which a file of the flow log grows, MiB.

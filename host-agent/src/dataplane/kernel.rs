@@ -76,7 +76,7 @@ pub struct Settings {
     pub flow_entries: u32,
     /// One flow in so many is logged; 0: none.
     pub flow_log_sample: u32,
-    /// Flows of one port that are logged in a second, in the long run; ten times as many at once.
+    /// Flows of one port, direction and verdict that are logged in a second, in the long run; ten times as many at once.
     pub flow_log_rate: u32,
 }
 
