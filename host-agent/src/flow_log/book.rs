@@ -36,7 +36,7 @@ pub struct Asked {
 }
 
 /// Whose rules decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decided {
     /// See [`mizar_wire::log::Logged::decided_by`].
     pub by: Option<Decider>,
@@ -79,6 +79,8 @@ struct Open {
     before: Option<FlowCount>,
     /// [`flow_flag`] of who opened it.
     opened: u8,
+    /// Was the first packet one for the port?
+    inbound: bool,
     identity: u32,
     /// Who let it pass.
     decided: Option<Decided>,
@@ -95,7 +97,8 @@ pub struct Book {
     lost: u64,
 }
 
-type Judge<'a> = &'a dyn Fn(&Asked) -> Decided;
+/// `None`: not now.
+type Judge<'a> = &'a dyn Fn(&Asked) -> Option<Decided>;
 
 /// Milliseconds since a moment whose lower 32 bits these are.
 pub fn idle_ms(now_ms: u64, last_ms: u32) -> u32 {
@@ -139,9 +142,10 @@ fn together(before: &FlowCount, after: FlowCount) -> FlowCount {
 
 impl Open {
     fn new(count: FlowCount, now_ms: u64) -> Self {
-        let opened = if count.inbound == 0 { flow_flag::I_INIT } else { flow_flag::R_INIT };
+        let inbound = count.inbound != 0;
+        let opened = if inbound { flow_flag::R_INIT } else { flow_flag::I_INIT };
         let look_ms = now_ms + FIRST_MS;
-        Self { count, before: None, opened, identity: 0, decided: None, written: (now_ms, 0), look_ms }
+        Self { count, before: None, opened, inbound, identity: 0, decided: None, written: (now_ms, 0), look_ms }
     }
 
     fn direction(&self) -> Direction {
@@ -150,8 +154,8 @@ impl Open {
             flow_flag::I_INIT => Direction::Egress,
             flow_flag::R_INIT => Direction::Ingress,
             // Both have, or it is not known.
-            _ if self.count.inbound == 0 => Direction::Egress,
-            _ => Direction::Ingress,
+            _ if self.inbound => Direction::Ingress,
+            _ => Direction::Egress,
         }
     }
 
@@ -168,7 +172,7 @@ impl Open {
             key: *key,
             direction: self.direction(),
             verdict: if is_denied(&count) { Verdict::Deny } else { Verdict::Accept },
-            decided: then.unwrap_or_else(|| judge(&self.asked(key, &count))),
+            decided: then.or_else(|| judge(&self.asked(key, &count))).unwrap_or_default(),
             count,
             ended,
         }
@@ -263,7 +267,14 @@ impl Book {
                     open.written = known.written;
                     open.before = Some(before.map_or(known.count, |before| together(&before, known.count)));
                 } else {
-                    outcomes = known.finish(&key, Ended::Replaced, judge);
+                    // Counts that made place and began again have no former ones: it is the same flow.
+                    let is_same = former.started_ns == 0;
+                    if is_same {
+                        (open.opened, open.inbound) = (known.opened, known.inbound);
+                        open.decided = known.decided.clone();
+                    }
+                    let ended = if is_same { Ended::Evicted } else { Ended::Replaced };
+                    outcomes = known.finish(&key, ended, judge);
                 }
             }
             None if self.open.len() >= MOST => {
@@ -310,7 +321,7 @@ impl Book {
                 open.note(entry);
             }
             if open.decided.is_none() && seen.refused == 0 {
-                open.decided = Some(judge(&open.asked(&key, &seen)));
+                open.decided = judge(&open.asked(&key, &seen));
             }
             let over = if seen.refused != 0 {
                 (idle >= REFUSED_MS).then_some(Ended::Denied)

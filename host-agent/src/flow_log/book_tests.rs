@@ -73,10 +73,10 @@ impl World {
     }
 }
 
-fn judged(asked: &RefCell<Vec<Asked>>, now: &Asked) -> Decided {
+fn judged(asked: &RefCell<Vec<Asked>>, now: &Asked) -> Option<Decided> {
     let mut asked = asked.borrow_mut();
     asked.push(*now);
-    Decided { by: Some(Decider::Port), rules: Some(vec![Uuid::from_u128(asked.len() as u128)]) }
+    Some(Decided { by: Some(Decider::Port), rules: Some(vec![Uuid::from_u128(asked.len() as u128)]) })
 }
 
 fn flow(state: State, now_ms: u64) -> Flow {
@@ -240,6 +240,48 @@ fn counts_that_made_place_end_a_flow_with_what_was_known_of_it() {
 }
 
 #[test]
+fn counts_that_made_place_and_began_again_are_of_the_same_flow() {
+    let mut world = World::default();
+    world.begin(key(1), START, None);
+    world.passes(key(1), START + 900, 7);
+    assert_eq!(world.look(START + 1_000), []);
+    world.counts.clear();
+    // An answer is the first that is counted again, of a flow that both sides may send in.
+    let again = FlowCount { started_ns: (START + 2_000) * 1_000_000, ep_id: PORT, inbound: 1, ..FlowCount::default() };
+    let start = LogStart { count: again, former: FlowCount::default(), key: key(1) };
+    let nobody = |_: &Asked| -> Option<Decided> { panic!("it is decided") };
+    let [former] = &world.book.begin(&start, START + 2_000, &nobody)[..] else { panic!("one record") };
+    assert_eq!((former.ended, former.count.packets_in), (Some(Ended::Evicted), 7));
+    world.counts.insert(key(1), FlowCount { packets_in: 1, last_ms: (START + 2_000) as u32, ..again });
+    world.flows.get_mut(&key(1)).expect("a flow").flags |= flow_flag::R_INIT;
+    set(&mut world, key(1), State::Closing);
+    let (_, record) = only(world.looks(START + 3_000, START + 20_000));
+    assert_eq!((record.ended, record.direction), (Some(Ended::Closed), Direction::Egress));
+    assert_eq!((record.count.packets_in, record.decided), (1, former.decided.clone()));
+}
+
+#[test]
+fn who_decided_is_asked_again_where_there_was_no_time_and_no_record_waits_for_it() {
+    let mut world = World::default();
+    for port in [1, 2] {
+        world.begin(key(port), START, None);
+    }
+    set(&mut world, key(2), State::Closing);
+    let (counts, flows) = (&world.counts, &world.flows);
+    let look = |book: &mut Book, now_ms: u64, judge: Judge<'_>| {
+        book.look(9, now_ms, &|key| counts.get(key).copied(), &|key| flows.get(key).copied(), judge).outcomes
+    };
+    assert_eq!(look(&mut world.book, START + 1_000, &|_| None), []);
+    let [record] = &look(&mut world.book, START + 6_000, &|_| None)[..] else { panic!("one record") };
+    assert_eq!((record.key, &record.decided), (key(2), &Decided::default()));
+    let by_port = Decided { by: Some(Decider::Port), rules: None };
+    assert_eq!(look(&mut world.book, START + 11_000, &|_| Some(by_port.clone())), []);
+    let nobody = |_: &Asked| -> Option<Decided> { panic!("it is decided") };
+    let [record] = &look(&mut world.book, START + 90_000, &nobody)[..] else { panic!("one record") };
+    assert_eq!((record.key, &record.decided), (key(1), &by_port));
+}
+
+#[test]
 fn an_agent_that_begins_goes_on_with_what_is_counted() {
     let mut world = World::default();
     world.begin(key(1), START, None);
@@ -249,7 +291,7 @@ fn an_agent_that_begins_goes_on_with_what_is_counted() {
     world.book.adopt(counts, START + 1_000);
     // The ring still has its beginning.
     let start = LogStart { count: world.counts[&key(1)], former: FlowCount::default(), key: key(1) };
-    let nobody = |_: &Asked| -> Decided { panic!("nothing is to be decided") };
+    let nobody = |_: &Asked| -> Option<Decided> { panic!("nothing is to be decided") };
     assert_eq!(world.book.begin(&start, START + 1_000, &nobody), []);
     set(&mut world, key(1), State::Closing);
     let (_, record) = only(world.looks(START + 2_000, START + 20_000));

@@ -1,4 +1,5 @@
-//! Files that grow to a size and no further: `current.jsonl`, and those before it, `1.jsonl` the youngest.
+//! Files that grow to a size and no further: `current.jsonl`, and those before it, `1.jsonl` the youngest. Beside them
+//! `busy.jsonl` and `busy-1.jsonl`, which grow alike.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Files {
     dir: PathBuf,
+    is_busy: bool,
     /// Bytes of one of them.
     most: u64,
     /// How many older ones are kept.
@@ -19,15 +21,25 @@ pub struct Files {
 impl Files {
     /// In this directory, which is made with the first record.
     pub fn new(dir: &Path, most: u64, kept: u32) -> Self {
-        Self { dir: dir.to_owned(), most, kept, open: None }
+        Self { dir: dir.to_owned(), is_busy: false, most, kept, open: None }
+    }
+
+    /// Those beside these: one older one is enough.
+    pub fn beside(&self) -> Self {
+        Self { dir: self.dir.clone(), is_busy: true, most: self.most, kept: self.kept.min(1), open: None }
+    }
+
+    /// Bytes that all of them have room for.
+    pub const fn room(&self) -> u64 {
+        self.most.saturating_mul(self.kept as u64 + 1)
     }
 
     fn current(&self) -> PathBuf {
-        self.dir.join("current.jsonl")
+        self.dir.join(if self.is_busy { "busy.jsonl" } else { "current.jsonl" })
     }
 
     fn older(&self, number: u32) -> PathBuf {
-        self.dir.join(format!("{number}.jsonl"))
+        self.dir.join(format!("{}{number}.jsonl", if self.is_busy { "busy-" } else { "" }))
     }
 
     /// Adds lines, each whole in one file.

@@ -2,14 +2,18 @@
 //!
 //! Programs decide which flows are logged, count their packets in FLOW_COUNT, and say so once, in a ring of their own.
 //! From there on the log asks, at its own pace: [`book`] knows the flows that are counted and, from what the maps say of
-//! them, when each has ended; [`file`] is where records go, [`line`] what they look like there, [`recent`] what the API is
-//! told. A step does so much and no more; a disk that is slow leaves records in the ring, where those that find no
+//! them, when each has ended; [`writer`] is where records go, of whom each port has a [`share`] of the [`file`]s, [`line`]
+//! what they look like there, [`recent`] what the API is told. A step does so much and no more, and holds what the agent's
+//! work needs for so long and no longer; a disk that is slow leaves records in the ring, where those that find no
 //! place are counted as lost. So nothing here keeps a packet waiting, whatever tenants do.
 
 pub mod book;
 pub mod file;
 pub mod line;
+mod naming;
 pub mod recent;
+mod share;
+mod writer;
 
 use crate::clock::{self, Wall};
 use crate::core::{Shared, chain};
@@ -17,7 +21,7 @@ use crate::dataplane::counts::{Counts, raw_start};
 use aya::maps::{MapData, RingBuf};
 use book::{Asked, Book, Decided, Outcome};
 use file::Files;
-use line::{Line, Lost};
+use line::Line;
 use mizar_abi::maps::LogStart;
 use mizar_abi::reason::Drop;
 use mizar_abi::unmapped;
@@ -27,6 +31,7 @@ use mizar_wire::body::Body;
 use mizar_wire::log::{Decider, Direction, Logged};
 use mizar_wire::trace::RULES;
 use mizar_wire::{EntryKey, Scope};
+use naming::Naming;
 use recent::Recent;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -34,11 +39,15 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use uuid::Uuid;
+use writer::Writer;
 
 /// Records of the ring that one step reads.
 const BATCH: usize = 1_024;
-/// Flows that it looks at: at some tens of microseconds, where a port has a thousand rules.
+/// Flows that it looks at.
 const LOOKS: usize = 256;
+/// For so long it looks for their rules, all of them together: at some tens of microseconds for a flow, where its port has a
+/// thousand. Nobody else plans or answers meanwhile.
+const NAMING: Duration = Duration::from_millis(5);
 /// From one step to the next: with these, what bounds the log's work.
 const PACE: Duration = Duration::from_millis(50);
 /// From one step to the next where nothing is counted.
@@ -50,12 +59,10 @@ pub struct Logger {
     counts: Counts,
     host: String,
     book: Book,
-    files: Files,
+    writer: Writer,
     recent: Recent,
-    /// Lost flows that the programs have counted, as far as the log says so.
+    /// Lost flows that the programs have counted, as far as the writer knows.
     lost: u64,
-    /// Records that could not be written since.
-    unwritten: u64,
     failing: bool,
 }
 
@@ -65,8 +72,8 @@ impl Logger {
         let host = core.lock().identity().host.clone();
         let mut book = Book::default();
         book.adopt(counts.all(), now_ms());
-        let lost = counts.lost();
-        Self { core, counts, host, book, files, recent, lost, unwritten: 0, failing: false }
+        let (lost, writer) = (counts.lost(), Writer::new(host.clone(), files));
+        Self { core, counts, host, book, writer, recent, lost, failing: false }
     }
 
     /// Reads the ring for ever.
@@ -75,8 +82,8 @@ impl Logger {
         let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
         let mut ring = registered.map_err(io::Error::from)?;
         loop {
-            let due = self.book.due_ms().map(|due| Duration::from_millis(due.saturating_sub(now_ms())));
-            let wait = due.unwrap_or(IDLE);
+            let due = [self.book.due_ms().map(Duration::from_millis), self.writer.due()].into_iter().flatten().min();
+            let wait = due.map_or(IDLE, |due| due.saturating_sub(since_boot()));
             let mut starts = Vec::new();
             if let Ok(ready) = tokio::time::timeout(wait, ring.readable_mut()).await {
                 let mut ready = ready?;
@@ -102,7 +109,8 @@ impl Logger {
     fn step(&mut self, starts: &[LogStart]) {
         let now = now_ms();
         let (core, counts) = (&self.core, &self.counts);
-        let judge = |asked: &Asked| decide(&core.lock().store().planner, asked);
+        let naming = Naming::new(NAMING, &since_boot);
+        let judge = |asked: &Asked| naming.hold(|| core.lock(), |core| decide(&core.store().planner, asked));
         let mut outcomes: Vec<Outcome> = starts.iter().flat_map(|start| self.book.begin(start, now, &judge)).collect();
         let look = self.book.look(LOOKS, now, &|key| counts.count(key), &|key| counts.flow(key), &judge);
         outcomes.extend(look.outcomes);
@@ -115,12 +123,12 @@ impl Logger {
         match self.write(&outcomes) {
             Ok(()) => {
                 self.recent.written(records);
-                if std::mem::take(&mut self.failing) {
+                // Nothing may have been tried: what is missing waits for its second.
+                if self.writer.due().is_none() && std::mem::take(&mut self.failing) {
                     tracing::info!("the flow log is written again");
                 }
             }
             Err(error) => {
-                self.unwritten += records;
                 self.recent.unwritten(records);
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "the flow log could not be written; it is tried again with the next records");
@@ -129,26 +137,20 @@ impl Logger {
         }
     }
 
-    /// All or none of them, as far as the disk has room.
     fn write(&mut self, outcomes: &[Outcome]) -> io::Result<()> {
         let wall = Wall::now();
         let mut lines = Vec::new();
         for outcome in outcomes {
             let logged = logged(outcome, &wall);
             let (port_id, network_id) = self.names(outcome);
-            lines.push(Line::of(&logged, &self.host, port_id, network_id).text());
+            lines.push((logged.port, Line::of(&logged, &self.host, port_id, network_id).text()));
             self.recent.add(logged);
         }
         let lost = self.counts.lost();
-        self.unwritten += self.book.take_lost();
         // The counter begins anew with the maps.
-        let missing = lost.saturating_sub(self.lost) + self.unwritten;
-        if missing > 0 {
-            lines.push(Lost::of(missing, wall.unix_ms(clock::boot_ns()), &self.host).text());
-        }
-        self.files.append(&lines)?;
-        (self.lost, self.unwritten) = (lost, 0);
-        Ok(())
+        self.writer.miss(self.book.take_lost() + lost.saturating_sub(self.lost));
+        self.lost = lost;
+        self.writer.write(lines, since_boot(), wall.unix_ms(clock::boot_ns()))
     }
 
     /// Of the port, if it is here, and of its network.
@@ -168,6 +170,10 @@ impl Logger {
 
 fn now_ms() -> u64 {
     clock::boot_ns() / 1_000_000
+}
+
+fn since_boot() -> Duration {
+    Duration::from_nanos(clock::boot_ns())
 }
 
 /// Whose rules said so, and which.

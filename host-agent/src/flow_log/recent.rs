@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const OF_PORT: usize = 500;
 /// Records in all; of the port that has most, the oldest goes first.
 const MOST: usize = 20_000;
-/// Bytes of the file that an agent reads when it begins.
+/// Bytes of a file that an agent reads when it begins.
 const TAIL: u64 = 4 << 20;
 /// Bytes of an answer that what is around the records may take.
 const AROUND: usize = 128;
@@ -41,14 +41,19 @@ impl Recent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With what the file says last. Without it, with nothing: that must not keep a host from its work.
+    /// With what the files say last. Without them, with nothing: that must not keep a host from its work.
     pub fn of(files: &Files) -> Self {
         let recent = Self::default();
-        let tail = files.tail(TAIL).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the flow log of before could not be read");
-            String::new()
-        });
-        tail.lines().filter_map(Line::read).for_each(|record| recent.add(record));
+        let tail = |files: &Files| {
+            files.tail(TAIL).unwrap_or_else(|error| {
+                tracing::warn!(%error, "the flow log of before could not be read");
+                String::new()
+            })
+        };
+        let tails = [tail(&files.beside()), tail(files)];
+        let mut records: Vec<Logged> = tails.iter().flat_map(|tail| tail.lines()).filter_map(Line::read).collect();
+        records.sort_by_key(|record| record.end_ms);
+        records.into_iter().for_each(|record| recent.add(record));
         recent
     }
 
@@ -180,9 +185,10 @@ mod tests {
     fn an_agent_knows_what_the_last_one_wrote() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
         let mut files = Files::new(dir.path(), 1 << 20, 1);
-        let records: Vec<Logged> = (0..3).map(|n| another(7, n)).collect();
+        let records: Vec<Logged> = [0, 2, 1].map(|n| another(7, n)).into();
         let lines: Vec<String> = records.iter().map(|record| Line::of(record, "h1", None, None).text()).collect();
-        files.append(&lines)?;
+        files.append(&lines[..2])?;
+        files.beside().append(&lines[2..])?;
         let recent = Recent::of(&files);
         assert_eq!((ends(&recent.read(&[7], None, 10)), recent.counts()), (vec![2, 1, 0], (0, 0)));
         Ok(())
