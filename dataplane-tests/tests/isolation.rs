@@ -1,22 +1,60 @@
 //! The first property: no frame of an endpoint ever reaches an endpoint of another network; nor
 //! does any frame from the underlay without a valid tag or an established flow of its sender.
 
+use aya::EbpfLoader;
 use mizar_abi::{
     mapped,
-    maps::{Flow, FlowKey},
+    maps::{Flow, FlowKey, State, UNFILTERED, flow_flag, identity_of},
 };
 use mizar_dataplane_tests::{
     World,
+    drawn::some_rules,
     frame::{self, Ip},
     host::{UPLINK, is_runnable},
     links::utc,
+    policy::{Opening, Remote, Rule, allows},
     random::Random,
     world::{End, Port, underlay},
 };
+use mizar_packet::{
+    ETH_LEN,
+    ipv4::{self, Fragment},
+};
+
+/// Three hosts that log every flow.
+fn hosts() -> World {
+    World::new_with(3, |loader: &mut EbpfLoader<'_>| {
+        loader.override_global("FLOW_LOG_SAMPLE", &1_u32, true);
+        loader.override_global("FLOW_LOG_RATE", &u32::MAX, true);
+        loader.override_global("FLOW_LOG_BURST", &u32::MAX, true);
+    })
+    .unwrap()
+}
+
+/// Rounds after which the rings of the log are read, before they are full.
+const RINGS: u32 = 200;
+
+fn read_rings(w: &mut World) {
+    for host in 1..=3 {
+        w.host(host).logged().unwrap();
+    }
+}
+
+/// Whatever happened to a flow, it is in the log; one that is over may be so there too.
+fn assert_logged(w: &mut World) {
+    for host in 1..=3 {
+        for map in ["FLOW_EST", "FLOW_NEW"] {
+            for (key, flow) in w.host(host).all::<FlowKey, Flow>(map).unwrap() {
+                let over = [State::Closing as u8, State::Denied as u8].contains(&flow.state);
+                assert!(over || flow.flags & flow_flag::LOGGED != 0, "host {host}: {key:?} {flow:?}");
+            }
+        }
+    }
+}
 
 /// Two networks with the same addresses over three hosts, all roles shared, flows in both.
 fn world() -> (World, Vec<Port>) {
-    let mut w = World::new(3).unwrap();
+    let mut w = hosts();
     let mut ports = Vec::new();
     for (vni, subnet, ep) in [(100, 1, 10), (200, 11, 20)] {
         w.subnet(vni, subnet, [10, 0, 0, 0], &[[3, 1]]).unwrap();
@@ -56,6 +94,24 @@ fn some_packet(r: &mut Random, from: &Port, ports: &[Port]) -> Ip {
     ip
 }
 
+/// Half of them with a few bytes changed, some cut, some with a tail.
+fn some_frame(r: &mut Random, round: u32, from: &Port, ports: &[Port]) -> Vec<u8> {
+    let mut frame = from.frame(some_packet(r, from, ports));
+    if round.is_multiple_of(2) {
+        for _ in 0..1 + r.below(3) {
+            let at = r.below(frame.len());
+            frame[at] = r.next() as u8;
+        }
+    }
+    match r.below(20) {
+        0 => frame.truncate(14 + r.below(frame.len() - 14)),
+        1 => frame.extend(r.bytes(40)),
+        2 => frame = r.bytes(60),
+        _ => {}
+    }
+    frame
+}
+
 fn vni_of(ports: &[Port], ep_id: u32) -> u32 {
     ports.iter().find(|p| p.ep_id == ep_id).expect("a known port").vni
 }
@@ -67,21 +123,11 @@ fn no_frame_of_an_endpoint_reaches_another_network() {
     let mut delivered = 0;
     for round in 0..20_000 {
         w.xdp = round % 2 == 0;
+        if round % RINGS == 0 {
+            read_rings(&mut w);
+        }
         let from = *r.one(&ports);
-        let mut frame = from.frame(some_packet(&mut r, &from, &ports));
-        // Half of them with a few bytes changed, some cut, some with a tail.
-        if round % 2 == 0 {
-            for _ in 0..1 + r.below(3) {
-                let at = r.below(frame.len());
-                frame[at] = r.next() as u8;
-            }
-        }
-        match r.below(20) {
-            0 => frame.truncate(14 + r.below(frame.len() - 14)),
-            1 => frame.extend(r.bytes(40)),
-            2 => frame = r.bytes(60),
-            _ => {}
-        }
+        let frame = some_frame(&mut r, round, &from, &ports);
         if !is_runnable(&frame) {
             continue;
         }
@@ -92,6 +138,70 @@ fn no_frame_of_an_endpoint_reaches_another_network() {
         }
     }
     assert!(delivered > 2_000, "{delivered} of 20000 reached someone: the property means something");
+    assert_logged(&mut w);
+}
+
+/// Sets of which only the last one is stateful.
+const SETS: u32 = 5;
+
+/// All of one network, in sets with rules as good as drawn. An ICMP error goes with what it is about, and of a fragment
+/// the first part alone says what it is of.
+#[test]
+fn no_frame_passes_a_stateless_port_without_a_rule_of_its_direction() {
+    let mut r = Random(5);
+    let mut w = hosts();
+    w.subnet(100, 1, [10, 0, 0, 0], &[[3, 1]]).unwrap();
+    w.stateless.extend(1..SETS);
+    let mut rules: Vec<Vec<Rule>> = Vec::new();
+    let mut ports = Vec::new();
+    let (mut delivered, mut refused) = (0, 0);
+    for round in 0..20_000 {
+        w.xdp = round % 2 == 0;
+        if round % RINGS == 0 {
+            read_rings(&mut w);
+            assert_logged(&mut w);
+            // What was let in by other rules goes on for a while.
+            (1..=3).for_each(|host| w.host(host).evict().unwrap());
+            rules = (1..=SETS).map(|_| some_rules(&mut r, SETS)).collect();
+            for (set, rules) in (1..).zip(&mut rules) {
+                rules.extend((r.below(2) == 0).then_some(Rule::ALL_OUT));
+                rules.extend((r.below(2) == 0).then_some(Rule::all_in(Remote::Anybody)));
+                w.rules(set, 1 + round / RINGS, rules).unwrap();
+            }
+        }
+        if ports.is_empty() {
+            for (last, set) in (10..).zip((1..=SETS).chain([UNFILTERED])) {
+                ports.push(w.port_of(set, 1, u32::from(last), 1, last).unwrap());
+                ports.push(w.port_of(set, 2, u32::from(last) + 20, 1, last + 20).unwrap());
+            }
+        }
+        let from = *r.one(&ports);
+        let frame = some_frame(&mut r, round, &from, &ports);
+        if !is_runnable(&frame) {
+            continue;
+        }
+        let journey = w.send(&from, &frame).unwrap();
+        let End::Delivered { ep_id, frame: got, .. } = journey.end else {
+            refused += 1;
+            continue;
+        };
+        delivered += 1;
+        let to = ports.iter().find(|port| port.ep_id == ep_id).expect("a known port");
+        let inner = ipv4::parse(&got[..], ETH_LEN).expect("what is delivered is a packet");
+        if inner.icmp_error || matches!(inner.fragment, Fragment::Later) {
+            continue;
+        }
+        for (own, other, egress) in [(&from, to, true), (to, &from, false)] {
+            if w.stateless.contains(&own.set) {
+                let (identity, address) = (identity_of(other.set), other.address);
+                let opening = Opening { egress, identity, address, proto: inner.proto, port: inner.judged_port() };
+                let rules = &rules[own.set as usize - 1];
+                assert!(allows(rules, &opening), "round {round}: {frame:02x?}: {opening:?} of {own:?} by {rules:?}");
+            }
+        }
+    }
+    assert!(delivered > 2_000 && refused > 2_000, "{delivered} delivered, {refused} not: the property means something");
+    assert_logged(&mut w);
 }
 
 #[test]
@@ -114,6 +224,9 @@ fn no_frame_of_the_underlay_without_a_tag_or_a_flow_is_delivered() {
     }
     for round in 0..20_000 {
         w.xdp = round % 2 == 0;
+        if round % RINGS == 0 {
+            read_rings(&mut w);
+        }
         let (host, mut frame) = r.one(&wire).clone();
         for _ in 0..1 + r.below(4) {
             // Anywhere in the outer headers, the option, or the inner headers.
@@ -171,6 +284,9 @@ fn signed_packets_with_arbitrary_fields_never_cross_networks() {
     let mut delivered = 0;
     for round in 0..20_000 {
         w.xdp = round % 2 == 0;
+        if round % RINGS == 0 {
+            read_rings(&mut w);
+        }
         let mut frame = template.clone();
         let host = 1 + r.below(3) as u32;
         let vni = *r.one(&[100u32, 200, 300]);
@@ -200,6 +316,7 @@ fn signed_packets_with_arbitrary_fields_never_cross_networks() {
         }
     }
     assert!(delivered > 500, "{delivered}");
+    assert_logged(&mut w);
     for host in 1..=3 {
         for map in ["FLOW_EST", "FLOW_NEW"] {
             for (key, flow) in w.host(host).all::<FlowKey, Flow>(map).unwrap() {

@@ -18,6 +18,8 @@ use std::cell::Cell;
 /// Decided by a number and what is asked for.
 struct Arbitrary {
     seed: u32,
+    /// Are all groups?
+    stateless: bool,
     looked: Cell<usize>,
 }
 
@@ -80,7 +82,8 @@ impl Tables for Arbitrary {
 
     fn epoch(&self, set: u32) -> Epoch {
         let r = self.of(8, &set.to_be_bytes());
-        Epoch { n: r & 1, since_ms: 0, flags: r >> 1 & (epoch_flag::NEED_ID | epoch_flag::WAITS) }
+        let stateless = if self.stateless { epoch_flag::STATELESS } else { 0 };
+        Epoch { n: r & 1, since_ms: 0, flags: r >> 1 & (epoch_flag::NEED_ID | epoch_flag::WAITS) | stateless }
     }
 
     fn allows(&self, question: &Question) -> bool {
@@ -90,7 +93,7 @@ impl Tables for Arbitrary {
 
 pub fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
-    let tables = Arbitrary { seed: input.long(), looked: Cell::new(0) };
+    let tables = Arbitrary { seed: input.long(), stateless: false, looked: Cell::new(0) };
     // Hosts begin at 1.
     let me = 1 + input.few() % 3;
     let request = Request {
@@ -114,7 +117,11 @@ pub fn run(bytes: &[u8]) {
     let allowed = allows(&tables, &question);
     assert!(tables.looked.get() <= 4, "{} look-ups", tables.looked.get());
     assert_eq!(allowed, allows(&tables, &question), "asked again");
-    let Ok(decision) = decide(&tables, me, &request) else { return };
+    let decided = decide(&tables, me, &request);
+    // A bouncer need not know whose groups are stateless.
+    let stateless = Arbitrary { stateless: true, looked: Cell::new(0), ..tables };
+    assert_eq!(decide(&stateless, me, &request), decided, "of stateless groups");
+    let Ok(decision) = decided else { return };
     let known = tables.address(decision.number).filter(|_| decision.number != 0);
     match decision.action {
         Action::Admit => {

@@ -19,7 +19,7 @@ fn peer(input: &mut Input<'_>) -> Peer {
     }
 }
 
-fn admission(input: &mut Input<'_>) -> Admission {
+fn admission(input: &mut Input<'_>, stateless: bool) -> Admission {
     let bits = input.byte();
     Admission {
         ep_id: 5,
@@ -29,7 +29,7 @@ fn admission(input: &mut Input<'_>) -> Admission {
         opens: bits & 2 != 0,
         reply_only: bits & 4 != 0,
         no_egress: bits & 8 != 0,
-        stateless: bits & 16 != 0,
+        stateless,
     }
 }
 
@@ -37,10 +37,13 @@ pub fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
     let mut now = Now { s: 1_000_000, ms: input.long() };
     let proto = [6, 17, 1][input.few() as usize % 3];
+    // Of its port: are the groups stateless, and is the flow counted for the log?
+    let (stateless, logged) = (input.flag(), if input.flag() { flow_flag::LOGGED } else { 0 });
     let mut flow = match input.few() {
         0 => Flow::default(),
         flags => flow::request(5, input.few(), [0, flow_flag::I_INIT, flow_flag::NEED_ID, 65][flags as usize], 1, &now),
     };
+    flow.flags |= logged;
     for _ in 0..EVENTS {
         if input.is_empty() {
             return;
@@ -59,14 +62,25 @@ pub fn run(bytes: &[u8]) {
                 assert!(closed || flow.state == before.state, "a packet makes of {before:?} {flow:?}");
             }
             3 => flow::ask_again(&mut flow, &now),
-            4 => enters(&mut flow, &mut input, &now),
-            5 => acknowledged(&mut flow, &mut input, &now),
+            4 => {
+                let admission = admission(&mut input, stateless);
+                let anew = flow::begins_anew(&flow, admission.opens);
+                enters(&mut flow, &admission, &peer(&mut input), &now);
+                if anew && flow.state == State::NewIn as u8 {
+                    assert_eq!(flow.flags & flow_flag::LOGGED, 0, "what was decided of {before:?} is no other flow's");
+                    flow.flags |= logged;
+                }
+            }
+            5 => acknowledged(&mut flow, &mut input, stateless, &now),
             6 => flow::confirm(&mut flow),
             7 => closes(&mut flow, input.flag()),
             8 => flow::denied(&mut flow, &now),
             _ => introduced(&mut flow, &mut input, &now),
         }
         judge(&before, &flow, event, proto, &now);
+        assert_eq!(flow.flags & flow_flag::LOGGED, logged, "event {event} takes {before:?} out of the log, or into it");
+        let let_in = flow.flags & !before.flags & flow_flag::R_INIT != 0;
+        assert!(!stateless || !let_in || event == 4, "event {event} of {before:?}: no rule lets anything in");
     }
 }
 
@@ -92,13 +106,18 @@ fn judge(before: &Flow, flow: &Flow, event: u8, proto: u8, now: &Now) {
     }
 }
 
-fn enters(flow: &mut Flow, input: &mut Input<'_>, now: &Now) {
-    let (before, admission, peer) = (*flow, admission(input), peer(input));
-    let enters = flow::enters(flow, &admission, &peer, now);
+fn enters(flow: &mut Flow, admission: &Admission, peer: &Peer, now: &Now) {
+    let before = *flow;
+    let enters = flow::enters(flow, admission, peer, now);
     if !enters {
         assert_eq!(*flow, before, "what does not enter changes nothing");
         assert!(admission.reply_only, "an admitted packet of {before:?} does not enter");
         return;
+    }
+    if admission.stateless && admission.reply_only {
+        // A verdict of former rules, about what rules let in before: it is asked again.
+        let asked = admission.stamp == 0 && before.flags & flow_flag::R_INIT != 0;
+        assert!(asked, "an answer enters {before:?} without a rule: {admission:?}");
     }
     if !admission.reply_only {
         assert!(flow::knows_peer(flow), "{flow:?} after an admission");
@@ -127,10 +146,12 @@ fn introduced(flow: &mut Flow, input: &mut Input<'_>, now: &Now) {
     assert_eq!(rest(flow), rest(&before), "an introduction tells no way");
 }
 
-fn acknowledged(flow: &mut Flow, input: &mut Input<'_>, now: &Now) {
+fn acknowledged(flow: &mut Flow, input: &mut Input<'_>, stateless: bool, now: &Now) {
     let before = *flow;
     let cookie = input.few();
-    let taken = flow::acknowledged(flow, cookie, &peer(input), input.flag(), now);
+    // Where groups are stateless nobody vouches for what was let in but bouncers.
+    let (peer, as_reply) = (peer(input), input.flag() && !stateless);
+    let taken = flow::acknowledged(flow, cookie, &peer, as_reply, now);
     if cookie != before.cookie {
         assert!(!taken, "another's cookie");
     }
@@ -152,7 +173,7 @@ fn closes(flow: &mut Flow, ours: bool) {
 /// Asked, answered, closed; and asked by the other side.
 pub fn seeds() -> Vec<Vec<u8>> {
     vec![
-        vec![0, 0, 0, 9, 0, 1, 2, 5, 2, 1, 0, 0, 0, 0, 0, 2, 1, 1, 2, 1, 0, 8],
-        vec![0, 0, 0, 9, 1, 0, 4, 2, 1, 3, 1, 0, 0, 0, 0, 6, 3, 4, 4, 1, 0, 1, 0, 0, 0, 0, 7, 1],
+        vec![0, 0, 0, 9, 0, 0, 1, 1, 2, 5, 2, 1, 0, 0, 0, 0, 0, 2, 1, 1, 2, 1, 0, 8],
+        vec![0, 0, 0, 9, 1, 1, 1, 0, 4, 2, 1, 3, 1, 0, 0, 0, 0, 6, 3, 4, 4, 1, 0, 1, 0, 0, 0, 0, 7, 1],
     ]
 }
