@@ -5,7 +5,8 @@
 
 use crate::label::{self, LabelPolicies};
 use crate::planner::Planner;
-use crate::policy::{Peers, Rules};
+use crate::policy::Rules;
+use crate::rows::Peers;
 use crate::state::State;
 use mizar_abi::maps::{cidr_identity, egress};
 use mizar_wire::body::{LabelPeer as Peer, LabelPolicy, LabelPorts, Labels, Remote, Rule};

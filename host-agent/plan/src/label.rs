@@ -8,7 +8,7 @@
 //! where none does, its security groups do.
 
 use crate::allowed::Allowed;
-use crate::policy::{Builder, note};
+use crate::rows::{Builder, note};
 use ipnet::Ipv4Net;
 use mizar_wire::body::{LabelPeer, LabelPolicy, LabelPorts, Labelled, Labels};
 use std::collections::{BTreeMap, BTreeSet};

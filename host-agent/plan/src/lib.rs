@@ -13,7 +13,7 @@
 //! desires the same as one that got the last state at once. A property test holds it to that.
 //!
 //! The rules of security groups belong to no entry alone: they are rendered for each *set* of
-//! groups that a port here or an address bounced here has ([`filters`], [`policy`], [`label`]), as far as its
+//! groups that a port here or an address bounced here has ([`filters`], [`policy`], [`rows`], [`label`]), as far as its
 //! network has room for them ([`budget`]).
 //!
 //! # Order
@@ -37,6 +37,7 @@ mod label;
 mod planner;
 mod policy;
 mod render;
+mod rows;
 mod state;
 mod table;
 mod work;

@@ -2,8 +2,9 @@
 
 use crate::filters::Filters;
 use crate::label::LabelPolicies;
-use crate::policy::{Peers, Rules};
+use crate::policy::Rules;
 use crate::render::{Context, Wiring};
+use crate::rows::Peers;
 use crate::table::Key;
 use ipnet::IpNet;
 use mizar_wire::body::{self, Body};

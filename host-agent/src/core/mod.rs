@@ -11,22 +11,24 @@
 //! What is only in the ledger may be stale: from it alone entries are added and updated. Interfaces
 //! and map entries that it does not know go once the API has answered this process.
 
+mod adoption;
 mod doubt;
 mod execute;
+mod feed;
 mod holders;
 mod policies;
 mod ports;
 mod unproven;
 
+pub use feed::{OtherEpoch, Snapshot};
 pub use holders::{Forget, Holders};
 
 use crate::dataplane::{Dataplane, PlaneError};
 use crate::ledger::{Batch, Ledger};
 use crate::links::Interface;
 use crate::reports::Reports;
-use crate::store::{Store, names, removed};
-use mizar_plan::{Facts, Key, Op, Table};
-use mizar_wire::sync::{Ack, PROTOCOL, SnapshotPage, SyncReply, SyncRequest};
+use crate::store::Store;
+use mizar_plan::{Facts, Key, Table};
 use policies::Policies;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -35,10 +37,6 @@ use std::time::Instant;
 use tokio::sync::{Notify, mpsc, watch};
 use unproven::Unproven;
 use uuid::Uuid;
-
-/// Failures that one acknowledgement names: the API refuses more than 5,000, and what is beyond
-/// says nothing new.
-const FAILURES: usize = 1_000;
 
 /// Work that follows from a step, for those who may wait.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,20 +74,6 @@ pub struct AttachedPort {
     /// Number under which it is wired in the planner.
     number: Option<u32>,
 }
-
-/// A snapshot under way.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    seen: BTreeSet<(i64, u16, i16, String)>,
-    start: Option<(String, String)>,
-    /// Entries that there were before its first page.
-    before: usize,
-}
-
-/// A page of a snapshot is of another epoch than the first: the database was restored between.
-#[derive(Debug, thiserror::Error)]
-#[error("the pages of a snapshot are of different epochs")]
-pub struct OtherEpoch;
 
 /// The state of the agent.
 pub struct Core {
@@ -185,87 +169,6 @@ impl Core {
         }
     }
 
-    /// Takes over what the predecessor left: its interfaces, and the maps if the ledger says what
-    /// they should hold.
-    pub fn take_over(&mut self, interfaces: Vec<Interface>) -> Result<(), PlaneError> {
-        for interface in interfaces {
-            self.attached.insert(interface.port, AttachedPort { interface, number: None });
-        }
-        // An interface keeps its program for as long as it is there, whoever its port belongs to:
-        // without one its packets would go wherever the host routes them.
-        let live = self.attached.values().map(|a| a.interface.made.ifindex).collect();
-        self.plane.detach_others(&live)?;
-        if self.store.complete { self.adopt() } else { Ok(()) }
-    }
-
-    /// Brings maps of any content to what is desired.
-    fn adopt(&mut self) -> Result<(), PlaneError> {
-        self.update_facts();
-        self.reconcile_ports(None);
-        let ops = self.difference()?;
-        tracing::info!(entries = self.store.len(), operations = ops.len(), trusted = self.trusted, "maps adopted");
-        self.execute(ops);
-        if !self.adopted {
-            self.engage()?;
-        }
-        // Rules may have changed while no agent looked.
-        self.rules_changed.notify_one();
-        self.settled = self.may_remove();
-        if self.settled {
-            // What was removed while no agent looked left its flows behind.
-            let here = self.store.planner.ports().map(|port| port.number).collect();
-            self.chore(Chore::Forget(Forget { others: Some(here), ..Forget::default() }));
-        }
-        self.report();
-        Ok(())
-    }
-
-    /// What makes the maps, as they are, what they should be.
-    fn difference(&mut self) -> Result<Vec<Op>, PlaneError> {
-        let observed = self.dump()?;
-        self.holders = Holders::default();
-        observed.iter().for_each(|(key, value)| self.holders.observe(key, value));
-        self.policies = Policies::default();
-        for (key, value) in &observed {
-            self.policies.put(key, value);
-        }
-        let mut ops = self.store.planner.adopt(&observed);
-        self.withheld.clear();
-        if !self.may_remove() {
-            let stay = ops.iter().filter(|op| matches!(op, Op::Remove(_)));
-            self.withheld = stay.filter_map(|op| op.key().set()).collect();
-            ops.retain(|op| matches!(op, Op::Put(..)));
-        }
-        Ok(ops)
-    }
-
-    /// Whether what the desired state lacks may go, rather than only what was expressly removed.
-    fn may_remove(&self) -> bool {
-        self.trusted && !self.doubt
-    }
-
-    /// Removes what no answer of the API wants, once there is one; or adopts the maps, if that
-    /// failed before.
-    fn settle(&mut self) {
-        let due = if self.adopted { !self.settled && self.may_remove() } else { self.store.complete };
-        if due && let Err(error) = self.adopt() {
-            tracing::error!(error = chain(&error), "the maps could not be adopted; it is tried again with every sync");
-        }
-    }
-
-    /// Compares the maps with what they should hold and repairs them. Only a bug or a foreign
-    /// hand makes a difference.
-    pub fn audit(&mut self) -> Result<usize, PlaneError> {
-        if !self.adopted {
-            return Ok(0);
-        }
-        self.flush();
-        let ops = self.difference()?;
-        let repairs = ops.len();
-        self.execute(ops);
-        Ok(repairs)
-    }
-
     fn update_facts(&mut self) {
         if let Some(number) = self.store.number {
             self.store.planner.set_facts(Facts {
@@ -288,51 +191,6 @@ impl Core {
         }
     }
 
-    /// The API has told the host's number.
-    pub fn registered(&mut self, number: u32) {
-        if self.store.number != Some(number) {
-            let batch = Batch {
-                number: Some(number),
-                epoch: self.store.epoch.clone(),
-                cursor: self.store.cursor.clone(),
-                ..Batch::default()
-            };
-            self.apply(batch);
-            self.update_facts();
-            self.flush();
-        }
-        self.api_seen = Some(Instant::now());
-    }
-
-    /// Ledger first, then the planner; maps at the next flush.
-    fn apply(&mut self, mut batch: Batch) -> BTreeSet<Uuid> {
-        let cursor = batch.cursor.clone();
-        if self.doubt {
-            // A restart shall ask for a snapshot again.
-            batch.cursor = None;
-        }
-        self.write_ledger(&batch);
-        let ports = self.store.apply(&batch);
-        self.store.cursor = cursor;
-        ports
-    }
-
-    fn write_ledger(&mut self, batch: &Batch) {
-        let rewrite = self.ledger_gap || self.ledger.is_bloated();
-        let written = if rewrite {
-            let cursor = self.store.cursor.clone().filter(|_| !self.doubt);
-            self.ledger.rewrite(&self.store.to_batches(cursor)).and_then(|()| self.ledger.append(batch))
-        } else {
-            self.ledger.append(batch)
-        };
-        if let Err(error) = &written
-            && !self.ledger_gap
-        {
-            tracing::error!(%error, "the ledger cannot be written; a restart would begin with what it holds");
-        }
-        self.ledger_gap = written.is_err();
-    }
-
     /// A handle to flush the ledger with, in the background.
     pub fn ledger_flusher(&self) -> std::io::Result<std::fs::File> {
         self.ledger.flusher()
@@ -341,90 +199,6 @@ impl Core {
     /// Bytes in the ledger.
     pub fn ledger_size(&self) -> u64 {
         self.ledger.size()
-    }
-
-    /// Changes from a sync. True if there were any.
-    pub fn sync(&mut self, reply: SyncReply) -> bool {
-        let news = !(reply.changes.is_empty() && reply.scopes_added.is_empty() && reply.scopes_dropped.is_empty());
-        let ports = self.apply(Batch {
-            number: None,
-            epoch: Some(reply.epoch),
-            cursor: Some(reply.cursor),
-            complete: self.store.complete,
-            dropped: reply.scopes_dropped,
-            added: reply.scopes_added,
-            changes: reply.changes,
-        });
-        self.trusted = true;
-        self.reconcile_ports(Some(&ports).filter(|_| self.settled));
-        // Without news too: operations that failed are repeated.
-        self.flush();
-        self.settle();
-        self.report();
-        if news {
-            self.changed.send_modify(|n| *n += 1);
-        }
-        news
-    }
-
-    /// A page of a snapshot: additions only.
-    pub fn page(&mut self, snapshot: &mut Snapshot, page: SnapshotPage) -> Result<(), OtherEpoch> {
-        if snapshot.start.is_none() {
-            snapshot.before = self.store.len();
-        }
-        let start = snapshot.start.get_or_insert_with(|| (page.epoch.clone(), page.cursor.clone()));
-        if start.0 != page.epoch {
-            return Err(OtherEpoch);
-        }
-        snapshot.seen.extend(names(&page.entries));
-        self.unproven = Unproven::All;
-        let ports = self.apply(Batch {
-            epoch: Some(page.epoch),
-            complete: self.store.complete,
-            changes: page.entries,
-            ..Batch::default()
-        });
-        self.reconcile_ports(Some(&ports));
-        self.flush();
-        self.changed.send_modify(|n| *n += 1);
-        Ok(())
-    }
-
-    /// After the last page: everything that the snapshot did not bring goes, unless that is too
-    /// much to be believed and nobody confirmed it.
-    pub fn prune(&mut self, snapshot: Snapshot, confirmed: bool) -> Result<(), PlaneError> {
-        let Some((epoch, cursor)) = snapshot.start.clone() else { return Ok(()) };
-        let mut prune = self.store.prune(&snapshot.seen);
-        self.doubt = self.doubts(&snapshot, &prune, confirmed)?;
-        self.unproven = Unproven::None;
-        if self.doubt {
-            let going = prune.iter().filter_map(|change| removed(&self.store, change));
-            self.unproven = Unproven::Of(going.flat_map(|body| self.store.planner.sets_by(body)).collect());
-            prune.clear();
-        }
-        self.trusted = true;
-        let complete = self.store.complete || !self.doubt;
-        self.apply(Batch { epoch: Some(epoch), cursor: Some(cursor), complete, changes: prune, ..Batch::default() });
-        if self.adopted {
-            self.reconcile_ports(None);
-            self.flush();
-            self.settle();
-            self.report();
-        } else if !self.doubt {
-            self.adopt()?;
-        }
-        self.changed.send_modify(|n| *n += 1);
-        Ok(())
-    }
-
-    /// Whether entries are kept that the last snapshot did not have.
-    pub fn is_in_doubt(&self) -> bool {
-        self.doubt
-    }
-
-    /// Forgets the cursor: the next sync leads to a snapshot.
-    pub fn forget_cursor(&mut self) {
-        self.store.cursor = None;
     }
 
     fn chore(&self, chore: Chore) {
@@ -438,35 +212,6 @@ impl Core {
             let ops = self.store.planner.flush();
             self.execute(ops);
         }
-    }
-
-    /// The next request. What it acknowledges is in force.
-    pub fn request(&self, wait_s: u32) -> SyncRequest {
-        let (ports, ports_complete) = self.reports.next();
-        let cursor = self.store.cursor.clone();
-        let failures = || {
-            let mut failures = self.store.failures();
-            failures.truncate(FAILURES);
-            failures
-        };
-        let ack = cursor.clone().filter(|_| self.adopted).map(|cursor| Ack { cursor, failures: failures() });
-        SyncRequest {
-            protocol: PROTOCOL,
-            abi: mizar_abi::ABI,
-            boot_id: self.identity.boot_id.clone(),
-            epoch: self.store.epoch.clone().filter(|_| cursor.is_some()),
-            cursor,
-            wait_s,
-            ack,
-            ports,
-            ports_complete,
-        }
-    }
-
-    /// A request was answered with 200.
-    pub fn answered(&mut self, request: &SyncRequest) {
-        self.reports.answered(&request.ports, request.ports_complete);
-        self.api_seen = Some(Instant::now());
     }
 
     /// Whether interfaces wait to be reported.
