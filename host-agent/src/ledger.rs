@@ -17,6 +17,7 @@ use mizar_abi::hash::Sip13;
 use mizar_wire::entry::Change;
 use mizar_wire::sync::ScopeRange;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -45,6 +46,12 @@ pub struct Batch {
     /// Whether everything that the host should have has once arrived.
     #[serde(default)]
     pub complete: bool,
+    /// Entries are kept that a snapshot lacks: it is doubted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub doubted: bool,
+    /// What was said of sets of security groups, by their numbers, before a snapshot that begins here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub said: BTreeMap<u32, u32>,
     /// Ranges whose entries go before `changes` come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<ScopeRange>,
@@ -241,6 +248,8 @@ mod tests {
             epoch: Some("e".into()),
             cursor: Some(format!("{n}:{n}:")),
             complete: n > 1,
+            doubted: n % 2 == 1,
+            said: BTreeMap::from([(n, 2 * n)]),
             dropped: vec![ScopeRange { scope: 1, lo: 0, hi: 4095 }; n as usize % 2],
             added: vec![],
             changes: vec![Change {

@@ -37,6 +37,10 @@ pub struct Store {
     pub cursor: Option<String>,
     /// Whether everything that the host should have has once arrived.
     pub complete: bool,
+    /// Entries are kept that the last snapshot lacked.
+    pub doubted: bool,
+    /// Generations of sets of security groups as they were said before a snapshot that is under way or doubted.
+    pub said: BTreeMap<u32, u32>,
 }
 
 fn raw(change: &Change) -> RawKey {
@@ -76,6 +80,12 @@ impl Store {
         self.epoch = batch.epoch.clone();
         self.cursor = batch.cursor.clone();
         self.complete |= batch.complete;
+        self.doubted = batch.doubted;
+        if batch.cursor.is_some() {
+            self.said.clear();
+        } else if !batch.said.is_empty() {
+            self.said.clone_from(&batch.said);
+        }
         for range in &batch.dropped {
             self.drop_range(range, &BTreeSet::new(), &mut ports);
         }
@@ -148,7 +158,8 @@ impl Store {
         let mut batches: Vec<Batch> =
             changes.chunks(1000).map(|chunk| Batch { changes: chunk.to_vec(), ..head.clone() }).collect();
         // The cursor stands in the last batch: a reader that lost it takes a snapshot.
-        batches.push(Batch { cursor, complete: self.complete, ..head });
+        let said = if cursor.is_none() { self.said.clone() } else { BTreeMap::new() };
+        batches.push(Batch { cursor, complete: self.complete, doubted: self.doubted, said, ..head });
         batches
     }
 

@@ -232,6 +232,31 @@ async fn a_snapshot_without_the_networks_of_attached_ports_takes_nothing_until_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_that_reboots_in_doubt_of_its_ports_does_not_believe_without_them_what_it_doubted() {
+    let api = Api::with_ports(&[5, 6]);
+    // Of others there is more.
+    let others: Vec<_> = (20..60).map(|n| world::port(n, 1).remove(1)).collect();
+    api.put(others);
+    let agent = Agent::new(&api);
+    for port in [5, 6] {
+        agent.attacher.attach(world::port_id(port), AttachKind::Tap).await.unwrap();
+    }
+    until("wired", || api.state().wired.len() == 2).await;
+    let entries = agent.core.lock().store().len();
+    api.restore([5, 6].map(world::port_key));
+    until("the snapshot is doubted", || agent.core.lock().is_in_doubt()).await;
+    agent.tasks.iter().for_each(|task| task.abort());
+    let agent = Agent::start(&api, Memory::default(), agent.dir);
+    assert!(agent.core.lock().is_in_doubt());
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!(agent.core.lock().is_in_doubt());
+    assert_eq!(agent.core.lock().store().len(), entries);
+    api.state().confirmed = true;
+    until("the ports go", || agent.core.lock().store().len() == entries - 2).await;
+    assert!(!agent.core.lock().is_in_doubt());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_transit_host_without_ports_keeps_its_roles_when_a_snapshot_lacks_most_of_them() {
     let api = Api::new();
     let lost = transit_only(&api);
@@ -296,32 +321,32 @@ async fn a_generation_rises_once_all_rules_of_it_are_in_force() {
     let agent = with_group(&api, &[7]).await;
     let before = agent.generation().unwrap();
     agent.plane.content().full.insert(Table::Policy);
-    let revision = api.put(world::group(2, &[9]));
+    let revision = api.put(world::group(3, &[9]));
     until("the failure is told", || api.state().acked == revision && !api.state().failures.is_empty()).await;
-    assert_eq!(agent.generation(), Some(before), "its flows are not judged by half of the rules");
+    assert_eq!(agent.generation(), Some(before + 1), "its flows are not judged for good by half of the rules");
     agent.plane.content().full.clear();
     until("it is tried again", || api.state().failures.is_empty()).await;
-    assert_eq!(agent.generation(), Some(before + 1));
+    assert_eq!(agent.generation(), Some(before + 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_rules_may_not_go_yet_their_set_keeps_its_generation() {
+async fn while_rules_may_not_go_yet_their_set_has_not_its_generation() {
     let api = Api::with_ports(&[]);
     let agent = with_group(&api, &[7, 9]).await;
     let (before, rules) = (agent.generation().unwrap(), agent.keys(Table::Policy));
     let maps = agent.plane.content().maps.clone();
-    let revision = api.put(world::group(2, &[7]));
+    let revision = api.put(world::group(3, &[7]));
     until("a rule goes", || api.state().acked == revision).await;
-    assert_eq!(agent.generation(), Some(before + 1));
+    assert_eq!(agent.generation(), Some(before + 2));
     // It died after the ledger and before the maps, and nobody tells its successor whether that is all.
     api.state().outage = Some(|| SourceError::Unreachable("the cable is cut".into()));
     agent.plane.content().maps = maps;
     let agent = agent.restart(&api);
     tokio::time::sleep(Duration::from_secs(60)).await;
     agent.core.lock().audit().unwrap();
-    assert_eq!((agent.generation(), agent.keys(Table::Policy)), (Some(before), rules));
+    assert_eq!((agent.generation(), agent.keys(Table::Policy)), (Some(before + 1), rules));
     api.state().outage = None;
-    until("the generation follows the rule", || agent.generation() == Some(before + 1)).await;
+    until("the generation follows the rule", || agent.generation() == Some(before + 2)).await;
     assert_eq!(agent.keys(Table::Policy).len(), 2, "port 7 in, everything out");
 }
 

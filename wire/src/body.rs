@@ -241,13 +241,17 @@ pub struct Labelled {
     pub labels: Labels,
 }
 
+/// By how much generations of rules rise, each time. What is between two of them says that a host has rules of the later
+/// one, but does not know whether these are all, and no others: no other rules have it.
+pub const GENERATION: u32 = 2;
+
 /// The rules of a security group in one direction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// Number of the group.
     pub number: u32,
-    /// Rises whenever less may pass than before, in either direction: flows are asked about again.
+    /// Rises by [`GENERATION`] whenever less may pass than before, in either direction: flows are asked about again.
     pub generation: u32,
     /// Answers need a rule too, on ports that have stateless groups alone. Only such groups say it: hosts that know
     /// nothing of it take no other entry for malformed.
@@ -325,7 +329,7 @@ pub struct LabelPolicy {
 pub struct LabelGeneration {
     /// Number of the project.
     pub project: u32,
-    /// Rises, in either direction: flows are asked about again.
+    /// Rises by [`GENERATION`], in either direction: flows are asked about again.
     pub generation: u32,
 }
 

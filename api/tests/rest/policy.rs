@@ -143,7 +143,7 @@ async fn a_rule_becomes_a_row_at_the_bouncers_of_the_group_and_at_nobody_else() 
     };
     for host in [bouncer, host] {
         let planner = plan(&mut conn, host).await?;
-        assert_eq!((http(&planner), generation(&planner)), (false, Some(2)), "asked about again");
+        assert_eq!((http(&planner), generation(&planner)), (false, Some(3)), "asked about again");
     }
     Ok(())
 }
@@ -468,7 +468,7 @@ async fn a_group_that_becomes_stateless_tells_all_hosts_and_asks_about_its_flows
     };
     let (yes, no) = (json!(true), Value::Null);
     assert_eq!(said().await?, [(yes.clone(), json!(0)), (yes.clone(), json!(0))]);
-    for (stateful, stateless, generation) in [(true, &no, 1), (true, &no, 1), (false, &yes, 2)] {
+    for (stateful, stateless, generation) in [(true, &no, 2), (true, &no, 2), (false, &yes, 4)] {
         let change = json!({"security_group": {"stateful": stateful, "description": format!("{generation}")}});
         red.put(&at(&web), Some(&change)).await?.ok(200)?;
         assert_eq!(said().await?, [(stateless.clone(), json!(generation)), (stateless.clone(), json!(generation))]);

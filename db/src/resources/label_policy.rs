@@ -38,9 +38,9 @@ statement! {
 
 statement! {
     /// Commands on policies of a project take turns.
-    RaiseProject { id: Uuid as SqlUuid } -> (SqlUuid, Integer, Integer)
+    RaiseProject { id: Uuid as SqlUuid, step: i32 as Integer } -> (SqlUuid, Integer, Integer)
     {
-        "UPDATE label_projects SET generation = generation + 1 WHERE id = " id " RETURNING id, number, generation"
+        "UPDATE label_projects SET generation = generation + " step " WHERE id = " id " RETURNING id, number, generation"
     }
 }
 
@@ -88,7 +88,8 @@ statement! {
 /// Changes policies of one project, whose generation rises once. Their rows are written.
 pub async fn change(conn: &mut AsyncPgConnection, owner: Uuid, changes: &[Change<'_>]) -> Result<(), Failure> {
     projects(conn, BTreeSet::from([owner])).await?;
-    let raised: (Uuid, i32, i32) = RaiseProject { id: owner }.get_result(conn).await?;
+    let raised: (Uuid, i32, i32) =
+        RaiseProject { id: owner, step: body::GENERATION.cast_signed() }.get_result(conn).await?;
     // Those who made theirs longer meanwhile have committed.
     if changes.iter().any(|change| change.is_longer) {
         let length: i64 = LengthOfManifests { project: owner }.get_result(conn).await?;
@@ -97,7 +98,7 @@ pub async fn change(conn: &mut AsyncPgConnection, owner: Uuid, changes: &[Change
         }
     }
     let is = project(raised);
-    let was = LabelProject { generation: is.generation.wrapping_sub(1), ..is.clone() };
+    let was = LabelProject { generation: is.generation.wrapping_sub(body::GENERATION), ..is.clone() };
     let compiled = |project: &LabelProject, policy: fn(&Change<'_>) -> Option<Policy>| {
         let mut all = mizar_compile::compile(Object::LabelProject(project));
         for change in changes {

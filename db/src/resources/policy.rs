@@ -20,6 +20,7 @@ use mizar_compile::{Object, Write};
 use mizar_domain::model::{AddressGroup, SecurityGroup};
 use mizar_domain::policy::{self, Numbers, Remote};
 use mizar_domain::security_group::{self, Protocol, Rule};
+use mizar_wire::body::GENERATION;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -123,11 +124,11 @@ pub async fn narrow(
     for old in read(conn, groups).await? {
         let mut new = old.clone();
         new.rules.retain(|rule| !goes(rule));
-        new.generation = old.generation.wrapping_add(1);
+        new.generation = old.generation.wrapping_add(GENERATION);
         writes.extend(mizar_compile::update(Object::SecurityGroup(&old), Object::SecurityGroup(&new)));
     }
     diesel::update(security_groups::table.filter(security_groups::id.eq_any(groups)))
-        .set(security_groups::generation.eq(security_groups::generation + 1))
+        .set(security_groups::generation.eq(security_groups::generation + GENERATION.cast_signed()))
         .execute(conn)
         .await?;
     Ok(entries::apply(conn, &writes).await?)

@@ -84,7 +84,8 @@ impl Core {
         }
         self.flush();
         let ops = self.difference()?;
-        let repairs = ops.len();
+        let unproven = self.unproven.sets(&self.store);
+        let repairs = ops.iter().filter(|op| !self.is_said(op, &unproven)).count();
         self.execute(ops);
         Ok(repairs)
     }

@@ -12,6 +12,7 @@ use mizar_plan::{Op, Table};
 use mizar_wire::body::Body;
 use mizar_wire::entry::Change;
 use std::collections::BTreeSet;
+use uuid::Uuid;
 
 /// Of fewer entries than this half is soon reached.
 const FEW: usize = 8;
@@ -29,10 +30,13 @@ impl Core {
         prune: &[Change],
         confirmed: bool,
     ) -> Result<bool, PlaneError> {
-        let (gone, attached) = (self.unserved(prune), self.attached.len());
+        let (gone, attached) = self.unserved(prune, self.attached.keys());
+        // After a reboot none is attached: what was doubted before it is no more believable for that.
+        let of_all = || self.unserved(prune, self.store.planner.ports().map(|port| &port.id));
+        let (lost, here) = if self.doubt { of_all() } else { (0, 0) };
         // Without a ledger the maps alone tell what there was.
         let (going, before) = if self.adopted { (prune.len(), snapshot.before) } else { self.unwanted()? };
-        let doubt = !confirmed && (gone * 2 > attached || is_most(going, before));
+        let doubt = !confirmed && (gone * 2 > attached || lost * 2 > here || is_most(going, before));
         if doubt {
             tracing::error!(
                 gone,
@@ -45,9 +49,9 @@ impl Core {
         Ok(doubt)
     }
 
-    /// How many attached ports these removals would end: their own entry goes, or one without
-    /// which it renders nothing.
-    fn unserved(&self, prune: &[Change]) -> usize {
+    /// How many of these ports these removals would end: their own entry goes, or one without
+    /// which it renders nothing. And how many they are.
+    fn unserved<'p>(&self, prune: &[Change], of: impl Iterator<Item = &'p Uuid>) -> (usize, usize) {
         let (mut ports, mut networks, mut subnets) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for body in prune.iter().filter_map(|change| removed(&self.store, change)) {
             match body {
@@ -57,14 +61,14 @@ impl Core {
                 _ => {}
             }
         }
-        let unserved = self.attached.keys().filter(|id| {
-            self.store.planner.port(**id).is_none_or(|port| {
+        let unserved = |id: &Uuid| {
+            self.store.planner.port(*id).is_none_or(|port| {
                 ports.contains(id)
                     || networks.contains(&port.vni)
                     || port.fixed_ips.iter().any(|fixed| subnets.contains(&fixed.subnet))
             })
-        });
-        unserved.count()
+        };
+        of.fold((0, 0), |(gone, all), id| (gone + usize::from(unserved(id)), all + 1))
     }
 
     /// Entries in the maps that nobody desires, and how many there are. Those of endpoints are

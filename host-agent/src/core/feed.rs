@@ -4,9 +4,9 @@ use super::Core;
 use super::unproven::Unproven;
 use crate::dataplane::PlaneError;
 use crate::ledger::Batch;
-use crate::store::{names, removed};
+use crate::store::names;
 use mizar_wire::sync::{Ack, PROTOCOL, SnapshotPage, SyncReply, SyncRequest};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 use uuid::Uuid;
 
@@ -49,9 +49,11 @@ impl Core {
     fn apply(&mut self, mut batch: Batch) -> BTreeSet<Uuid> {
         let cursor = batch.cursor.clone();
         if self.doubt {
-            // A restart shall ask for a snapshot again.
+            // A restart shall ask for a snapshot again, and believe it no sooner than this process.
             batch.cursor = None;
+            batch.doubted = true;
         }
+        self.unproven.hear(&batch.changes);
         self.write_ledger(&batch);
         let ports = self.store.apply(&batch);
         self.store.cursor = cursor;
@@ -85,6 +87,7 @@ impl Core {
             dropped: reply.scopes_dropped,
             added: reply.scopes_added,
             changes: reply.changes,
+            ..Batch::default()
         });
         self.trusted = true;
         self.reconcile_ports(Some(&ports).filter(|_| self.settled));
@@ -98,10 +101,17 @@ impl Core {
         news
     }
 
+    /// What is said of sets, for a successor whose maps are empty.
+    fn generations(&self) -> BTreeMap<u32, u32> {
+        if self.adopted { self.policies.generations() } else { self.store.said.clone() }
+    }
+
     /// A page of a snapshot: additions only.
     pub fn page(&mut self, snapshot: &mut Snapshot, page: SnapshotPage) -> Result<(), OtherEpoch> {
+        let mut said = BTreeMap::new();
         if snapshot.start.is_none() {
             snapshot.before = self.store.len();
+            said = self.generations();
         }
         let start = snapshot.start.get_or_insert_with(|| (page.epoch.clone(), page.cursor.clone()));
         if start.0 != page.epoch {
@@ -112,6 +122,7 @@ impl Core {
         let ports = self.apply(Batch {
             epoch: Some(page.epoch),
             complete: self.store.complete,
+            said,
             changes: page.entries,
             ..Batch::default()
         });
@@ -127,12 +138,7 @@ impl Core {
         let Some((epoch, cursor)) = snapshot.start.clone() else { return Ok(()) };
         let mut prune = self.store.prune(&snapshot.seen);
         self.doubt = self.doubts(&snapshot, &prune, confirmed)?;
-        self.unproven = Unproven::None;
-        if self.doubt {
-            let going = prune.iter().filter_map(|change| removed(&self.store, change));
-            self.unproven = Unproven::Of(going.flat_map(|body| self.store.planner.sets_by(body)).collect());
-            prune.clear();
-        }
+        self.unproven = if self.doubt { Unproven::by(std::mem::take(&mut prune)) } else { Unproven::None };
         self.trusted = true;
         let complete = self.store.complete || !self.doubt;
         self.apply(Batch { epoch: Some(epoch), cursor: Some(cursor), complete, changes: prune, ..Batch::default() });

@@ -99,7 +99,7 @@ pub struct Core {
     policies: Policies,
     /// Sets of groups of which the maps hold rules that nobody wants and that may not go yet.
     withheld: BTreeSet<u32>,
-    /// Sets whose rules may not be what their generation says.
+    /// Rules that may be more or less than their sets' generations say.
     unproven: Unproven,
     rules_changed: Arc<Notify>,
     /// Keys whose last write failed, to log each failure once.
@@ -143,6 +143,7 @@ impl Core {
         }
         // The predecessor ended while a snapshot was under way, or doubted.
         let unproven = if store.cursor.is_some() { Unproven::None } else { Unproven::All };
+        let doubt = store.doubted;
         Self {
             identity,
             store,
@@ -156,7 +157,7 @@ impl Core {
             adopted: false,
             trusted: false,
             settled: false,
-            doubt: false,
+            doubt,
             policies: Policies::default(),
             withheld: BTreeSet::new(),
             unproven,

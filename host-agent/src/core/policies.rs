@@ -37,6 +37,11 @@ impl Policies {
         self.generations.get(&set).copied()
     }
 
+    /// The generations of all sets that have one.
+    pub fn generations(&self) -> BTreeMap<u32, u32> {
+        self.generations.iter().map(|(set, epoch)| (*set, epoch.n)).filter(|(_, n)| *n != 0).collect()
+    }
+
     /// Ports that got another set since the last call.
     pub fn take_regrouped(&mut self) -> BTreeSet<u32> {
         std::mem::take(&mut self.regrouped)
