@@ -285,3 +285,41 @@ fn what_comes_into_use_while_a_snapshot_is_doubted_is_not_vouched_for() {
         assert_eq!(agent.proven(world::SET), Some(2), "{lacking:?}");
     }
 }
+
+#[test]
+fn while_a_group_is_missing_its_ports_are_as_stateless_as_they_were() {
+    const OTHER: u32 = 5;
+    let of = |number: u32, stateless: bool| {
+        let body = body::Group { number, generation: 1, stateless, rules: vec![] };
+        let key = |scope, kind| EntryKey { scope, slot: 0, kind, key: number.to_be_bytes().to_vec() };
+        [
+            (key(Scope::Group(number), Kind::Group), Body::Group(body.clone())),
+            (key(Scope::Member(number), Kind::Member), Body::Member(body)),
+        ]
+    };
+    let set = || Some(body::GroupSet { number: world::SET, groups: vec![world::GROUP, OTHER], labels: None });
+    let with = |(key, body)| match body {
+        Body::Port(port) => (key, Body::Port(body::Port { set: set(), ..port })),
+        Body::Bounce(bounce) => (key, Body::Bounce(body::Bounce { set: set(), ..bounce })),
+        other => (key, other),
+    };
+    for stateless in [false, true] {
+        let (plane, dir) = (Memory::default(), tempfile::tempdir().unwrap());
+        let mut agent = Agent::start(plane.clone(), dir.path());
+        agent.core.registered(world::HOST);
+        let port: Vec<_> = world::port(5, 1).into_iter().map(with).collect();
+        agent.snapshot(&changes([world::cloud(), port, of(world::GROUP, true).to_vec()].concat()), false);
+        let flags = |agent: &Agent| agent.epoch(world::SET).expect("the set is in use").flags;
+        let is_stateless = |agent: &Agent| flags(agent) & epoch_flag::STATELESS != 0;
+        assert!(!is_stateless(&agent), "the one that is missing may be stateful");
+        let other = of(OTHER, stateless);
+        agent.sync(changes(other.to_vec()));
+        assert_eq!(is_stateless(&agent), stateless);
+        agent.sync(other.iter().map(|(key, _)| change(key, None)).collect());
+        assert_eq!((is_stateless(&agent), agent.epoch(world::SET).map(|epoch| epoch.n)), (stateless, Some(0)));
+        let mut agent = Agent::start(plane, dir.path());
+        assert_eq!(is_stateless(&agent), stateless, "restarted");
+        agent.sync(changes(of(OTHER, !stateless).to_vec()));
+        assert_eq!(is_stateless(&agent), !stateless);
+    }
+}

@@ -112,13 +112,13 @@ fn try_draft<'p>(
     // Where one direction has heard of more changes than the other, flows are not stamped with them yet.
     let labelled = outward.into_iter().chain(inward).min().unwrap_or(0);
     let mut sums = Vec::with_capacity(2);
-    // Label policies may isolate a port with labels, and they are stateful. Else one group that is makes the port so;
-    // while groups are missing, those that are there are believed, so that nothing passes which may not.
+    // Label policies may isolate a port with labels, and they are stateful. Else one group that is makes the port so.
+    // While groups are missing nobody knows; then it is for whoever writes this to keep what was said before.
     let mut stateless = labels.is_none() && !groups.is_empty();
     if outward.is_some() {
         let there = known(groups, |group| context.egress(group), &mut draft.problem);
         heard &= there.len() == groups.len();
-        stateless &= !there.is_empty() && there.iter().all(|group| group.stateless);
+        stateless &= there.len() == groups.len() && there.iter().all(|group| group.stateless);
         sums.push(generation(&there));
         let policies = |project| context.egress_policies(project);
         let rows = rows(&there, labels.as_deref(), policies, context, meanings, &mut draft.problem);
@@ -129,7 +129,7 @@ fn try_draft<'p>(
     if inward.is_some() {
         let there = known(groups, |group| context.ingress(group), &mut draft.problem);
         heard &= there.len() == groups.len();
-        stateless &= !there.is_empty() && there.iter().all(|group| group.stateless);
+        stateless &= there.len() == groups.len() && there.iter().all(|group| group.stateless);
         sums.push(generation(&there));
         let policies = |project| context.ingress_policies(project);
         let rows = rows(&there, labels.as_deref(), policies, context, meanings, &mut draft.problem);

@@ -387,7 +387,7 @@ fn a_port_is_stateless_where_all_of_its_groups_are_and_labels_make_it_stateful()
     let labelled = body::Bounce { vni: VNI, address, subnet: 1, host: 8, port: 10, generation: 1, set };
     put(&mut planner, Scope::Subnet(1), Body::Bounce(labelled), 10);
     say(&mut planner, 1, true);
-    assert!(is_stateless(&mut planner, 7), "the other group is missing: nothing passes by not knowing it");
+    assert!(!is_stateless(&mut planner, 7), "the other group is missing, and may be stateful");
     for (other, expected) in [(true, true), (false, false)] {
         say(&mut planner, 2, other);
         assert_eq!(is_stateless(&mut planner, 7), expected);

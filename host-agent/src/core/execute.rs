@@ -2,7 +2,7 @@
 
 use super::unproven::{Sets, between};
 use super::{Chore, Core, Forget, chain};
-use mizar_abi::maps::Epoch;
+use mizar_abi::maps::{Epoch, epoch_flag};
 use mizar_plan::{Key, Op, Value};
 use std::collections::BTreeSet;
 
@@ -81,7 +81,9 @@ impl Core {
     fn said(&self, set: u32, epoch: Epoch, behind: bool, unproven: &Sets) -> (Epoch, Option<&'static str>) {
         let before = self.policies.epoch(set);
         if epoch.n == 0 {
-            return (epoch, None);
+            // Groups are missing, any of which may make its ports stateful.
+            let flags = before.map_or(0, |before| before.flags & epoch_flag::STATELESS);
+            return (Epoch { flags: epoch.flags | flags, ..epoch }, None);
         }
         let before = before.map(|before| before.n).filter(|n| *n != 0).or_else(|| self.store.said.get(&set).copied());
         if behind {
