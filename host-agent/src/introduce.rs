@@ -98,9 +98,19 @@ struct Turns {
 }
 
 impl Turns {
-    /// What was left of a port from the last time is among them, or gone.
+    /// What was left of a port from the last time is among them, or gone. It comes first, as it would have: else who has more
+    /// flows than can be told of from one time to the next would tell of the same ones again, and of the others at last.
     fn add(&mut self, flows: BTreeMap<u32, Vec<FlowKey>>) {
-        self.ports.extend(flows);
+        for (port, mut all) in flows {
+            if let Some(mut left) = self.ports.remove(&port) {
+                let there: BTreeSet<FlowKey> = all.iter().copied().collect();
+                left.retain(|flow| there.contains(flow));
+                let first: BTreeSet<FlowKey> = left.iter().copied().collect();
+                all.retain(|flow| !first.contains(flow));
+                all.append(&mut left);
+            }
+            self.ports.insert(port, all);
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -275,5 +285,24 @@ mod tests {
         turns.add(BTreeMap::from([(1, vec![flow(3)])]));
         assert_eq!(std::iter::from_fn(|| turns.next()).map(|flow| flow.lport).collect::<Vec<_>>(), [3]);
         assert!(turns.is_empty());
+    }
+
+    #[test]
+    fn whom_nobody_was_told_of_comes_first_when_flows_are_looked_through_again() {
+        let flow = |lport| FlowKey { lport, ..FlowKey::default() };
+        let walk = |from, to| BTreeMap::from([(1, (from..to).map(flow).collect::<Vec<_>>())]);
+        let mut turns = Turns::default();
+        let told = |turns: &mut Turns, many: usize| -> Vec<u16> {
+            std::iter::from_fn(|| turns.next()).take(many).map(|flow| flow.lport).collect()
+        };
+        turns.add(walk(0, 10_000));
+        assert_eq!(told(&mut turns, 4_000), (6_000..10_000).rev().collect::<Vec<_>>());
+        // Meanwhile some have ended, and others begun, which need it least.
+        turns.add(walk(1_000, 11_000));
+        assert_eq!(told(&mut turns, 3_000), (3_000..6_000).rev().collect::<Vec<_>>());
+        turns.add(walk(1_000, 11_000));
+        assert_eq!(told(&mut turns, 2_000), (1_000..3_000).rev().collect::<Vec<_>>());
+        let rest: BTreeSet<u16> = told(&mut turns, 10_000).into_iter().collect();
+        assert_eq!(rest, (3_000..11_000).collect(), "each once more");
     }
 }
