@@ -8,7 +8,7 @@ use crate::dataplane::live::Live;
 use crate::dataplane::runtime::Runtime;
 use crate::dataplane::{Pins, PlaneError};
 use crate::flow_log::recent::Recent;
-use crate::seeing::watch::Watches;
+use crate::seeing::watch::{Refusal, Watches};
 use crate::seeing::{drops, flows, trace};
 use crate::sync::backoff::{Backoff, jitter};
 use crate::sync::source::StateSource;
@@ -166,7 +166,10 @@ impl Sight {
                 let rules = |judged: &Judged| core.lock().store().planner.rules_about(judged);
                 Ok(Answer::Trace(trace::answer(&tables, &rules, question)))
             }
-            Question::Watch(watch) => watches.ask(watch).map(Answer::Watch),
+            Question::Watch(watch) => {
+                let refused = |Refusal { cause, reason }: Refusal| Answer::refused_for(cause, &reason);
+                Ok(watches.ask(watch).map_or_else(refused, Answer::Watch))
+            }
             Question::Followed(packet) => Ok(Answer::Followed(watches.followed(packet))),
         }
     }
@@ -235,7 +238,10 @@ mod tests {
         let answers = each(vec![asked(1), asked(2)], || Duration::ZERO, |_| Ok(drops(ANSWER / 20)));
         for Answered { answer, .. } in &answers {
             let read = Answer::from_value(answer.clone());
-            assert!(matches!(&read, Ok(Answer::Refused { reason }) if reason.contains("are the most")), "{read:?}");
+            assert!(
+                matches!(&read, Ok(Answer::Refused { reason, cause: None }) if reason.contains("are the most")),
+                "{read:?}"
+            );
         }
         assert_eq!(answers.len(), 2);
     }

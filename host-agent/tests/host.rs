@@ -5,6 +5,10 @@ mod common;
 use common::host::{Host, Namespace};
 use common::traffic::{client, ping};
 use common::{until, world};
+use mizar_abi::maps::{Watch, ep_flag};
+use mizar_agent::dataplane::Pins;
+use mizar_agent::dataplane::marks::Marks;
+use mizar_agent::dataplane::runtime::Runtime;
 use mizar_agent::sync::source::SourceError;
 use mizar_wire::local::{AttachKind, Call};
 use std::process::{Child, Command, Stdio};
@@ -371,6 +375,30 @@ fn an_address_that_a_port_gives_up_takes_its_flows_along() {
     }
     host.api.put(moved);
     until("the flow of the former address goes", || (flows() < both).then_some(()));
+}
+
+#[test]
+fn a_packet_that_is_waited_for_is_not_forgotten_when_an_earlier_one_of_its_port_is_over() {
+    let mut host = Host::with_ports(&[5]);
+    host.start();
+    let inside = Namespace::new();
+    host.container(world::port_id(5), &inside);
+    let path = host.bpffs();
+    host.namespace.run(move || {
+        let pins = Pins::open(&path, mizar_abi::ABI).unwrap();
+        let (mut marks, runtime) = (Marks::open(&pins).unwrap(), Runtime::open(&pins).unwrap());
+        let until = mizar_agent::clock::now().s + 60;
+        let watched = || runtime.policy(5).unwrap().0.flags & ep_flag::WATCHED != 0;
+        for id in [7, 8] {
+            assert!(marks.set(5, Watch { id, until, dst: [10, 1, 0, 6], ..Watch::default() }).unwrap());
+        }
+        // The former is over, and whoever was told so acts on it only now.
+        marks.clear(5, 7).unwrap();
+        assert!(watched());
+        marks.clear(5, 8).unwrap();
+        assert!(!watched());
+    });
+    assert_eq!(host.status().maps["WATCH"], 0);
 }
 
 #[test]

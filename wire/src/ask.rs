@@ -126,7 +126,26 @@ pub enum Answer {
     Refused {
         /// Why, for people.
         reason: String,
+        /// Why, for programs. Of questions that do more than look; hosts that are older do not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Cause>,
     },
+}
+
+/// Why a host does not do what it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It does the like for the same port already.
+    Conflict,
+    /// It does the like as often as it may for one owner.
+    Limit,
+    /// It does the like as often as it may at all.
+    Busy,
+    /// What it is about is not here.
+    Absent,
+    /// It tried, and could not.
+    Failed,
 }
 
 /// Records of ports.
@@ -314,7 +333,15 @@ impl Answer {
     /// There is none, because of this; an error may quote anything, and be of any length.
     pub fn refused(reason: &str) -> Self {
         let readable = |c| if steers(c) { ' ' } else { c };
-        Self::Refused { reason: reason.chars().take(TEXT).map(readable).collect() }
+        Self::Refused { reason: reason.chars().take(TEXT).map(readable).collect(), cause: None }
+    }
+
+    /// The same, for a cause that programs know.
+    pub fn refused_for(cause: Cause, reason: &str) -> Self {
+        match Self::refused(reason) {
+            Self::Refused { reason, .. } => Self::Refused { reason, cause: Some(cause) },
+            other => other,
+        }
     }
 
     /// Decodes one, strictly: an agent that was broken into must not fill the answers of the API, nor write to
@@ -335,7 +362,7 @@ impl Answer {
             }
             Self::Watch(passed) => passed.iter().all(|one| one.fits(short)),
             Self::Followed(passed) => passed.len() <= PASSED && passed.iter().all(|one| one.fits(short)),
-            Self::Refused { reason } => short(reason),
+            Self::Refused { reason, cause: _ } => short(reason),
         };
         if fits { Ok(answer) } else { Err(NotUnderstood::Text) }
     }

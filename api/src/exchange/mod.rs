@@ -13,7 +13,7 @@ mod listen;
 use mizar_db::pool::PoolError;
 use mizar_db::questions::{self, Open};
 use mizar_db::{DbPool, chain};
-use mizar_wire::ask::{ANSWER, Answer, Answered, Asked, BATCH, Question};
+use mizar_wire::ask::{ANSWER, Answer, Answered, Asked, BATCH, Cause, Question};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
@@ -42,8 +42,13 @@ pub enum Unanswered {
     #[error("too many questions wait for an answer")]
     Busy,
     /// The agent does not want to, or cannot.
-    #[error("the host refused: {0}")]
-    Refused(String),
+    #[error("the host refused: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+        /// The same for programs, if it says so.
+        cause: Option<Cause>,
+    },
     /// The agent says what this version does not understand.
     #[error("the host's answer is not understood")]
     Strange(#[source] mizar_wire::ask::NotUnderstood),
@@ -159,7 +164,7 @@ impl Exchange {
         let answer = self.answer_to(&asker, deadline).await?;
         let read = serde_json::from_str(&answer).map_err(Into::into).and_then(Answer::from_value);
         match read.map_err(Unanswered::Strange)? {
-            Answer::Refused { reason } => Err(Unanswered::Refused(reason)),
+            Answer::Refused { reason, cause } => Err(Unanswered::Refused { reason, cause }),
             answer => Ok(answer),
         }
     }
@@ -258,5 +263,5 @@ fn bounded(answer: &Value) -> String {
         return text;
     }
     let reason = format!("its answer has {} bytes, and {ANSWER} are the most", text.len());
-    Answer::Refused { reason }.to_value().to_string()
+    Answer::Refused { reason, cause: None }.to_value().to_string()
 }

@@ -257,7 +257,7 @@ fn traced_live(document: &mut Document) {
     );
     let more = [
         (400, "Malformed, or a value is not possible"),
-        (409, "Another packet of the port, or too many of the project or of its host, are waited for"),
+        (409, "Another packet of the port, or too many of the project, are waited for"),
     ];
     let failures: Vec<_> = FAILURES.iter().copied().chain(more).collect();
     let summary = "Mark the next packet of a port that fits and follow it; answers when it has ended, or none came";
@@ -266,6 +266,14 @@ fn traced_live(document: &mut Document) {
         .response(
             "200",
             answer("Where it went, hop by hop, and how it ended", envelope("live_trace", named("LiveTrace"))),
+        )
+        .response("404", answer("It is not there, not visible, or not attached to its host", named("NeutronError")))
+        .response(
+            "503",
+            answer(
+                "The port's host or this server follows as many packets as it can, or is overloaded",
+                named("NeutronError"),
+            ),
         );
     document.operation(HttpMethod::Post, "/v2.0/mizar/live-trace", create.build());
 }

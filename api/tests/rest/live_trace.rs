@@ -3,7 +3,7 @@
 use crate::seeing::{Asking, port};
 use crate::support::{self, Client};
 use crate::trace::{REQUEST, answer, look, rule, to};
-use mizar_wire::ask::{Answer, Headers, Question};
+use mizar_wire::ask::{Answer, Cause, Headers, Question};
 use mizar_wire::live::{Came, Kind, Passed, Then, Watch};
 use mizar_wire::trace::{self, Admission, Role};
 use serde_json::{Value, json};
@@ -173,6 +173,78 @@ async fn one_that_is_lost_or_never_comes_is_told_with_what_to_do() -> anyhow::Re
     let unbound = maker.make("port", json!({"network_id": port["network_id"]})).await?;
     let idle = live(&client, &with(json!({"port_id": unbound["id"]}))).await?;
     assert_eq!((&idle["verdict"], &idle["reason"]), (&json!("dropped"), &json!("not_bound")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_waits_is_answered_in_time_with_what_is_known_however_slow_the_hosts_are() -> anyhow::Result<()> {
+    let asking = Asking::start().await?;
+    let owner = asking.cloud.tenant("red", "member").await?;
+    let (port, hosts) = port(&asking.cloud, &owner).await?;
+    let mut at = Vec::new();
+    for host in ["h1", "h2", "h3"] {
+        at.push(underlay(&asking, hosts[host]).await?);
+    }
+    let (u1, u2, u3) = (at[0], at[1], at[2]);
+    let source = asking.host(hosts["h1"], move |question| match question {
+        Question::Watch(_) => {
+            Answer::Watch(Some(passed(1, 1_000_000, Came::Sent, Then::Ask { host: u2, request: REQUEST })))
+        }
+        _ => Answer::refused("it does not say"),
+    });
+    // Each has it from the other, over and over, and says so a second later than it might.
+    let slow = |host: &str, here: Ipv4Addr, other: Ipv4Addr| {
+        let asked = AtomicU64::new(0);
+        asking.host(hosts[host], move |question| match question {
+            Question::Followed(_) => {
+                let turn = asked.fetch_add(1, Ordering::Relaxed);
+                let to = || Then::Ask { host: other, request: REQUEST };
+                let came = |from| Came::From { host: from, vni: VNI, kind: Kind::Request };
+                let times = (0..turn / 6).map(|time| {
+                    let from = if time == 0 && here == u2 { u1 } else { other };
+                    passed(time + 1, 1_000_000, came(from), to())
+                });
+                Answer::Followed(times.collect())
+            }
+            _ => Answer::refused("it does not say"),
+        })
+    };
+    let (two, three) = (slow("h2", u2, u3), slow("h3", u3, u2));
+    let began = std::time::Instant::now();
+    let got = live(&asking.at(&owner), &to(&port)).await?;
+    assert!(began.elapsed().as_secs() < 12, "{:?}", began.elapsed());
+    assert_eq!(got["verdict"], "unknown", "{got}");
+    assert!(got["about"].as_str().is_some_and(|about| about.contains("within 5 s")), "{got}");
+    let hops = got["hops"].as_array().map_or(0, Vec::len);
+    assert!((2..8).contains(&hops), "{got}");
+    [source, two, three].iter().for_each(|task| task.abort());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_wait_for_a_packet_is_refused_by_its_cause() -> anyhow::Result<()> {
+    let asking = Asking::start().await?;
+    let owner = asking.cloud.tenant("red", "member").await?;
+    let (port, hosts) = port(&asking.cloud, &owner).await?;
+    let causes = [
+        (Some(Cause::Conflict), (409, "LiveTraceRefused")),
+        (Some(Cause::Limit), (409, "LiveTraceLimit")),
+        (Some(Cause::Busy), (503, "LiveTraceUnavailable")),
+        (Some(Cause::Failed), (503, "LiveTraceUnavailable")),
+        (Some(Cause::Absent), (404, "LiveTracePortNotAttached")),
+        (None, (409, "LiveTraceRefused")),
+    ];
+    let turn = AtomicU64::new(0);
+    let host = asking.host(hosts["h1"], move |_| {
+        let (cause, _) = causes[turn.fetch_add(1, Ordering::Relaxed) as usize];
+        Answer::Refused { reason: "it says why".into(), cause }
+    });
+    for (cause, fault) in causes {
+        let refused = ask(&asking.at(&owner), &to(&port)).await?;
+        assert_eq!(refused.fault(), fault, "{cause:?}");
+        assert!(refused.message().contains("it says why"), "{}", refused.message());
+    }
+    host.abort();
     Ok(())
 }
 

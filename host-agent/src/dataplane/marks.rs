@@ -26,7 +26,7 @@ impl Marks {
         let marked = marks.ep.iter().filter_map(Result::ok).filter(|(_, Raw(ep))| ep.flags & ep_flag::WATCHED != 0);
         let marked: Vec<u32> = marked.map(|(Raw(port), _)| port).collect();
         for port in left.into_iter().chain(marked) {
-            marks.clear(port)?;
+            marks.end(port)?;
         }
         Ok(marks)
     }
@@ -39,8 +39,16 @@ impl Marks {
         Ok(true)
     }
 
-    /// Waits no more. What the programs did already is not done again.
-    pub fn clear(&mut self, port: u32) -> Result<(), PlaneError> {
+    /// Waits no more for what has this number. What the programs did already is not done again, and what was waited for since
+    /// goes on.
+    pub fn clear(&mut self, port: u32, number: u32) -> Result<(), PlaneError> {
+        match self.watch.get(&Raw(port), 0) {
+            Ok(Raw(later)) if later.id != number => Ok(()),
+            _ => self.end(port),
+        }
+    }
+
+    fn end(&mut self, port: u32) -> Result<(), PlaneError> {
         unless_absent(self.watch.remove(&Raw(port))).map_err(failed(name::WATCH))?;
         match self.ep.get(&Raw(port), 0) {
             Ok(Raw(ep)) if ep.flags & ep_flag::WATCHED != 0 => {

@@ -11,7 +11,7 @@ use mizar_abi::option::{self, code, flag};
 use mizar_abi::reason::Drop;
 use mizar_packet::policy;
 use mizar_plan::{Key, Value};
-use mizar_wire::ask::Headers;
+use mizar_wire::ask::{Cause, Headers};
 use mizar_wire::live::{Came, Followed, Kind, PASSED, Passed, Then, Watch, Why};
 use mizar_wire::trace::{Admission, Request};
 use std::collections::{BTreeMap, VecDeque};
@@ -53,7 +53,22 @@ pub enum Turn {
     /// It has.
     Passed(Passed),
     /// It will not be waited for.
-    Refuse(String),
+    Refuse(Refusal),
+}
+
+/// Why a packet is not waited for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub cause: Cause,
+    /// For people.
+    pub reason: String,
+}
+
+impl Refusal {
+    fn of(cause: Cause, reason: impl Into<String>) -> Self {
+        Self { cause, reason: reason.into() }
+    }
 }
 
 /// Who waits for what, and what came by.
@@ -77,18 +92,20 @@ impl Book {
         }
         let open = || self.awaited.values().filter(|one| one.open && one.until > now);
         if open().any(|one| one.port == watch.port) {
-            return Turn::Refuse("another packet of the port is waited for: try again when that has come".into());
+            let reason = "another packet of the port is waited for: try again when that has come";
+            return Turn::Refuse(Refusal::of(Cause::Conflict, reason));
         }
         if open().count() >= WATCHES {
-            return Turn::Refuse(format!("the host waits for {WATCHES} packets already: try again a little later"));
+            let reason = format!("the host waits for {WATCHES} packets already: try again a little later");
+            return Turn::Refuse(Refusal::of(Cause::Busy, reason));
         }
         if open().filter(|one| one.owner == watch.owner).count() >= OF_OWNER {
-            return Turn::Refuse(format!(
-                "the host waits for {OF_OWNER} packets of the project: try again a little later"
-            ));
+            let reason = format!("the host waits for {OF_OWNER} packets of the project: try again a little later");
+            return Turn::Refuse(Refusal::of(Cause::Limit, reason));
         }
         if self.awaited.values().filter(|one| one.owner == watch.owner).count() >= LATELY {
-            return Turn::Refuse(format!("the project had {LATELY} packets followed just now: try again in a minute"));
+            let reason = format!("the project had {LATELY} packets followed just now: try again in a minute");
+            return Turn::Refuse(Refusal::of(Cause::Limit, reason));
         }
         let Watch { id, port, owner, within_ms, .. } = *watch;
         let until = now + Duration::from_millis(within_ms.into());
@@ -102,15 +119,15 @@ impl Book {
     }
 
     /// A program did something with a packet that bears the mark; `watch` is not 0 where it got it. The port whose watch is
-    /// over by that.
-    pub fn heard(&mut self, watch: u32, passed: Passed, now: Instant) -> Option<u32> {
+    /// over by that, and the watch's number.
+    pub fn heard(&mut self, watch: u32, passed: Passed, now: Instant) -> Option<(u32, u32)> {
         self.serial += 1;
         let hop = (now, Passed { serial: self.serial, ..passed });
         let waits = self.awaited.values_mut().find(|one| watch != 0 && one.number == watch && one.hop.is_none());
         let port = waits.map(|awaited| {
             awaited.open = false;
             awaited.hop = Some(hop.clone());
-            awaited.port
+            (awaited.port, awaited.number)
         });
         self.hops.push_back(hop);
         while self.hops.len() > HOPS {
@@ -127,13 +144,13 @@ impl Book {
         found
     }
 
-    /// Forgets what is over. The ports of which nothing is waited for any more, though nothing came.
-    pub fn tidy(&mut self, now: Instant) -> Vec<u32> {
+    /// Forgets what is over. The ports and numbers of watches that are, though nothing came.
+    pub fn tidy(&mut self, now: Instant) -> Vec<(u32, u32)> {
         let mut over = Vec::new();
         for awaited in self.awaited.values_mut() {
             if awaited.open && awaited.until <= now {
                 awaited.open = false;
-                over.push(awaited.port);
+                over.push((awaited.port, awaited.number));
             }
         }
         // A question that comes late must not arm it again.
@@ -259,13 +276,13 @@ impl Watches {
     }
 
     /// Waits for a packet, unless it does; what became of it, if it has come.
-    pub fn ask(&self, watch: &Watch) -> Result<Option<Passed>, String> {
+    pub fn ask(&self, watch: &Watch) -> Result<Option<Passed>, Refusal> {
         let number = rand::random::<u32>() | 1;
         let turn = lock(&self.0.book).ask(watch, number, Instant::now());
         match turn {
             Turn::Wait => Ok(None),
             Turn::Passed(passed) => Ok(Some(passed)),
-            Turn::Refuse(reason) => Err(reason),
+            Turn::Refuse(refusal) => Err(refusal),
             Turn::Arm(number) => {
                 let pattern = pattern(watch, number, clock::now().s);
                 let armed = self.write(|marks| marks.set(watch.port, pattern));
@@ -274,8 +291,10 @@ impl Watches {
                 }
                 match armed {
                     Ok(true) => Ok(None),
-                    Ok(false) => Err("no interface of the host is the port's: it is not attached".into()),
-                    Err(error) => Err(chain(&error)),
+                    Ok(false) => {
+                        Err(Refusal::of(Cause::Absent, "no interface of the host is the port's: it is not attached"))
+                    }
+                    Err(error) => Err(Refusal::of(Cause::Failed, chain(&error))),
                 }
             }
         }
@@ -298,8 +317,8 @@ impl Watches {
         };
         // The book is closed before the core is held, as everywhere here.
         let over = lock(&self.0.book).heard(hop.watch, passed, Instant::now());
-        if let Some(port) = over {
-            self.clear(port);
+        if let Some((port, number)) = over {
+            self.clear(port, number);
         }
     }
 
@@ -309,12 +328,13 @@ impl Watches {
         loop {
             tick.tick().await;
             let over = lock(&self.0.book).tidy(Instant::now());
-            over.into_iter().for_each(|port| self.clear(port));
+            over.into_iter().for_each(|(port, number)| self.clear(port, number));
         }
     }
 
-    fn clear(&self, port: u32) {
-        if let Err(error) = self.write(|marks| marks.clear(port)) {
+    /// By now another packet of the port may be waited for: the book was closed before.
+    fn clear(&self, port: u32, number: u32) {
+        if let Err(error) = self.write(|marks| marks.clear(port, number)) {
             tracing::warn!(port, error = chain(&error), "the mark of a port that a packet was waited for stays");
         }
     }

@@ -3,6 +3,11 @@
 use super::*;
 use mizar_abi::maps::{EVENT_FRAME, EventKind, FlowKey};
 
+fn refused(turn: Turn, cause: Cause, says: &str) {
+    let is_so = matches!(&turn, Turn::Refuse(why) if why.cause == cause && why.reason.contains(says));
+    assert!(is_so, "{turn:?}");
+}
+
 fn watch(id: u128, port: u32) -> Watch {
     let destination = [10, 0, 0, 6].into();
     let (source, protocol, source_port, destination_port) = (None, None, None, None);
@@ -54,7 +59,7 @@ fn a_packet_is_waited_for_once_however_often_one_asks() {
     // What came with a mark is not what is waited for here.
     assert_eq!(book.heard(0, passed(&hop()), now), None);
     assert_eq!(book.ask(&one, 8, now), Turn::Wait);
-    assert_eq!(book.heard(7, passed(&hop()), now), Some(12));
+    assert_eq!(book.heard(7, passed(&hop()), now), Some((12, 7)));
     let late = now + Duration::from_millis(1_500);
     let Turn::Passed(seen) = book.ask(&one, 8, late) else { panic!("it has come") };
     assert_eq!((seen.serial, seen.age_ms), (2, 1_500));
@@ -69,11 +74,9 @@ fn of_one_port_one_packet_is_waited_for_and_of_all_a_few() {
     for number in 0..WATCHES as u32 {
         assert_eq!(book.ask(&watch(number.into(), number), number + 1, now), Turn::Arm(number + 1));
     }
-    let refused =
-        |turn: Turn, says: &str| assert!(matches!(&turn, Turn::Refuse(why) if why.contains(says)), "{turn:?}");
-    refused(book.ask(&watch(90, 3), 90, now), "another packet of the port");
-    refused(book.ask(&watch(91, 99), 91, now), "the host waits for 16 packets");
-    assert_eq!(book.heard(4, passed(&hop()), now), Some(3));
+    refused(book.ask(&watch(90, 3), 90, now), Cause::Conflict, "another packet of the port");
+    refused(book.ask(&watch(91, 99), 91, now), Cause::Busy, "the host waits for 16 packets");
+    assert_eq!(book.heard(4, passed(&hop()), now), Some((3, 4)));
     assert_eq!(book.ask(&watch(92, 3), 92, now), Turn::Arm(92), "it has come");
     book.forget(Uuid::from_u128(92));
     assert_eq!(book.ask(&watch(93, 99), 93, now), Turn::Arm(93), "it was not armed");
@@ -85,12 +88,10 @@ fn of_one_port_one_packet_is_waited_for_and_of_all_a_few() {
 fn an_owner_of_many_ports_leaves_places_to_others() {
     let (mut book, now) = (Book::default(), Instant::now());
     let of = |id: u128, port: u32, owner: u128| Watch { owner: Uuid::from_u128(owner), ..watch(id, port) };
-    let refused =
-        |turn: Turn, says: &str| assert!(matches!(&turn, Turn::Refuse(why) if why.contains(says)), "{turn:?}");
     for number in 1..=OF_OWNER as u32 {
         assert_eq!(book.ask(&of(number.into(), number, 1), number, now), Turn::Arm(number));
     }
-    refused(book.ask(&of(20, 20, 1), 20, now), "4 packets of the project");
+    refused(book.ask(&of(20, 20, 1), 20, now), Cause::Limit, "4 packets of the project");
     assert_eq!(book.ask(&of(21, 21, 2), 21, now), Turn::Arm(21));
     // Those that came are remembered, within bounds.
     for number in 1..=OF_OWNER as u32 {
@@ -100,7 +101,7 @@ fn an_owner_of_many_ports_leaves_places_to_others() {
         assert_eq!(book.ask(&of(number.into(), 1, 1), number, now), Turn::Arm(number));
         book.heard(number, passed(&hop()), now);
     }
-    refused(book.ask(&of(300, 1, 1), 300, now), "in a minute");
+    refused(book.ask(&of(300, 1, 1), 300, now), Cause::Limit, "in a minute");
     assert_eq!(book.ask(&of(301, 22, 2), 301, now), Turn::Arm(301));
     book.tidy(now + Duration::from_secs(71));
     assert_eq!(book.ask(&of(302, 1, 1), 302, now + Duration::from_secs(71)), Turn::Arm(302));
@@ -111,21 +112,31 @@ fn what_is_over_is_ended_once_and_forgotten_after_a_minute() {
     let (mut book, now) = (Book::default(), Instant::now());
     book.ask(&watch(1, 12), 7, now);
     book.heard(0, passed(&hop()), now);
-    assert_eq!(book.tidy(now + Duration::from_secs(9)), [0; 0]);
-    assert_eq!(book.tidy(now + Duration::from_secs(10)), [12]);
+    assert!(book.tidy(now + Duration::from_secs(9)).is_empty());
+    assert_eq!(book.tidy(now + Duration::from_secs(10)), [(12, 7)]);
     let later = now + Duration::from_secs(11);
-    assert_eq!(book.tidy(later), [0; 0]);
+    assert!(book.tidy(later).is_empty());
     assert_eq!(book.ask(&watch(1, 12), 8, later), Turn::Wait, "a late question arms it again");
     // One that came at the last moment is told.
     assert_eq!(book.heard(7, passed(&hop()), later), Some(12));
     assert!(matches!(book.ask(&watch(1, 12), 8, later), Turn::Passed(_)));
     let packet = passed(&hop()).packet;
     assert_eq!(book.followed(&packet, later).len(), 2);
-    assert_eq!(book.tidy(now + Duration::from_secs(60)), [0; 0]);
+    assert!(book.tidy(now + Duration::from_secs(60)).is_empty());
     assert_eq!(book.followed(&packet, later).len(), 1);
     book.tidy(now + Duration::from_secs(71));
     assert_eq!(book.followed(&packet, later).len(), 0);
     assert_eq!(book.ask(&watch(1, 12), 8, later), Turn::Arm(8));
+}
+
+#[test]
+fn a_watch_that_is_over_is_named_though_another_of_its_port_has_begun() {
+    let (mut book, now) = (Book::default(), Instant::now());
+    book.ask(&watch(1, 12), 7, now);
+    let later = now + Duration::from_secs(11);
+    assert_eq!(book.ask(&watch(2, 12), 8, later), Turn::Arm(8));
+    assert_eq!(book.tidy(later), [(12, 7)]);
+    assert_eq!(book.heard(8, passed(&hop()), later), Some((12, 8)));
 }
 
 #[test]

@@ -25,7 +25,7 @@ use chrono::DateTime;
 use futures::stream::{self, StreamExt as _};
 use mizar_db::resources::port::PortRow;
 use mizar_db::resources::seeing;
-use mizar_wire::ask::{Answer, Question};
+use mizar_wire::ask::{Answer, Cause, Question};
 use mizar_wire::live::{Followed, Passed, WAIT_MS, Watch};
 use mizar_wire::trace::{At, Look, Then as Would};
 use serde_json::{Value, json};
@@ -39,6 +39,12 @@ pub const VERDICTS: [&str; 4] = ["delivered", "dropped", "unknown", "not_seen"];
 const WAIT_S: u32 = 10;
 /// How often its host is asked whether it has come, and the next host whether it is there.
 const LOOKS: Duration = Duration::from_millis(200);
+/// How long its host has to say that none came, once nobody waits any more.
+const LATE: Duration = Duration::from_secs(1);
+/// How long all hosts on its way together have, and how long for their reasons: who waits as long as he may has his answer
+/// before proxies give up.
+const WAY: Duration = Duration::from_secs(5);
+const REASONS: Duration = Duration::from_secs(2);
 
 /// Routes.
 pub fn mount(config: &mut ServiceConfig) {
@@ -133,6 +139,11 @@ fn left(deadline: Instant) -> u32 {
     u32::try_from(deadline.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(WAIT_MS)
 }
 
+/// Asks a host, but not for longer.
+async fn ask_until(app: &App, host: i32, question: &Question, until: Instant) -> Result<Answer, Unanswered> {
+    tokio::time::timeout_at(until.into(), ask(app, host, question)).await.unwrap_or(Err(Unanswered::Silent))
+}
+
 fn since(moment: Instant) -> u32 {
     u32::try_from(moment.elapsed().as_millis()).unwrap_or(u32::MAX)
 }
@@ -156,6 +167,7 @@ async fn follow(app: &App, port: &PortRow, watch: &Watch) -> Result<Way, Fault> 
     let Some(at) = underlay else { return Ok(gone(Vec::new())) };
     let packet = passed.packet;
     let mut steps = vec![Step { host, at, passed }];
+    let all = Instant::now() + WAY;
     loop {
         if let Some(end) = chain::end(&steps) {
             return Ok(Way::ended(steps, end));
@@ -163,9 +175,9 @@ async fn follow(app: &App, port: &PortRow, watch: &Watch) -> Result<Way, Fault> 
         let Some(expected) = steps.last().and_then(chain::next) else { return Ok(gone(steps)) };
         let found = seeing::host_at(&mut *app.pool.get().await?, expected.at).await?;
         let Some(host) = found else { return Ok(gone(steps)) };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = all.min(Instant::now() + PATIENCE);
         let found = loop {
-            let error = match ask(app, host, &Question::Followed(Followed { packet })).await {
+            let error = match ask_until(app, host, &Question::Followed(Followed { packet }), all).await {
                 Ok(Answer::Followed(said)) => match chain::pick(&expected, said, &steps, host, since(began)) {
                     Some(passed) => break Ok(passed),
                     None => None,
@@ -182,6 +194,11 @@ async fn follow(app: &App, port: &PortRow, watch: &Watch) -> Result<Way, Fault> 
             Ok(passed) => steps.push(Step { host, at: expected.at, passed }),
             Err(error) => {
                 let why = match error {
+                    _ if Instant::now() >= all => format!(
+                        "not all hosts on its way have said what they did with it within {} s: the hops are those that have, \
+                         the last of which sent it on",
+                        WAY.as_secs()
+                    ),
                     Some(_) => "the host that it was sent to does not say".to_owned(),
                     None => format!(
                         "the host that it was sent to has not seen it within {} s: it was lost between the two",
@@ -204,13 +221,12 @@ async fn wait(app: &App, host: i32, watch: &Watch) -> Result<Result<Option<Passe
     let mut known = false;
     loop {
         let within_ms = left(deadline);
-        match ask(app, host, &Question::Watch(Watch { within_ms, ..watch.clone() })).await {
+        let question = Question::Watch(Watch { within_ms, ..watch.clone() });
+        match ask_until(app, host, &question, deadline + LATE).await {
             Ok(Answer::Watch(Some(passed))) => return Ok(Ok(Some(passed))),
             Ok(Answer::Watch(None)) => known = true,
             Ok(_) => return Ok(Err(Unanswered::Beside)),
-            Err(Unanswered::Refused(reason)) => {
-                return Err(Fault::conflict("LiveTraceRefused", format!("No packet can be waited for: {reason}.")));
-            }
+            Err(Unanswered::Refused { reason, cause }) => return Err(refused(cause, &reason)),
             // It may only be late, once it has said that it waits.
             Err(error) if !known || within_ms == 0 => return Ok(Err(error)),
             Err(_) => {}
@@ -219,6 +235,18 @@ async fn wait(app: &App, host: i32, watch: &Watch) -> Result<Result<Option<Passe
             return Ok(Ok(None));
         }
         tokio::time::sleep(LOOKS.min(Duration::from_millis(within_ms.into()))).await;
+    }
+}
+
+/// The port's host does not wait for a packet.
+fn refused(cause: Option<Cause>, reason: &str) -> Fault {
+    let message = format!("No packet can be waited for: {reason}.");
+    match cause {
+        Some(Cause::Limit) => Fault::conflict("LiveTraceLimit", message),
+        Some(Cause::Absent) => Fault::not_found("LiveTracePortNotAttached", message),
+        Some(Cause::Busy | Cause::Failed) => Fault::refused(503, "LiveTraceUnavailable", message),
+        // Older hosts do not say why, and this is why they mostly do it.
+        Some(Cause::Conflict) | None => Fault::conflict("LiveTraceRefused", message),
     }
 }
 
@@ -247,8 +275,14 @@ async fn looks(app: &App, steps: &[Step], number: usize, port: u32) -> Vec<Look>
 
 async fn view(app: &App, context: &Context, port: &PortRow, watch: &Watch, way: Way) -> Result<Value, Fault> {
     let Way { steps, end, error } = way;
-    let asked = (0..steps.len()).map(|number| looks(app, &steps, number, watch.port));
+    let until = Instant::now() + REASONS;
+    let asked =
+        (0..steps.len()).map(|number| tokio::time::timeout_at(until.into(), looks(app, &steps, number, watch.port)));
     let reasons: Vec<_> = stream::iter(asked.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
+    let late = reasons.iter().any(Result::is_err);
+    let late = late.then(|| format!("not all hosts have said within {} s why they did it", REASONS.as_secs()));
+    let error = error.or(late);
+    let reasons: Vec<Vec<Look>> = reasons.into_iter().map(Result::unwrap_or_default).collect();
     let mut conn = app.pool.get().await?;
     let addresses = seeing::addresses(&mut conn, port.id).await?;
     let rules = trace::rules(&mut conn, context, reasons.iter().flatten()).await?;

@@ -31,14 +31,13 @@ impl Places {
         let mut taken = self.taken();
         let of_project = taken.get(&project).copied().unwrap_or_default();
         let full = |whose: &str, most: usize| {
-            let message = format!("{most} packets {whose} are waited for already: try again when one has come.");
-            Err(Fault::conflict("LiveTraceLimit", message))
+            format!("{most} packets {whose} are waited for already: try again when one has come.")
         };
         if of_project >= OF_PROJECT {
-            return full("of the project", OF_PROJECT);
+            return Err(Fault::conflict("LiveTraceLimit", full("of the project", OF_PROJECT)));
         }
         if taken.values().sum::<usize>() >= OF_SERVER {
-            return full("of all projects", OF_SERVER);
+            return Err(Fault::refused(503, "LiveTraceUnavailable", full("of all projects", OF_SERVER)));
         }
         taken.insert(project, of_project + 1);
         Ok(Place { places: self, project })
@@ -67,7 +66,8 @@ mod tests {
         let held: Vec<_> = (0..OF_PROJECT).map(|_| places.take(red)).collect::<Result<_, _>>()?;
         assert_eq!(places.take(red).expect_err("it is full").status().as_u16(), 409);
         let others: Vec<_> = (0..OF_SERVER - OF_PROJECT).map(|n| places.take(Uuid::from_u128(2 + n as u128))).collect();
-        assert!(others.iter().all(Result::is_ok) && places.take(Uuid::from_u128(99)).is_err(), "it is full");
+        assert!(others.iter().all(Result::is_ok), "it is not full yet");
+        assert_eq!(places.take(Uuid::from_u128(99)).expect_err("it is full").status().as_u16(), 503);
         drop((held, others));
         places.take(red)?;
         assert!(places.taken().is_empty(), "a place is not given back");
