@@ -391,13 +391,14 @@ pub async fn create_within<R: Resource>(tx: &mut Tx<'_>, body: Map<String, Value
 /// Locks an object that another request of the caller's is about, if he sees it and may change it, and loads it.
 pub async fn hold_within<R: Resource>(tx: &mut Tx<'_>, id: Uuid) -> Result<(R::Held, R), Fault> {
     let access = R::OPERATIONS.update.unwrap_or(Access::Admin);
-    take::<R>(tx, None, id, access, &format!("update_{}", R::SINGULAR)).await
+    take::<R>(tx, None, id, Right { access, rule: &format!("update_{}", R::SINGULAR), deletes: false }).await
 }
 
 /// Deletes an object that goes with another request of the caller's, if he sees it and may delete it.
 pub async fn delete_within<R: Resource>(tx: &mut Tx<'_>, id: Uuid) -> Result<(), Fault> {
     let access = R::OPERATIONS.delete.unwrap_or(Access::Admin);
-    let (held, old) = take::<R>(tx, None, id, access, &format!("delete_{}", R::SINGULAR)).await?;
+    let right = Right { access, rule: &format!("delete_{}", R::SINGULAR), deletes: true };
+    let (held, old) = take::<R>(tx, None, id, right).await?;
     noted::<R>(tx, "delete", old.row(), Value::Object(Map::new()), -1).await?;
     R::delete(tx, held, old).await
 }
@@ -451,12 +452,16 @@ pub struct Wish {
     /// `If-Match`.
     pub revision: Option<i64>,
 }
+    /// To delete it: that may be given to others than its owner too ([`Resource::may_be_deleted_by`]).
+    pub deletes: bool,
 
 /// Locks an object and loads it, if the caller sees it and may change it.
 pub async fn hold<R: Resource>(tx: &mut Tx<'_>, wish: &Wish) -> Result<(R::Held, R), Fault> {
     let above = above::<R>(tx.conn, tx.context, &wish.place).await?;
     let id = resolve::<R>(tx.conn, above, wish.place.id()).await?;
-    let (held, old) = take::<R>(tx, above, id, wish.access, &wish.rule).await?;
+    let Wish { access, rule, deletes, .. } = wish;
+    let right = Right { access: *access, rule, deletes: *deletes };
+    let (held, old) = take::<R>(tx, above, id, right).await?;
     match wish.revision {
         Some(revision) if revision != old.row().revision() => Err(Fault::stale(revision)),
         _ => Ok((held, old)),
@@ -464,16 +469,28 @@ pub async fn hold<R: Resource>(tx: &mut Tx<'_>, wish: &Wish) -> Result<(R::Held,
 }
 
 /// The same of an id.
+/// What is asked for of an object, as [`Wish`] says.
+#[derive(Clone, Copy)]
+struct Right<'w> {
+    access: Access,
+    rule: &'w str,
+    deletes: bool,
+}
+
 async fn take<R: Resource>(
     tx: &mut Tx<'_>,
     above: Option<Above>,
     id: Uuid,
-    access: Access,
-    rule: &str,
+    Right { access, rule, deletes }: Right<'_>,
 ) -> Result<(R::Held, R), Fault> {
-    let seen = row::<R>(tx.conn, tx.context, above, id).await?;
+    let (seen, caller) = (row::<R>(tx.conn, tx.context, above, id).await?, &tx.context.caller);
     let project = R::owner(tx.conn, &seen).await?.or(above.and_then(|above| above.project));
-    may_write::<R>(&tx.context.caller, access, project, rule)?;
+    if let Err(refused) = may_write::<R>(caller, access, project, rule) {
+        let may_ask = deletes && R::OPERATIONS.allow(caller, access);
+        if !may_ask || !R::may_be_deleted_by(tx.conn, caller, &seen).await? {
+            return Err(refused);
+        }
+    }
     tx.above = above;
     if let Some((parent, above)) = R::PARENT.zip(above) {
         (parent.hold)(tx.conn, above.id).await?;
@@ -491,7 +508,7 @@ async fn update<R: Resource>(
     JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, Fault> {
     let access = R::OPERATIONS.update.ok_or_else(Fault::method_not_allowed)?;
-    let wish = Wish { place, access, rule: format!("update_{}", R::SINGULAR), revision: if_match(&request)? };
+    let wish = Wish { place, access, rule: format!("update_{}", R::SINGULAR), revision: if_match(&request)?, deletes: false };
     // Names and rights are checked after visibility: to a stranger the object is not there (404),
     // whatever he sends.
     let body = Arc::new(open_update::<R>(body)?);
@@ -523,7 +540,7 @@ async fn delete<R: Resource>(
     request: HttpRequest,
 ) -> Result<HttpResponse, Fault> {
     let access = R::OPERATIONS.delete.ok_or_else(Fault::method_not_allowed)?;
-    let wish = Wish { place, access, rule: format!("delete_{}", R::SINGULAR), revision: if_match(&request)? };
+    let wish = Wish { place, access, rule: format!("delete_{}", R::SINGULAR), revision: if_match(&request)?, deletes: true };
     let (context, wish) = (Arc::new(context), Arc::new(wish));
     transaction(&app, &context, move |tx| {
         let wish = Arc::clone(&wish);
@@ -546,7 +563,7 @@ async fn act<R: Resource>(
     place: Place,
     JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, Fault> {
-    let wish = Wish { place, access: action.access, rule: format!("{}_{}", action.name, R::SINGULAR), revision: None };
+    let wish = Wish { place, access: action.access, rule: format!("{}_{}", action.name, R::SINGULAR), revision: None, deletes: false };
     let (context, wish, body) = (Arc::new(context), Arc::new(wish), Arc::new(body));
     match transaction(&app, &context, move |tx| {
         let (action, wish, body) = (Arc::clone(&action), Arc::clone(&wish), Arc::clone(&body));

@@ -178,6 +178,15 @@ pub trait Resource: Sized + Send + Sync + 'static {
     /// Takes the locks that an update or delete needs, of an object that the caller sees and may
     /// change; `None`: it is not there any more.
     fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> impl Future<Output = Result<Option<Self::Held>, Fault>> + Send;
+    /// Whether a caller who sees an object of somebody else's may delete it nevertheless.
+    fn may_be_deleted_by(
+        _conn: &mut AsyncPgConnection,
+        _caller: &Caller,
+        _row: &Self::Row,
+    ) -> impl Future<Output = QueryResult<bool>> + Send {
+        std::future::ready(Ok(false))
+    }
+
 
     /// Makes objects, all or none, in the order of the commands.
     fn create(tx: &mut Tx<'_>, commands: &[Self::Create]) -> impl Future<Output = Result<Vec<Self>, Fault>> + Send;

@@ -52,7 +52,7 @@ impl Change {
 
 async fn change<R: Resource>(app: &App, context: Context, place: Place, change: Change) -> Result<Vec<String>, Fault> {
     let access = R::OPERATIONS.update.unwrap_or(Access::Admin);
-    let wish = Wish { place, access, rule: format!("update_{}", R::SINGULAR), revision: None };
+    let wish = Wish { place, access, rule: format!("update_{}", R::SINGULAR), revision: None, deletes: false };
     let (context, wish, change) = (Arc::new(context), Arc::new(wish), Arc::new(change));
     transaction(app, &context, move |tx| {
         let (wish, change) = (Arc::clone(&wish), Arc::clone(&change));

@@ -1,7 +1,7 @@
 //! Ports.
 
 use crate::frame::attribute::{Attribute, AttributeMap};
-use crate::frame::caller::Access;
+use crate::frame::caller::{Access, Caller};
 use crate::frame::decode::{Decode, Opaque, Strict, first_repeated, plain, shown};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
@@ -13,7 +13,7 @@ use crate::resources::{l3, port_extras};
 use crate::{flag, standard};
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
-use mizar_db::resources::network::NetworkRow;
+use mizar_db::resources::network::{self, NetworkRow};
 use mizar_db::resources::port::{self, Port, PortRow};
 use mizar_db::resources::port_commands;
 use mizar_db::schema::ports;
@@ -337,6 +337,14 @@ impl Resource for Port {
         let mut ports = port::complete(conn, rows).await?;
         port_attached::hide_foreign(context, &mut ports);
         Ok(ports)
+    }
+
+    /// Who gives a network to others takes their ports off it, as in Neutron: or he could not delete it again.
+    async fn may_be_deleted_by(conn: &mut AsyncPgConnection, caller: &Caller, row: &PortRow) -> QueryResult<bool> {
+        match caller.project() {
+            Some(project) => network::is_of(conn, row.network_id, project).await,
+            None => Ok(false),
+        }
     }
 
     async fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> Result<Option<NetworkRow>, Fault> {

@@ -69,17 +69,33 @@ async fn an_administrator_sees_all_and_makes_objects_for_others() -> anyhow::Res
 }
 
 #[tokio::test]
-async fn the_owner_of_a_network_sees_the_ports_on_it_but_does_not_change_them() -> anyhow::Result<()> {
+async fn the_owner_of_a_network_sees_the_ports_on_it_and_takes_them_off_but_does_not_change_them() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let (red, blue, admin) =
         (cloud.tenant("red", "member").await?, cloud.tenant("blue", "member").await?, cloud.admin().await?);
+    let (reader, green) = (cloud.colleague(&red, "reader", "reader").await?, cloud.tenant("green", "member").await?);
     let (network, _) = red.network("10.0.0.0/24").await?;
     admin.update("network", &network, json!({"shared": true})).await?.ok(200)?;
     let port = blue.make("port", json!({"network_id": network["id"]})).await?;
     red.show("port", &port).await?;
     assert_eq!(red.update("port", &port, json!({"name": "x"})).await?.fault(), (403, "PolicyNotAuthorized"));
-    assert_eq!(red.remove("port", &port).await?.fault(), (403, "PolicyNotAuthorized"));
-    Ok(())
+    let tag = format!("/v2.0/ports/{}/tags/a", id(&port));
+    assert_eq!(red.put(&tag, None).await?.fault(), (403, "PolicyNotAuthorized"));
+    assert_eq!(reader.remove("port", &port).await?.fault(), (403, "PolicyNotAuthorized"));
+    assert_eq!(green.remove("port", &port).await?.fault(), (404, "PortNotFound"), "to share it is not to own it");
+    assert_eq!(red.remove("network", &network).await?.fault(), (409, "NetworkInUse"));
+    let used = format!("SELECT used FROM quotas WHERE project_id = '{}' AND resource = 'port'", blue.project);
+    assert_eq!(cloud.rows(&used).await?, ["1"]);
+    red.remove("port", &port).await?.ok(204)?;
+    assert_eq!(cloud.rows(&used).await?, ["0"], "it counts for whose it was");
+    let log = blue.get(&format!("/v2.0/mizar/audit?object_id={}&action=delete", id(&port))).await?.ok(200)?;
+    assert_eq!(log["audit_events"][0]["user_name"], "red", "whose port it was is told who took it off");
+    // What others may have but not take off is nobody's to delete on theirs.
+    let own = red.make("port", json!({"network_id": network["id"]})).await?;
+    assert_eq!(blue.remove("port", &own).await?.fault(), (404, "PortNotFound"));
+    red.remove("port", &own).await?.ok(204)?;
+    red.remove("network", &network).await?.ok(204)?;
+    cloud.assert_entries_are_right().await
 }
 
 #[tokio::test]

@@ -485,8 +485,14 @@ async fn check_hosts(conn: &mut AsyncPgConnection, network: Uuid, mtu: u32) -> R
     }
 }
 
-/// Deletes a network that the caller has locked ([`Hold::Alone`]), with its subnets; returns whose
-/// those were. Ports must be gone before: that is the tenant's to decide. Its policies are the
+/// Whether a network is of a project, whoever else sees it.
+pub async fn is_of(conn: &mut AsyncPgConnection, id: Uuid, project: Uuid) -> QueryResult<bool> {
+    let own = networks::table.find(id).filter(networks::project_id.eq(project));
+    diesel::select(exists(own)).get_result(conn).await
+}
+
+/// Deletes a network that the caller has locked ([`Hold::Alone`]), with its subnets; returns which
+/// those were, and whose. Ports must be gone before: that is the tenant's to decide. Its policies are the
 /// caller's to delete.
 pub async fn delete(conn: &mut AsyncPgConnection, network: &Network) -> Result<Vec<Uuid>, Failure> {
     let id = network.row.id;
