@@ -301,7 +301,8 @@ impl Resource for Network {
 
     /// Its subnets and policies go with it, and count no more.
     async fn delete(tx: &mut Tx<'_>, _held: NetworkRow, old: Self) -> Result<(), Fault> {
-        for owner in network::delete(tx.conn, &old).await? {
+        for (subnet, owner) in network::delete(tx.conn, &old).await? {
+            tx.record("delete", "subnet", subnet, Some(owner), json!({}));
             tx.charge(owner, "subnet", -1);
         }
         sharing::forget(tx.conn, &mut tx.ledger, network::NETWORK, old.row.id).await?;

@@ -277,7 +277,8 @@ impl Plain for Router {
             return Err(Fault::conflict("RouterInUse", format!("Router {} still has ports", row.id)));
         }
         if let Some(port) = row.gateway_port_id {
-            l3::drop_port(tx.conn, port).await?;
+            let gone = l3::drop_port(tx.conn, port).await?;
+            tx.record("delete", "port", gone.id, None, json!({}));
         }
         charge_routes(tx, row, &Self { routes: json!([]), ..row.clone() });
         Ok(())

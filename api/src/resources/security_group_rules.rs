@@ -230,14 +230,15 @@ pub async fn of_groups(conn: &mut AsyncPgConnection, groups: &[Uuid]) -> QueryRe
         .await
 }
 
-/// Deletes the rules of a group and those that name it as the other side; returns whose they were.
-pub async fn delete_with(conn: &mut AsyncPgConnection, group: Uuid) -> QueryResult<Vec<Uuid>> {
+/// Deletes the rules of a group and those that name it as the other side; returns which, and whose they were.
+pub async fn delete_with(conn: &mut AsyncPgConnection, group: Uuid) -> QueryResult<Vec<(Uuid, Uuid)>> {
     let rules = security_group_rules::table.filter(
         security_group_rules::security_group_id
             .eq(group)
             .or(security_group_rules::remote_group_id.is_not_distinct_from(group)),
     );
-    diesel::delete(rules).returning(security_group_rules::project_id).get_results(conn).await
+    let gone = (security_group_rules::id, security_group_rules::project_id);
+    diesel::delete(rules).returning(gone).get_results(conn).await
 }
 
 /// Writes rules as their group shows them.

@@ -24,6 +24,7 @@ use mizar_db::resources::security_group::{
 };
 use mizar_db::schema::port_security_groups;
 use mizar_domain::text::{Name, Tags};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::openapi::schema::Array;
 use uuid::Uuid;
@@ -183,7 +184,8 @@ impl Plain for SecurityGroup {
         }
         let naming = policy::lock_naming(tx.conn, old.row.id).await?;
         policy::forget(tx.conn, old.row.id, &naming).await?;
-        for project in security_group_rules::delete_with(tx.conn, old.row.id).await? {
+        for (rule, project) in security_group_rules::delete_with(tx.conn, old.row.id).await? {
+            tx.record("delete", SECURITY_GROUP_RULE, rule, Some(project), json!({}));
             tx.charge(project, SECURITY_GROUP_RULE, -1);
         }
         raise(tx.conn, &naming).await?;

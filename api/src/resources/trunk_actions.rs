@@ -1,6 +1,6 @@
 //! Ports that join and leave a trunk.
 
-use super::trunks::{SubPorts, Trunk, candidates};
+use super::trunks::{SubPorts, Trunk, candidates, join, leave};
 use crate::frame::attribute::{Json, write_object};
 use crate::frame::decode::{Decode, Strict, first_repeated};
 use crate::frame::fault::Fault;
@@ -11,7 +11,7 @@ use crate::frame::resource::{Resource as _, Tx};
 use crate::frame::stored::Stored as _;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use mizar_db::resources::trunk::{self, SubPort};
+use mizar_db::resources::trunk::SubPort;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use utoipa::openapi::schema::{Array, ObjectBuilder, Type};
@@ -76,7 +76,7 @@ pub(super) fn add_subports<'t>(tx: &'t mut Tx<'_>, trunk: Item<Trunk>, body: &'t
                 return Err(Fault::conflict("DuplicateSubPort", message));
             }
         }
-        trunk::join(tx.conn, trunk.id, ids).await?;
+        join(tx, trunk.id, ids).await?;
         members.extend(new);
         stored(tx, trunk, &members).await
     }
@@ -97,7 +97,7 @@ pub(super) fn remove_subports<'t>(tx: &'t mut Tx<'_>, trunk: Item<Trunk>, body: 
         }
         let leaving: BTreeSet<Uuid> = gone.iter().copied().collect();
         members.retain(|member| !leaving.contains(&member.port_id));
-        trunk::leave(tx.conn, trunk.id, gone).await?;
+        leave(tx, trunk.id, gone).await?;
         stored(tx, trunk, &members).await
     }
     .boxed()

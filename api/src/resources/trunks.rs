@@ -21,7 +21,7 @@ use diesel::{ExpressionMethods as _, NullableExpressionMethods as _};
 use diesel_async::RunQueryDsl as _;
 use mizar_db::listing::{Listed as _, Predicate};
 use mizar_db::resources::port::PortRow;
-use mizar_db::resources::trunk::{self, Candidate, SubPort};
+use mizar_db::resources::trunk::{self, Candidate, Given, SubPort};
 use mizar_db::schema::ports;
 use mizar_domain::text::{Name, Tags};
 use serde_json::{Value, json};
@@ -215,7 +215,7 @@ impl Plain for Trunk {
         for row in rows {
             let members = row.members()?.into_iter().map(|member| member.port_id).collect();
             trunk::take_parent(tx.conn, row.id, row.port_id).await?;
-            trunk::join(tx.conn, row.id, members).await?;
+            join(tx, row.id, members).await?;
         }
         Ok(())
     }
@@ -229,7 +229,7 @@ impl Plain for Trunk {
         if ports.get(&row.port_id).is_some_and(|parent| parent.bound) {
             return Err(Fault::conflict("TrunkInUse", format!("Trunk {} is currently in use.", row.id)));
         }
-        Ok(trunk::leave(tx.conn, row.id, members).await?)
+        leave(tx, row.id, members).await
     }
 
     fn violation(constraint: &str, row: &Self) -> Option<Fault> {
@@ -282,6 +282,27 @@ impl Trunk {
         }
         Ok(())
     }
+}
+
+/// Puts ports into a trunk. That they are its own now is a change of theirs too.
+pub(super) async fn join(tx: &mut Tx<'_>, id: Uuid, members: Vec<Uuid>) -> Result<(), Fault> {
+    for port in trunk::join(tx.conn, id, members).await? {
+        said_of(tx, &port, &id.to_string());
+    }
+    Ok(())
+}
+
+/// Takes ports out of a trunk, likewise.
+pub(super) async fn leave(tx: &mut Tx<'_>, id: Uuid, members: Vec<Uuid>) -> Result<(), Fault> {
+    for port in trunk::leave(tx.conn, id, members).await? {
+        said_of(tx, &port, "");
+    }
+    Ok(())
+}
+
+fn said_of(tx: &mut Tx<'_>, port: &Given, device: &str) {
+    let changes = json!({"device_id": device, "device_owner": port.owner});
+    tx.record("update", "port", port.id, Some(port.project), changes);
 }
 
 /// Why a port cannot carry others: it is in a trunk, or it is a router's, or a host has it already,

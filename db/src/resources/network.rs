@@ -494,7 +494,7 @@ pub async fn is_of(conn: &mut AsyncPgConnection, id: Uuid, project: Uuid) -> Que
 /// Deletes a network that the caller has locked ([`Hold::Alone`]), with its subnets; returns which
 /// those were, and whose. Ports must be gone before: that is the tenant's to decide. Its policies are the
 /// caller's to delete.
-pub async fn delete(conn: &mut AsyncPgConnection, network: &Network) -> Result<Vec<Uuid>, Failure> {
+pub async fn delete(conn: &mut AsyncPgConnection, network: &Network) -> Result<Vec<(Uuid, Uuid)>, Failure> {
     let id = network.row.id;
     let ports: Vec<Uuid> =
         ports::table.filter(ports::network_id.eq(id)).select(ports::id).order(ports::id).limit(10).load(conn).await?;
@@ -507,14 +507,14 @@ pub async fn delete(conn: &mut AsyncPgConnection, network: &Network) -> Result<V
         .get_results(conn)
         .await?;
     diesel::delete(networks::table.find(id)).execute(conn).await?;
-    let owners = subnets.iter().map(|subnet| subnet.project_id).collect();
+    let gone = subnets.iter().map(|subnet| (subnet.id, subnet.project_id)).collect();
     let mut writes = Vec::new();
     for subnet in subnets {
         writes.extend(mizar_compile::delete(Object::Subnet(&subnet.model(&network.row)?)));
     }
     writes.extend(mizar_compile::delete(Object::Network(&network.row.model())));
     entries::apply(conn, &writes).await?;
-    Ok(owners)
+    Ok(gone)
 }
 
 /// A network's revision rises when a list in its representation changes (its subnets). Ports do

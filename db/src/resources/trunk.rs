@@ -78,20 +78,23 @@ statement! {
 
 statement! {
     /// Says of ports what has them. Neither is compiled to entries.
-    SetDevice { device: String as Text, owner: &'static str as Text, ports: Vec<Uuid> as Array<SqlUuid> } -> SqlUuid
+    SetDevice { device: String as Text, owner: &'static str as Text, ports: Vec<Uuid> as Array<SqlUuid> }
+    -> (SqlUuid, SqlUuid, Text)
     {
         "UPDATE ports SET device_id = " device ", device_owner = " owner
-        ", revision_number = revision_number + 1, updated_at = now() WHERE id = ANY(" ports ")"
+        ", revision_number = revision_number + 1, updated_at = now() WHERE id = ANY(" ports
+        ") RETURNING id, project_id, device_owner"
     }
 }
 
 statement! {
     /// Says of ports that the device has them no more; what somebody else has said meanwhile stays.
-    ClearDevice { owner: &'static str as Text, ports: Vec<Uuid> as Array<SqlUuid>, device: String as Text } -> SqlUuid
+    ClearDevice { owner: &'static str as Text, ports: Vec<Uuid> as Array<SqlUuid>, device: String as Text }
+    -> (SqlUuid, SqlUuid, Text)
     {
         "UPDATE ports SET device_id = '', device_owner = CASE WHEN device_owner = " owner
         " THEN '' ELSE device_owner END, revision_number = revision_number + 1, updated_at = now() WHERE id = ANY("
-        ports ") AND device_id = " device ""
+        ports ") AND device_id = " device " RETURNING id, project_id, device_owner"
     }
 }
 
@@ -113,23 +116,36 @@ pub async fn take_parent(conn: &mut AsyncPgConnection, trunk: Uuid, port: Uuid) 
     Ok(())
 }
 
-/// Ports join a trunk.
-pub async fn join(conn: &mut AsyncPgConnection, trunk: Uuid, ports: Vec<Uuid>) -> QueryResult<()> {
-    if ports.is_empty() {
-        return Ok(());
-    }
-    Join { trunk, ports: ports.clone() }.execute(conn).await?;
-    SetDevice { device: trunk.to_string(), owner: SUBPORT, ports }.execute(conn).await?;
-    Ok(())
+/// A port of which it was said anew what has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The port.
+    pub id: Uuid,
+    /// Whose it is.
+    pub project: Uuid,
+    /// Who it is given to, as its `device_owner` now says.
+    pub owner: String,
 }
 
-/// Ports leave it.
-pub async fn leave(conn: &mut AsyncPgConnection, trunk: Uuid, ports: Vec<Uuid>) -> QueryResult<()> {
+fn given(rows: Vec<(Uuid, Uuid, String)>) -> Vec<Given> {
+    rows.into_iter().map(|(id, project, owner)| Given { id, project, owner }).collect()
+}
+
+/// Ports join a trunk; returns what that changed of them.
+pub async fn join(conn: &mut AsyncPgConnection, trunk: Uuid, ports: Vec<Uuid>) -> QueryResult<Vec<Given>> {
     if ports.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
+    }
+    Join { trunk, ports: ports.clone() }.execute(conn).await?;
+    Ok(given(SetDevice { device: trunk.to_string(), owner: SUBPORT, ports }.load(conn).await?))
+}
+
+/// Ports leave it; returns what that changed of them.
+pub async fn leave(conn: &mut AsyncPgConnection, trunk: Uuid, ports: Vec<Uuid>) -> QueryResult<Vec<Given>> {
+    if ports.is_empty() {
+        return Ok(Vec::new());
     }
     LockPorts { ports: ports.clone() }.execute(conn).await?;
     Leave { trunk, ports: ports.clone() }.execute(conn).await?;
-    ClearDevice { owner: SUBPORT, ports, device: trunk.to_string() }.execute(conn).await?;
-    Ok(())
+    Ok(given(ClearDevice { owner: SUBPORT, ports, device: trunk.to_string() }.load(conn).await?))
 }
