@@ -12,10 +12,11 @@ use crate::frame::fields::Fields;
 use crate::frame::plain::{Item, Plain};
 use crate::frame::resource::Tx;
 use crate::{column, standard, stored};
-use diesel::sql_types::{Bool, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Bool, Nullable, Text, Uuid as SqlUuid};
 use diesel::{OptionalExtension as _, QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use mizar_db::listing::{self, Visibility};
+use mizar_db::resources::l3::{self, NOBODY};
 use mizar_db::resources::network::{self, Hold};
 use mizar_db::resources::qos::QOS_POLICY;
 use mizar_db::sharing::{EXTERNAL, SHARED};
@@ -40,8 +41,29 @@ struct Sharable {
     table: &'static str,
     /// Error type of an object that is not there.
     not_found: &'static str,
-    /// Where objects of others refer to it: what they are, a table with their `project_id`, and its column.
-    used_by: &'static [(&'static str, &'static str, &'static str)],
+    /// Where objects of others refer to it.
+    used_by: &'static [Use],
+}
+
+/// Objects that need what a policy allows.
+struct Use {
+    /// What they are.
+    what: &'static str,
+    /// A table with their `project_id`.
+    table: &'static str,
+    /// Its column that names the shared object.
+    column: &'static str,
+    /// The actions any one of which lets a project have them.
+    by: &'static [&'static str],
+}
+
+const fn shared(what: &'static str, table: &'static str, column: &'static str) -> Use {
+    Use { what, table, column, by: &[SHARED] }
+}
+
+/// Who sees an external network may have his routers' outside there, however he came to see it.
+const fn outside(what: &'static str, table: &'static str, column: &'static str) -> Use {
+    Use { what, table, column, by: &[SHARED, EXTERNAL] }
 }
 
 const SHARABLE: &[Sharable] = &[
@@ -49,29 +71,35 @@ const SHARABLE: &[Sharable] = &[
         object_type: "address_group",
         table: "address_groups",
         not_found: "AddressGroupNotFound",
-        used_by: &[("rules", "security_group_rules", "remote_address_group_id")],
+        used_by: &[shared("rules", "security_group_rules", "remote_address_group_id")],
     },
     Sharable {
         object_type: "address_scope",
         table: "address_scopes",
         not_found: "AddressScopeNotFound",
-        used_by: &[("subnetpools", "subnetpools", "address_scope_id")],
+        used_by: &[shared("subnetpools", "subnetpools", "address_scope_id")],
     },
     Sharable {
         object_type: "network",
         table: "networks",
         not_found: "NetworkNotFound",
-        used_by: &[("ports", "ports", "network_id"), ("subnets", "subnets", "network_id")],
+        // Ports of gateways and floating IPs belong to nobody: whose router or floating IP it is counts.
+        used_by: &[
+            shared("ports", "ports", "network_id"),
+            shared("subnets", "subnets", "network_id"),
+            outside("routers", "routers", "gateway_network_id"),
+            outside("floating IPs", "floatingips", "floating_network_id"),
+        ],
     },
     Sharable {
         object_type: QOS_POLICY,
         table: "qos_policies",
         not_found: "QosPolicyNotFound",
         used_by: &[
-            ("networks", "networks", "qos_policy_id"),
-            ("ports", "(SELECT * FROM port_qos_policies JOIN ports ON id = port_id)", "qos_policy_id"),
-            ("floating IPs", "floatingips", "qos_policy_id"),
-            ("routers", "routers", "gateway_qos_policy_id"),
+            shared("networks", "networks", "qos_policy_id"),
+            shared("ports", "(SELECT * FROM port_qos_policies JOIN ports ON id = port_id)", "qos_policy_id"),
+            shared("floating IPs", "floatingips", "qos_policy_id"),
+            shared("routers", "routers", "gateway_qos_policy_id"),
         ],
     },
     Sharable {
@@ -79,15 +107,15 @@ const SHARABLE: &[Sharable] = &[
         table: "security_groups",
         not_found: "SecurityGroupNotFound",
         used_by: &[
-            ("ports", "(SELECT * FROM port_security_groups JOIN ports ON id = port_id)", "security_group_id"),
-            ("rules", "security_group_rules", "remote_group_id"),
+            shared("ports", "(SELECT * FROM port_security_groups JOIN ports ON id = port_id)", "security_group_id"),
+            shared("rules", "security_group_rules", "remote_group_id"),
         ],
     },
     Sharable {
         object_type: "subnetpool",
         table: "subnetpools",
         not_found: "SubnetPoolNotFound",
-        used_by: &[("subnets", "subnets", "subnetpool_id")],
+        used_by: &[shared("subnets", "subnets", "subnetpool_id")],
     },
 ];
 
@@ -207,11 +235,11 @@ fn in_use(object: Uuid, details: String) -> Fault {
 /// What projects that only this policy lets in, and that are not the owner's, use the object for.
 async fn used_by_others(tx: &mut Tx<'_>, policy: &RbacPolicy, owner: Uuid) -> Result<Option<&'static str>, Fault> {
     let used_by = sharable(&policy.object_type).map_or(&[][..], |kind| kind.used_by);
-    for (what, table, column) in used_by {
+    for Use { what, table, column, by } in used_by.iter().filter(|used| used.by.contains(&policy.action.as_str())) {
         let statement = format!(
-            "SELECT EXISTS (SELECT FROM {table} u WHERE u.{column} = $1 AND u.project_id <> $2 \
+            "SELECT EXISTS (SELECT FROM {table} u WHERE u.{column} = $1 AND u.project_id NOT IN ($2, $7) \
              AND ($3 IS NULL OR u.project_id = $3) AND NOT EXISTS (SELECT FROM rbac_policies o \
-             WHERE o.object_type = $4 AND o.object_id = $1 AND o.id <> $5 \
+             WHERE o.object_type = $4 AND o.object_id = $1 AND o.id <> $5 AND o.action = ANY($6) \
              AND (o.target_project IS NULL OR o.target_project = u.project_id))) AS used"
         );
         let answer: Answer = sql_query(statement)
@@ -220,6 +248,8 @@ async fn used_by_others(tx: &mut Tx<'_>, policy: &RbacPolicy, owner: Uuid) -> Re
             .bind::<Nullable<SqlUuid>, _>(policy.target_project)
             .bind::<Text, _>(&policy.object_type)
             .bind::<SqlUuid, _>(policy.id)
+            .bind::<Array<Text>, _>(by)
+            .bind::<SqlUuid, _>(NOBODY)
             .get_result(tx.conn)
             .await?;
         if answer.used {
@@ -237,7 +267,8 @@ pub async fn refuse_if_others_use(
     object_id: Uuid,
     owner: Uuid,
 ) -> Result<(), Fault> {
-    let gone = RbacPolicy { object_type: object_type.to_owned(), object_id, ..RbacPolicy::default() };
+    let action = SHARED.to_owned();
+    let gone = RbacPolicy { object_type: object_type.to_owned(), object_id, action, ..RbacPolicy::default() };
     match used_by_others(tx, &gone, owner).await? {
         Some(what) => Err(in_use(object_id, format!("{what} of other projects use it."))),
         None => Ok(()),
@@ -346,7 +377,13 @@ impl Plain for RbacPolicy {
             None => return Ok(()),
         }
         if old.row.action == EXTERNAL {
-            network::closing(tx.conn, old.row.object_id, old.row.id).await?;
+            let RbacPolicy { id, object_id, .. } = old.row;
+            // Without any such policy the network is nobody's outside any more, not even its owner's.
+            if l3::is_outside_by(tx.conn, object_id, id).await? {
+                let details = format!("routers or floating IPs use the network, which only policy {id} makes external.");
+                return Err(in_use(object_id, details));
+            }
+            network::closing(tx.conn, object_id, id).await?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-use crate::support::{Cloud, id, ids};
+use crate::support::{Client, Cloud, id, ids};
 use serde_json::{Value, json};
 
 const PATH: &str = "/v2.0/rbac-policies";
@@ -111,5 +111,80 @@ async fn the_same_policy_is_refused_and_the_quota_holds() -> anyhow::Result<()> 
     }
     let eleventh = policy("address_scope", &scope, &uuid::Uuid::from_u128(11).simple().to_string());
     assert_eq!(red.post(PATH, &eleventh).await?.fault(), (409, "OverQuota"));
+    Ok(())
+}
+
+/// A policy that makes a network the outside of a project's routers.
+async fn open_to(admin: &Client, network: &Value, project: &str) -> anyhow::Result<Value> {
+    let mut body = policy("network", network, project);
+    body["rbac_policy"]["action"] = json!("access_as_external");
+    Ok(admin.post(PATH, &body).await?.ok(201)?["rbac_policy"].clone())
+}
+
+#[tokio::test]
+async fn an_external_network_stays_open_to_a_project_as_long_as_its_routers_or_addresses_are_there()
+-> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, blue) = (cloud.admin().await?, cloud.tenant("blue", "member").await?);
+    let green = cloud.tenant("green", "member").await?;
+    let (network, _) = admin.network("198.51.100.0/24").await?;
+    let opened = open_to(&admin, &network, &blue.project).await?;
+    let moved = json!({"rbac_policy": {"target_tenant": green.project}});
+    let held = async |by: &str| -> anyhow::Result<()> {
+        for answer in [admin.delete(&at(&opened)).await?, admin.put(&at(&opened), Some(&moved)).await?] {
+            assert_eq!(answer.fault(), (409, "RbacPolicyInUse"), "{by}");
+            assert!(answer.message().contains(by), "{by}: {}", answer.message());
+        }
+        Ok(())
+    };
+    let info = json!({"external_gateway_info": {"network_id": network["id"]}});
+    let router = blue.make("router", info.clone()).await?;
+    held("routers").await?;
+    blue.update("router", &router, json!({"external_gateway_info": null})).await?.ok(200)?;
+    let floating = blue.make("floatingip", json!({"floating_network_id": network["id"]})).await?;
+    held("floating IPs").await?;
+
+    // Another policy that shows it to blue keeps it: the network is external as long as it is to anybody.
+    let other = open_to(&admin, &network, &green.project).await?;
+    let shared = admin.share("network", &network, &blue.project).await?;
+    admin.delete(&at(&opened)).await?.ok(204)?;
+    assert_eq!(admin.delete(&at(&other)).await?.fault(), (409, "RbacPolicyInUse"), "the last that makes it external");
+    assert_eq!(admin.delete(&at(&shared)).await?.fault(), (409, "RbacPolicyInUse"));
+    blue.remove("floatingip", &floating).await?.ok(204)?;
+    admin.delete(&at(&shared)).await?.ok(204)?;
+
+    // The owner's own routers need that it is external, and none of the others.
+    let own = admin.make("router", info.clone()).await?;
+    let opened = open_to(&admin, &network, &blue.project).await?;
+    admin.delete(&at(&opened)).await?.ok(204)?;
+    assert_eq!(admin.delete(&at(&other)).await?.fault(), (409, "RbacPolicyInUse"));
+    admin.remove("router", &own).await?.ok(204)?;
+    admin.delete(&at(&other)).await?.ok(204)?;
+    assert_eq!(green.get("/v2.0/networks").await?.ok(200)?["networks"], json!([]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn ports_of_nobodys_do_not_keep_a_network_shared() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, blue) = (cloud.admin().await?, cloud.tenant("blue", "member").await?);
+    let (network, _) = admin.network("198.51.100.0/24").await?;
+    open_to(&admin, &network, &blue.project).await?;
+    let router = blue.make("router", json!({"external_gateway_info": {"network_id": network["id"]}})).await?;
+    let all = admin.share("network", &network, "*").await?;
+    admin.delete(&at(&all)).await?.ok(204)?;
+    admin.update("network", &network, json!({"shared": true})).await?.ok(200)?;
+    admin.update("network", &network, json!({"shared": false})).await?.ok(200)?;
+
+    // But the outside of a router that only sees it because it is shared does.
+    let green = cloud.tenant("green", "member").await?;
+    let all = admin.share("network", &network, "*").await?;
+    let theirs = green.make("router", json!({"external_gateway_info": {"network_id": network["id"]}})).await?;
+    assert_eq!(admin.delete(&at(&all)).await?.fault(), (409, "RbacPolicyInUse"));
+    let hidden = admin.update("network", &network, json!({"shared": false})).await?;
+    assert_eq!(hidden.fault(), (409, "InvalidSharedSetting"));
+    green.remove("router", &theirs).await?.ok(204)?;
+    admin.update("network", &network, json!({"shared": false})).await?.ok(200)?;
+    blue.remove("router", &router).await?.ok(204)?;
     Ok(())
 }

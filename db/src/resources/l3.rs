@@ -105,6 +105,34 @@ statement! {
 }
 
 statement! {
+    /// The same, and no other policy makes it external.
+    IsOutsideBy { network: Uuid as SqlUuid, again: Uuid as SqlUuid, object: Uuid as SqlUuid, policy: Uuid as SqlUuid }
+    -> Bool
+    {
+        "SELECT (EXISTS (SELECT FROM routers WHERE gateway_network_id = " network
+        ") OR EXISTS (SELECT FROM floatingips WHERE floating_network_id = " again
+        ")) AND NOT EXISTS (SELECT FROM rbac_policies WHERE object_type = 'network' AND object_id = " object
+        " AND action = 'access_as_external' AND id <> " policy ")"
+    }
+}
+
+statement! {
+    /// Whether other projects than the owner have their outside on a network that no policy shows them.
+    IsOutsideOfStrangers {
+        network: Uuid as SqlUuid,
+        again: Uuid as SqlUuid,
+        owner: Uuid as SqlUuid,
+        object: Uuid as SqlUuid,
+    } -> Bool
+    {
+        "SELECT EXISTS (SELECT FROM (SELECT project_id FROM routers WHERE gateway_network_id = " network
+        " UNION ALL SELECT project_id FROM floatingips WHERE floating_network_id = " again
+        ") u WHERE u.project_id <> " owner " AND NOT EXISTS (SELECT FROM rbac_policies o WHERE o.object_type = 'network' \
+         AND o.object_id = " object " AND (o.target_project IS NULL OR o.target_project = u.project_id)))"
+    }
+}
+
+statement! {
     IsOwned { port: Uuid as SqlUuid } -> Bool
     {
         "SELECT EXISTS (SELECT FROM ports p WHERE p.id = " port
@@ -171,6 +199,16 @@ pub async fn detach(conn: &mut AsyncPgConnection, port: Uuid) -> QueryResult<()>
 /// Whether routers or floating IPs have a network as their outside.
 pub async fn is_outside(conn: &mut AsyncPgConnection, network: Uuid) -> QueryResult<bool> {
     IsOutside { network, again: network }.get_result(conn).await
+}
+
+/// The same, if without this policy it is external no more.
+pub async fn is_outside_by(conn: &mut AsyncPgConnection, network: Uuid, policy: Uuid) -> QueryResult<bool> {
+    IsOutsideBy { network, again: network, object: network, policy }.get_result(conn).await
+}
+
+/// Whether projects have their outside on a network that neither is theirs nor shared with them.
+pub async fn is_outside_of_strangers(conn: &mut AsyncPgConnection, network: Uuid, owner: Uuid) -> QueryResult<bool> {
+    IsOutsideOfStrangers { network, again: network, owner, object: network }.get_result(conn).await
 }
 
 /// Whether a port is a router's or a floating IP's.

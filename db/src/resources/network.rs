@@ -441,8 +441,8 @@ pub async fn closing(conn: &mut AsyncPgConnection, id: Uuid, policy: Uuid) -> Qu
     Undefault { id, policy }.get_result::<Uuid>(conn).await.optional().map(|_| ())
 }
 
-/// Sets `shared` of a locked network. It cannot be taken back while somebody has ports there whom
-/// no other policy lets in.
+/// Sets `shared` of a locked network. It cannot be taken back while somebody has ports there, or the
+/// outside of his routers, whom no other policy lets in. Ports of nobody's are such an outside's.
 pub async fn share(
     conn: &mut AsyncPgConnection,
     ledger: &mut Ledger,
@@ -453,18 +453,21 @@ pub async fn share(
     if !shared {
         let foreign = ports::table
             .filter(ports::network_id.eq(network.id))
-            .filter(ports::project_id.ne(network.project_id))
+            .filter(ports::project_id.ne_all([network.project_id, l3::NOBODY]))
             .filter(dsl::not(exists(
                 rbac_policies::table
                     .filter(rbac_policies::object_type.eq(NETWORK))
                     .filter(rbac_policies::object_id.eq(network.id))
+                    .filter(rbac_policies::action.eq(SHARED))
                     .filter(
                         rbac_policies::target_project
                             .is_null()
                             .or(rbac_policies::target_project.eq(ports::project_id.nullable())),
                     ),
             )));
-        if diesel::select(exists(foreign)).get_result::<bool>(conn).await? {
+        if diesel::select(exists(foreign)).get_result::<bool>(conn).await?
+            || l3::is_outside_of_strangers(conn, network.id, network.project_id).await?
+        {
             return Err(NetworkError::SharedInUse(network.id.into()).into());
         }
     }
