@@ -18,6 +18,7 @@ use crate::{cloud, identity, neutron, openapi, operator, resources, seeing};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use mizar_db::DbPool;
+use mizar_db::pool::PoolError;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -46,8 +47,10 @@ pub struct Settings {
 
 /// State of the server.
 pub struct App {
-    /// Connections for commands and listings.
+    /// Connections for commands and listings, which callers share.
     pub pool: DbPool,
+    /// A few beside them for what the service itself has to know: that a token was revoked, that it is ready.
+    pub own: DbPool,
     /// Says who somebody is.
     pub authority: Authority,
     /// Checks passwords, in turn.
@@ -70,14 +73,23 @@ pub struct App {
     pub live: Places,
 }
 
+/// Connections of [`App::own`].
+const OWN_CONNECTIONS: usize = 2;
+
 /// Topologies that are made at once.
 pub const TURNS: usize = 2;
 
 impl App {
     /// A server's state, with nothing counted yet.
-    pub fn new(pool: DbPool, authority: impl Into<Authority>, settings: Settings, agents: Option<Probe>) -> Self {
+    pub fn new(
+        pool: DbPool,
+        authority: impl Into<Authority>,
+        settings: Settings,
+        agents: Option<Probe>,
+    ) -> Result<Self, PoolError> {
         let (limiter, metrics) = (Limiter::new(&settings.limits), Metrics::new(agents.as_ref()));
-        Self {
+        Ok(Self {
+            own: pool.beside(OWN_CONNECTIONS)?,
             pool,
             authority: authority.into(),
             passwords: Passwords::default(),
@@ -89,7 +101,7 @@ impl App {
             readiness: Readiness::default(),
             topologies: Semaphore::new(TURNS),
             live: Places::default(),
-        }
+        })
     }
 
     /// The embedded identity service's. Its routes are there only where it is.

@@ -26,7 +26,7 @@ pub struct Config {
     /// URL of the PostgreSQL database
     #[arg(long, env = "MIZAR_DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// Database connections for commands and listings
+    /// Database connections for commands and listings; a project has half of them at most
     #[arg(long, env = "MIZAR_DATABASE_CONNECTIONS", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub database_connections: u16,
     /// Where tenants and operators reach the service

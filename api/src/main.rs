@@ -80,7 +80,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         server::bootstrap(&pool, file).await?;
     }
     let agents = agent::start(agent_config(&config)?, pool.clone()).await.context("cannot serve agents")?;
-    let app = Arc::new(App::new(pool, authority, config.settings(), Some(agents.probe())));
+    let app = Arc::new(App::new(pool, authority, config.settings(), Some(agents.probe()))?);
     let operators = match config.operator_listen {
         Some(address) => Some(operators(address, &app)?),
         None => None,

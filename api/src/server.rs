@@ -64,7 +64,7 @@ pub async fn start(app: Arc<App>, listener: TcpListener, workers: usize) -> anyh
     let address = listener.local_addr()?;
     let app = web::Data::from(app);
     let seen = match app.authority.embedded() {
-        Some(tokens) => read_revocations(&app.pool, tokens, 0).await.context("cannot read revoked tokens")?,
+        Some(tokens) => read_revocations(&app.own, tokens, 0).await.context("cannot read revoked tokens")?,
         None => 0,
     };
     let revocations = tokio::spawn(follow_revocations(app.clone(), seen));
@@ -102,13 +102,13 @@ async fn follow_revocations(app: web::Data<App>, mut seen: i64) {
     let mut swept_at = Instant::now();
     loop {
         tokio::time::sleep(REVOCATIONS).await;
-        match read_revocations(&app.pool, tokens, seen).await {
+        match read_revocations(&app.own, tokens, seen).await {
             Ok(next) => seen = next,
             Err(error) => tracing::warn!(error = format!("{error:#}"), "cannot read revoked tokens"),
         }
         if swept_at.elapsed() >= SWEEP {
             swept_at = Instant::now();
-            if let Err(error) = forget_expired(&app.pool, tokens).await {
+            if let Err(error) = forget_expired(&app.own, tokens).await {
                 tracing::warn!(error = format!("{error:#}"), "cannot forget expired revocations");
             }
         }

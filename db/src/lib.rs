@@ -1,7 +1,7 @@
 //! The database: schema, pool, migrations, the writers and readers of the feed.
 //!
 //! - [`schema`]: the tables; `migrations/` has the truth.
-//! - [`pool`]: connections and their settings; retries.
+//! - [`pool`]: connections and their settings; retries. [`turns`]: who gets one next.
 //! - [`agents`]: what agents report.
 //! - [`audit`]: whether desired state is what the tables say.
 //! - [`entries`]: how commands and the scheduler write desired state.
@@ -28,6 +28,7 @@ pub mod resources;
 #[expect(missing_docs, reason = "diesel's macro writes the items; the columns are documented in the migrations")]
 pub mod schema;
 pub mod sharing;
+pub mod turns;
 
 pub use pool::{Connection, DbPool};
 

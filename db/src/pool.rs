@@ -5,12 +5,33 @@ use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AnsiTransactionManager, TransactionManager};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use crate::turns::{self, Turn, Turns};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A connection that goes back to its pool when dropped.
-pub type Connection = Object<AsyncPgConnection>;
+/// A connection that goes back to its pool when dropped, and then is whose turn it is.
+pub struct Connection {
+    object: Object<AsyncPgConnection>,
+    /// Dropped after it, so that the next one finds it.
+    _turn: Turn,
+}
+
+impl Deref for Connection {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        &self.object
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        &mut self.object
+    }
+}
 
 /// Why no connection could be had.
 #[derive(Debug, thiserror::Error)]
@@ -36,11 +57,14 @@ pub enum Use {
     Feed,
 }
 
-/// A pool of connections to one database.
+/// A pool of connections to one database, which those who want one share ([`turns`]).
 #[derive(Clone)]
 pub struct DbPool {
     pool: Pool<AsyncPgConnection>,
+    turns: Arc<Turns>,
     patience: Duration,
+    url: Arc<str>,
+    used_for: Use,
 }
 
 impl std::fmt::Debug for DbPool {
@@ -85,7 +109,12 @@ impl DbPool {
             .max_size(size)
             .build()
             .map_err(PoolError::Build)?;
-        Ok(Self { pool, patience: WAIT })
+        Ok(Self { pool, turns: Turns::new(size), patience: WAIT, url: url.into(), used_for })
+    }
+
+    /// Another pool for the same, of at most `size` connections: for what must go on however busy this one is.
+    pub fn beside(&self, size: usize) -> Result<Self, PoolError> {
+        Self::new(&self.url, size, self.used_for)
     }
 
     /// The same connections, waited for so long instead of five seconds: who would rather wait than be
@@ -97,8 +126,13 @@ impl DbPool {
 
     /// A connection, waiting up to five seconds for one, or as said.
     pub async fn get(&self) -> Result<Connection, PoolError> {
-        let got = tokio::time::timeout(self.patience, self.pool.get()).await.map_err(|_| PoolError::Timeout)?;
-        got.map_err(PoolError::Unavailable)
+        let got = async {
+            // Its sender is in the row of `turns` until it is used.
+            let turn = self.turns.take(turns::party()).await.map_err(|_| PoolError::Timeout)?;
+            let object = self.pool.get().await.map_err(PoolError::Unavailable)?;
+            Ok(Connection { object, _turn: turn })
+        };
+        tokio::time::timeout(self.patience, got).await.map_err(|_| PoolError::Timeout)?
     }
 
     /// Runs `work` in a READ COMMITTED transaction and commits it; rolls back if it fails. A
@@ -128,7 +162,7 @@ impl DbPool {
             max: now.max_size,
             idle: now.available,
             in_use: now.size.saturating_sub(now.available),
-            waiting: now.waiting,
+            waiting: self.turns.waiting(),
         }
     }
 

@@ -72,6 +72,9 @@ const FEED_CONNECTIONS: usize = 12;
 /// so that commands, however many, cannot keep leases from being renewed.
 const REPORT_CONNECTIONS: usize = 2;
 
+/// Connections for hosts that register, or that this replica does not know yet: likewise.
+const HOST_CONNECTIONS: usize = 4;
+
 /// Snapshots that are read at once; more would take the database from the commands.
 const SNAPSHOTS: usize = 8;
 
@@ -83,6 +86,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// What every handler sees.
 struct Shared {
+    /// For who registers, and who holds a host.
     pool: DbPool,
     feed: Arc<Feed>,
     reporter: Reporter,
@@ -110,6 +114,7 @@ pub struct Probe {
     feed: Arc<Feed>,
     exchange: Arc<Exchange>,
     reports_pool: DbPool,
+    hosts_pool: DbPool,
     polls: Arc<AtomicUsize>,
     requests: RequestMetrics,
 }
@@ -147,8 +152,8 @@ impl Probe {
     }
 
     /// Connections of its own.
-    pub fn pools(&self) -> [(&'static str, &DbPool); 2] {
-        [("feed", self.feed.pool()), ("reports", &self.reports_pool)]
+    pub fn pools(&self) -> [(&'static str, &DbPool); 3] {
+        [("feed", self.feed.pool()), ("reports", &self.reports_pool), ("registrations", &self.hosts_pool)]
     }
 }
 
@@ -200,7 +205,7 @@ impl Agents {
 }
 
 /// Opens the listener and follows the feed; returns once both work. `pool` is that of the
-/// commands: registrations are written through it, reports through a small one of their own.
+/// commands: hosts are asked through it. Registrations and reports have small ones of their own.
 pub async fn start(config: AgentConfig, pool: DbPool) -> anyhow::Result<Agents> {
     let tls = config.tls.load()?;
     let listener = config.listen.open()?;
@@ -210,19 +215,21 @@ pub async fn start(config: AgentConfig, pool: DbPool) -> anyhow::Result<Agents> 
     let feed = Arc::clone(follower.feed());
     let sessions = Arc::new(Sessions::default());
     let reports_pool = DbPool::new(&config.database_url, REPORT_CONNECTIONS, Use::Commands)?;
-    let asking = Participant::start(&config.database_url, pool.clone()).await;
+    let hosts_pool = pool.beside(HOST_CONNECTIONS)?;
+    let asking = Participant::start(&config.database_url, pool).await;
     let participant = asking.context("cannot hear of questions to hosts")?;
     let exchange = Arc::clone(participant.exchange());
     let probe = Probe {
         feed: Arc::clone(&feed),
         exchange: Arc::clone(&exchange),
         reports_pool: reports_pool.clone(),
+        hosts_pool: hosts_pool.clone(),
         polls: Arc::default(),
         requests: RequestMetrics::default(),
     };
     let (reporter, reports) = reporter::start(reports_pool, Arc::clone(&feed), Arc::clone(&sessions), config.lease);
     let shared = web::Data::new(Shared {
-        pool,
+        pool: hosts_pool,
         feed,
         reporter,
         exchange,

@@ -32,7 +32,7 @@ pub async fn checks(app: &App) -> Vec<Check> {
 /// What the database's schema lacks. One that is newer than this program is none of our business:
 /// migrations keep working what the release before them does.
 async fn schema(app: &App) -> Result<Option<String>, String> {
-    let mut conn = app.pool.get().await.map_err(|error| mizar_db::chain(&error))?;
+    let mut conn = app.own.get().await.map_err(|error| mizar_db::chain(&error))?;
     let there = mizar_db::migrate::is_current(&mut conn).await.map_err(|error| mizar_db::chain(&error))?;
     Ok((!there).then(|| "the schema is older than this program".into()))
 }

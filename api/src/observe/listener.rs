@@ -20,7 +20,8 @@ pub struct Operators {
 }
 
 async fn metrics(app: web::Data<App>) -> HttpResponse {
-    match app.metrics.encode(&app.pool, app.passwords.waiting(), app.agents.as_ref()) {
+    let pools = [("commands", &app.pool), ("own", &app.own)];
+    match app.metrics.encode(pools, app.passwords.waiting(), app.agents.as_ref()) {
         Ok(text) => HttpResponse::Ok().content_type(mizar_metrics::TEXT).body(text),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be written");

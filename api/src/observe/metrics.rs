@@ -169,8 +169,15 @@ impl Metrics {
     }
 
     /// The text. `hashing`: how many logins wait for their turn.
-    pub fn encode(&self, commands: &DbPool, hashing: usize, agents: Option<&Probe>) -> Result<String, std::fmt::Error> {
-        self.pool("commands", commands);
+    pub fn encode(
+        &self,
+        pools: [(&'static str, &DbPool); 2],
+        hashing: usize,
+        agents: Option<&Probe>,
+    ) -> Result<String, std::fmt::Error> {
+        for (name, pool) in pools {
+            self.pool(name, pool);
+        }
         if let Some(agents) = agents {
             for (name, pool) in agents.pools() {
                 self.pool(name, pool);

@@ -22,12 +22,14 @@ use crate::app::App;
 use crate::frame::caller::Caller;
 use crate::frame::fault::Fault;
 use actix_web::HttpRequest;
+use mizar_db::turns;
 
-/// Who asks is known: notes it for the log, and lets the request in if its project may make one
-/// more. Tokens without project count by user.
+/// Who asks is known: notes it for the log and for those who share connections, and lets the request in if its
+/// project may make one more. Tokens without project count by user.
 pub fn admit(app: &App, request: &HttpRequest, caller: &Caller) -> Result<(), Fault> {
     request::remember(request, caller);
     let Some(key) = caller.project().or(caller.claims.user_id()) else { return Ok(()) };
+    turns::request_is_of(key);
     app.limiter.project(key).map_err(|wait| {
         app.metrics.refused("project");
         Fault::too_many(wait)

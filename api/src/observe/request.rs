@@ -18,6 +18,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest};
+use mizar_db::turns;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -74,7 +75,7 @@ pub async fn observe(
     let path = path.get(..PATH_MAX).unwrap_or(path);
     let span = tracing::info_span!("request", id = %id.0, method = %request.method(), path);
     let (started, guard) = (Instant::now(), metrics.as_ref().map(|metrics| metrics.begin()));
-    let mut response = next.call(request).instrument(span.clone()).await?;
+    let mut response = turns::request(next.call(request).instrument(span.clone())).await?;
     drop(guard);
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(HEADER, value);

@@ -11,6 +11,7 @@ mod boot;
 mod concurrency;
 mod default_security_group_rules;
 mod discovery;
+mod fairness;
 mod floating_ips;
 mod flow_log;
 mod foreign;

@@ -135,7 +135,7 @@ async fn metrics_count_by_pattern_name_no_tenant_and_are_not_public() -> anyhow:
     assert_eq!(value(&text, r#"mizar_api_rate_limited_total{limit="project"}"#), Some(1.0));
     let took = r#"mizar_api_request_duration_seconds_count{method="POST",route="/v2.0/networks"}"#;
     assert_eq!(value(&text, took), Some(1.0));
-    for pool in ["commands", "feed", "reports"] {
+    for pool in ["commands", "own", "feed", "reports", "registrations"] {
         assert!(value(&text, &format!(r#"mizar_api_database_connections_max{{pool="{pool}"}}"#)) > Some(0.0));
     }
     assert!(value(&text, "mizar_api_feed_age_seconds").is_some_and(|age| (0.0..5.0).contains(&age)));
@@ -216,7 +216,7 @@ async fn readiness_says_what_is_missing_and_only_operators_why() -> anyhow::Resu
     let (status, why) = explain().await?;
     assert_eq!(status, 503);
     assert!(why["checks"]["migrations"].as_str().is_some_and(|why| why.contains("older")), "{why}");
-    app.pool.close();
+    app.own.close();
     let (status, why) = explain().await?;
     assert_eq!(status, 503);
     assert!(why["checks"]["database"].as_str().is_some_and(|why| why != "ok" && why != "failing"), "{why}");

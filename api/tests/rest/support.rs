@@ -97,7 +97,7 @@ impl Cloud {
         };
         // On a machine that does much else the last of many clients waits long, and is to be answered.
         let pool = self.db.pool(16, Use::Commands)?.with_patience(Duration::from_secs(60));
-        Ok((Arc::new(App::new(pool, authority, settings, None)), listener))
+        Ok((Arc::new(App::new(pool, authority, settings, None)?), listener))
     }
 
     pub fn http(&self) -> &reqwest::Client {
