@@ -53,7 +53,10 @@ impl<R: Resource> ListQuery<R> {
     /// Parses and checks.
     pub fn parse(map: &AttributeMap<R>, context: &Context, query: &str) -> Result<Self, Fault> {
         let pairs = parameters(query)?;
-        let all = |name: &str| pairs.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
+        let said = |name: &str| {
+            let values = pairs.iter().filter(|(n, v)| n == name && !v.is_empty());
+            values.map(|(_, v)| v.as_str()).collect::<Vec<_>>()
+        };
         let last = |name: &str| pairs.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         let limit = match last("limit") {
             None => None,
@@ -76,7 +79,7 @@ impl<R: Resource> ListQuery<R> {
         Ok(Self {
             filters: filters(known, context, &pairs)?,
             fields: fields(&pairs),
-            sorts: sorts(known, &all("sort_key"), &all("sort_dir"))?,
+            sorts: sorts(known, &said("sort_key"), &said("sort_dir"))?,
             limit,
             marker: last("marker").filter(|marker| !marker.is_empty()).map(str::to_owned),
             reverse: last("page_reverse").map_or(Ok(false), reversed)?,
@@ -133,18 +136,19 @@ fn sorts<'m, R: Resource>(
     keys: &[&str],
     dirs: &[&str],
 ) -> Result<Sorts<R>, Fault> {
-    if !dirs.is_empty() && keys.len() != dirs.len() {
+    // As in Neutron, also where no direction at all is said: which was meant is not for us to guess.
+    if keys.len() != dirs.len() {
         return Err(Fault::bad_request("The number of sort_keys and sort_dirs must be same"));
     }
     let mut sorts = Vec::with_capacity(keys.len() + 1);
-    for (place, name) in keys.iter().enumerate() {
+    for (place, (name, dir)) in keys.iter().zip(dirs).enumerate() {
         // Each key nests the query one deeper, and a second time it orders nothing.
         if keys[..place].contains(name) {
             return Err(Fault::bad_request(format!("['{name}'] is given twice as sort_key")));
         }
         let key = known(name).and_then(|attribute| attribute.sort);
         let key = key.ok_or_else(|| Fault::bad_request(format!("['{name}'] is invalid attribute for sort_key")))?;
-        let dir = match dirs.get(place).copied().unwrap_or("asc") {
+        let dir = match *dir {
             "asc" => Dir::Asc,
             "desc" => Dir::Desc,
             other => {

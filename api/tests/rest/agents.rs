@@ -53,7 +53,7 @@ async fn agents_are_found_by_what_they_are_and_whether_they_live() -> anyhow::Re
     cloud.sql(&format!("UPDATE host_state SET seen_at = now() - interval '1 h' WHERE host = {}", numbers[1])).await?;
     cloud.sql(&format!("DELETE FROM host_state WHERE host = {}", numbers[2])).await?;
     let found = async |query: &str| -> anyhow::Result<Vec<String>> {
-        let body = admin.get(&format!("/v2.0/agents?sort_key=host&{query}")).await?.ok(200)?;
+        let body = admin.get(&format!("/v2.0/agents?sort_key=host&sort_dir=asc&{query}")).await?.ok(200)?;
         let agents = body["agents"].as_array().cloned().unwrap_or_default();
         Ok(agents.iter().filter_map(|agent| agent["host"].as_str().map(str::to_owned)).collect())
     };

@@ -85,9 +85,12 @@ async fn what_no_list_understands_is_refused_by_name() -> anyhow::Result<()> {
         ("colour=red", "HTTPBadRequest", "['colour'] is invalid attribute for filtering"),
         ("mtu_=1&zz=2", "HTTPBadRequest", "['mtu_', 'zz'] is invalid attribute for filtering"),
         ("admin_state_up=perhaps", "InvalidInput", "'perhaps' cannot be converted to boolean"),
-        ("sort_key=created_at", "HTTPBadRequest", "['created_at'] is invalid attribute for sort_key"),
+        ("sort_key=created_at&sort_dir=asc", "HTTPBadRequest", "['created_at'] is invalid attribute for sort_key"),
         ("sort_key=name&sort_dir=up", "HTTPBadRequest", "['up'] is invalid value for sort_dirs"),
         ("sort_key=name&sort_dir=asc&sort_dir=asc", "HTTPBadRequest", "number of sort_keys and sort_dirs must be same"),
+        ("sort_key=name", "HTTPBadRequest", "number of sort_keys and sort_dirs must be same"),
+        ("sort_dir=asc", "HTTPBadRequest", "number of sort_keys and sort_dirs must be same"),
+        ("sort_key=name&sort_dir=", "HTTPBadRequest", "number of sort_keys and sort_dirs must be same"),
         ("limit=-1", "BadRequest", "Limit must be an integer 0 or greater and not '-1'"),
         ("limit=ten", "BadRequest", "Limit must be an integer 0 or greater and not 'ten'"),
         ("name=%00", "BadRequest", "NUL"),
@@ -220,8 +223,8 @@ async fn a_query_is_not_as_deep_as_its_caller_likes() -> anyhow::Result<()> {
     let red = cloud.tenant("red", "reader").await?;
     let repeated = |parameter: &str, times: usize| vec![parameter; times].join("&");
     for (query, kind) in [
-        ("sort_key=name&sort_key=name".to_owned(), "HTTPBadRequest"),
-        (repeated("sort_key=id", 5000), "HTTPBadRequest"),
+        ("sort_key=name&sort_key=name&sort_dir=asc&sort_dir=asc".to_owned(), "HTTPBadRequest"),
+        (repeated("sort_key=id&sort_dir=asc", 2500), "HTTPBadRequest"),
         (repeated("name=a", 501), "HTTPBadRequest"),
         (repeated("fixed_ips=ip_address_substr=1", 21), "InvalidInput"),
     ] {

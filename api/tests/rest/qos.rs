@@ -122,7 +122,7 @@ async fn each_kind_of_rule_is_made_shown_changed_and_deleted() -> anyhow::Result
         assert_eq!(admin.get(&path).await?.ok(200)?[&one], changed[&one]);
         for (name, value) in changed[&one].as_object().into_iter().flatten() {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let list = admin.get(&format!("{}/{many}?{name}={value}&sort_key={name}", at(&gold))).await?.ok(200)?;
+            let list = admin.get(&format!("{}/{many}?{name}={value}&sort_key={name}&sort_dir=asc", at(&gold))).await?.ok(200)?;
             assert_eq!(ids(&list[&many]), [id(&rule)], "{kind}: {name}={value}");
         }
         assert_eq!(admin.get(&format!("{}/{many}", at(&other))).await?.ok(200)?[&many], json!([]));
@@ -260,7 +260,7 @@ async fn operators_write_policies_and_projects_see_what_is_shared_with_them() ->
     let hidden = policy(&admin, json!({"name": "hidden"})).await?;
     admin.share("qos_policy", &shared, &red.project).await?;
     for client in [&red, &reader] {
-        let list = client.get(&format!("{PATH}?sort_key=name")).await?.ok(200)?;
+        let list = client.get(&format!("{PATH}?sort_key=name&sort_dir=asc")).await?.ok(200)?;
         assert_eq!(ids(&list["policies"]), [id(&own), id(&shared)]);
         assert_eq!(show(client, &shared).await?["shared"], true);
         for policy in [&own, &shared] {

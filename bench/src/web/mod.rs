@@ -176,10 +176,10 @@ impl Tenant {
         // A whole address would lead to its port's page.
         let part = address.rsplit_once('.').map(|(part, _)| format!("{part}.")).context("an IPv4 address")?;
         let all = format!(
-            "ports?project_id={p}&sort_key=name&limit=1001&fields=id&fields=name&fields=status&fields=fixed_ips&fields=device_owner&fields=device_id"
+            "ports?project_id={p}&sort_key=name&sort_dir=asc&limit=1001&fields=id&fields=name&fields=status&fields=fixed_ips&fields=device_owner&fields=device_id"
         );
         let interfaces = format!("ports?project_id={p}&device_owner=network:router_interface");
-        let lists = ["networks", "subnets", "routers"].map(|kind| format!("{kind}?project_id={p}&sort_key=name"));
+        let lists = ["networks", "subnets", "routers"].map(|kind| format!("{kind}?project_id={p}&sort_key=name&sort_dir=asc"));
         let map: Vec<&str> = lists.iter().chain([&all, &interfaces]).map(String::as_str).collect();
         let states = ["ERROR", "BUILD", "DOWN"].map(|status| {
             format!("ports?project_id={p}&status={status}&limit=101&fields=id&fields=name&fields=status")
