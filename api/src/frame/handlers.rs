@@ -367,6 +367,7 @@ async fn make<R: Resource>(
         (parent.hold)(tx.conn, above.id).await?;
     }
     if let Some(quota) = R::QUOTA
+        && R::NAMES_OWNER
         && bodies.len() > 1
     {
         tx.foresee(quota, &projects(tx, &bodies)).await?;
@@ -451,9 +452,9 @@ pub struct Wish {
     pub rule: String,
     /// `If-Match`.
     pub revision: Option<i64>,
-}
     /// To delete it: that may be given to others than its owner too ([`Resource::may_be_deleted_by`]).
     pub deletes: bool,
+}
 
 /// Locks an object and loads it, if the caller sees it and may change it.
 pub async fn hold<R: Resource>(tx: &mut Tx<'_>, wish: &Wish) -> Result<(R::Held, R), Fault> {
@@ -468,7 +469,6 @@ pub async fn hold<R: Resource>(tx: &mut Tx<'_>, wish: &Wish) -> Result<(R::Held,
     }
 }
 
-/// The same of an id.
 /// What is asked for of an object, as [`Wish`] says.
 #[derive(Clone, Copy)]
 struct Right<'w> {
@@ -477,6 +477,7 @@ struct Right<'w> {
     deletes: bool,
 }
 
+/// The same of an id.
 async fn take<R: Resource>(
     tx: &mut Tx<'_>,
     above: Option<Above>,

@@ -44,6 +44,8 @@ pub trait Plain: Stored {
     const OPERATIONS: Operations = Operations::UNTAGGED;
     /// See [`Resource::QUOTA`].
     const QUOTA: Option<&'static str> = None;
+    /// See [`Resource::NAMES_OWNER`].
+    const NAMES_OWNER: bool = true;
     /// See [`Resource::EXTENSIONS`].
     const EXTENSIONS: &'static [Extension] = &[];
     /// See [`Resource::LAZY`].
@@ -219,6 +221,7 @@ impl<R: Plain> Resource for Item<R> {
     const TABLE: &'static str = R::TABLE;
     const OPERATIONS: Operations = R::OPERATIONS;
     const QUOTA: Option<&'static str> = R::QUOTA;
+    const NAMES_OWNER: bool = R::NAMES_OWNER;
     const EXTENSIONS: &'static [Extension] = R::EXTENSIONS;
     const LAZY: bool = R::LAZY;
     const PARENT: Option<Parent<Self>> = R::PARENT;

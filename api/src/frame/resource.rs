@@ -118,6 +118,9 @@ pub trait Resource: Sized + Send + Sync + 'static {
     const OPERATIONS: Operations = Operations::TENANT;
     /// The quota that each object counts against; none: as many as one likes.
     const QUOTA: Option<&'static str> = None;
+    /// Who creates one says whose it is, or it is his: so what a quota holds is known before the work. Otherwise the
+    /// resource's own rules foresee it.
+    const NAMES_OWNER: bool = true;
     /// What it adds to /v2.0/extensions.
     const EXTENSIONS: &'static [Extension] = &[];
     /// A list makes what belongs into it and nobody asked for: [`Resource::before_list`] runs.
@@ -175,9 +178,6 @@ pub trait Resource: Sized + Send + Sync + 'static {
         std::future::ready(Ok(row.project()))
     }
 
-    /// Takes the locks that an update or delete needs, of an object that the caller sees and may
-    /// change; `None`: it is not there any more.
-    fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> impl Future<Output = Result<Option<Self::Held>, Fault>> + Send;
     /// Whether a caller who sees an object of somebody else's may delete it nevertheless.
     fn may_be_deleted_by(
         _conn: &mut AsyncPgConnection,
@@ -187,6 +187,9 @@ pub trait Resource: Sized + Send + Sync + 'static {
         std::future::ready(Ok(false))
     }
 
+    /// Takes the locks that an update or delete needs, of an object that the caller sees and may
+    /// change; `None`: it is not there any more.
+    fn lock(conn: &mut AsyncPgConnection, id: Uuid) -> impl Future<Output = Result<Option<Self::Held>, Fault>> + Send;
 
     /// Makes objects, all or none, in the order of the commands.
     fn create(tx: &mut Tx<'_>, commands: &[Self::Create]) -> impl Future<Output = Result<Vec<Self>, Fault>> + Send;

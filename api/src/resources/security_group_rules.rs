@@ -64,6 +64,8 @@ impl Plain for SecurityGroupRule {
     const KIND: &'static str = "SecurityGroupRule";
     const NOT_FOUND: &'static str = "SecurityGroupRuleNotFound";
     const QUOTA: Option<&'static str> = Some(SECURITY_GROUP_RULE);
+    // It is whose its group is.
+    const NAMES_OWNER: bool = false;
     const EXTENSIONS: &'static [Extension] = &[
         Extension::new(
             "security-groups-normalized-cidr",
@@ -139,6 +141,10 @@ impl Plain for SecurityGroupRule {
         }
         for id in groups {
             let group = security_groups::find_own(tx, id, "create_security_group_rule").await?;
+            if rows.len() > 1 {
+                let more = BTreeMap::from([(group.project_id, rows.len() as i64)]);
+                tx.foresee(SECURITY_GROUP_RULE, &more).await?;
+            }
             // Its row stays locked: rules of one group are made one after the other.
             if security_groups::raise(tx.conn, &[id]).await? == 0 {
                 return Err(security_groups::missing(&id.to_string()));

@@ -412,3 +412,21 @@ async fn groups_and_rules_have_quotas_and_the_default_group_is_made_without_aski
     assert_eq!(used(&cloud, &red).await?, ["security_group 2", "security_group_rule 7"]);
     Ok(())
 }
+
+#[tokio::test]
+async fn rules_made_at_once_count_for_whose_group_it_is_and_not_for_who_makes_them() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let web = group(&red, json!({"name": "web"})).await?;
+    limit(&cloud, &admin, "security_group_rule", 0).await?;
+    let two = |ports: [i64; 2]| {
+        let rule = |port: i64| json!({"protocol": "tcp", "port_range_min": port, "port_range_max": port});
+        let rules = ports.map(|port| with(&web, rule(port))["security_group_rule"].clone());
+        json!({"security_group_rules": rules})
+    };
+    admin.post(RULES, &two([80, 443])).await?.ok(201)?;
+    limit(&cloud, &red, "security_group_rule", 0).await?;
+    limit(&cloud, &admin, "security_group_rule", -1).await?;
+    assert_eq!(admin.post(RULES, &two([22, 25])).await?.fault(), (409, "OverQuota"));
+    Ok(())
+}
