@@ -155,9 +155,9 @@ fn attributes() -> Vec<Attr> {
         Attr::shown("mizar:status_reason", text_schema, |p, out| out.put(&p.row.status_reason))
             .about("What has to be done about a port in status ERROR."),
         Attr::shown("mac_address", Mac::schema, |p, out| out.put(&p.row.mac()))
-            .about("Changed by administrators only, and only while the port is not bound.")
+            .about("Changed by administrators and services only, and only while the port is not bound.")
             .post()
-            .put_by(Access::Admin)
+            .put_by(Access::Privileged)
             .filter(|raw| {
                 use diesel::{ExpressionMethods as _, NullableExpressionMethods as _};
                 let macs: Vec<Mac> = mizar_db::listing::parse_all(raw);

@@ -155,7 +155,7 @@ async fn an_update_of_addresses_keeps_takes_and_gives_back() -> anyhow::Result<(
 }
 
 #[tokio::test]
-async fn a_mac_address_is_unique_on_its_network_and_changed_by_administrators() -> anyhow::Result<()> {
+async fn a_mac_address_is_unique_on_its_network_and_changed_by_administrators_and_services() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let (red, admin) = (cloud.tenant("red", "member").await?, cloud.admin().await?);
     let (network, _) = red.network("10.0.0.0/24").await?;
@@ -168,6 +168,9 @@ async fn a_mac_address_is_unique_on_its_network_and_changed_by_administrators() 
     assert_eq!(red.update("port", &other, steal.clone()).await?.fault(), (403, "PolicyNotAuthorized"));
     assert_eq!(admin.update("port", &other, steal).await?.fault(), (409, "MacAddressInUse"));
     admin.update("port", &other, json!({"mac_address": "fa:16:3e:00:00:02"})).await?.ok(200)?;
+    let service = cloud.tenant("nova", "service").await?;
+    let moved = service.update("port", &other, json!({"mac_address": "fa:16:3e:00:00:03"})).await?.ok(200)?;
+    assert_eq!(moved["port"]["mac_address"], "fa:16:3e:00:00:03");
     Ok(())
 }
 
