@@ -23,7 +23,7 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Parser)]
 #[command(version, group(ArgGroup::new("agents").required(true).args(["agent_listen", "agent_fd"])))]
 pub struct Config {
-    /// URL of the PostgreSQL database
+    /// URL of the PostgreSQL database; its sslmode and sslrootcert are libpq's
     #[arg(long, env = "MIZAR_DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
     /// Database connections for commands and listings; a project has half of them at most

@@ -28,6 +28,7 @@ pub mod resources;
 #[expect(missing_docs, reason = "diesel's macro writes the items; the columns are documented in the migrations")]
 pub mod schema;
 pub mod sharing;
+mod tls;
 pub mod turns;
 
 pub use pool::{Connection, DbPool};

@@ -5,7 +5,7 @@ use diesel::connection::SimpleConnection as _;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::sql_types::{Bool, Text};
-use diesel::{Connection as _, QueryableByName, RunQueryDsl as _};
+use diesel::{QueryableByName, RunQueryDsl as _};
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
@@ -53,11 +53,11 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Brings the schema up to date; returns the migrations that were run. Any number of processes
 /// may do it at once: one works, the others wait.
 pub async fn migrate(url: &str) -> Result<Vec<String>, MigrateError> {
-    let url = url.to_owned();
+    let conn = pool::connect_bare(url).await?;
     // On a thread for blocking work: diesel's harness is synchronous, and actix's runtimes are
     // single-threaded.
     tokio::task::spawn_blocking(move || {
-        let mut conn = AsyncConnectionWrapper::<AsyncPgConnection>::establish(&url)?;
+        let mut conn = Blocking::from(conn);
         lock(&mut conn)?;
         let pending = conn.pending_migrations(MIGRATIONS).map_err(MigrateError::Migration)?;
         pending.iter().map(|migration| run(&mut conn, migration.as_ref())).collect()

@@ -5,12 +5,15 @@ use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AnsiTransactionManager, TransactionManager};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use crate::tls::Security;
 use crate::turns::{self, Turn, Turns};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_postgres::Socket;
+use tokio_postgres::tls::MakeTlsConnect;
 
 /// A connection that goes back to its pool when dropped, and then is whose turn it is.
 pub struct Connection {
@@ -193,11 +196,16 @@ where
     }
 }
 
-/// A connection of its own, outside any pool, with the same settings.
-pub async fn connect(url: String, used_for: Use) -> diesel::ConnectionResult<AsyncPgConnection> {
+/// A connection of its own, outside any pool, with the server's own settings.
+pub(crate) async fn connect_bare(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
     let unreachable = |error: String| diesel::ConnectionError::BadConnection(error);
-    let opened = tokio::time::timeout(WAIT, open(&url)).await;
-    let mut conn = opened.map_err(|_| unreachable(format!("no answer within {} s", WAIT.as_secs())))??;
+    let opened = tokio::time::timeout(WAIT, open(url)).await;
+    opened.map_err(|_| unreachable(format!("no answer within {} s", WAIT.as_secs())))?
+}
+
+/// The same, with the settings of those in a pool.
+pub async fn connect(url: String, used_for: Use) -> diesel::ConnectionResult<AsyncPgConnection> {
+    let mut conn = connect_bare(&url).await?;
     let settings = match used_for {
         Use::Commands => SETTINGS.to_owned(),
         Use::Feed => format!("{SETTINGS} {FEED_SETTINGS}"),
@@ -210,9 +218,21 @@ pub async fn connect(url: String, used_for: Use) -> diesel::ConnectionResult<Asy
 /// itself goes on for two hours where nothing is sent, and for a quarter of an hour where nothing is
 /// acknowledged. What the URL says about it counts.
 async fn open(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
-    let config = bounded(url)?;
+    let (url, security) = Security::take(url).map_err(diesel::ConnectionError::InvalidConnectionUrl)?;
+    let mut config = bounded(&url)?;
+    match security.apply(&mut config).map_err(diesel::ConnectionError::InvalidConnectionUrl)? {
+        Some(tls) => dial(&config, tls).await,
+        None => dial(&config, tokio_postgres::NoTls).await,
+    }
+}
+
+async fn dial<T>(config: &tokio_postgres::Config, tls: T) -> diesel::ConnectionResult<AsyncPgConnection>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+{
     let failed = |error: tokio_postgres::Error| diesel::ConnectionError::BadConnection(crate::chain(&error));
-    let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(failed)?;
+    let (client, connection) = config.connect(tls).await.map_err(failed)?;
     AsyncPgConnection::try_from_client_and_connection(client, connection).await
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mizar-scheduler", version)]
 pub struct Config {
-    /// PostgreSQL, as `postgres://user@host/database`.
+    /// PostgreSQL, as `postgres://user@host/database`; its sslmode and sslrootcert are libpq's.
     #[arg(long, env = "MIZAR_DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
     /// Ports of a subnet that one pair of bouncers holds on average before it is split.

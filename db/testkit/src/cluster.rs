@@ -8,6 +8,7 @@
 
 use anyhow::{Context as _, bail, ensure};
 use nix::unistd::{Uid, User, chown};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
@@ -30,8 +31,22 @@ pub struct Cluster {
     _lifeline: ChildStdin,
 }
 
+/// How a server is reached from the network: over TLS alone, on the loopback interface.
+pub struct Tls<'a> {
+    pub certificate: &'a str,
+    pub key: &'a str,
+    pub port: u16,
+}
+
+/// Who comes over TCP comes over TLS.
+const TLS_ONLY: &str = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n";
+
 impl Cluster {
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(None)
+    }
+
+    pub fn start_with(tls: Option<Tls<'_>>) -> anyhow::Result<Self> {
         let bin = binaries()?;
         let directory = std::env::temp_dir().join(format!("mizar-pg-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir(&directory)?;
@@ -58,6 +73,23 @@ impl Cluster {
             let _ = std::fs::remove_dir_all(&directory);
             bail!("initdb failed: {}", String::from_utf8_lossy(&made.stderr));
         }
+        let mut settings: Vec<String> = SETTINGS.iter().map(|setting| (*setting).to_owned()).collect();
+        if let Some(Tls { certificate, key, port }) = tls {
+            let write = |name: &str, text: &str| {
+                let file = data.join(name);
+                std::fs::write(&file, text)?;
+                // The server takes no key that others can read.
+                std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+                if let Some(user) = &runs_as {
+                    chown(&file, Some(user.uid), Some(user.gid))?;
+                }
+                anyhow::Ok(())
+            };
+            write("server.crt", certificate)?;
+            write("server.key", key)?;
+            write("pg_hba.conf", TLS_ONLY)?;
+            settings.extend(["listen_addresses=127.0.0.1".into(), format!("port={port}"), "ssl=on".into()]);
+        }
         let mut supervisor = command(Path::new("/bin/sh"))
             .args(["-c", SUPERVISOR, "supervisor"])
             .arg(&directory)
@@ -66,7 +98,7 @@ impl Cluster {
             .arg(&data)
             .arg("-k")
             .arg(&directory)
-            .args(SETTINGS.iter().flat_map(|setting| ["-c", setting]))
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

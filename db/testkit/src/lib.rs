@@ -21,6 +21,7 @@ use mizar_db::DbPool;
 use mizar_db::pool::Use;
 use std::future::Future;
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -97,6 +98,26 @@ impl TestDb {
     /// One connection to it.
     pub async fn connect(&self) -> anyhow::Result<AsyncPgConnection> {
         Ok(mizar_db::pool::connect(self.url.clone(), Use::Commands).await?)
+    }
+}
+
+/// A server that is spoken to over TLS, and goes away with this value.
+pub struct TlsServer {
+    port: u16,
+    _cluster: cluster::Cluster,
+}
+
+impl TlsServer {
+    /// With a certificate and its key, in PEM. Whoever comes without TLS is refused.
+    pub fn start(certificate: &str, key: &str) -> anyhow::Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let cluster = cluster::Cluster::start_with(Some(cluster::Tls { certificate, key, port }))?;
+        Ok(Self { port, _cluster: cluster })
+    }
+
+    /// Its empty database, under whatever name, with parameters.
+    pub fn url(&self, name: &str, parameters: &str) -> String {
+        format!("postgres://postgres@{name}:{}/postgres?hostaddr=127.0.0.1&{parameters}", self.port)
     }
 }
 

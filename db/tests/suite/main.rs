@@ -10,5 +10,6 @@ mod feed_stress;
 mod janitor_plan;
 mod migrations;
 mod schema;
+mod tls;
 mod world;
 mod writes;
