@@ -264,6 +264,38 @@ macro_rules! sort_key {
     }};
 }
 
+/// What all rows have the same, so that it orders nothing: `sort_same!(HostRow)`.
+#[macro_export]
+macro_rules! sort_same {
+    ($row:ty) => {
+        $crate::sort_by!($row, "''::text" => diesel::sql_types::Text, |_row| "")
+    };
+}
+
+/// An id that may be null, and then comes first: `sort_id!(SubnetRow, "subnets.subnetpool_id", |row| row.subnetpool_id)`.
+#[macro_export]
+macro_rules! sort_id {
+    ($row:ty, $column:literal, |$marker:ident| $value:expr) => {
+        $crate::sort_by!(
+            $row,
+            concat!("COALESCE(", $column, ", '00000000-0000-0000-0000-000000000000'::uuid)") => diesel::sql_types::Uuid,
+            |$marker| $value.unwrap_or_default()
+        )
+    };
+}
+
+/// The same of an address.
+#[macro_export]
+macro_rules! sort_address {
+    ($row:ty, $column:literal, |$marker:ident| $value:expr) => {
+        $crate::sort_by!(
+            $row,
+            concat!("COALESCE(", $column, ", '0.0.0.0'::inet)") => diesel::sql_types::Inet,
+            |$marker| $value.unwrap_or(ipnet::IpNet::V4(ipnet::Ipv4Net::from(std::net::Ipv4Addr::UNSPECIFIED)))
+        )
+    };
+}
+
 /// The same of an expression, for columns that may be null: `sort_by!(RuleRow, "COALESCE(rules.protocol, '')" =>
 /// Text, |row| row.protocol.clone().unwrap_or_default())`.
 #[macro_export]

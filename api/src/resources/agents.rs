@@ -16,7 +16,7 @@ use diesel_async::AsyncPgConnection;
 use mizar_db::listing::Predicate;
 use mizar_db::resources::host::{self, Host, HostRow, RoleCounts};
 use mizar_db::schema::hosts;
-use mizar_db::{one_of, sort_key};
+use mizar_db::{one_of, sort_key, sort_same};
 use mizar_domain::patch::Patch;
 use mizar_domain::text::Name;
 use serde_json::{Value, json};
@@ -65,10 +65,14 @@ fn attributes() -> Vec<Attr> {
             .filter(one_of!(hosts::id: Uuid))
             .sort(sort_key!(HostRow, hosts::id, |row| row.id)),
         Attr::shown("agent_type", text_schema, |_, out| out.put(TYPE))
-            .filter(|raw| same(raw.iter().any(|v| v == TYPE))),
+            .filter(|raw| same(raw.iter().any(|v| v == TYPE)))
+            .sort(sort_same!(HostRow)),
         Attr::shown("binary", text_schema, |_, out| out.put(BINARY))
-            .filter(|raw| same(raw.iter().any(|v| v == BINARY))),
-        Attr::shown("topic", text_schema, |_, out| out.put(TOPIC)).filter(|raw| same(raw.iter().any(|v| v == TOPIC))),
+            .filter(|raw| same(raw.iter().any(|v| v == BINARY)))
+            .sort(sort_same!(HostRow)),
+        Attr::shown("topic", text_schema, |_, out| out.put(TOPIC))
+            .filter(|raw| same(raw.iter().any(|v| v == TOPIC)))
+            .sort(sort_same!(HostRow)),
         Attr::shown("host", text_schema, |a, out| out.put(&a.host.row.name))
             .filter(one_of!(hosts::name: String))
             .sort(sort_key!(HostRow, hosts::name, |row| row.name.clone())),
@@ -77,7 +81,8 @@ fn attributes() -> Vec<Attr> {
         Attr::shown("admin_state_up", bool::schema, |_, out| out.put(&true))
             .about("Always true: what a host does for others is its label transit.")
             .put()
-            .filter(|raw| same(flag_values(raw)?.contains(&true))),
+            .filter(|raw| same(flag_values(raw)?.contains(&true)))
+            .sort(sort_same!(HostRow)),
         Attr::shown("alive", bool::schema, |a, out| out.put(&a.host.alive))
             .about("It was heard of within the lease.")
             .filter_in(|context, raw| any_flag(raw, |flag| host::alive(context.settings.lease, flag))),

@@ -21,7 +21,7 @@ use mizar_db::resources::Failure;
 use mizar_db::resources::l3::{self, FLOATING, NOBODY, Wish};
 use mizar_db::resources::port::{self, PortRow};
 use mizar_db::schema::ports;
-use mizar_db::sort_key;
+use mizar_db::{sort_address, sort_id, sort_key};
 use mizar_domain::dns::{DnsDomain, DnsName};
 use mizar_domain::ipam::{FixedIpRequest, IpamError};
 use mizar_domain::patch::Patch;
@@ -102,10 +102,12 @@ impl Plain for FloatingIp {
             })
             .about("Which of the port's addresses, if it has several.")
             .writable()
-            .filter(|raw| Ok(Box::new(floatingips::fixed_ip_address.eq_any(address_values(raw))))),
+            .filter(|raw| Ok(Box::new(floatingips::fixed_ip_address.eq_any(address_values(raw)))))
+            .sort(sort_address!(FloatingIp, "floatingips.fixed_ip_address", |row| row.fixed_ip_address)),
             Attr::shown("router_id", Option::<Uuid>::schema, |ip, out| out.put(&ip.row.router_id))
                 .about("Through which the port is reached: its subnet's gateway, where several lead there.")
-                .filter(|raw| Ok(Box::new(floatingips::router_id.eq_any(listing::parse_all::<Uuid>(raw))))),
+                .filter(|raw| Ok(Box::new(floatingips::router_id.eq_any(listing::parse_all::<Uuid>(raw)))))
+                .sort(sort_id!(FloatingIp, "floatingips.router_id", |row| row.router_id)),
             column!(Item<FloatingIp>, floatingips, FloatingIp, status: String as Name)
                 .about("DOWN until hosts translate floating IPs."),
             Attr::shown("dns_name", DnsName::schema, |ip, out| out.put(&ip.row.dns_name))

@@ -14,7 +14,7 @@ use crate::resources::networks::{GENEVE, vni_schema};
 use crate::{column, standard, stored};
 use diesel::sql_types::Bool;
 use diesel::{IntoSql as _, NullableExpressionMethods as _};
-use mizar_db::{one_of, sort_key};
+use mizar_db::{one_of, sort_key, sort_same};
 use mizar_domain::text::Name;
 use uuid::Uuid;
 
@@ -53,13 +53,17 @@ impl Plain for Segment {
             Attr::shown("network_id", Uuid::schema, |segment, out| out.put(&segment.row.id))
                 .filter(one_of!(networks::id: Uuid))
                 .sort(sort_key!(Segment, networks::id, |row| row.id)),
-            Attr::shown("name", Option::<Name>::schema, |_, out| out.put(&None::<&str>)).about("Always null."),
+            Attr::shown("name", Option::<Name>::schema, |_, out| out.put(&None::<&str>))
+                .about("Always null.")
+                .sort(sort_same!(Segment)),
             Attr::shown("description", text_schema, |_, out| out.put("")).about("Always empty."),
             Attr::shown("network_type", text_schema, |_, out| out.put(GENEVE))
-                .filter(|raw| same(raw.iter().any(|kind| kind == GENEVE))),
+                .filter(|raw| same(raw.iter().any(|kind| kind == GENEVE)))
+                .sort(sort_same!(Segment)),
             Attr::shown("physical_network", Option::<Name>::schema, |_, out| out.put(&None::<&str>))
                 .about("Always null.")
-                .filter(|_| same(false)),
+                .filter(|_| same(false))
+                .sort(sort_same!(Segment)),
             Attr::shown("segmentation_id", vni_schema, |segment, out| out.put(&segment.row.vni))
                 .about("The VNI.")
                 .filter(one_of!(networks::vni: i32))

@@ -22,7 +22,7 @@ use futures::future::BoxFuture;
 use ipnet::IpNet;
 use mizar_db::listing::{self, Visibility};
 use mizar_db::schema::subnets;
-use mizar_db::sort_key;
+use mizar_db::{sort_by, sort_id, sort_key};
 use mizar_domain::cidr::Cidr;
 use mizar_domain::patch::Patch;
 use mizar_domain::subnet_pool::{self, Lengths, Prefixes, SubnetPoolError};
@@ -237,9 +237,13 @@ impl Plain for SubnetPool {
             column!(Item<SubnetPool>, subnetpools, SubnetPool, default_prefixlen: i16 as Length).writable(),
             column!(Item<SubnetPool>, subnetpools, SubnetPool, default_quota: i32 as Option<Count>, unsorted)
                 .about("Addresses (of IPv6: /64) that the subnets of a project may have of it; null: all.")
-                .writable(),
+                .writable()
+                .sort(sort_by!(SubnetPool, "COALESCE(subnetpools.default_quota, -1)" => diesel::sql_types::Int4, |row| {
+                    row.default_quota.unwrap_or(-1)
+                })),
             column!(Item<SubnetPool>, subnetpools, SubnetPool, address_scope_id: Uuid as Option<Uuid>, unsorted)
-                .writable(),
+                .writable()
+                .sort(sort_id!(SubnetPool, "subnetpools.address_scope_id", |row| row.address_scope_id)),
             Attr::shown("is_default", bool::schema, |pool, out| out.put(&pool.row.is_default))
                 .about("Where subnets are made with use_default_subnetpool; one for each ip_version.")
                 .writable()

@@ -18,7 +18,7 @@ use mizar_db::resources::network::{self, NetworkRow};
 use mizar_db::resources::subnet::{self, SubnetRow};
 use mizar_db::schema::subnets;
 use mizar_db::sharing::{external, external_among, shared_among, told_shared};
-use mizar_db::{one_of, sort_key};
+use mizar_db::{one_of, sort_address, sort_id, sort_key, sort_same};
 use mizar_domain::cidr::Cidr;
 use mizar_domain::id::{NetworkId, ProjectId, SubnetId};
 use mizar_domain::model::HostRoute;
@@ -139,7 +139,8 @@ fn attributes() -> Vec<Attr> {
         .filter(|raw| {
             use diesel::ExpressionMethods as _;
             Ok(Box::new(subnets::gateway_ip.eq_any(address_values(raw))))
-        }),
+        })
+        .sort(sort_address!(SubnetRow, "subnets.gateway_ip", |row| row.gateway_ip)),
         Attr::shown("allocation_pools", Vec::<Pool>::schema, |s, out| out.put(&s.row.allocation_pools)).writable(),
         Attr::shown("dns_nameservers", addresses_schema, |s, out| {
             out.put(&s.row.dns_nameservers.iter().map(IpNet::addr).collect::<Vec<_>>());
@@ -152,14 +153,17 @@ fn attributes() -> Vec<Attr> {
             .sort(sort_key!(SubnetRow, subnets::enable_dhcp, |row| row.enable_dhcp)),
         Attr::shown("ipv6_address_mode", Option::<Ipv6Mode>::schema, |_, out| out.put(&Value::Null))
             .post()
-            .filter(|_| Ok(Box::new(false.into_sql::<Nullable<Bool>>()))),
+            .filter(|_| Ok(Box::new(false.into_sql::<Nullable<Bool>>())))
+            .sort(sort_same!(SubnetRow)),
         Attr::shown("ipv6_ra_mode", Option::<Ipv6Mode>::schema, |_, out| out.put(&Value::Null))
             .post()
-            .filter(|_| Ok(Box::new(false.into_sql::<Nullable<Bool>>()))),
+            .filter(|_| Ok(Box::new(false.into_sql::<Nullable<Bool>>())))
+            .sort(sort_same!(SubnetRow)),
         Attr::shown("subnetpool_id", Option::<Uuid>::schema, |s, out| out.put(&s.row.subnetpool_id))
             .about("The pool that the range is of.")
             .post()
-            .filter(one_of!(subnets::subnetpool_id: Uuid)),
+            .filter(one_of!(subnets::subnetpool_id: Uuid))
+            .sort(sort_id!(SubnetRow, "subnets.subnetpool_id", |row| row.subnetpool_id)),
         Attr::hidden("prefixlen", Option::<Length>::schema)
             .about("A range of this length is taken from the pool; its default length where nothing is said.")
             .post(),
@@ -171,7 +175,8 @@ fn attributes() -> Vec<Attr> {
         Attr::shown("segment_id", Option::<Uuid>::schema, |_, out| out.put(&Value::Null))
             .about("Always null: networks have no segments.")
             .writable()
-            .filter(|_| Ok(Box::new(false.into_sql::<Nullable<Bool>>()))),
+            .filter(|_| Ok(Box::new(false.into_sql::<Nullable<Bool>>())))
+            .sort(sort_same!(SubnetRow)),
         Attr::shown("shared", bool::schema, |s, out| out.put(&s.shared)).about("Its network is.").filter_in(
             |context, raw| {
                 let project = context.caller.project();

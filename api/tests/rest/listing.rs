@@ -43,12 +43,15 @@ async fn every_filter_and_sort_key_of_every_resource_works() -> anyhow::Result<(
         for parameter in &parameters {
             let name = parameter["name"].as_str().unwrap_or_default();
             let query: Vec<String> = match name {
-                "sort_key" => parameter["schema"]["items"]["enum"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(|key| format!("sort_key={}&sort_dir=desc", key.as_str().unwrap_or_default()))
-                    .collect(),
+                "sort_key" => {
+                    let list = admin.get(path).await?.ok(200)?;
+                    let first = list.as_object().and_then(|body| body.values().next()?[0]["id"].as_str());
+                    let marker = first.map(|id| format!("&marker={id}")).unwrap_or_default();
+                    let keys = parameter["schema"]["items"]["enum"].as_array().into_iter().flatten();
+                    let keys = keys.filter_map(Value::as_str);
+                    let sorted = |key| [format!("sort_key={key}&sort_dir=desc"), format!("sort_key={key}&sort_dir=asc{marker}")];
+                    keys.flat_map(sorted).collect()
+                }
                 "sort_dir" | "marker" => vec![],
                 "limit" => vec!["limit=1".into()],
                 "page_reverse" => vec!["page_reverse=true".into()],
