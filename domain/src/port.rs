@@ -89,18 +89,70 @@ pub struct UpdatePort {
     pub qos_policy: Patch<QosPolicyId>,
 }
 
-/// `binding:vnic_type`: only virtual interfaces; the others need hardware that we do not drive.
+/// `binding:vnic_type`. Hosts have virtual interfaces; the others need hardware that we do not drive, and are bound nowhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VnicType {
     /// A tap device or a veth pair.
     #[default]
     Normal,
+    /// A function of a network card.
+    Direct,
+    /// One behind a macvtap device.
+    Macvtap,
+    /// A machine's own card, behind a switch.
+    Baremetal,
+    /// A whole card.
+    DirectPhysical,
+    /// A card that speaks virtio by way of a relay.
+    VirtioForwarder,
+    /// A card that forwards by itself.
+    SmartNic,
+    /// A card that speaks virtio.
+    Vdpa,
+    /// An accelerator with a function of a card.
+    AcceleratorDirect,
+    /// An accelerator with a whole card.
+    AcceleratorDirectPhysical,
+    /// A card that is managed from elsewhere.
+    RemoteManaged,
 }
 
 impl VnicType {
+    /// All.
+    pub const ALL: [Self; 11] = [
+        Self::Normal,
+        Self::Direct,
+        Self::Macvtap,
+        Self::Baremetal,
+        Self::DirectPhysical,
+        Self::VirtioForwarder,
+        Self::SmartNic,
+        Self::Vdpa,
+        Self::AcceleratorDirect,
+        Self::AcceleratorDirectPhysical,
+        Self::RemoteManaged,
+    ];
+
     /// Neutron's word.
     pub const fn as_str(self) -> &'static str {
-        "normal"
+        match self {
+            Self::Normal => "normal",
+            Self::Direct => "direct",
+            Self::Macvtap => "macvtap",
+            Self::Baremetal => "baremetal",
+            Self::DirectPhysical => "direct-physical",
+            Self::VirtioForwarder => "virtio-forwarder",
+            Self::SmartNic => "smart-nic",
+            Self::Vdpa => "vdpa",
+            Self::AcceleratorDirect => "accelerator-direct",
+            Self::AcceleratorDirectPhysical => "accelerator-direct-physical",
+            Self::RemoteManaged => "remote-managed",
+        }
+    }
+
+    /// The one of a word, as columns hold it.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -182,6 +234,9 @@ pub enum BindingFailure {
     /// Never registered.
     #[error("the host that it was bound to is not known")]
     UnknownHost,
+    /// It wants hardware.
+    #[error("hosts have only interfaces of vnic_type normal, it asks for {}", .0.as_str())]
+    NoSuchInterface(VnicType),
     /// Its uplink would have to fragment.
     #[error("its host has an uplink of MTU {has}, the network needs {needs}")]
     SmallUplink {
@@ -194,11 +249,14 @@ pub enum BindingFailure {
 
 impl Binding {
     /// Decides.
-    pub fn decide(host: Option<&str>, facts: Option<&HostFacts>, network_mtu: u32) -> Self {
+    pub fn decide(host: Option<&str>, facts: Option<&HostFacts>, vnic: VnicType, network_mtu: u32) -> Self {
         if host.is_none() {
             return Self::Unbound;
         }
         let Some(facts) = facts else { return Self::Failed(BindingFailure::UnknownHost) };
+        if vnic != VnicType::Normal {
+            return Self::Failed(BindingFailure::NoSuchInterface(vnic));
+        }
         let needs = underlay_for(network_mtu);
         if facts.mtu < needs {
             return Self::Failed(BindingFailure::SmallUplink { has: facts.mtu, needs });
@@ -332,12 +390,18 @@ mod tests {
     #[test]
     fn a_host_is_bound_if_known_and_if_its_uplink_carries_the_network() {
         let facts = |mtu| HostFacts { number: 7, mtu };
-        assert_eq!(Binding::decide(None, None, 1398), Binding::Unbound);
-        assert_eq!(Binding::decide(Some("h"), Some(&facts(1500)), 1398), Binding::Bound(7));
-        let unknown = Binding::decide(Some("h"), None, 1398);
+        let decide = |host, facts, mtu| Binding::decide(host, facts, VnicType::Normal, mtu);
+        assert_eq!(decide(None, None, 1398), Binding::Unbound);
+        assert_eq!(decide(Some("h"), Some(&facts(1500)), 1398), Binding::Bound(7));
+        let unknown = decide(Some("h"), None, 1398);
         assert_eq!((unknown.vif_type(), unknown.status(true)), ("binding_failed", Status::Error));
-        let small = Binding::decide(Some("h"), Some(&facts(1499)), 1398);
+        let small = decide(Some("h"), Some(&facts(1499)), 1398);
         assert_eq!(small.reason(), "its host has an uplink of MTU 1499, the network needs 1500");
+        for vnic in VnicType::ALL {
+            let bound = Binding::decide(Some("h"), Some(&facts(1500)), vnic, 1398);
+            assert_eq!(bound == Binding::Bound(7), vnic == VnicType::Normal, "{vnic:?}");
+            assert_eq!(VnicType::named(vnic.as_str()), Some(vnic));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::frame::attribute::{Attribute, AttributeMap};
 use crate::frame::caller::{Access, Caller};
-use crate::frame::decode::{Decode, Opaque, Strict, first_repeated, plain, shown};
+use crate::frame::decode::{Decode, Opaque, Strict, first_repeated, one_of as one_of_words, plain, words};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
@@ -69,14 +69,11 @@ impl Decode for AddressPair {
 
 impl Decode for VnicType {
     fn decode(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("normal") => Ok(Self::Normal),
-            _ => Err(format!("'{}' is not in ['normal']", shown(value))),
-        }
+        one_of_words(value, Self::ALL, Self::as_str)
     }
 
     fn schema() -> RefOr<Schema> {
-        plain(Type::String).enum_values(Some(["normal"])).into()
+        words(Self::ALL.map(Self::as_str))
     }
 }
 
@@ -193,7 +190,9 @@ fn attributes() -> Vec<Attr> {
             .writable()
             .input(Option::<GroupIds>::schema)
             .filter(|raw| Ok(port::with_group(raw))),
-        Attr::shown("binding:vnic_type", VnicType::schema, |p, out| out.put(&p.row.vnic_type)).writable(),
+        Attr::shown("binding:vnic_type", VnicType::schema, |p, out| out.put(&p.row.vnic_type))
+            .about("Of others than normal the binding fails on every host.")
+            .writable(),
         Attr::shown("binding:host_id", Name::schema, |p, out| out.put(&p.row.host_name))
             .writable()
             .sent_by(Access::Privileged)

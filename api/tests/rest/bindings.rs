@@ -146,3 +146,33 @@ async fn a_network_does_not_outgrow_the_hosts_that_it_is_on() -> anyhow::Result<
     admin.update("network", &network, json!({"mtu": 1348})).await?.ok(200)?;
     Ok(())
 }
+
+#[tokio::test]
+async fn an_interface_that_needs_hardware_is_asked_for_and_bound_nowhere() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    cloud.host("h1", 1500, 1).await?;
+    let (network, _) = red.network("10.0.0.0/24").await?;
+    let port = red.make("port", json!({"network_id": network["id"], "binding:vnic_type": "direct"})).await?;
+    assert_eq!((&port["binding:vnic_type"], &port["status"]), (&json!("direct"), &json!("DOWN")));
+    let said = async |attributes: Value| -> anyhow::Result<[Value; 4]> {
+        let port = admin.update("port", &port, attributes).await?.ok(200)?["port"].clone();
+        let said = ["binding:host_id", "binding:vif_type", "status", "mizar:status_reason"];
+        Ok(said.map(|name| port[name].clone()))
+    };
+    let failed = |kind: &str| {
+        let reason = format!("hosts have only interfaces of vnic_type normal, it asks for {kind}");
+        [json!("h1"), json!("binding_failed"), json!("ERROR"), json!(reason)]
+    };
+    assert_eq!(said(json!({"binding:host_id": "h1"})).await?, failed("direct"));
+    cloud.assert_entries_are_right().await?;
+    let bound = said(json!({"binding:vnic_type": "normal"})).await?;
+    assert_eq!(bound, [json!("h1"), json!("tap"), json!("BUILD"), json!("")]);
+    assert_eq!(said(json!({"binding:vnic_type": "smart-nic", "name": "x"})).await?, failed("smart-nic"));
+    assert_eq!(cloud.rows("SELECT 1 FROM ports WHERE host IS NOT NULL").await?.len(), 0);
+    cloud.assert_entries_are_right().await?;
+    let unbound = said(json!({"binding:host_id": ""})).await?;
+    assert_eq!(unbound, [json!(""), json!("unbound"), json!("DOWN"), json!("")]);
+    assert_eq!(said(json!({"binding:vnic_type": "vdpa"})).await?, unbound, "on no host it fails nowhere");
+    Ok(())
+}

@@ -213,7 +213,7 @@ fn port_cases(w: &World) -> Vec<Case> {
         ),
         with("security group of nobody", json!({"security_groups": [w.port]}), (404, "SecurityGroupNotFound")),
         with("DHCP options", json!({"extra_dhcp_opts": [{"opt_name": "router", "opt_value": "nowhere"}]}), BAD),
-        with("SR-IOV", json!({"binding:vnic_type": "direct"}), BAD),
+        with("an interface of no kind", json!({"binding:vnic_type": "sr-iov"}), BAD),
         with("binding by a member", json!({"binding:host_id": "h1"}), (403, "PolicyNotAuthorized")),
         with("device id too long", json!({"device_id": "x".repeat(256)}), BAD),
         with("status", json!({"status": "ACTIVE"}), BAD),

@@ -13,7 +13,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use mizar_domain::id::PortId;
 use mizar_domain::patch::Patch;
-use mizar_domain::port::{Binding, UpdatePort, VnicType};
+use mizar_domain::port::{Binding, BindingFailure, UpdatePort, VnicType};
 use mizar_domain::port_binding::{BindingError, ChangeBinding, NewBinding, check_compute};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -128,7 +128,8 @@ pub async fn create(
         return Err(exists().into());
     }
     let hosts = host_facts(conn, BTreeSet::from([wish.host.as_str()])).await?;
-    let binding = Binding::decide(Some(&wish.host), hosts.get(&wish.host), network.mtu.cast_unsigned());
+    let facts = hosts.get(&wish.host);
+    let binding = Binding::decide(Some(&wish.host), facts, wish.vnic_type, network.mtu.cast_unsigned());
     if binding.host().is_none() {
         return Err(impossible(port.id, &wish.host, binding.reason()));
     }
@@ -158,6 +159,11 @@ pub async fn change(
         update(conn, Visibility::All, network, port, &command).await?;
         return Ok(());
     }
+    // What no host has makes no binding that waits, as when it is made.
+    if let Some(kind) = command.vnic_type.filter(|kind| *kind != VnicType::Normal) {
+        let reason = BindingFailure::NoSuchInterface(kind).to_string();
+        return Err(impossible(port.row.id, &binding.host, reason));
+    }
     let vnic_type = command.vnic_type.map_or_else(|| binding.vnic_type.clone(), |kind| kind.as_str().to_owned());
     let profile = command.profile.as_ref().unwrap_or(&binding.profile);
     let changed = diesel::update(inactive_bindings::table.find((binding.port_id, &binding.host)))
@@ -177,7 +183,7 @@ pub async fn activate(conn: &mut AsyncPgConnection, binding: &BindingRow) -> Res
     let left = Waiting::left_by(&port.row);
     let command = UpdatePort {
         host: Patch::Set(host),
-        vnic_type: Some(VnicType::Normal),
+        vnic_type: Some(VnicType::named(&binding.vnic_type).unwrap_or_default()),
         profile: Some(binding.profile.clone()),
         ..UpdatePort::default()
     };

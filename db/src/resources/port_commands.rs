@@ -6,7 +6,7 @@ use super::port::{Port, PortRow, join, stored_pairs};
 use super::port_extras::Extras;
 use super::port_insert::NewPort;
 use super::subnet::SubnetRow;
-use super::{Failure, inet, l3, label_policy, network, port_binding, port_insert, security_group, violated};
+use super::{Failure, ObjectKind, inet, l3, label_policy, network, port_binding, port_insert, security_group, violated};
 use crate::entries;
 use crate::ledger::Ledger;
 use crate::listing::Visibility;
@@ -19,8 +19,8 @@ use mizar_domain::id::NetworkId;
 use mizar_domain::ipam::{self, Space, Want};
 use mizar_domain::mac::Mac;
 use mizar_domain::port::{
-    Binding, CreatePort, HostFacts, PortError, Status, UpdatePort, check_groups, check_mac, check_pairs, is_filtered,
-    new_groups,
+    Binding, CreatePort, HostFacts, PortError, Status, UpdatePort, VnicType, check_groups, check_mac, check_pairs,
+    is_filtered, new_groups,
 };
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -221,7 +221,8 @@ fn new_port(
     let port_security = command.port_security.unwrap_or(network.port_security_enabled);
     check_pairs(&command.pairs, Some(mac), port_security)?;
     let host = command.host.as_deref();
-    let binding = Binding::decide(host, host.and_then(|name| hosts.get(name)), network.mtu.cast_unsigned());
+    let facts = host.and_then(|name| hosts.get(name));
+    let binding = Binding::decide(host, facts, command.vnic_type, network.mtu.cast_unsigned());
     Ok(NewPort {
         id: command.id.uuid(),
         project_id: command.project.uuid(),
@@ -363,7 +364,7 @@ fn changed(before: &PortRow, command: &UpdatePort) -> Result<PortRow, Failure> {
 }
 
 /// `binding:host_id`. Asking again for the host that has the port changes nothing; asking again
-/// after a failure tries again.
+/// after a failure tries again, and so does asking for another kind of interface.
 async fn rebind(
     conn: &mut AsyncPgConnection,
     network: &NetworkRow,
@@ -372,16 +373,21 @@ async fn rebind(
     command: &UpdatePort,
     now: DateTime<Utc>,
 ) -> Result<(), Failure> {
-    if command.host.is_keep() {
+    let other_kind = row.vnic_type != before.vnic_type;
+    if command.host.is_keep() && !other_kind {
         return Ok(());
     }
-    let host = command.host.clone().over(None);
+    let named = Some(before.host_name.clone()).filter(|name| !name.is_empty());
+    let host = command.host.clone().over(named);
     let host = host.as_deref();
-    if before.host.is_some() && host == Some(before.host_name.as_str()) {
+    if before.host.is_some() && host == Some(before.host_name.as_str()) && !other_kind {
         return Ok(());
     }
+    let corrupt = || Failure::Corrupt { kind: ObjectKind::Port, id: row.id, column: "vnic_type" };
+    let vnic = VnicType::named(&row.vnic_type).ok_or_else(corrupt)?;
     let hosts = host_facts(conn, host.into_iter().collect()).await?;
-    let binding = Binding::decide(host, host.and_then(|name| hosts.get(name)), network.mtu.cast_unsigned());
+    let facts = host.and_then(|name| hosts.get(name));
+    let binding = Binding::decide(host, facts, vnic, network.mtu.cast_unsigned());
     host.unwrap_or_default().clone_into(&mut row.host_name);
     row.host = binding.host().map(u32::cast_signed);
     binding.vif_type().clone_into(&mut row.vif_type);
