@@ -1,12 +1,12 @@
 //! Connections: their settings, and what to do when a transaction must be tried again.
 
+use crate::tls::Security;
+use crate::turns::{self, Turn, Turns};
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AnsiTransactionManager, TransactionManager};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
-use crate::tls::Security;
-use crate::turns::{self, Turn, Turns};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::ops::{Deref, DerefMut};

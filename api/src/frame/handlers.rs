@@ -509,7 +509,8 @@ async fn update<R: Resource>(
     JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, Fault> {
     let access = R::OPERATIONS.update.ok_or_else(Fault::method_not_allowed)?;
-    let wish = Wish { place, access, rule: format!("update_{}", R::SINGULAR), revision: if_match(&request)?, deletes: false };
+    let wish =
+        Wish { place, access, rule: format!("update_{}", R::SINGULAR), revision: if_match(&request)?, deletes: false };
     // Names and rights are checked after visibility: to a stranger the object is not there (404),
     // whatever he sends.
     let body = Arc::new(open_update::<R>(body)?);
@@ -541,7 +542,8 @@ async fn delete<R: Resource>(
     request: HttpRequest,
 ) -> Result<HttpResponse, Fault> {
     let access = R::OPERATIONS.delete.ok_or_else(Fault::method_not_allowed)?;
-    let wish = Wish { place, access, rule: format!("delete_{}", R::SINGULAR), revision: if_match(&request)?, deletes: true };
+    let wish =
+        Wish { place, access, rule: format!("delete_{}", R::SINGULAR), revision: if_match(&request)?, deletes: true };
     let (context, wish) = (Arc::new(context), Arc::new(wish));
     transaction(&app, &context, move |tx| {
         let wish = Arc::clone(&wish);
@@ -564,7 +566,13 @@ async fn act<R: Resource>(
     place: Place,
     JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, Fault> {
-    let wish = Wish { place, access: action.access, rule: format!("{}_{}", action.name, R::SINGULAR), revision: None, deletes: false };
+    let wish = Wish {
+        place,
+        access: action.access,
+        rule: format!("{}_{}", action.name, R::SINGULAR),
+        revision: None,
+        deletes: false,
+    };
     let (context, wish, body) = (Arc::new(context), Arc::new(wish), Arc::new(body));
     match transaction(&app, &context, move |tx| {
         let (action, wish, body) = (Arc::clone(&action), Arc::clone(&wish), Arc::clone(&body));

@@ -248,7 +248,7 @@ async fn used_by_others(tx: &mut Tx<'_>, policy: &RbacPolicy, owner: Uuid) -> Re
             .bind::<Nullable<SqlUuid>, _>(policy.target_project)
             .bind::<Text, _>(&policy.object_type)
             .bind::<SqlUuid, _>(policy.id)
-            .bind::<Array<Text>, _>(by)
+            .bind::<Array<Text>, _>(*by)
             .bind::<SqlUuid, _>(NOBODY)
             .get_result(tx.conn)
             .await?;
@@ -380,7 +380,8 @@ impl Plain for RbacPolicy {
             let RbacPolicy { id, object_id, .. } = old.row;
             // Without any such policy the network is nobody's outside any more, not even its owner's.
             if l3::is_outside_by(tx.conn, object_id, id).await? {
-                let details = format!("routers or floating IPs use the network, which only policy {id} makes external.");
+                let details =
+                    format!("routers or floating IPs use the network, which only policy {id} makes external.");
                 return Err(in_use(object_id, details));
             }
             network::closing(tx.conn, object_id, id).await?;

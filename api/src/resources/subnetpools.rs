@@ -238,9 +238,11 @@ impl Plain for SubnetPool {
             column!(Item<SubnetPool>, subnetpools, SubnetPool, default_quota: i32 as Option<Count>, unsorted)
                 .about("Addresses (of IPv6: /64) that the subnets of a project may have of it; null: all.")
                 .writable()
-                .sort(sort_by!(SubnetPool, "COALESCE(subnetpools.default_quota, -1)" => diesel::sql_types::Int4, |row| {
-                    row.default_quota.unwrap_or(-1)
-                })),
+                .sort(
+                    sort_by!(SubnetPool, "COALESCE(subnetpools.default_quota, -1)" => diesel::sql_types::Int4, |row| {
+                        row.default_quota.unwrap_or(-1)
+                    }),
+                ),
             column!(Item<SubnetPool>, subnetpools, SubnetPool, address_scope_id: Uuid as Option<Uuid>, unsorted)
                 .writable()
                 .sort(sort_id!(SubnetPool, "subnetpools.address_scope_id", |row| row.address_scope_id)),

@@ -1,4 +1,5 @@
-use crate::support::{Cloud, id, ids, role_id};
+use crate::support::{Client, Cloud, id, ids, role_id};
+use anyhow::ensure;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -87,7 +88,13 @@ async fn a_project_sees_what_was_done_to_its_objects_and_neither_from_where_nor_
     }
     let of_blue = red.get(&format!("{PATH}?project_id={}", blue.project)).await?.ok(200)?;
     assert_eq!(of_blue["audit_events"], json!([]));
-    for hidden in ["remote=127.0.0.1", "request_id=x", "user_id=x", "sort_key=remote&sort_dir=asc", "sort_key=request_id&sort_dir=asc"] {
+    for hidden in [
+        "remote=127.0.0.1",
+        "request_id=x",
+        "user_id=x",
+        "sort_key=remote&sort_dir=asc",
+        "sort_key=request_id&sort_dir=asc",
+    ] {
         assert_eq!(red.get(&format!("{PATH}?{hidden}")).await?.status, 400, "{hidden}");
     }
     let chosen = red.get(&format!("{PATH}?fields=remote&fields=changes&fields=action&limit=1")).await?.ok(200)?;
@@ -141,7 +148,8 @@ async fn what_happens_to_accounts_is_in_the_audit_log_and_no_secret_is() -> anyh
         "admin: delete user",
     ];
     assert_eq!(cloud.rows(said).await?, expected);
-    let log = admin.get(&format!("{PATH}?object_id={}&action=update&sort_key=at&sort_dir=asc", red.user)).await?.ok(200)?;
+    let log =
+        admin.get(&format!("{PATH}?object_id={}&action=update&sort_key=at&sort_dir=asc", red.user)).await?.ok(200)?;
     assert_eq!(log["audit_events"][0]["changes"], json!({"password": "***", "email": "red@example.org"}));
     assert!(log["audit_events"][1]["request_id"].as_str().is_some_and(|id| id.starts_with("req-")), "{log}");
     let all = cloud.rows("SELECT to_jsonb(e) FROM audit_events e").await?.concat();
@@ -149,24 +157,33 @@ async fn what_happens_to_accounts_is_in_the_audit_log_and_no_secret_is() -> anyh
     Ok(())
 }
 
+/// Action, kind and changes of what was done to an object, in order; all of it is in the log of its project.
+async fn said(admin: &Client, object: &Value, project: Option<&str>) -> anyhow::Result<Vec<Value>> {
+    let log = admin.get(&format!("{PATH}?object_id={}&sort_key=at&sort_dir=asc", id(object))).await?.ok(200)?;
+    let events = log["audit_events"].as_array().cloned().unwrap_or_default();
+    ensure!(events.iter().all(|event| event["project_id"].as_str() == project), "{events:?}");
+    Ok(events.iter().map(|event| json!([event["action"], event["object_type"], event["changes"]])).collect())
+}
+
+async fn last(admin: &Client, object: &Value, project: Option<&str>) -> anyhow::Result<Value> {
+    Ok(said(admin, object, project).await?.pop().unwrap_or_default())
+}
+
 #[tokio::test]
-async fn what_goes_or_changes_with_something_else_is_in_the_audit_log_of_whose_it_was() -> anyhow::Result<()> {
+async fn subnets_that_go_with_their_network_are_in_the_audit_log() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
+    let (network, subnet) = red.network("10.0.0.0/24").await?;
+    red.remove("network", &network).await?.ok(204)?;
+    assert_eq!(last(&admin, &subnet, Some(&red.project)).await?, json!(["delete", "subnet", {}]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn rules_that_go_with_a_group_are_in_the_audit_log_of_whose_they_were() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
     let blue = cloud.tenant("blue", "member").await?;
-    let said = async |object: &Value, project: Option<&str>| -> anyhow::Result<Vec<Value>> {
-        let log = admin.get(&format!("{PATH}?object_id={}&sort_key=at&sort_dir=asc", id(object))).await?.ok(200)?;
-        let events = log["audit_events"].as_array().cloned().unwrap_or_default();
-        assert!(events.iter().all(|event| event["project_id"].as_str() == project), "{events:?}");
-        Ok(events.iter().map(|event| json!([event["action"], event["object_type"], event["changes"]])).collect())
-    };
-    let last = |events: Vec<Value>| events.last().cloned().unwrap_or_default();
-
-    let (network, subnet) = red.network("10.0.0.0/24").await?;
-    red.remove("network", &network).await?.ok(204)?;
-    assert_eq!(last(said(&subnet, Some(&red.project)).await?), json!(["delete", "subnet", {}]));
-
-    // Rules of the group, and one of another project's group that names it.
     let group = crate::security_groups::group(&red, json!({"name": "web"})).await?;
     let own = group["security_group_rules"][0].clone();
     red.share("security_group", &group, &blue.project).await?;
@@ -174,22 +191,35 @@ async fn what_goes_or_changes_with_something_else_is_in_the_audit_log_of_whose_i
     let naming = json!({"direction": "ingress", "ethertype": "IPv4", "remote_group_id": group["id"]});
     let naming = crate::security_groups::rule(&blue, &theirs, naming).await?;
     admin.delete(&crate::security_groups::at(&group)).await?.ok(204)?;
-    assert_eq!(last(said(&own, Some(&red.project)).await?), json!(["delete", "security_group_rule", {}]));
-    assert_eq!(last(said(&naming, Some(&blue.project)).await?), json!(["delete", "security_group_rule", {}]));
+    for (rule, project) in [(&own, &red.project), (&naming, &blue.project)] {
+        assert_eq!(last(&admin, rule, Some(project)).await?, json!(["delete", "security_group_rule", {}]), "{rule}");
+    }
+    Ok(())
+}
 
+#[tokio::test]
+async fn the_port_of_a_gateway_that_goes_with_its_router_is_in_the_audit_log() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
     let (outside, _) = crate::routers::outside(&admin).await?;
-    let router = json!({"external_gateway_info": {"network_id": outside["id"]}});
-    let router = red.make("router", router).await?;
+    let router = red.make("router", json!({"external_gateway_info": {"network_id": outside["id"]}})).await?;
     let gateway = admin.get(&format!("/v2.0/ports?device_id={}", id(&router))).await?.ok(200)?["ports"][0].clone();
     red.remove("router", &router).await?.ok(204)?;
-    assert_eq!(last(said(&gateway, None).await?), json!(["delete", "port", {}]));
+    assert_eq!(last(&admin, &gateway, None).await?, json!(["delete", "port", {}]));
+    Ok(())
+}
 
+#[tokio::test]
+async fn ports_that_join_or_leave_a_trunk_change_in_the_audit_log() -> anyhow::Result<()> {
+    let cloud = Cloud::start().await?;
+    let (admin, red) = (cloud.admin().await?, cloud.tenant("red", "member").await?);
     let (network, _) = red.network("10.0.0.0/24").await?;
     let mut ports = Vec::new();
     for _ in 0..3 {
         ports.push(red.make("port", json!({"network_id": network["id"]})).await?);
     }
-    let member = |port: &Value, tag| json!({"port_id": port["id"], "segmentation_type": "vlan", "segmentation_id": tag});
+    let member =
+        |port: &Value, tag| json!({"port_id": port["id"], "segmentation_type": "vlan", "segmentation_id": tag});
     let trunk = json!({"port_id": ports[0]["id"], "sub_ports": [member(&ports[1], 1)]});
     let trunk = red.make("trunk", trunk).await?;
     let path = |action: &str| format!("/v2.0/trunks/{}/{action}", id(&trunk));
@@ -200,8 +230,9 @@ async fn what_goes_or_changes_with_something_else_is_in_the_audit_log_of_whose_i
     let joined = json!(["update", "port", {"device_id": trunk["id"], "device_owner": "trunk:subport"}]);
     let left = json!(["update", "port", {"device_id": "", "device_owner": ""}]);
     for port in &ports[1..] {
-        assert_eq!(said(port, Some(&red.project)).await?[1..], [joined.clone(), left.clone()], "{port}");
+        assert_eq!(said(&admin, port, Some(&red.project)).await?[1..], [joined.clone(), left.clone()], "{port}");
     }
-    assert_eq!(said(&ports[0], Some(&red.project)).await?.len(), 1, "the trunk's own port does not change");
+    let own = said(&admin, &ports[0], Some(&red.project)).await?;
+    assert_eq!(own.len(), 1, "the trunk's own port does not change");
     Ok(())
 }

@@ -64,7 +64,10 @@ async fn a_query_for_an_ip_version_counts_only_its_subnets() -> anyhow::Result<(
     assert_eq!(totals("?ip_version=5").await?.len(), 0);
     assert_eq!(totals(&format!("?network_id={}", id(&empty))).await?, ["0"]);
     assert_eq!(totals("?network_name=empty").await?, ["0"]);
-    assert_eq!(totals(&format!("?project_id={}&limit=1&sort_key=network_name&sort_dir=asc", red.project)).await?, ["0"]);
+    assert_eq!(
+        totals(&format!("?project_id={}&limit=1&sort_key=network_name&sort_dir=asc", red.project)).await?,
+        ["0"]
+    );
     assert_eq!(red.get("/v2.0/network-ip-availabilities?total_ips=1").await?.fault(), (400, "HTTPBadRequest"));
     Ok(())
 }

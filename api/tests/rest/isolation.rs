@@ -69,7 +69,8 @@ async fn an_administrator_sees_all_and_makes_objects_for_others() -> anyhow::Res
 }
 
 #[tokio::test]
-async fn the_owner_of_a_network_sees_the_ports_on_it_and_takes_them_off_but_does_not_change_them() -> anyhow::Result<()> {
+async fn the_owner_of_a_network_sees_the_ports_on_it_and_takes_them_off_but_does_not_change_them() -> anyhow::Result<()>
+{
     let cloud = Cloud::start().await?;
     let (red, blue, admin) =
         (cloud.tenant("red", "member").await?, cloud.tenant("blue", "member").await?, cloud.admin().await?);

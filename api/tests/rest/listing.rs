@@ -49,7 +49,9 @@ async fn every_filter_and_sort_key_of_every_resource_works() -> anyhow::Result<(
                     let marker = first.map(|id| format!("&marker={id}")).unwrap_or_default();
                     let keys = parameter["schema"]["items"]["enum"].as_array().into_iter().flatten();
                     let keys = keys.filter_map(Value::as_str);
-                    let sorted = |key| [format!("sort_key={key}&sort_dir=desc"), format!("sort_key={key}&sort_dir=asc{marker}")];
+                    let sorted = |key: &str| {
+                        [format!("sort_key={key}&sort_dir=desc"), format!("sort_key={key}&sort_dir=asc{marker}")]
+                    };
                     keys.flat_map(sorted).collect()
                 }
                 "sort_dir" | "marker" => vec![],

@@ -33,7 +33,8 @@ async fn a_port_gets_the_default_group_of_its_project_or_those_that_it_names() -
     let of = async |query: String| Ok::<_, anyhow::Error>(red.get(&format!("/v2.0/ports?{query}")).await?.ok(200)?);
     let found = of(format!("security_groups={}", id(&web))).await?;
     assert_eq!(ids(&found["ports"]), [id(&two)]);
-    let found = of(format!("security_groups={}&security_groups={}&sort_key=id&sort_dir=asc", id(&db), id(&default))).await?;
+    let found =
+        of(format!("security_groups={}&security_groups={}&sort_key=id&sort_dir=asc", id(&db), id(&default))).await?;
     let mut expected = [id(&plain), id(&null), id(&two)];
     expected.sort_unstable();
     assert_eq!(ids(&found["ports"]), expected);

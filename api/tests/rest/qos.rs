@@ -122,7 +122,10 @@ async fn each_kind_of_rule_is_made_shown_changed_and_deleted() -> anyhow::Result
         assert_eq!(admin.get(&path).await?.ok(200)?[&one], changed[&one]);
         for (name, value) in changed[&one].as_object().into_iter().flatten() {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let list = admin.get(&format!("{}/{many}?{name}={value}&sort_key={name}&sort_dir=asc", at(&gold))).await?.ok(200)?;
+            let list = admin
+                .get(&format!("{}/{many}?{name}={value}&sort_key={name}&sort_dir=asc", at(&gold)))
+                .await?
+                .ok(200)?;
             assert_eq!(ids(&list[&many]), [id(&rule)], "{kind}: {name}={value}");
         }
         assert_eq!(admin.get(&format!("{}/{many}", at(&other))).await?.ok(200)?[&many], json!([]));

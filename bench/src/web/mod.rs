@@ -179,7 +179,8 @@ impl Tenant {
             "ports?project_id={p}&sort_key=name&sort_dir=asc&limit=1001&fields=id&fields=name&fields=status&fields=fixed_ips&fields=device_owner&fields=device_id"
         );
         let interfaces = format!("ports?project_id={p}&device_owner=network:router_interface");
-        let lists = ["networks", "subnets", "routers"].map(|kind| format!("{kind}?project_id={p}&sort_key=name&sort_dir=asc"));
+        let lists =
+            ["networks", "subnets", "routers"].map(|kind| format!("{kind}?project_id={p}&sort_key=name&sort_dir=asc"));
         let map: Vec<&str> = lists.iter().chain([&all, &interfaces]).map(String::as_str).collect();
         let states = ["ERROR", "BUILD", "DOWN"].map(|status| {
             format!("ports?project_id={p}&status={status}&limit=101&fields=id&fields=name&fields=status")

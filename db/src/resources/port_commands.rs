@@ -6,7 +6,9 @@ use super::port::{Port, PortRow, join, stored_pairs};
 use super::port_extras::Extras;
 use super::port_insert::NewPort;
 use super::subnet::SubnetRow;
-use super::{Failure, ObjectKind, inet, l3, label_policy, network, port_binding, port_insert, security_group, violated};
+use super::{
+    Failure, ObjectKind, inet, l3, label_policy, network, port_binding, port_insert, security_group, violated,
+};
 use crate::entries;
 use crate::ledger::Ledger;
 use crate::listing::Visibility;
