@@ -115,7 +115,8 @@ pub fn provisioning(count: usize) -> Result<()> {
         &["step", "p50", "p90", "p99", "max"],
         &[
             row("create (API, database)", |s| s.create),
-            row("feed, wiring (attach call)", |s| s.attach),
+            row("feed (the attach call waits)", |s| s.feed),
+            row("wiring (the rest of the call)", |s| s.wiring),
             row("acknowledged by bouncers", |s| s.active),
             row("all", Sample::total),
         ],

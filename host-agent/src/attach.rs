@@ -8,6 +8,7 @@ use mizar_wire::local::{AttachKind, Attached};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How long an attach waits for the port's entry.
@@ -31,6 +32,12 @@ pub enum AttachError {
     /// Making, configuring or removing the interface.
     #[error("the interface could not be made")]
     Link(#[source] LinkError),
+}
+
+/// What a port is to be, and how long its entry was waited for.
+struct Desired {
+    endpoint: Endpoint,
+    waited: Duration,
 }
 
 /// Attaches and detaches, one call for a port at a time.
@@ -66,13 +73,13 @@ impl<L: Links> Attacher<L> {
             if current.kind != kind {
                 return Err(AttachError::Otherwise(format!("{:?}", current.kind)));
             }
-            let endpoint = self.endpoint(port).await?;
-            return Ok(describe(&current.made, &endpoint));
+            let desired = self.endpoint(port).await?;
+            return Ok(describe(&current.made, &desired));
         }
         let made = self.links.make(port, &kind).await.map_err(AttachError::Link)?;
         let interface = Interface { port, kind, made };
         match self.wire(&interface).await {
-            Ok(endpoint) => Ok(describe(&interface.made, &endpoint)),
+            Ok(desired) => Ok(describe(&interface.made, &desired)),
             Err(error) => {
                 self.undo(&interface).await;
                 Err(error)
@@ -90,31 +97,31 @@ impl<L: Links> Attacher<L> {
         sound
     }
 
-    async fn wire(&self, interface: &Interface) -> Result<Endpoint, AttachError> {
+    async fn wire(&self, interface: &Interface) -> Result<Desired, AttachError> {
         // The program needs a grace period, the entry its way here: at the same time.
         let (guard, made) = (self.guard.clone(), interface.made.clone());
         let guarded = tokio::task::spawn_blocking(move || guard.bind(&made.ifname, made.ifindex));
-        let endpoint = self.endpoint(interface.port).await;
+        let desired = self.endpoint(interface.port).await;
         let guarded = guarded.await.map_err(|e| AttachError::NotWired(e.to_string()))?;
         guarded.map_err(|e| AttachError::NotWired(chain(&e)))?;
-        let endpoint = endpoint?;
-        self.links.configure(interface, &endpoint).await.map_err(AttachError::Link)?;
+        let desired = desired?;
+        self.links.configure(interface, &desired.endpoint).await.map_err(AttachError::Link)?;
         self.links.finish(interface).await.map_err(AttachError::Link)?;
         self.core.lock().attach(interface.clone()).map_err(AttachError::NotWired)?;
-        Ok(endpoint)
+        Ok(desired)
     }
 
     /// Waits until the port's entry, and what it refers to, have come.
-    async fn endpoint(&self, port: Uuid) -> Result<Endpoint, AttachError> {
+    async fn endpoint(&self, port: Uuid) -> Result<Desired, AttachError> {
         let mut changes = self.core.lock().changes();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let asked = Instant::now();
         loop {
             changes.mark_unchanged();
             let reason = match self.core.lock().store().planner.endpoint(port) {
-                Ok(endpoint) => return Ok(endpoint),
+                Ok(endpoint) => return Ok(Desired { endpoint, waited: asked.elapsed() }),
                 Err(reason) => reason,
             };
-            match tokio::time::timeout_at(deadline, changes.changed()).await {
+            match tokio::time::timeout_at(asked + PATIENCE, changes.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => return Err(AttachError::NotDesired { reason }),
             }
@@ -159,7 +166,7 @@ impl<L: Links> Attacher<L> {
     }
 }
 
-fn describe(made: &Made, endpoint: &Endpoint) -> Attached {
+fn describe(made: &Made, Desired { endpoint, waited }: &Desired) -> Attached {
     Attached {
         port: endpoint.port,
         host_ifname: made.ifname.clone(),
@@ -167,5 +174,6 @@ fn describe(made: &Made, endpoint: &Endpoint) -> Attached {
         mtu: endpoint.mtu,
         addresses: endpoint.addresses.clone(),
         gateway: endpoint.gateway,
+        waited_us: u64::try_from(waited.as_micros()).unwrap_or(u64::MAX),
     }
 }

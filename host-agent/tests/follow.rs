@@ -191,6 +191,21 @@ async fn an_attach_that_fails_leaves_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attach_says_how_long_it_waited_for_the_entry() {
+    let api = Api::with_ports(&[]);
+    let agent = Agent::new(&api);
+    let attacher = agent.attacher.clone();
+    let attach = tokio::spawn(async move { attacher.attach(world::port_id(5), AttachKind::Tap).await });
+    until("the interface is made", || !agent.links.0.lock().unwrap().there.is_empty()).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    api.put(world::port(5, 1));
+    let waited = attach.await.unwrap().unwrap().waited_us;
+    assert!((3_000_000..3_100_000).contains(&waited), "{waited}");
+    let again = agent.attacher.attach(world::port_id(5), AttachKind::Tap).await.unwrap();
+    assert_eq!(again.waited_us, 0, "it was there");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_port_that_goes_while_it_is_attached_takes_its_interface_along() {
     let api = Api::with_ports(&[5]);
     let agent = Agent::new(&api);

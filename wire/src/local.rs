@@ -87,6 +87,8 @@ pub struct Attached {
     pub addresses: Vec<ipnet::IpNet>,
     /// Default gateway.
     pub gateway: Option<IpAddr>,
+    /// Microseconds that this call waited for the port's entry, its interface being there.
+    pub waited_us: u64,
 }
 
 /// What `./dev status` and operators see of an agent.
