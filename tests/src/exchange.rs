@@ -3,7 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use mizar::sandbox::endpoint::Endpoint;
 use mizar::sandbox::traffic::{PingOptions, Pings, TcpServer, ping, tcp_exchange, udp_exchange};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 /// Port of servers.
@@ -54,5 +56,41 @@ pub fn no_way(from: &Endpoint, to: &Endpoint) -> Result<()> {
     ensure!(seen.received == 0, "{} was reached: {seen:?}", place(to));
     let reached = tcp_exchange(&from.netns, server.address(), 1, Duration::from_millis(700));
     ensure!(reached.is_err(), "{} was reached by TCP", place(to));
+    Ok(())
+}
+
+/// What a server of the web sends: more than a window of segments, and there in every checkout.
+const PAGE: &str = "Cargo.lock";
+
+/// A process that ends with the test, whatever becomes of it.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// HTTP from `from` to `to`, by programs that know nothing of this project: Python's.
+pub fn http(from: &Endpoint, to: &Endpoint) -> Result<()> {
+    let (root, address) = (mizar::devel::root(), to.address()?.to_string());
+    let mut server = to.netns.command("python3")?;
+    server.args(["-u", "-m", "http.server", &PORT.to_string(), "--bind", &address, "--directory"]).arg(&root);
+    let server = server.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut server = Ended(server.spawn().context("cannot run python3")?);
+    // It listens by the time it says so.
+    let mut said = String::new();
+    BufReader::new(server.0.stdout.take().expect("piped above")).read_line(&mut said)?;
+    ensure!(said.starts_with("Serving HTTP"), "Python's server at {} said `{said}`", place(to));
+    let fetch = "import sys, urllib.request as r; sys.stdout.buffer.write(r.urlopen(sys.argv[1], timeout=15).read())";
+    let mut client = from.netns.command("python3")?;
+    // A proxy of the machine's is none of the endpoint's.
+    client.env("no_proxy", "*").args(["-c", fetch, &format!("http://{address}:{PORT}/{PAGE}")]);
+    let got = client.stdin(Stdio::null()).output()?;
+    let what = || format!("HTTP from {} to {}", place(from), place(to));
+    ensure!(got.status.success(), "{}: {}", what(), String::from_utf8_lossy(&got.stderr).trim());
+    ensure!(got.stdout == std::fs::read(root.join(PAGE))?, "{}: another page of {} bytes", what(), got.stdout.len());
     Ok(())
 }

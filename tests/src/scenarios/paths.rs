@@ -1,7 +1,7 @@
 //! Every place that a bouncer or divider can have relative to the two ends.
 
 use crate::bed::Bed;
-use crate::exchange::{common, no_way};
+use crate::exchange::{common, http, no_way};
 use crate::harness::Scenario;
 use crate::tenant::{At, at};
 use anyhow::Result;
@@ -23,6 +23,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("two_subnets_with_roles_on_every_host", |bed| two_subnets(bed, &[0, 1, 2, 3], 0, 1)),
     ("two_subnets_on_one_host_with_roles_elsewhere", |bed| two_subnets(bed, &[2], 1, 1)),
     ("networks_with_the_same_addresses_reach_their_own_only", overlapping),
+    ("pages_come_over_http_within_and_across_subnets", pages),
     ("the_host_itself_talks_to_ports_of_both_subnets", host_endpoint),
 ];
 
@@ -40,6 +41,18 @@ fn two_subnets(bed: &Bed, transit: &[usize], from: usize, to: usize) -> Result<(
     let net = tenant.network(&["10.1.0.0/24", "10.2.0.0/24"])?;
     let [a, b] = tenant.endpoints(&net, [at(0, from), at(1, to)])?;
     common(&a, &b)
+}
+
+fn pages(bed: &Bed) -> Result<()> {
+    bed.transit_on(&[2, 3])?;
+    let tenant = bed.tenant()?;
+    let net = tenant.network(&["10.1.0.0/24", "10.2.0.0/24"])?;
+    let [a, near, far] = tenant.endpoints(&net, [at(0, 0), at(0, 1), at(1, 1)])?;
+    for server in [&near, &far] {
+        http(&a, server)?;
+        http(server, &a)?;
+    }
+    Ok(())
 }
 
 fn overlapping(bed: &Bed) -> Result<()> {
