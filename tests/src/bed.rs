@@ -6,14 +6,14 @@ use mizar::client::Api;
 use mizar::devel::root;
 use mizar::sandbox::layout::Layout;
 use mizar::sandbox::process::wait_until;
-use mizar::sandbox::progress::Progress;
+use mizar::sandbox::progress::{Progress, seconds};
 use mizar::sandbox::services::built_bpf_object;
 use mizar::sandbox::settings::Settings;
 use mizar::sandbox::{self, Sandbox};
 use mizar_abi::reason::{Counter, Drop};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Maps that hold something on a host without ports: configuration, hosts, counts.
 const STANDING_MAPS: [&str; 5] = ["CFG", "HOSTS", "DROPS", "COUNTERS", "EVENTS"];
@@ -32,6 +32,16 @@ pub struct Bed {
     /// The administrator.
     pub admin: Api,
     tenants: AtomicU32,
+    emptied: Option<Emptied>,
+}
+
+/// How long it took after the last deletion until every map was empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Emptied {
+    /// The time.
+    pub after: Duration,
+    /// What it had to be within, the machine being as busy as it was.
+    pub within: Duration,
 }
 
 /// Settings of tests: four hosts, none preferred, no waiting for the disk.
@@ -60,7 +70,7 @@ impl Bed {
                 return Err(error);
             }
         };
-        Ok(Self { admin: sandbox.admin()?, sandbox, tenants: AtomicU32::new(0) })
+        Ok(Self { admin: sandbox.admin()?, sandbox, tenants: AtomicU32::new(0), emptied: None })
     }
 
     /// Takes it down; logs stay if they are needed.
@@ -83,8 +93,17 @@ impl Bed {
         for index in 0..std::mem::take(self.tenants.get_mut()) {
             Tenant::reopen(self, index)?.remove()?;
         }
+        let deleted = Instant::now();
         self.transit_on(&(0..self.sandbox.hosts().len()).collect::<Vec<_>>())?;
-        self.maps_empty_within(stretched(GONE)?)
+        let within = stretched(GONE)?;
+        self.maps_empty_within(within.saturating_sub(deleted.elapsed()))?;
+        self.emptied = self.emptied.max(Some(Emptied { after: deleted.elapsed(), within }));
+        Ok(())
+    }
+
+    /// The longest that it took after any scenario; `None`: after none.
+    pub fn emptied(&self) -> Option<Emptied> {
+        self.emptied
     }
 
     /// A new tenant.
@@ -141,7 +160,7 @@ impl Bed {
         if let Some(error) = failed {
             return Err(error);
         }
-        ensure!(done.is_some(), "left in maps after {} s: {left:?}", patience.as_secs());
+        ensure!(done.is_some(), "left in maps after {}: {left:?}", seconds(patience));
         Ok(())
     }
 

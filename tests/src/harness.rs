@@ -1,9 +1,10 @@
 //! Runs scenarios in one sandbox, in the form of Rust's test programs: `test NAME ... ok`, and
 //! a part of a name as filter.
 
-use crate::bed::Bed;
+use crate::bed::{Bed, Emptied};
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
+use mizar::sandbox::progress::seconds;
 use mizar::sandbox::settings::Settings;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -34,11 +35,14 @@ pub fn run(name: &'static str, settings: Settings, scenarios: &[&[Scenario]]) ->
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let conclusion = libtest_mimic::run(&arguments, trials);
     let mut failed = conclusion.has_failed();
-    if let Some(bed) = bed.get().and_then(|bed| bed.lock().unwrap_or_else(|p| p.into_inner()).take())
-        && let Err(error) = bed.down(failed)
-    {
-        eprintln!("error: the sandbox was not removed: {error:#}");
-        failed = true;
+    if let Some(bed) = bed.get().and_then(|bed| bed.lock().unwrap_or_else(|p| p.into_inner()).take()) {
+        if let Some(Emptied { after, within }) = bed.emptied() {
+            println!("maps: empty at most {} after all was deleted (bound {})\n", seconds(after), seconds(within));
+        }
+        if let Err(error) = bed.down(failed) {
+            eprintln!("error: the sandbox was not removed: {error:#}");
+            failed = true;
+        }
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
