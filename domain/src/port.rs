@@ -390,7 +390,8 @@ mod tests {
     #[test]
     fn a_host_is_bound_if_known_and_if_its_uplink_carries_the_network() {
         let facts = |mtu| HostFacts { number: 7, mtu };
-        let decide = |host, facts, mtu| Binding::decide(host, facts, VnicType::Normal, mtu);
+        let decide =
+            |host: Option<&str>, facts: Option<&HostFacts>, mtu| Binding::decide(host, facts, VnicType::Normal, mtu);
         assert_eq!(decide(None, None, 1398), Binding::Unbound);
         assert_eq!(decide(Some("h"), Some(&facts(1500)), 1398), Binding::Bound(7));
         let unknown = decide(Some("h"), None, 1398);

@@ -1,6 +1,6 @@
 //! Questions to hosts and their answers: what travels, and what is refused.
 
-use mizar_wire::ask::{Answer, Flow, FlowLog, FlowState, Flows, PORTS, Question, TEXT};
+use mizar_wire::ask::{Answer, Cause, Flow, FlowLog, FlowState, Flows, PORTS, Question, TEXT};
 use mizar_wire::log::{Decider, Direction, Ended, Logged, READ, Verdict};
 use mizar_wire::trace::{self, At, LOOKS, Look, Packet, RULES, Then};
 use serde_json::json;
@@ -88,7 +88,7 @@ fn questions_and_answers_travel_and_come_back_the_same() {
         idle_s: 1,
     };
     let flows = Answer::Flows(Flows { flows: vec![flow], left_out: 2 });
-    let refused = Answer::Refused { reason: "no".into() };
+    let refused = Answer::Refused { reason: "no".into(), cause: Some(Cause::Busy) };
     for answer in [trace(vec![look()]), Answer::Drops(vec![]), flows, log(vec![logged()]), refused] {
         assert_eq!(Answer::from_value(answer.to_value()).expect("it is known"), answer);
     }
@@ -144,7 +144,7 @@ fn texts_that_steer_a_terminal_are_refused() {
     for text in ["\u{1b}[2J", "\u{1b}]0;title\u{7}", "a\nb", "a\u{0}b", "\u{9b}2J", "\u{202e}llew si lla"] {
         let drops = |reason: &str, about: &str| json!({"drops": [{"port": 1, "reason": reason, "about": about, "packets": 1, "bytes": 1, "samples": []}]});
         for bad in [
-            Answer::Refused { reason: text.into() }.to_value(),
+            Answer::Refused { reason: text.into(), cause: None }.to_value(),
             trace(vec![Look { says: text.into(), ..look() }]).to_value(),
             trace(vec![Look { entry: text.into(), ..look() }]).to_value(),
             log(vec![Logged { reason: Some(text.into()), ..logged() }]).to_value(),

@@ -118,7 +118,7 @@ fn what_is_over_is_ended_once_and_forgotten_after_a_minute() {
     assert!(book.tidy(later).is_empty());
     assert_eq!(book.ask(&watch(1, 12), 8, later), Turn::Wait, "a late question arms it again");
     // One that came at the last moment is told.
-    assert_eq!(book.heard(7, passed(&hop()), later), Some(12));
+    assert_eq!(book.heard(7, passed(&hop()), later), Some((12, 7)));
     assert!(matches!(book.ask(&watch(1, 12), 8, later), Turn::Passed(_)));
     let packet = passed(&hop()).packet;
     assert_eq!(book.followed(&packet, later).len(), 2);
