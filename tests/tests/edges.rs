@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Every crate with the crates of this workspace that it may depend on.
-const EDGES: [(&str, &[&str]); 19] = [
+const EDGES: [(&str, &[&str]); 20] = [
     ("mizar-abi", &[]),
     ("mizar-packet", &["mizar-abi"]),
     ("mizar-domain", &["mizar-abi"]),
     ("mizar-wire", &["mizar-domain"]),
     ("mizar-compile", &["mizar-domain", "mizar-wire"]),
+    ("mizar-drawn", &["mizar-compile", "mizar-domain", "mizar-wire"]),
     ("mizar-placement", &["mizar-abi", "mizar-domain"]),
     ("mizar-metrics", &[]),
     ("mizar-db", &["mizar-compile", "mizar-domain", "mizar-wire"]),

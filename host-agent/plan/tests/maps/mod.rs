@@ -2,12 +2,11 @@
 
 use mizar_abi::maps::{ANYBODY, PolicyAddress, PolicyKey, Verdict, egress, epoch_flag};
 use mizar_compile::Compiled;
-use mizar_domain::policy::icmp;
-use mizar_domain::policy::reference::{Packet, Transport};
+use mizar_domain::policy::reference::Packet;
+use mizar_drawn::number;
 use mizar_packet::policy::{Question, Rules};
 use mizar_plan::{Judged, Key, Planner, Value};
 use mizar_wire::Scope;
-use mizar_wire::entry::Include;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,16 +20,7 @@ pub fn plan(all: &Compiled, subscribed: &[Scope]) -> Planner {
 
 /// The same by this planner.
 pub fn planned(mut planner: Planner, all: &Compiled, subscribed: &[Scope]) -> Planner {
-    let mut received: BTreeSet<Scope> = subscribed.iter().copied().collect();
-    loop {
-        let more = all.includes.iter().filter(|Include { scope, .. }| received.contains(scope)).map(|i| i.target);
-        let more: Vec<Scope> = more.filter(|target| !received.contains(target)).collect();
-        if more.is_empty() {
-            break;
-        }
-        received.extend(more);
-    }
-    for (key, body) in all.entries.iter().filter(|(key, _)| received.contains(&key.scope)) {
+    for (key, body) in mizar_drawn::received(all, subscribed) {
         planner.put(key.clone(), body.clone());
     }
     planner.flush();
@@ -77,21 +67,6 @@ impl Side {
         }
         Ok((decided, named.into_iter().collect()))
     }
-}
-
-/// The number of a packet that rules have intervals of.
-fn number(transport: Transport) -> u16 {
-    match transport {
-        Transport::Port(port) => port,
-        Transport::Icmp(kind, code) => icmp(kind, code),
-        Transport::Other => 0,
-    }
-}
-
-/// So few octets that ranges nest and addresses fall into them.
-pub fn address() -> impl Strategy<Value = Ipv4Addr> {
-    let octet = || prop_oneof![Just(0u8), Just(1), Just(127), Just(128), Just(255)];
-    (prop_oneof![Just(10u8), Just(11)], octet(), octet(), octet()).prop_map(|(a, b, c, d)| Ipv4Addr::new(a, b, c, d))
 }
 
 /// A longest-prefix map in memory.
