@@ -1,9 +1,13 @@
 //! Frames of endpoints, written and read independently of `mizar_packet`; and forged signed ones,
 //! for which the real signature is needed.
 
-use mizar_abi::{maps::Cfg, option::Kind};
+use mizar_abi::{
+    maps::Cfg,
+    option::{CLASS, FRAG_LEN, Kind, TYPE_FRAG},
+};
 use mizar_packet::{
     geneve::{Outer, SIGNED_OPTION},
+    ipv4::{self, Tuple},
     option::{Body, Bound},
 };
 
@@ -174,24 +178,59 @@ pub fn body(frame: &[u8]) -> Body {
     Body::from_bytes(frame[at::BODY..at::BODY + 48].try_into().expect("48 bytes"))
 }
 
-/// Writes a body back, signed with the tests' key for the frame's outer destination, as a host
-/// that knows the key would. This is how a test forges everything but the tag.
-pub fn sign(frame: &mut [u8], mut body: Body, utc: u32) {
-    let cfg = Cfg { key_ids: [1, 0], keys: [crate::world::KEY, [0; 16]], ..Cfg::default() };
-    let mut bound = Bound {
-        receiver: four(frame, 30),
-        vni: u32::from_be_bytes([0, frame[46], frame[47], frame[48]]),
-        ..Bound::default()
-    };
-    let inner = at::BODY + 48 + 14;
-    // A control packet about a flow has headers that name it.
+/// The tests' key.
+fn keys() -> Cfg {
+    Cfg { key_ids: [1, 0], keys: [crate::world::KEY, [0; 16]], ..Cfg::default() }
+}
+
+/// What a tag covers beside the body. A control packet about a flow has headers that name it, from `inner` on.
+fn bound(frame: &[u8], inner: usize) -> Bound {
+    let mut bound = Bound { receiver: four(frame, 30), vni: vni(frame), ..Bound::default() };
     if frame.len() > inner {
         bound.src = four(frame, inner + 12);
         bound.dst = four(frame, inner + 16);
         bound.proto = frame[inner + 9];
     }
-    assert!(body.sign(&cfg, utc, &bound));
+    bound
+}
+
+/// The VNI of an encapsulated frame.
+pub fn vni(frame: &[u8]) -> u32 {
+    u32::from_be_bytes([0, frame[46], frame[47], frame[48]])
+}
+
+/// Writes a body back, signed with the tests' key for the frame's outer destination, as a host
+/// that knows the key would. This is how a test forges everything but the tag.
+pub fn sign(frame: &mut [u8], mut body: Body, utc: u32) {
+    assert!(body.sign(&keys(), utc, &bound(frame, at::BODY + 48 + 14)));
     frame[at::BODY..at::BODY + 48].copy_from_slice(&body.bytes());
+}
+
+/// Where the inner packet of a frame of the underlay stands, if it has one.
+fn inner_at(frame: &[u8]) -> Option<usize> {
+    let inner = at::OPTIONS + usize::from(*frame.get(at::GENEVE)? & 0x3f) * 4 + 14;
+    (frame.len() >= inner + 20).then_some(inner)
+}
+
+/// Does a frame that carries a packet bear a tag of the tests' key which holds now?
+pub fn is_signed(frame: &[u8], utc: u32) -> bool {
+    let Some(inner) = inner_at(frame) else { return false };
+    inner >= at::BODY + 48 + 14
+        && frame[at::OPTIONS..at::BODY] == SIGNED_OPTION
+        && body(frame).verify(&keys(), utc, &bound(frame, inner)).is_ok()
+}
+
+/// The flow of the packet that a frame of the underlay carries, in its direction.
+pub fn carried(frame: &[u8]) -> Option<Tuple> {
+    let inner = inner_at(frame)?;
+    let mut tuple = ipv4::parse(frame, inner).ok()?.tuple;
+    // A fragment brings its ports along.
+    let ([high, low], option) = (CLASS.to_be_bytes(), &frame[at::OPTIONS..inner]);
+    if option.len() >= FRAG_LEN + 14 && option[..3] == [high, low, TYPE_FRAG] {
+        let port = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+        (tuple.sport, tuple.dport) = (port(at::OPTIONS + 4), port(at::OPTIONS + 6));
+    }
+    Some(tuple)
 }
 
 /// Sets the outer addresses, and the checksum with them.

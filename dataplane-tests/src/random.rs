@@ -3,7 +3,26 @@
 /// The generator: SplitMix64.
 pub struct Random(pub u64);
 
+/// A number of the environment, if it is there.
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}: `{text}` is no number")))
+}
+
+/// How often a story feeds something drawn: so often, unless MIZAR_FUZZ_ROUNDS says otherwise.
+pub fn rounds(usual: u32) -> u32 {
+    setting("MIZAR_FUZZ_ROUNDS").map_or(usual, |rounds| u32::try_from(rounds).expect("MIZAR_FUZZ_ROUNDS: below 2^32"))
+}
+
 impl Random {
+    /// For this story: always the same, unless MIZAR_FUZZ_SEED is another than 0.
+    pub fn of_story(story: u64) -> Self {
+        let seed = setting("MIZAR_FUZZ_SEED").unwrap_or(0);
+        // Shown where the story fails.
+        println!("MIZAR_FUZZ_SEED={seed}");
+        Self(story.wrapping_add(seed << 16))
+    }
+
     /// The next number.
     #[expect(clippy::should_implement_trait, reason = "it has no end")]
     pub fn next(&mut self) -> u64 {

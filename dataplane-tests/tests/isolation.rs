@@ -1,5 +1,7 @@
 //! The first property: no frame of an endpoint ever reaches an endpoint of another network; nor
-//! does any frame from the underlay without a valid tag or an established flow of its sender.
+//! does any frame from the underlay without a valid tag or an established flow of its sender (`filtered.rs`).
+//!
+//! `MIZAR_FUZZ_ROUNDS` and `MIZAR_FUZZ_SEED` make it longer, and another one (`fuzz/README.md`).
 
 use aya::EbpfLoader;
 use mizar_abi::{
@@ -13,7 +15,7 @@ use mizar_dataplane_tests::{
     host::{UPLINK, is_runnable},
     links::utc,
     policy::{Opening, Remote, Rule, allows},
-    random::Random,
+    random::{Random, rounds},
     world::{End, Port, underlay},
 };
 use mizar_packet::{
@@ -119,9 +121,9 @@ fn vni_of(ports: &[Port], ep_id: u32) -> u32 {
 #[test]
 fn no_frame_of_an_endpoint_reaches_another_network() {
     let (mut w, ports) = world();
-    let mut r = Random(1);
-    let mut delivered = 0;
-    for round in 0..20_000 {
+    let mut r = Random::of_story(1);
+    let (mut delivered, rounds) = (0, rounds(20_000));
+    for round in 0..rounds {
         w.xdp = round % 2 == 0;
         if round % RINGS == 0 {
             read_rings(&mut w);
@@ -137,7 +139,7 @@ fn no_frame_of_an_endpoint_reaches_another_network() {
             assert_eq!(vni_of(&ports, ep_id), from.vni, "round {round}: {frame:02x?} from {from:?}");
         }
     }
-    assert!(delivered > 2_000, "{delivered} of 20000 reached someone: the property means something");
+    assert!(delivered > rounds / 20, "{delivered} of {rounds} reached someone: the property means something");
     assert_logged(&mut w);
 }
 
@@ -148,14 +150,14 @@ const SETS: u32 = 5;
 /// the first part alone says what it is of.
 #[test]
 fn no_frame_passes_a_stateless_port_without_a_rule_of_its_direction() {
-    let mut r = Random(5);
+    let mut r = Random::of_story(5);
     let mut w = hosts();
     w.subnet(100, 1, [10, 0, 0, 0], &[[3, 1]]).unwrap();
     w.stateless.extend(1..SETS);
     let mut rules: Vec<Vec<Rule>> = Vec::new();
     let mut ports = Vec::new();
-    let (mut delivered, mut refused) = (0, 0);
-    for round in 0..20_000 {
+    let (mut delivered, mut refused, rounds) = (0, 0, rounds(20_000));
+    for round in 0..rounds {
         w.xdp = round % 2 == 0;
         if round % RINGS == 0 {
             read_rings(&mut w);
@@ -200,59 +202,17 @@ fn no_frame_passes_a_stateless_port_without_a_rule_of_its_direction() {
             }
         }
     }
-    assert!(delivered > 2_000 && refused > 2_000, "{delivered} delivered, {refused} not: the property means something");
+    let least = rounds / 20;
+    assert!(delivered > least && refused > least, "{delivered} delivered, {refused} not: the property means something");
     assert_logged(&mut w);
-}
-
-#[test]
-fn no_frame_of_the_underlay_without_a_tag_or_a_flow_is_delivered() {
-    let (mut w, ports) = world();
-    let mut r = Random(2);
-    // What was on the wire, to be changed.
-    let mut wire: Vec<(u32, Vec<u8>)> = Vec::new();
-    for (i, from) in ports.iter().enumerate() {
-        for to in &ports {
-            if from.vni == to.vni && from != to {
-                let (first, known) = (3000 + i as u16, 1000);
-                for (sport, flags) in [(first, 2), (known, 0x18)] {
-                    let ip = Ip::tcp(from.address, to.address, sport, 80, flags);
-                    let journey = w.send(from, &from.frame(ip)).unwrap();
-                    wire.extend(journey.wire.into_iter().map(|f| (u32::from(f[33]), f)));
-                }
-            }
-        }
-    }
-    for round in 0..20_000 {
-        w.xdp = round % 2 == 0;
-        if round % RINGS == 0 {
-            read_rings(&mut w);
-        }
-        let (host, mut frame) = r.one(&wire).clone();
-        for _ in 0..1 + r.below(4) {
-            // Anywhere in the outer headers, the option, or the inner headers.
-            let at = 14 + r.below(frame.len().min(160) - 14);
-            frame[at] = *r.one(&[r.0 as u8, frame[at] ^ 1, 0, 0xff]);
-        }
-        if r.below(10) == 0 {
-            frame.truncate(14 + r.below(frame.len() - 14));
-        }
-        if !is_runnable(&frame) {
-            continue;
-        }
-        let vni = (frame.len() > 49).then(|| u32::from_be_bytes([0, frame[46], frame[47], frame[48]]));
-        let journey = w.arrive(host, &frame).unwrap();
-        if let End::Delivered { ep_id, .. } = journey.end {
-            assert_eq!(Some(vni_of(&ports, ep_id)), vni, "round {round}: {frame:02x?}");
-        }
-    }
 }
 
 /// An attacker on the underlay without the key, who guesses the flow but not its peer's host.
 #[test]
 fn well_formed_direct_packets_of_strangers_are_never_delivered() {
     let (mut w, ports) = world();
-    let mut r = Random(3);
-    for _ in 0..5_000 {
+    let mut r = Random::of_story(3);
+    for _ in 0..rounds(5_000) {
         let victim = *r.one(&ports);
         let claimed = *r.one(&ports);
         let inner = some_packet(&mut r, &claimed, &ports);
@@ -277,12 +237,12 @@ fn well_formed_direct_packets_of_strangers_are_never_delivered() {
 #[test]
 fn signed_packets_with_arbitrary_fields_never_cross_networks() {
     let (mut w, ports) = world();
-    let mut r = Random(4);
+    let mut r = Random::of_story(4);
     let from = ports[0];
     let template =
         w.send(&from, &from.frame(Ip::tcp(from.address, ports[1].address, 5000, 80, 2))).unwrap().wire[0].clone();
-    let mut delivered = 0;
-    for round in 0..20_000 {
+    let (mut delivered, rounds) = (0, rounds(20_000));
+    for round in 0..rounds {
         w.xdp = round % 2 == 0;
         if round % RINGS == 0 {
             read_rings(&mut w);
@@ -315,7 +275,7 @@ fn signed_packets_with_arbitrary_fields_never_cross_networks() {
             assert!(port.vni == vni || port.vni == body.origin_vni(), "round {round}: {body:?} reached {port:?}");
         }
     }
-    assert!(delivered > 500, "{delivered}");
+    assert!(delivered > rounds / 40, "{delivered} of {rounds}");
     assert_logged(&mut w);
     for host in 1..=3 {
         for map in ["FLOW_EST", "FLOW_NEW"] {
