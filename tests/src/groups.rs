@@ -128,7 +128,7 @@ pub const ADDRESSES: [&str; 4] = ["10.1.0.10", "10.1.0.130", "10.1.0.131", "10.2
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What has not passed by then does not: others are tried meanwhile, which do.
-const GIVE_UP: Duration = Duration::from_millis(700);
+pub const GIVE_UP: Duration = Duration::from_millis(700);
 
 /// The endpoints, with servers on each.
 pub struct Stage<'a> {
@@ -262,23 +262,38 @@ impl<'a> Stage<'a> {
         self.change(end, &json!({"mizar:labels": labels}))
     }
 
-    /// Makes these the label policies, as a manifest's name and spec in a namespace, and removes those of
-    /// before; every host knows when this returns.
+    /// Makes these the label policies, as a manifest's name and spec in a namespace; every host knows when this
+    /// returns. Others go; what is there under the same name is changed in its place.
     pub fn policies(&self, policies: &[(&str, &str, Value)]) -> Result<()> {
-        let old = self.tenant.api.get("/v2.0/label-policies?fields=id")?;
+        let old = self.tenant.api.get("/v2.0/label-policies?fields=id&fields=namespace&fields=name")?;
         for policy in old["label_policies"].as_array().into_iter().flatten() {
-            self.tenant.api.delete(&format!("/v2.0/label-policies/{}", text(policy, "id")?))?;
+            if !policies.iter().any(|(namespace, name, _)| policy["namespace"] == *namespace && policy["name"] == *name)
+            {
+                self.tenant.api.delete(&format!("/v2.0/label-policies/{}", text(policy, "id")?))?;
+            }
         }
-        for (namespace, name, spec) in policies {
-            let manifest = json!({
+        let manifest = |(namespace, name, spec): &(&str, &str, Value)| {
+            serde_saphyr::to_string(&json!({
                 "apiVersion": "networking.k8s.io/v1",
                 "kind": "NetworkPolicy",
                 "metadata": {"name": name, "namespace": namespace},
                 "spec": spec,
-            });
-            self.tenant.api.post("/v2.0/label-policies", &json!({"label_policy": {"manifest": manifest}}))?;
+            }))
+        };
+        let manifests: Vec<String> = policies.iter().map(manifest).collect::<Result<_, _>>()?;
+        if !manifests.is_empty() {
+            self.apply(&manifests.join("\n---\n"))?;
         }
         self.bed.settle()
+    }
+
+    /// Applies manifests as a file of them is applied; what the command says of each.
+    pub fn apply(&self, manifests: &str) -> Result<String> {
+        let file = self.bed.sandbox.layout().dir().join("policies.yaml");
+        std::fs::write(&file, manifests)?;
+        let said = self.tenant.cli()?.run(&format!("policy apply -f {}", file.display()));
+        std::fs::remove_file(&file)?;
+        said
     }
 
     /// Changes an endpoint's port.
@@ -342,8 +357,13 @@ pub struct Talk {
 impl Talk {
     /// From any port.
     pub fn start(from: &Endpoint, to: SocketAddr) -> Result<Self> {
+        Self::start_as(from, Ipv4Addr::UNSPECIFIED, to)
+    }
+
+    /// From any port of this address.
+    pub fn start_as(from: &Endpoint, address: Ipv4Addr, to: SocketAddr) -> Result<Self> {
         let socket = from.netns.enter(|| -> std::io::Result<UdpSocket> {
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            let socket = UdpSocket::bind((address, 0))?;
             socket.connect(to)?;
             Ok(socket)
         })??;

@@ -1,6 +1,7 @@
 //! A tenant of a scenario, with networks, subnets and attached ports.
 
 use crate::bed::{Bed, PATIENCE};
+use crate::command::Cli;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use mizar::client::{Api, Network, Port, PortRequest, Subnet};
@@ -55,6 +56,11 @@ impl<'a> Tenant<'a> {
     pub(crate) fn reopen(bed: &'a Bed, index: u32) -> Result<Self> {
         let name = name(index);
         Ok(Self { bed, api: bed.sandbox.tenant(&name)?, name })
+    }
+
+    /// The real command, as its user signs in.
+    pub fn cli(&self) -> Result<Cli> {
+        Cli::of(self.bed, &self.name)
     }
 
     /// Deletes all that it has, itself included. Interfaces are not detached: that they go with

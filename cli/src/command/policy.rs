@@ -18,7 +18,7 @@ pub enum Verb {
     /// Make policies what the manifests of a file say.
     #[command(after_help = "Example:\n  mizar policy apply -f deny-all.yaml")]
     Apply {
-        /// YAML or JSON, any number of documents; `-`: standard input.
+        /// YAML or JSON, any number of documents and lists; `-`: standard input.
         #[arg(short, long, value_name = "FILE")]
         file: PathBuf,
     },
@@ -128,10 +128,37 @@ fn manifests(file: &Path) -> Result<Vec<Value>> {
     documents(&text).map_err(|error| usage(format!("{name}: {error}")))
 }
 
+/// The documents of a text, and in the place of a list what it lists: `kubectl get -o yaml` writes one.
 fn documents(text: &str) -> Result<Vec<Value>, String> {
     let all: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
-    let all: Vec<Value> = all.into_iter().filter(|document| !document.is_null()).collect();
-    if all.is_empty() { Err("holds no manifest".into()) } else { Ok(all) }
+    let mut manifests = Vec::new();
+    for document in all.into_iter().filter(|document| !document.is_null()) {
+        unlist(document, "", &mut manifests)?;
+    }
+    if manifests.is_empty() { Err("holds no manifest".into()) } else { Ok(manifests) }
+}
+
+/// Adds a manifest, or those of a list in its place, `at` which each of them is.
+fn unlist(mut document: Value, at: &str, manifests: &mut Vec<Value>) -> Result<(), String> {
+    let kind = document["kind"].as_str().unwrap_or_default();
+    if !["List", "NetworkPolicyList"].contains(&kind) {
+        let named = document["metadata"]["name"].is_string();
+        manifests.push(document);
+        return if named { Ok(()) } else { Err(format!("{at}metadata.name: is missing")) };
+    }
+    // The elements of a list of one kind need not say it.
+    let common = (kind == "NetworkPolicyList").then(|| document["apiVersion"].clone());
+    let Value::Array(items) = document["items"].take() else { return Err(format!("{at}items: is no list")) };
+    for (place, mut item) in items.into_iter().enumerate() {
+        let at = format!("{at}items[{place}].");
+        let Value::Object(members) = &mut item else { return Err(format!("{at}metadata.name: is missing")) };
+        if let Some(version) = &common {
+            members.entry("apiVersion").or_insert_with(|| version.clone());
+            members.entry("kind").or_insert_with(|| json!("NetworkPolicy"));
+        }
+        unlist(item, &at, manifests)?;
+    }
+    Ok(())
 }
 
 /// Applies them in order, and tells of each: the first that fails ends it, and does not take back the others.
@@ -186,6 +213,29 @@ mod tests {
     }
 
     #[test]
+    fn a_list_stands_for_what_it_lists() {
+        let policy = |name: &str| {
+            json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": name}, "spec": {"podSelector": {}}})
+        };
+        let written = "apiVersion: v1\nkind: List\nmetadata:\n  resourceVersion: \"\"\nitems:\n\
+            - apiVersion: networking.k8s.io/v1\n  kind: NetworkPolicy\n  metadata: {name: a}\n  spec: {podSelector: {}}\n\
+            - apiVersion: v1\n  kind: List\n  items:\n  - apiVersion: networking.k8s.io/v1\n    \
+            kind: NetworkPolicy\n    metadata: {name: b}\n    spec: {podSelector: {}}\n";
+        assert_eq!(documents(written).expect("documents"), [policy("a"), policy("b")]);
+        let answered = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicyList", "items": [
+            {"metadata": {"name": "c"}, "spec": {"podSelector": {}}}, policy("d")]});
+        assert_eq!(documents(&answered.to_string()).expect("documents"), [policy("c"), policy("d")]);
+        let fails = |list: Value| documents(&list.to_string()).expect_err("no manifests");
+        assert_eq!(fails(json!({"kind": "List", "items": []})), "holds no manifest");
+        assert_eq!(fails(json!({"kind": "List"})), "items: is no list");
+        let nested = json!({"kind": "List", "items": [policy("a"), {"kind": "List", "items": [policy("b"), {}]}]});
+        assert_eq!(fails(nested), "items[1].items[1].metadata.name: is missing");
+        assert_eq!(fails(json!({"kind": "List", "items": [1]})), "items[0].metadata.name: is missing");
+        assert_eq!(fails(json!({"spec": {}})), "metadata.name: is missing");
+    }
+
+    #[test]
     fn what_was_applied_before_a_failure_is_told() {
         let told = std::cell::RefCell::new(Vec::new());
         let apply = |manifest: &Value| manifest.as_str().map(str::to_owned).context("no text");
@@ -200,7 +250,9 @@ mod tests {
 
     #[test]
     fn labels_that_look_like_other_things_stay_texts_where_they_are_quoted() {
-        let read = documents("spec:\n  a: \"yes\"\n  b: \"1\"\n  port: 80\n").expect("a document").remove(0);
+        let read = documents("metadata: {name: a}\nspec:\n  a: \"yes\"\n  b: \"1\"\n  port: 80\n")
+            .expect("a document")
+            .remove(0);
         assert_eq!(read["spec"], json!({"a": "yes", "b": "1", "port": 80}));
     }
 }
