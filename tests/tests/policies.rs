@@ -7,16 +7,19 @@
 
 use anyhow::{Context, Result, ensure};
 use mizar::sandbox::traffic::TcpStreaming;
+use mizar_abi::reason::Drop;
 use mizar_tests::bed::Bed;
 use mizar_tests::groups::Probe::Ping;
 use mizar_tests::groups::Remote::{Group, Net};
-use mizar_tests::groups::{ANN, BOB, CAT, DNS, HTTP, HTTPS, OPEN, OUT, Rule, Stage, Talk, WEB, egress, ingress};
+use mizar_tests::groups::{
+    ANN, BOB, CAT, DNS, GIVE_UP, HTTP, HTTPS, OPEN, OUT, Rule, Stage, Talk, WEB, egress, ingress,
+};
 use mizar_tests::harness::Scenario;
 use mizar_tests::scenarios::{group_cases as cases, label_policies};
 use mizar_tests::{bed, harness};
 use serde_json::json;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,6 +27,7 @@ const SCENARIOS: &[Scenario] = &[
     ("rules_by_range_exception_group_and_port_let_pass_what_they_say", |bed| Stage::new(bed)?.play(cases::DIRECTIONS)),
     ("the_recipes_of_kubernetes_policies_hold_for_groups", |bed| Stage::new(bed)?.play(cases::RECIPES)),
     ("a_port_without_port_security_is_filtered_by_nothing", unfiltered),
+    ("a_port_speaks_by_an_address_of_an_allowed_pair_and_by_no_other", address_pairs),
     ("a_rule_that_goes_ends_its_flows_and_no_others", rules_change),
     ("a_port_that_loses_a_group_loses_what_it_may", groups_change),
     ("what_a_port_asked_for_comes_back_and_nothing_else", states),
@@ -42,6 +46,55 @@ fn unfiltered(bed: &Bed) -> Result<()> {
     stage.change(WEB, &json!({"port_security_enabled": true}))?;
     bed.settle()?;
     stage.check(&[], &opened)
+}
+
+/// An address beside a port's own, and how long it may be used.
+fn address_pairs(bed: &Bed) -> Result<()> {
+    const SHARED: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 200);
+    const OTHER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 201);
+    let mut stage = Stage::new(bed)?;
+    let groups: &[(&str, &[Rule])] = &[
+        ("open", OPEN),
+        ("friend", &[ingress("any"), egress("udp").ports(53, 53)]),
+        ("web", &[ingress("udp").with(Net("10.1.0.200/32")), egress("any")]),
+        ("by-group", &[ingress("udp").with(Group("friend")), egress("any")]),
+    ];
+    stage.set(groups, [&["web"], &["friend"], &["open"], &["by-group"]])?;
+    let ann = &stage.ends[ANN];
+    let lines = [SHARED, OTHER].map(|address| format!("addr add {address}/32 dev {}\n", ann.ifname));
+    ann.netns.ip(&lines.concat())?;
+    let talk = |from: Ipv4Addr, to: usize, port: u16| {
+        Talk::start_as(&stage.ends[ANN], from, SocketAddr::new(stage.ends[to].address()?, port))
+    };
+    let reaches = |from, to| anyhow::Ok(talk(from, to, 53)?.answers_within(bed::PATIENCE));
+    // Whether what it sends from there is dropped for the address, at its own host.
+    let is_spoof = |from, to| {
+        let before = bed.drops(1, Drop::Spoof)?;
+        let answered = talk(from, to, 53)?.answers_within(GIVE_UP);
+        anyhow::Ok(!answered && bed.drops(1, Drop::Spoof)? > before)
+    };
+    for to in [WEB, BOB, CAT] {
+        ensure!(is_spoof(SHARED, to)?, "a foreign address was let out");
+    }
+
+    stage.change(ANN, &json!({"allowed_address_pairs": [{"ip_address": SHARED}]}))?;
+    bed.settle()?;
+    // By rules that name the address, those that name a group of the port, and those that name nobody, its own too.
+    for to in [WEB, BOB, CAT] {
+        ensure!(reaches(SHARED, to)?, "an allowed address does not reach {to}");
+        ensure!(is_spoof(OTHER, to)?, "a foreign address was let out");
+    }
+    ensure!(!talk(SHARED, BOB, 123)?.answers_within(GIVE_UP), "the port's egress rules do not count");
+    stage.check(&[(ANN, BOB, DNS), (ANN, CAT, DNS)], &[(ANN, WEB, DNS), (ANN, BOB, HTTP)])?;
+
+    let (goes, stays) = (talk(SHARED, CAT, 53)?, talk(Ipv4Addr::UNSPECIFIED, CAT, 53)?);
+    ensure!(goes.answers_within(bed::PATIENCE) && stays.answers_within(bed::PATIENCE), "a flow does not begin");
+    stage.change(ANN, &json!({"allowed_address_pairs": []}))?;
+    let last = goes.ends()?;
+    ensure!(last < Duration::from_secs(10), "a flow went on for {last:?} after its address was the port's");
+    ensure!(stays.answers_within(bed::PATIENCE), "the flow of the port's own address ended");
+    ensure!(is_spoof(SHARED, BOB)?, "an address that is allowed no more was let out");
+    Ok(())
 }
 
 /// The policies of the original could be updated; rules are made and deleted.
