@@ -127,7 +127,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
             &json!({"attach": {"port": id, "kind": {"container": {"netns": "/run/netns/x", "ifname": "eth0"}}}}),
         ),
         seed("asked", &json!({"drops": {"ports": [1, 2]}})),
+        seed("asked", &json!({"maps": {}})),
         seed("answered", &json!({"refused": {"reason": "no"}})),
+        seed("answered", &json!({"maps": [{"map": "FLOW_EST", "entries": 5, "most": 8}]})),
     ]
 }
 

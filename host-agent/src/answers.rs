@@ -6,7 +6,7 @@ use crate::clock;
 use crate::core::{Shared, chain};
 use crate::dataplane::live::Live;
 use crate::dataplane::runtime::Runtime;
-use crate::dataplane::{Pins, PlaneError};
+use crate::dataplane::{Pins, PlaneError, fill};
 use crate::flow_log::recent::Recent;
 use crate::seeing::watch::{Refusal, Watches};
 use crate::seeing::{drops, flows, trace};
@@ -14,7 +14,7 @@ use crate::sync::backoff::{Backoff, jitter};
 use crate::sync::source::StateSource;
 use mizar_abi::maps;
 use mizar_plan::Judged;
-use mizar_wire::ask::{ANSWER, Answer, Answered, Asked, Poll, Question};
+use mizar_wire::ask::{ANSWER, Answer, Answered, Asked, Fill, Poll, Question};
 use mizar_wire::sync::PROTOCOL;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +27,9 @@ const WAIT: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs
 /// asked again.
 const CARRIED: usize = 4 * ANSWER;
 
+/// How long the fill of maps is good: it says how near the end of the room is, and that does not come in a moment.
+const COUNTED: Duration = Duration::from_secs(10);
+
 /// What is looked at.
 #[derive(Clone)]
 struct Sight {
@@ -34,19 +37,22 @@ struct Sight {
     pins: Pins,
     log: Recent,
     watches: Watches,
-    walked: Arc<Mutex<Walked>>,
+    walked: Arc<Mutex<Walked<Flows>>>,
+    filled: Arc<Mutex<Walked<Vec<Fill>>>>,
 }
 
 /// Fetches questions and answers them, for ever.
 pub async fn run(core: Shared, source: impl StateSource, pins: Pins, log: Recent, watches: Watches) -> Infallible {
-    let sight = Sight { core: core.clone(), pins, log, watches, walked: Arc::default() };
+    let (walked, filled) =
+        (Arc::new(Mutex::new(Walked::resting(Duration::ZERO))), Arc::new(Mutex::new(Walked::resting(COUNTED))));
+    let sight = Sight { core: core.clone(), pins, log, watches, walked, filled };
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
     let mut answers = Vec::new();
     loop {
         // What is to be said is said at once.
         let wait_s = if answers.is_empty() { jitter(WAIT.0, WAIT.1).as_secs() as u32 } else { 0 };
         let boot_id = core.lock().identity().boot_id.clone();
-        sight.walked().forget(Instant::now());
+        sight.forget(Instant::now());
         let poll = Poll { protocol: PROTOCOL, boot_id, wait_s, answers: std::mem::take(&mut answers) };
         match source.questions(&poll).await {
             Ok(asked) => {
@@ -101,52 +107,62 @@ fn each(
     answers
 }
 
-/// All flows of the host. A walk over them is the most costly look of all: after one, four times as long passes before the
-/// next, and who asks meanwhile is told what that one saw. So no questions, however many, take more than a fifth of
-/// a processor.
-#[derive(Debug, Default)]
-struct Walked {
-    flows: Option<Flows>,
+/// What a walk over whole maps saw, as of all flows of the host. Such walks are the most costly looks of all: after one, four
+/// times as long passes before the next, and who asks meanwhile is told what that one saw. So no questions of a kind, however
+/// many, take more than a fifth of a processor.
+#[derive(Debug)]
+struct Walked<T> {
+    seen: Option<Arc<T>>,
     /// Not before that again.
     rest: Option<Instant>,
+    /// It rests so long at least.
+    least: Duration,
 }
 
-type Flows = Arc<Vec<(maps::FlowKey, maps::Flow)>>;
+/// All flows of the host.
+type Flows = Vec<(maps::FlowKey, maps::Flow)>;
 
-impl Walked {
+impl<T> Walked<T> {
     const REST: u32 = 4;
 
-    /// Those of the last walk, as long as there may be no other; else those of one that is done now.
-    fn flows<E>(
-        &mut self,
-        clock: impl Fn() -> Instant,
-        walk: impl FnOnce() -> Result<Vec<(maps::FlowKey, maps::Flow)>, E>,
-    ) -> Result<Flows, E> {
+    /// Nothing yet.
+    const fn resting(least: Duration) -> Self {
+        Self { seen: None, rest: None, least }
+    }
+
+    /// What the last walk saw, as long as there may be no other; else what one sees that is done now.
+    fn see<E>(&mut self, clock: impl Fn() -> Instant, walk: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
         let from = clock();
-        if let (Some(flows), Some(rest)) = (&self.flows, self.rest)
+        if let (Some(seen), Some(rest)) = (&self.seen, self.rest)
             && from < rest
         {
-            return Ok(Arc::clone(flows));
+            return Ok(Arc::clone(seen));
         }
-        let flows = Arc::new(walk()?);
+        let seen = Arc::new(walk()?);
         let now = clock();
-        self.rest = Some(now + now.saturating_duration_since(from) * Self::REST);
-        self.flows = Some(Arc::clone(&flows));
-        Ok(flows)
+        self.rest = Some(now + self.least.max(now.saturating_duration_since(from) * Self::REST));
+        self.seen = Some(Arc::clone(&seen));
+        Ok(seen)
     }
 
     /// What nobody is told any more takes no memory.
     fn forget(&mut self, now: Instant) {
         if self.rest.is_none_or(|rest| rest <= now) {
-            self.flows = None;
+            self.seen = None;
         }
     }
 }
 
+/// Nobody panics with it in his hands.
+fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Sight {
-    /// Nobody panics with it in his hands.
-    fn walked(&self) -> MutexGuard<'_, Walked> {
-        self.walked.lock().unwrap_or_else(PoisonError::into_inner)
+    /// See [`Walked::forget`].
+    fn forget(&self, now: Instant) {
+        held(&self.walked).forget(now);
+        held(&self.filled).forget(now);
     }
 
     fn look(&self, question: &Question) -> Result<Answer, String> {
@@ -155,11 +171,15 @@ impl Sight {
         match question {
             Question::Flows { ports } => {
                 let walk = || Runtime::open(pins).map(|runtime| runtime.flows());
-                let all = self.walked().flows(Instant::now, walk).map_err(failed)?;
+                let all = held(&self.walked).see(Instant::now, walk).map_err(failed)?;
                 Ok(Answer::Flows(flows::read(&all, ports, &clock::now())))
             }
             Question::FlowLog { ports, since_ms, limit } => Ok(Answer::FlowLog(log.read(ports, *since_ms, *limit))),
             Question::Drops { ports } => Ok(Answer::Drops(drops::read(&Runtime::open(pins).map_err(failed)?, ports))),
+            Question::Maps {} => {
+                let fills = held(&self.filled).see(Instant::now, || fill::fills(pins)).map_err(failed)?;
+                Ok(Answer::Maps(fills.as_ref().clone()))
+            }
             Question::Trace(question) => {
                 let tables = Live::open(pins).map_err(failed)?;
                 // Held only while rules are looked for, not over the whole walk: others wait for it.
@@ -196,7 +216,7 @@ mod tests {
     #[test]
     fn who_asks_for_flows_in_a_loop_has_a_fifth_of_a_processor_and_no_more() {
         let (start, elapsed, walks) = (Instant::now(), Cell::new(Duration::ZERO), Cell::new(0));
-        let mut walked = Walked::default();
+        let mut walked = Walked::resting(Duration::ZERO);
         // A walk takes 100 ms, an answer 10.
         while elapsed.get() < Duration::from_secs(10) {
             elapsed.set(elapsed.get() + Duration::from_millis(10));
@@ -208,16 +228,28 @@ mod tests {
                     maps::Flow::default(),
                 )])
             };
-            let flows = walked.flows(|| start + elapsed.get(), walk).expect("the walk succeeds");
+            let flows = walked.see(|| start + elapsed.get(), walk).expect("the walk succeeds");
             assert_eq!(flows[0].0.lport, walks.get(), "those of the last walk");
         }
         assert!((18..=20).contains(&walks.get()), "{walks:?}");
         walked.forget(start + elapsed.get());
-        assert_eq!(walked.flows.is_some(), walked.rest.is_some_and(|rest| rest > start + elapsed.get()));
+        assert_eq!(walked.seen.is_some(), walked.rest.is_some_and(|rest| rest > start + elapsed.get()));
         walked.forget(start + Duration::from_secs(60));
-        assert!(walked.flows.is_none());
+        assert!(walked.seen.is_none());
         // One that fails is no reason to wait.
-        assert_eq!(walked.flows(|| start + Duration::from_secs(60), || Err("no")), Err("no"));
+        assert_eq!(walked.see(|| start + Duration::from_secs(60), || Err("no")), Err("no"));
+    }
+
+    #[test]
+    fn what_changes_slowly_is_not_looked_at_again_for_a_while_however_short_the_look() {
+        let (start, walks) = (Instant::now(), Cell::new(0));
+        let mut walked = Walked::resting(COUNTED);
+        let mut look = |after: Duration| {
+            let walk = || Ok::<u32, ()>(walks.replace(walks.get() + 1) + 1);
+            walked.see(|| start + after, walk).map(|seen| *seen)
+        };
+        let looks = [Duration::ZERO, COUNTED - Duration::from_millis(1), COUNTED].map(&mut look);
+        assert_eq!(looks, [Ok(1), Ok(1), Ok(2)]);
     }
 
     #[test]

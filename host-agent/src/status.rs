@@ -1,9 +1,8 @@
 //! What operators see.
 
 use crate::core::{Shared, chain};
-use crate::dataplane::live::Live;
 use crate::dataplane::runtime::Runtime;
-use crate::dataplane::{Pins, PlaneError};
+use crate::dataplane::{Pins, PlaneError, fill};
 use crate::flow_log::recent::Recent;
 use mizar_plan::Table;
 use mizar_wire::local::Status;
@@ -44,12 +43,9 @@ impl Observer {
 
     /// Entries of each map.
     pub async fn sizes(&self) -> Result<Sizes, String> {
-        let sizes = self.read(|pins| {
-            let mut sizes = Runtime::open(pins)?.sizes();
-            sizes.extend(Live::open(pins)?.sizes().into_iter().map(|(map, entries)| (map.to_owned(), entries)));
-            Ok(sizes)
-        });
-        Ok(sizes.await?.unwrap_or_else(|| Table::ALL.iter().map(|table| (table.name().to_owned(), 0)).collect()))
+        let sizes = self.read(fill::sizes).await?;
+        let sizes = sizes.unwrap_or_else(|| Table::ALL.iter().map(|table| (table.name(), 0)).collect());
+        Ok(sizes.into_iter().map(|(map, entries)| (map.to_owned(), entries)).collect())
     }
 
     /// The state of the agent.

@@ -28,6 +28,10 @@ pub const BATCH: usize = 16;
 pub const ANSWER: usize = 256 << 10;
 /// Ports that one question may name.
 pub const PORTS: usize = 100;
+/// Maps that one answer may name.
+pub const MAPS: usize = 64;
+/// Characters of a map's name.
+pub const MAP: usize = 32;
 /// Characters of a text in an answer; none of them steers a terminal.
 pub const TEXT: usize = 300;
 
@@ -100,6 +104,8 @@ pub enum Question {
         /// So many records at most, from 1 to [`READ`].
         limit: u32,
     },
+    /// How full the maps of its programs are.
+    Maps {},
     /// To mark one packet, and what the host did with it; the same question as often as one likes.
     Watch(live::Watch),
     /// What it did with a packet that bears a mark.
@@ -118,6 +124,8 @@ pub enum Answer {
     Flows(Flows),
     /// To [`Question::FlowLog`].
     FlowLog(FlowLog),
+    /// To [`Question::Maps`].
+    Maps(Vec<Fill>),
     /// To [`Question::Watch`]: nothing until the packet has come.
     Watch(Option<Passed>),
     /// To [`Question::Followed`]: each time that it came by within the last minute, the oldest first.
@@ -156,6 +164,27 @@ pub struct FlowLog {
     pub records: Vec<Logged>,
     /// How many more there are, which the answer does not hold.
     pub left_out: u64,
+}
+
+/// How full a map is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fill {
+    /// Name of the map: capital letters, digits and underscores, at most [`MAP`] of them.
+    pub map: String,
+    /// Entries that it has.
+    pub entries: u32,
+    /// How many there is room for; at least as many.
+    pub most: u32,
+}
+
+impl Fill {
+    /// A share can be made of it, and its name be read.
+    fn fits(&self) -> bool {
+        let Self { map, entries, most } = self;
+        let of_names = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        (1..=MAP).contains(&map.len()) && map.bytes().all(of_names) && *most > 0 && entries <= most
+    }
 }
 
 /// Packets of one port that were dropped for one reason.
@@ -319,7 +348,7 @@ impl Question {
             Self::FlowLog { limit: 0, .. } => Err(NotUnderstood::Empty("the list of records")),
             Self::Watch(watch) if watch.within_ms > WAIT_MS => Err(NotUnderstood::Long("the time to wait for")),
             Self::Drops { .. } | Self::Flows { .. } | Self::FlowLog { .. } => Ok(question),
-            Self::Trace(_) | Self::Watch(_) | Self::Followed(_) => Ok(question),
+            Self::Trace(_) | Self::Maps {} | Self::Watch(_) | Self::Followed(_) => Ok(question),
         }
     }
 }
@@ -360,6 +389,7 @@ impl Answer {
                         one.reason.as_ref().is_none_or(short) && one.rules.as_ref().is_none_or(|r| r.len() <= RULES)
                     })
             }
+            Self::Maps(maps) => maps.len() <= MAPS && maps.iter().all(Fill::fits),
             Self::Watch(passed) => passed.iter().all(|one| one.fits(short)),
             Self::Followed(passed) => passed.len() <= PASSED && passed.iter().all(|one| one.fits(short)),
             Self::Refused { reason, cause: _ } => short(reason),

@@ -1,6 +1,6 @@
 //! Questions to hosts and their answers: what travels, and what is refused.
 
-use mizar_wire::ask::{Answer, Cause, Flow, FlowLog, FlowState, Flows, PORTS, Question, TEXT};
+use mizar_wire::ask::{Answer, Cause, Fill, Flow, FlowLog, FlowState, Flows, MAP, MAPS, PORTS, Question, TEXT};
 use mizar_wire::log::{Decider, Direction, Ended, Logged, READ, Verdict};
 use mizar_wire::trace::{self, At, LOOKS, Look, Packet, RULES, Then};
 use serde_json::json;
@@ -42,6 +42,10 @@ fn log(records: Vec<Logged>) -> Answer {
     Answer::FlowLog(FlowLog { records, left_out: 0 })
 }
 
+fn fill(map: &str, entries: u32, most: u32) -> Fill {
+    Fill { map: map.into(), entries, most }
+}
+
 fn ask_log(ports: Vec<u32>, limit: u32) -> Question {
     Question::FlowLog { ports, since_ms: Some(5), limit }
 }
@@ -69,9 +73,8 @@ fn questions_and_answers_travel_and_come_back_the_same() {
     let at = At::Leave { port: 7, identity: None, tries: 0 };
     let flows = Question::Flows { ports: vec![3] };
     let log_of = ask_log(vec![3], READ);
-    for question in
-        [Question::Drops { ports: vec![1, 2] }, Question::Trace(trace::Question { packet, at }), flows, log_of]
-    {
+    let drops = Question::Drops { ports: vec![1, 2] };
+    for question in [drops, Question::Trace(trace::Question { packet, at }), flows, log_of, Question::Maps {}] {
         assert_eq!(Question::from_value(question.to_value()).expect("it is known"), question);
     }
     let flow = Flow {
@@ -89,7 +92,8 @@ fn questions_and_answers_travel_and_come_back_the_same() {
     };
     let flows = Answer::Flows(Flows { flows: vec![flow], left_out: 2 });
     let refused = Answer::Refused { reason: "no".into(), cause: Some(Cause::Busy) };
-    for answer in [trace(vec![look()]), Answer::Drops(vec![]), flows, log(vec![logged()]), refused] {
+    let maps = Answer::Maps(vec![fill("FLOW_EST", 7, 7)]);
+    for answer in [trace(vec![look()]), Answer::Drops(vec![]), flows, log(vec![logged()]), maps, refused] {
         assert_eq!(Answer::from_value(answer.to_value()).expect("it is known"), answer);
     }
 }
@@ -105,6 +109,8 @@ fn what_is_unknown_is_refused_at_every_level() {
         ask_log(vec![1], 0).to_value(),
         json!({"flow_log": {"ports": [1], "limit": 1, "since": "yesterday"}}),
         json!({"reboot": {}}),
+        json!("maps"),
+        json!({"maps": {"of": "all"}}),
         json!({"trace": {"packet": {}, "at": {}}}),
         json!({"drops": {"ports": []}, "trace": {}}),
     ] {
@@ -115,6 +121,9 @@ fn what_is_unknown_is_refused_at_every_level() {
         json!({"trace": {"looks": [], "then": {"deliver": {"port": 1, "host": 2}}}}),
         json!({"drops": [{"port": 1, "reason": "a", "about": "b", "packets": -1, "bytes": 0, "samples": []}]}),
         json!({"flows": {"flows": [{"port": 1}], "left_out": 0}}),
+        json!({"maps": [{"map": "EP", "entries": 1}]}),
+        json!({"maps": [{"map": "EP", "entries": 1, "most": 2, "more": 3}]}),
+        json!({"maps": [{"map": "EP", "entries": -1, "most": 2}]}),
     ] {
         assert!(Answer::from_value(bad.clone()).is_err(), "{bad}");
     }
@@ -137,6 +146,18 @@ fn nothing_is_longer_than_it_may_be() {
     }
     let most = Look { says: "x".repeat(TEXT), rules: vec![Uuid::nil(); RULES], ..look() };
     assert!(Answer::from_value(trace(vec![most; LOOKS]).to_value()).is_ok());
+}
+
+#[test]
+fn of_every_map_a_share_can_be_made_and_its_name_be_read() {
+    let read = |fills: Vec<Fill>| Answer::from_value(Answer::Maps(fills).to_value());
+    let longest = "M".repeat(MAP);
+    assert!(read(vec![fill(&longest, 0, 1); MAPS]).is_ok());
+    assert!(read(vec![fill("EP", 0, 1); MAPS + 1]).is_err(), "too many");
+    let names = ["", "ep", "E P", "EP\n", "É", &format!("{longest}M")].map(|name| fill(name, 0, 1));
+    for bad in names.into_iter().chain([fill("EP", 0, 0), fill("EP", 3, 2)]) {
+        assert!(read(vec![bad.clone()]).is_err(), "{bad:?}");
+    }
 }
 
 #[test]

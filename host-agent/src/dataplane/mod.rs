@@ -7,6 +7,7 @@
 //! planned maps, for whoever only looks; [`counts::Counts`] is the flow log's.
 
 pub mod counts;
+pub mod fill;
 pub mod kernel;
 pub mod live;
 pub mod marks;

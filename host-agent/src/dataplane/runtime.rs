@@ -306,7 +306,7 @@ impl Runtime {
     }
 
     /// Entries of each map.
-    pub fn sizes(&self) -> BTreeMap<String, usize> {
+    pub fn sizes(&self) -> BTreeMap<&'static str, usize> {
         [
             (name::FLOW_EST, count(&self.flow_est)),
             (name::FLOW_NEW, count(&self.flow_new)),
@@ -317,9 +317,7 @@ impl Runtime {
             (name::WATCH, count(&self.watch)),
             (name::DROPS, self.drops.keys().filter(Result::is_ok).count()),
         ]
-        .into_iter()
-        .map(|(name, n)| (name.to_owned(), n))
-        .collect()
+        .into()
     }
 
     /// One flow.
