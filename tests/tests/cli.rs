@@ -267,6 +267,7 @@ fn operator(bed: &Bed) -> Result<()> {
         let state = admin.json(&line)?;
         Ok(state["desired"] == state["applied"] && state["difference"] == json!([]) && state["agent"]["wired"] == 1)
     })?;
+    maps(bed, &admin, name)?;
     let roles = admin.json(&format!("role list --network {} --role bouncer --state active", net.network.id))?;
     ensure!(roles.as_array().is_some_and(|l| !l.is_empty()), "{roles}");
     let sorted = admin.run("role list --sort host:desc -o value -c host")?;
@@ -274,6 +275,29 @@ fn operator(bed: &Bed) -> Result<()> {
     let wrong = format!("host state {} --socket {}", bed.host(1), socket.display());
     admin.fails(&wrong, 2, "--socket: the agent there is host")?;
     ensure!(admin.run("audit list --limit 3 --long")?.contains("object type"), "no audit log");
+    Ok(())
+}
+
+/// The host itself says how full its maps are: as full as its agent says here.
+fn maps(bed: &Bed, admin: &Cli, name: &str) -> Result<()> {
+    let line = format!("host state {name} --socket {}", bed.sandbox.layout().agent_socket(name).display());
+    bed.wait("the maps are as full as the agent says on the host", || {
+        let state = admin.json(&line)?;
+        let maps = state["maps"].as_array().cloned().unwrap_or_default();
+        let of = |map: &str| maps.iter().find(|one| one["map"] == map).cloned().unwrap_or_default();
+        let same = ["EP", "ADDR", "HOSTS"].iter().all(|map| of(map)["entries"] == state["agent"]["maps"][*map]);
+        ensure!(state["maps_error"].is_null() || maps.is_empty(), "{state}");
+        ensure!(maps.iter().all(|one| one["most"].as_u64() >= Some(1) && one["map"] != "CFG"), "{state}");
+        Ok(same && of("EP")["entries"] == 1 && of("ADDR")["most"] == 65_536)
+    })?;
+    let table = admin.run(&format!("host state {name}"))?;
+    ensure!(table.contains("┆ 65536") && table.contains("│ ADDR "), "{table}");
+    let alive = admin.run("host list --alive --sort seen_at -o value -c name")?;
+    ensure!(alive.lines().count() == bed.sandbox.hosts().len(), "{alive}");
+    ensure!(
+        admin.json("host list --silent")? == json!([]) && admin.json("host list --failing")? == json!([]),
+        "not narrowed"
+    );
     Ok(())
 }
 

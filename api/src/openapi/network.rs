@@ -1,8 +1,10 @@
 //! The operations of the network service that belong to no resource.
 
-use super::parts::{Document, answer, envelope, keystone, neutron, path, query};
+use super::parts::{Document, answer, envelope, keystone, named, neutron, path, query};
+use super::seeing::{list as list_of, text, whole, word};
 use crate::frame::decode::{Decode, plain};
-use crate::operator::{placement, roles};
+use crate::frame::standard::{nullable, time_schema};
+use crate::operator::{placement, roles, state};
 use utoipa::openapi::path::{HttpMethod, OperationBuilder};
 use utoipa::openapi::schema::{Array, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Response, Schema};
@@ -62,6 +64,42 @@ pub fn document(document: &mut Document) {
     )
     .response("200", answer("It", envelope("placement", super::parts::named("Placement"))));
     document.operation(HttpMethod::Get, "/v2.0/mizar/placement", show.build());
+    state_of_host(document);
+}
+
+fn state_of_host(document: &mut Document) {
+    let counts = || whole(state::COUNTED.map(|kind| (kind, i64::schema())).to_vec());
+    document.schema(
+        "HostDifference",
+        whole(vec![
+            ("what", word(state::WHATS)),
+            ("id", nullable(text())),
+            ("name", text()),
+            ("state", text()),
+            ("why", text()),
+        ]),
+    );
+    document.schema(
+        "HostState",
+        whole(vec![
+            ("host", text()),
+            ("alive", bool::schema()),
+            ("silent_s", Option::<i64>::schema()),
+            ("lost_since", nullable(time_schema())),
+            ("pending_entries", Option::<i64>::schema()),
+            ("oldest_pending_s", Option::<i64>::schema()),
+            ("desired", counts()),
+            ("applied", counts()),
+            ("difference", list_of(named("HostDifference"))),
+            ("left_out", i64::schema()),
+        ]),
+    );
+    let summary = "What a host should have, what it has, and the difference; administrators only";
+    let failures = [(403, "Not allowed"), (404, "It is not there")];
+    let show = neutron("roles", "show_host_state".into(), summary, &failures)
+        .parameter(path("host", "Its name or id"))
+        .response("200", answer("Of each kind the first hundred that differ", envelope("state", named("HostState"))));
+    document.operation(HttpMethod::Get, "/v2.0/mizar/hosts/{host}/state", show.build());
 }
 
 fn placing() -> RefOr<Schema> {

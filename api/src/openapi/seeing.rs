@@ -40,6 +40,7 @@ pub fn document(document: &mut Document) {
          does not answer has an error in its place.",
     );
     dropped(document);
+    filled(document);
     flowing(document);
     logged(document);
     traced(document);
@@ -178,6 +179,19 @@ fn dropped(document: &mut Document) {
         .parameter(path("host", "Its name or id"))
         .response("200", answer("Reasons, the most first", envelope("drops", named("HostDrops"))));
     document.operation(HttpMethod::Get, "/v2.0/mizar/hosts/{host}/drops", host.build());
+}
+
+fn filled(document: &mut Document) {
+    document.schema("MapFill", whole(vec![("map", text()), ("entries", i64::schema()), ("most", i64::schema())]));
+    document.schema(
+        "HostMaps",
+        whole(vec![("host", text()), ("error", nullable(text())), ("maps", list(named("MapFill")))]),
+    );
+    let summary = "How full the maps of a host's programs are; administrators only";
+    let host = neutron("seeing", "show_host_maps".into(), summary, &[(403, "Not allowed"), (404, "It is not there")])
+        .parameter(path("host", "Its name or id"))
+        .response("200", answer("Maps, the fullest first", envelope("maps", named("HostMaps"))));
+    document.operation(HttpMethod::Get, "/v2.0/mizar/hosts/{host}/maps", host.build());
 }
 
 fn traced(document: &mut Document) {

@@ -7,13 +7,17 @@ use crate::frame::decode::{Decode, Opaque, plain, shown};
 use crate::frame::extension::Extension;
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
+use crate::frame::query::any_flag;
 use crate::frame::resource::{Above, Context, Operations, Resource, Tx};
 use crate::frame::standard::{nullable, text_schema, time, time_schema};
 use diesel::QueryResult;
+use diesel::sql_types::Text;
 use diesel_async::AsyncPgConnection;
+use mizar_db::feed::lag;
+use mizar_db::listing;
 use mizar_db::resources::host::{self, Host, HostRow, Labels};
 use mizar_db::schema::hosts;
-use mizar_db::{one_of, sort_key};
+use mizar_db::{one_of, sort_by, sort_key};
 use serde_json::Value;
 use std::sync::LazyLock;
 use utoipa::openapi::schema::{Array, Type};
@@ -73,6 +77,20 @@ impl Decode for ForSeconds {
     }
 }
 
+/// The same in a query.
+fn seconds(text: &str) -> Result<i32, String> {
+    ForSeconds::decode(&text.into()).map(|ForSeconds(seconds)| seconds)
+}
+
+/// The host of a path, by name or id, as it is now.
+pub async fn found(conn: &mut AsyncPgConnection, context: &Context, raw: &str) -> Result<Host, Fault> {
+    let missing = || Host::missing(raw);
+    let id = host::resolve(conn, raw).await?.ok_or_else(missing)?;
+    let row: HostRow = listing::find(conn, context.view, None, id).await?.ok_or_else(missing)?;
+    let mut hosts = Host::complete(conn, context, vec![row]).await?;
+    hosts.pop().ok_or_else(missing)
+}
+
 type Attr = Attribute<Host>;
 
 fn attributes() -> Vec<Attr> {
@@ -84,16 +102,19 @@ fn attributes() -> Vec<Attr> {
         )),
         Attr::shown("name", text_schema, |h, out| out.put(&h.row.name))
             .about("What binding:host_id names.")
-            .filter(one_of!(hosts::name: String)),
+            .filter(one_of!(hosts::name: String))
+            .sort(sort_key!(HostRow, hosts::name, |row| row.name.clone())),
         Attr::shown("number", i64::schema, |h, out| out.put(&h.row.number)),
         Attr::shown("underlay", text_schema, |h, out| out.put(&h.row.underlay.addr())),
         Attr::shown("mtu", u32::schema, |h, out| out.put(&h.row.mtu)),
         Attr::shown("az", text_schema, |h, out| out.put(&h.row.az))
             .about("Availability zone, as its agent says.")
-            .filter(one_of!(hosts::az: String)),
+            .filter(one_of!(hosts::az: String))
+            .sort(sort_by!(HostRow, "hosts.az COLLATE \"C\"" => Text, |row| row.az.clone())),
         Attr::shown("rack", text_schema, |h, out| out.put(&h.row.rack))
             .about("As its agent says.")
-            .filter(one_of!(hosts::rack: String)),
+            .filter(one_of!(hosts::rack: String))
+            .sort(sort_by!(HostRow, "hosts.rack COLLATE \"C\"" => Text, |row| row.rack.clone())),
         Attr::shown("transit", Transit::schema, |h, out| out.put(&h.row.transit))
             .about("Whether it bounces and divides for others.")
             .put()
@@ -103,13 +124,15 @@ fn attributes() -> Vec<Attr> {
         Attr::shown("version", text_schema, |h, out| out.put(&h.row.version)),
         Attr::shown("abi", i64::schema, |h, out| out.put(&h.row.abi)),
         Attr::shown("alive", bool::schema, |h, out| out.put(&h.alive))
-            .about("Its agent was heard of within the lease."),
+            .about("Its agent was heard of within the lease.")
+            .filter_in(|context, raw| any_flag(raw, |flag| host::alive(context.settings.lease, flag))),
         Attr::shown(
             "seen_at",
             || nullable(time_schema()),
             |h, out| out.put(&h.state.as_ref().map(|s| time(s.seen_at))),
         )
-        .about("When its agent was last heard of."),
+        .about("When its agent was last heard of.")
+        .sort(host::BY_HEARD),
         Attr::shown("silent_s", Option::<i64>::schema, |h, out| out.put(&h.silent_s()))
             .about("Seconds since its agent was last heard of."),
         Attr::shown("pending_entries", Option::<i64>::schema, |h, out| out.put(&h.lag.map(|lag| lag.entries))).about(
@@ -119,6 +142,12 @@ fn attributes() -> Vec<Attr> {
             out.put(&h.lag.filter(|lag| lag.entries > 0).map(|lag| lag.oldest.as_secs()))
         })
         .about("Since when the oldest of them waits."),
+        Attr::hidden("behind_s", ForSeconds::schema)
+            .about("Only hosts that live and lack an entry for so many seconds, or longer.")
+            .filter_in(|context, raw| {
+                let seconds: Vec<i32> = raw.iter().map(|text| seconds(text)).collect::<Result<_, _>>()?;
+                Ok(lag::behind_for(context.settings.lease, seconds.into_iter().min().unwrap_or_default()))
+            }),
         Attr::shown(
             "failures",
             || Array::new(Opaque::schema()).into(),
@@ -128,6 +157,9 @@ fn attributes() -> Vec<Attr> {
             },
         )
         .about("Entries that its agent could not apply."),
+        Attr::hidden("failing", bool::schema)
+            .about("Only hosts that have failures, or only those that have none.")
+            .filter(|raw| any_flag(raw, host::failing)),
         Attr::shown("shrink_until", || nullable(time_schema()), |h, out| out.put(&h.row.shrink_until.map(time)))
             .about("Until then its agent may drop over half of its ports at once."),
         Attr::hidden("allow_shrink_s", ForSeconds::schema)

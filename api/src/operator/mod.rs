@@ -3,10 +3,11 @@
 pub mod hosts;
 pub mod placement;
 pub mod roles;
+pub mod state;
 
 use actix_web::web::ServiceConfig;
 
 /// Routes beside those of the resources.
 pub fn mount(config: &mut ServiceConfig) {
-    config.configure(roles::mount).configure(placement::mount);
+    config.configure(roles::mount).configure(placement::mount).configure(state::mount);
 }

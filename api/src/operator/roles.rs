@@ -11,10 +11,10 @@ use mizar_db::resources::role::{self, RoleFilter, RoleRow};
 use serde_json::{Value, json};
 
 /// Names of `subscriptions.role`.
-const ROLES: [(&str, i16); 2] = [("bouncer", 2), ("divider", 3)];
+pub(super) const ROLES: [(&str, i16); 2] = [("bouncer", 2), ("divider", 3)];
 
 /// Names of `subscriptions.state`.
-const STATES: [(&str, i16); 3] = [("pending", 1), ("active", 2), ("draining", 3)];
+pub(super) const STATES: [(&str, i16); 3] = [("pending", 1), ("active", 2), ("draining", 3)];
 
 /// Filters of the list.
 pub const FILTERS: [&str; 5] = ["host", "network_id", "subnet_id", "role", "state"];
@@ -33,7 +33,7 @@ fn number(names: &[(&str, i16)], parameter: &str, word: &str) -> Result<i16, Fau
     known.ok_or_else(|| Fault::invalid_input(format!("'{parameter}': '{word}' is not known")))
 }
 
-fn name(names: &'static [(&'static str, i16)], number: i16) -> &'static str {
+pub(super) fn name(names: &'static [(&'static str, i16)], number: i16) -> &'static str {
     names.iter().find(|(_, known)| *known == number).map_or("unknown", |(name, _)| *name)
 }
 

@@ -12,6 +12,7 @@ pub mod drops;
 pub mod flow_log;
 pub mod flows;
 pub mod live;
+pub mod maps;
 pub mod preview;
 pub mod reach;
 pub mod rules;
@@ -37,6 +38,7 @@ const AT_ONCE: usize = 4;
 pub fn mount(config: &mut ServiceConfig) {
     config.configure(drops::mount).configure(trace::mount).configure(rules::mount).configure(reach::mount);
     config.configure(flows::mount).configure(flow_log::mount).configure(preview::mount).configure(live::mount);
+    config.configure(maps::mount);
 }
 
 /// Asks a host, if this server can.
@@ -68,6 +70,6 @@ async fn own_port(conn: &mut AsyncPgConnection, context: &Context, raw: &str, ru
 }
 
 /// What a path names, with or without the ending that old clients write.
-fn named(raw: &str) -> &str {
+pub(crate) fn named(raw: &str) -> &str {
     raw.strip_suffix(".json").unwrap_or(raw)
 }

@@ -57,6 +57,8 @@ async fn every_filter_and_sort_key_of_every_resource_works() -> anyhow::Result<(
                 "sort_dir" | "marker" => vec![],
                 "limit" => vec!["limit=1".into()],
                 "page_reverse" => vec!["page_reverse=true".into()],
+                // Seconds, which no object shows.
+                "behind_s" => vec!["behind_s=0".into()],
                 "fixed_ips" => vec!["fixed_ips=ip_address_substr=0.0".into(), "fixed_ips=subnet_id=x".into()],
                 name => match admin
                     .get(path)

@@ -17,6 +17,7 @@ mod flow_log;
 mod foreign;
 mod frame;
 mod hostile;
+mod hosts;
 mod identity;
 mod identity_abuse;
 mod identity_accounts;

@@ -188,7 +188,14 @@ async fn hosts_and_roles_are_for_administrators() -> anyhow::Result<()> {
     let cloud = Cloud::start().await?;
     let red = cloud.tenant("red", "member").await?;
     cloud.host("h1", 1500, 1).await?;
-    for path in ["/v2.0/mizar/hosts", "/v2.0/mizar/hosts/h1", "/v2.0/mizar/roles", "/v2.0/mizar/placement"] {
+    for path in [
+        "/v2.0/mizar/hosts",
+        "/v2.0/mizar/hosts/h1",
+        "/v2.0/mizar/roles",
+        "/v2.0/mizar/placement",
+        "/v2.0/mizar/hosts/h1/state",
+        "/v2.0/mizar/hosts/h1/maps",
+    ] {
         assert_eq!(red.get(path).await?.fault(), (403, "PolicyNotAuthorized"), "{path}");
     }
     let labels = json!({"host": {"transit": "no"}});

@@ -1,4 +1,4 @@
-//! `mizar host state`: what a host should have, what it has, and what is between the two.
+//! `mizar host state`: what a host should have, what it has, and what is between the two; and how full its maps are.
 
 use super::failure::{Exit, Problem};
 use super::render::{Format, Output};
@@ -24,7 +24,7 @@ pub fn extend(noun: Command) -> Command {
 
 fn command() -> Command {
     let command = Command::new(STATE)
-        .about("Show what a host should have, what it has, and the difference")
+        .about("Show what a host should have, what it has, the difference, and how full its maps are")
         .after_help("Example:\n  mizar host state host1")
         .arg(Arg::new("object").value_name("NAME").required(true).help("Name or id"))
         .arg(
@@ -37,15 +37,24 @@ fn command() -> Command {
     tree::output(command)
 }
 
-/// Compares.
+/// Columns of what differs.
+const DIFFERENCE: [&str; 5] = ["what", "id", "name", "state", "why"];
+
+/// Columns of maps.
+const MAPS: [&str; 4] = ["map", "entries", "most", "full"];
+
+/// Asks the API, which compares, and what the host itself knows.
 pub fn state(api: &Api, matches: &ArgMatches) -> Result<String> {
     let name = matches.get_one::<String>("object").expect("is required");
     let host = cloud::find(api, tables::of(NOUN), name)?;
-    let named = |filter: &str| Wanted { filters: vec![(filter.into(), text(&host, "name"))], ..Wanted::default() };
-    let ports = cloud::list(api, tables::of("port"), &named("binding:host_id"))?;
-    let roles = cloud::list(api, tables::of("role"), &named("host"))?;
-    let mut state = compare(&host, &ports, &roles);
+    let path = format!("/v2.0/mizar/hosts/{}", cloud::escape(&text(&host, "id")));
+    let mut state = api.get(&format!("{path}/{STATE}"))?[STATE].take();
+    let told = api.get(&format!("{path}/maps"))?["maps"].take();
+    state["maps"] = told["maps"].as_array().into_iter().flatten().map(filled).collect();
+    state["maps_error"] = told["error"].clone();
     if let Some(socket) = matches.get_one::<PathBuf>("socket") {
+        let named = Wanted { filters: vec![("binding:host_id".into(), text(&host, "name"))], ..Wanted::default() };
+        let ports = cloud::list(api, tables::of("port"), &named)?;
         let agent = Agent::at(socket.clone()).status()?;
         if text(&host, "name") != agent.host {
             let message = format!("--socket: the agent there is host {}'s", agent.host);
@@ -59,97 +68,89 @@ pub fn state(api: &Api, matches: &ArgMatches) -> Result<String> {
         });
     }
     let output = Output::of(matches);
-    if *matches.get_one::<Format>("output").expect("has a default") != Format::Table {
+    let format = *matches.get_one::<Format>("output").expect("has a default");
+    if format != Format::Table || matches.get_many::<String>("column").is_some() {
         return output.object(&state);
     }
-    let difference = state["difference"].as_array().cloned().unwrap_or_default();
-    let mut shown = output.object(&state)?;
-    if matches.get_many::<String>("column").is_none() {
-        let mut summary = state;
-        summary["difference"] = json!(difference.len());
-        shown = output.object(&summary)?;
-        if !difference.is_empty() {
-            let list =
-                Output::new(Format::Table, Vec::new()).list(&difference, &["what", "id", "name", "state", "why"])?;
-            shown += &format!("\n{list}");
-        }
-    }
-    Ok(shown)
+    tabled(state, &output)
 }
 
 fn text(object: &Value, name: &str) -> String {
     object[name].as_str().unwrap_or_default().to_owned()
 }
 
-/// A port is there once it is ACTIVE, a role once it is active; all else is on its way, or stuck.
-fn compare(host: &Value, ports: &[Value], roles: &[Value]) -> Value {
-    let is = |object: &Value, field: &str, word: &str| object[field] == word;
-    let mut difference = Vec::new();
-    for port in ports.iter().filter(|port| !is(port, "status", "ACTIVE")) {
-        let reason = match (text(port, "mizar:status_reason"), port["admin_state_up"] == false) {
-            (reason, _) if !reason.is_empty() => reason,
-            (_, true) => "it is disabled".into(),
-            _ => "not attached on the host, or not known to all bouncers of its addresses".into(),
-        };
-        difference.push(
-            json!({"what": "port", "id": port["id"], "name": port["name"], "state": port["status"], "why": reason}),
-        );
+/// A map with its share in percent.
+fn filled(map: &Value) -> Value {
+    let number = |name: &str| map[name].as_u64().unwrap_or_default();
+    let full = number("entries") * 100 / number("most").max(1);
+    json!({"map": map["map"], "entries": map["entries"], "most": map["most"], "full": format!("{full} %")})
+}
+
+/// What differs and the maps are tables of their own, under the one of the host.
+fn tabled(mut state: Value, output: &Output) -> Result<String> {
+    let mut lists = Vec::new();
+    for (name, columns) in [("difference", DIFFERENCE.as_slice()), ("maps", MAPS.as_slice())] {
+        let rows = state[name].as_array().cloned().unwrap_or_default();
+        state[name] = json!(rows.len() as u64 + if name == "difference" { left_out(&state) } else { 0 });
+        if !rows.is_empty() {
+            lists.push(Output::new(Format::Table, Vec::new()).list(&rows, columns)?);
+        }
+        if name == "difference" && left_out(&state) > 0 {
+            lists.push(format!("and {} more", left_out(&state)));
+        }
     }
-    for role in roles.iter().filter(|role| !is(role, "state", "active")) {
-        let why = if is(role, "state", "pending") {
-            "the host has not acknowledged it"
-        } else {
-            "it goes once every sender knows who follows"
-        };
-        let id = if role["subnet_id"].is_null() { &role["network_id"] } else { &role["subnet_id"] };
-        difference.push(json!({"what": role["role"], "id": id, "name": "", "state": role["state"], "why": why}));
+    let mut shown = output.object(&state)?;
+    for list in lists {
+        shown += &format!("\n{list}");
     }
-    for failure in host["failures"].as_array().into_iter().flatten() {
-        difference.push(
-            json!({"what": "entry", "id": failure["key"], "name": "", "state": "failed", "why": failure["reason"]}),
-        );
-    }
-    let count = |all: &[Value], field: &str, word: &str| all.iter().filter(|one| is(one, field, word)).count();
-    json!({
-        "host": host["name"],
-        "alive": host["alive"],
-        "silent_s": host["silent_s"],
-        "lost_since": host["lost_since"],
-        "desired": {"ports": ports.len(), "roles": roles.len()},
-        "applied": {"ports": count(ports, "status", "ACTIVE"), "roles": count(roles, "state", "active")},
-        "difference": difference,
-    })
+    Ok(shown)
+}
+
+fn left_out(state: &Value) -> u64 {
+    state["left_out"].as_u64().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn state() -> Value {
+        let failed = json!({"what": "entry", "id": "0a", "name": "Bounce of Subnet(7)", "state": "failed", "why": "the map is full"});
+        let maps = [
+            filled(&json!({"map": "POLICY", "entries": 97, "most": 100})),
+            filled(&json!({"map": "EP", "entries": 1, "most": 0})),
+        ];
+        json!({"host": "h1", "desired": {"ports": 3}, "applied": {"ports": 1}, "difference": [failed], "left_out": 0,
+            "maps": maps, "maps_error": null})
+    }
+
     #[test]
-    fn what_is_not_applied_is_named_with_its_reason() {
-        let host = json!({"name": "h1", "alive": true, "silent_s": 1, "lost_since": null,
-            "failures": [{"scope": 1, "kind": 2, "key": "0a", "reason": "the map is full"}]});
-        let ports = [
-            json!({"id": "p1", "name": "a", "status": "ACTIVE"}),
-            json!({"id": "p2", "name": "b", "status": "BUILD", "mizar:status_reason": "", "admin_state_up": true}),
-            json!({"id": "p3", "name": "c", "status": "ERROR", "mizar:status_reason": "no such device", "admin_state_up": true}),
-        ];
-        let roles = [
-            json!({"role": "bouncer", "state": "active", "subnet_id": "s1", "network_id": "n1"}),
-            json!({"role": "divider", "state": "pending", "subnet_id": null, "network_id": "n1"}),
-        ];
-        let state = compare(&host, &ports, &roles);
-        assert_eq!(state["desired"], json!({"ports": 3, "roles": 2}));
-        assert_eq!(state["applied"], json!({"ports": 1, "roles": 1}));
-        let whats: Vec<_> = state["difference"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .map(|d| (text(d, "what"), text(d, "id"), text(d, "why")))
-            .collect();
-        assert_eq!(whats.len(), 4);
-        assert_eq!(whats[1], ("port".into(), "p3".into(), "no such device".into()));
-        assert_eq!(whats[2].0, "divider");
-        assert_eq!(whats[3], ("entry".into(), "0a".into(), "the map is full".into()));
+    fn what_differs_and_the_maps_are_tables_under_the_host() {
+        let output = Output::new(Format::Table, Vec::new());
+        let shown = tabled(state(), &output).expect("a table");
+        for line in [
+            "│ difference ┆ 1 ",
+            "│ maps       ┆ 2 ",
+            "│ desired    ┆ ports=3 ",
+            "│ entry ┆ 0a ┆ Bounce of Subnet(7) ┆ failed ┆ the map is full │",
+            "│ POLICY ┆ 97      ┆ 100  ┆ 97 % │",
+        ] {
+            assert!(shown.contains(line), "{line}\n{shown}");
+        }
+        assert!(!shown.contains("more"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_not_named_is_counted() {
+        let much = Value::Object(
+            state()
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, value)| (name.clone(), if name == "left_out" { json!(30) } else { value.clone() }))
+                .collect(),
+        );
+        let shown = tabled(much, &Output::new(Format::Table, Vec::new())).expect("a table");
+        assert!(shown.contains("│ difference ┆ 31 ") && shown.contains("\nand 30 more\n"), "{shown}");
     }
 }

@@ -2,14 +2,14 @@
 
 use super::Failure;
 use crate::feed::lag::{self, Lag};
-use crate::listing::{Listed, Predicate, Visibility, listed_by};
+use crate::listing::{Dir, Listed, Ordering, Predicate, SortKey, Visibility, listed_by};
 use crate::schema::{host_state, hosts, ports, subscriptions};
 use crate::statement::statement;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::dsl::{count_star, now};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Double, Nullable, Text};
+use diesel::sql_types::{Bool, Double, Integer, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use ipnet::IpNet;
 use serde_json::Value;
@@ -189,6 +189,48 @@ pub fn alive(lease: Duration, alive: bool) -> Predicate<hosts::table> {
     ));
     Box::new(term.bind::<Double, _>(lease.as_secs_f64()).sql("))"))
 }
+
+/// Hosts whose agents could not apply something, or those of which no such thing is known.
+pub fn failing(failing: bool) -> Predicate<hosts::table> {
+    let not = if failing { "" } else { "NOT " };
+    Box::new(diesel::dsl::sql::<Nullable<Bool>>(&format!(
+        "{not}EXISTS (SELECT FROM host_state told WHERE told.host = hosts.number AND told.failures <> '[]')"
+    )))
+}
+
+/// When a host was heard of; those that never were are the first. What was within the last 20 s is equal, which is what
+/// every host that lives has: else they would change places while somebody pages through them, and a page be repeated or
+/// left out.
+macro_rules! heard {
+    ($of:literal) => {
+        concat!(
+            "least(now() - interval '20 s', coalesce((SELECT heard.seen_at FROM host_state heard WHERE heard.host = ",
+            $of,
+        )
+    };
+}
+
+/// The host's own, to sort by.
+const HEARD: &str = concat!(heard!("hosts.number"), "), '-infinity'))");
+
+/// Compares it with that of another host.
+fn heard_as(marker: &HostRow, compared: &str) -> Predicate<hosts::table> {
+    let term = diesel::dsl::sql::<Nullable<Bool>>(&format!("{HEARD} {compared} {}", heard!("")));
+    Box::new(term.bind::<Integer, _>(marker.number).sql("), '-infinity'))"))
+}
+
+/// Sorts hosts by when they were heard of.
+pub const BY_HEARD: SortKey<HostRow> = SortKey {
+    order: |dir| -> Ordering<hosts::table> {
+        let heard = diesel::dsl::sql::<Timestamptz>(HEARD);
+        match dir {
+            Dir::Asc => Box::new(heard.asc()),
+            Dir::Desc => Box::new(heard.desc()),
+        }
+    },
+    tied: |marker| heard_as(marker, "="),
+    after: |marker, dir| heard_as(marker, if dir == Dir::Asc { ">" } else { "<" }),
+};
 
 /// How many transit roles a host has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! difference of what the object compiled to before and after (CONTROLPLANE section 3).
 
 pub mod address;
+pub mod applied;
 pub mod attached;
 pub mod auto_topology;
 pub mod availability;

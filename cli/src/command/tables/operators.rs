@@ -1,7 +1,7 @@
 //! What only operators see: hosts, their roles, who did what.
 
 use super::{PLAIN, PROJECT};
-use crate::command::resource::Kind::{Integer, OneOf, Ref, Text};
+use crate::command::resource::Kind::{Integer, OneOf, Ref, Switch, Text};
 use crate::command::resource::{Opt, Resource, Verb};
 
 /// A host.
@@ -27,6 +27,10 @@ pub const HOST: Resource = Resource {
     options: &[
         Opt::new("az", "az", Text, "Availability zone").only_filter(),
         Opt::new("rack", "rack", Text, "Rack").only_filter(),
+        Opt::new("alive", "alive", Switch("alive", "silent"), "Heard of within the lease").only_filter(),
+        Opt::new("behind", "behind_s", Integer, "Lives, and lacks an entry for so many seconds or longer")
+            .only_filter(),
+        Opt::new("failing", "failing", Switch("failing", "sound"), "Could not apply something").only_filter(),
         Opt::new("transit", "transit", OneOf(&["yes", "no", "prefer"]), "Whether it bounces and divides for others")
             .later()
             .filter(),
