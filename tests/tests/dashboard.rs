@@ -219,6 +219,7 @@ fn answer(bed: &Bed, question: &Value) -> Result<Value> {
             bed.sandbox.start(&Service::Agent(about.as_str().context("a host")?.into()))?;
             Ok(Value::Null)
         }
+        "get" => bed.admin.get(about.as_str().context("a path")?),
         "put" => bed.admin.put(about["path"].as_str().context("a path")?, about.get("body")),
         "post" => bed.admin.post(about["path"].as_str().context("a path")?, &about["body"]),
         "delete" => {

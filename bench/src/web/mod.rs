@@ -258,7 +258,15 @@ impl Tenant {
 fn of_operator() -> Vec<Page> {
     vec![
         Page { aim_ms: LIST_MS, ..page("ports of every project", "/ports?all=1", &["ports?limit=50"]) },
-        page("hosts", "/hosts", &["mizar/hosts?limit=50"]),
+        page(
+            "overview of operators",
+            "/",
+            &["alive=false", "failing=true", "behind_s=10"]
+                .map(|few| format!("mizar/hosts?{few}&limit=101&sort_key=seen_at&sort_dir=asc"))
+                .each_ref()
+                .map(String::as_str),
+        ),
+        page("hosts", "/hosts", &["mizar/hosts?limit=50&sort_key=name&sort_dir=asc"]),
         page("roles", "/roles", &["mizar/roles", "mizar/hosts", "mizar/placement"]),
         page("audit log of all", "/audit?all=1", &["mizar/audit?limit=50&sort_key=id&sort_dir=desc"]),
     ]

@@ -42,7 +42,7 @@ async function previewed(story, page, { group, from, to }) {
 }
 
 // The chart begins with the page, and its table says what it draws.
-async function drawn(story, page, { from, to }) {
+async function drawn(story, page, { from, to }, name) {
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
     await page.reload();
@@ -61,7 +61,7 @@ async function drawn(story, page, { from, to }) {
     });
     assert.ok(painted);
     await story.accessible(page);
-    await story.keep(page, `chart-${colorScheme}`);
+    await story.keep(page, `${name}-${colorScheme}`);
   }
   await page.emulateMedia({ colorScheme: "light" });
 }
@@ -82,6 +82,22 @@ async function opened(story, page, { group, from, to, follow }) {
   assert.equal(await page.locator(".hops .ends").count(), 0);
   await story.accessible(page);
   await story.until("a connection passes", passes);
+}
+
+// An operator sees the same of a host: of every port there.
+async function ofHost(story, { from, to }) {
+  const page = await story.open();
+  await story.signIn(page, "admin");
+  const host = await story.ask({ host: story.hosts[0] });
+  await page.goto(`${story.base}/hosts/${host}`);
+  await page.getByRole("link", { name: "What is dropped" }).click();
+  await page.getByRole("heading", { level: 1, name: "What is dropped" }).waitFor();
+  await story.until("the drops are counted", async () => {
+    await page.goto(`${story.base}/hosts/${host}/drops`);
+    return (await page.locator("#drops tbody").getByRole("link").filter({ hasText: "shop-" }).count()) > 0;
+  });
+  await drawn(story, page, { from, to }, "chart-host");
+  await page.context().close();
 }
 
 export default async function (story) {
@@ -126,7 +142,8 @@ export default async function (story) {
     return (await page.locator("#drops tbody tr").count()) > 0;
   });
   await counted(page);
-  await drawn(story, page, { from, to });
+  await drawn(story, page, { from, to }, "chart");
+  await ofHost(story, { from, to });
   // Without JavaScript there is the table alone.
   const plain = await story.open({ javaScriptEnabled: false, storageState: await page.context().storageState() });
   await counted(plain);

@@ -3,7 +3,7 @@
 use crate::api::{Query, objects};
 use crate::cell::Link;
 use crate::fault::Fault;
-use crate::handlers::{operator, passing};
+use crate::handlers::{host, operator, passing};
 use crate::page::Fragment;
 use crate::resource::text::plain;
 use crate::resource::{Extra, Resource, declared};
@@ -11,15 +11,15 @@ use crate::signed::Signed;
 use askama::Template;
 use serde_json::Value;
 
-/// The part of the page that follows changes.
-pub async fn fragment(signed: &Signed, resource: &Resource, object: &Value) -> Result<Option<Fragment>, Fault> {
+/// The parts of the page that follow changes.
+pub async fn fragments(signed: &Signed, resource: &Resource, object: &Value) -> Result<Vec<Fragment>, Fault> {
     let id = object["id"].as_str().unwrap_or_default();
     Ok(match resource.extra {
-        Extra::EffectiveRules => Some(Fragment::of("effective", &passing::effective(signed, object).await?)?),
-        Extra::Holders if signed.session.is_admin() => Some(operator::holders(signed, id).await?),
-        Extra::Roles => Some(operator::roles_of(signed, object["name"].as_str().unwrap_or_default()).await?),
-        Extra::Interfaces => Some(Fragment::of("interfaces", &interfaces(signed, id).await?)?),
-        Extra::None | Extra::Holders => None,
+        Extra::EffectiveRules => vec![Fragment::of("effective", &passing::effective(signed, object).await?)?],
+        Extra::Holders if signed.session.is_admin() => vec![operator::holders(signed, id).await?],
+        Extra::Host => host::fragments(signed, object).await?,
+        Extra::Interfaces => vec![Fragment::of("interfaces", &interfaces(signed, id).await?)?],
+        Extra::None | Extra::Holders => Vec::new(),
     })
 }
 

@@ -86,6 +86,9 @@ impl Ask {
         } else if resource.path == "audit" {
             // Ids of events sort by time: the newest first.
             query = query.with("sort_key", "id").with("sort_dir", "desc");
+        } else if resource.path == "hosts" {
+            // What they are called often says where they stand.
+            query = query.with("sort_key", "name").with("sort_dir", "asc");
         }
         if let Some(marker) = &self.marker {
             query = query.with("marker", marker);

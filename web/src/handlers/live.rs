@@ -202,7 +202,8 @@ impl Follower {
 /// How long to wait until the next look: what takes long to make is made less often, and what does not
 /// answer is asked less and less.
 fn pace(of: &str, took: Duration, failures: u32) -> Duration {
-    let least = if of.ends_with("/drops") { HOSTS_PACE } else { PACE };
+    let asks_hosts = of.ends_with("/drops") || of.starts_with("/hosts/");
+    let least = if asks_hosts { HOSTS_PACE } else { PACE };
     (least.max(took * REST) * 2_u32.pow(failures.min(5))).min(PATIENCE)
 }
 
@@ -385,6 +386,9 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         let long = Duration::from_secs(2);
         assert_eq!((pace("/", long, 0).as_secs(), pace("/", long, 9).as_secs()), (8, 30));
-        assert_eq!(pace("/hosts/x/drops", Duration::ZERO, 0).as_secs(), 2, "hosts are asked less often");
+        for of in ["/hosts/x/drops", "/ports/x/drops", "/hosts/x"] {
+            assert_eq!(pace(of, Duration::ZERO, 0).as_secs(), 2, "{of}: hosts are asked less often");
+        }
+        assert_eq!(pace("/hosts", Duration::ZERO, 0).as_secs(), 1, "of the list no host is asked");
     }
 }

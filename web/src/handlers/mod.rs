@@ -7,6 +7,7 @@ pub mod drops;
 pub mod edit;
 pub mod extra;
 pub mod flows;
+pub mod host;
 pub mod list;
 pub mod live;
 pub mod map;

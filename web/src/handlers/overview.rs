@@ -1,5 +1,6 @@
 //! The first page: what of the quotas is used, which ports are not well and why, what has changed.
 
+use super::host;
 use super::table::{self, Table};
 use crate::api::{CallError, Query};
 use crate::cell::{Cell, Link, Names, link_to};
@@ -26,11 +27,11 @@ const QUOTAS: [(&str, &str); 7] = [
 /// States of ports that somebody should look at, the worst first.
 const UNWELL: [&str; 3] = ["ERROR", "BUILD", "DOWN"];
 
-/// So many ports of a state are counted.
-const COUNTED: usize = 100;
+/// So many ports or hosts of a state are counted.
+pub const COUNTED: usize = 100;
 
 /// So many are named.
-const NAMED: usize = 5;
+pub const NAMED: usize = 5;
 
 /// So many changes are shown.
 const CHANGES: u32 = 10;
@@ -64,17 +65,33 @@ struct Quotas {
     bars: Vec<Bar>,
 }
 
-struct Unwell {
-    cell: Cell,
-    count: String,
-    all: String,
-    ports: Vec<(Link, String)>,
+/// Some that are not well, and are so in the same way.
+pub struct Unwell {
+    /// In which.
+    pub cell: Cell,
+    /// How many.
+    pub count: String,
+    /// Where all of them are.
+    pub all: String,
+    /// The first of them, and why.
+    pub named: Vec<(Link, String)>,
 }
 
+/// What is not well.
 #[derive(Template)]
 #[template(path = "unwell.html")]
-struct Health {
-    states: Vec<Unwell>,
+pub struct Unwells {
+    /// Headline.
+    pub title: &'static str,
+    /// What is read where all is well.
+    pub none: String,
+    /// The worst first.
+    pub states: Vec<Unwell>,
+}
+
+/// How many were found, where one more than are counted was asked for.
+pub fn counted(found: usize) -> String {
+    if found > COUNTED { format!("more than {COUNTED}") } else { found.to_string() }
 }
 
 #[derive(Template)]
@@ -109,12 +126,12 @@ async fn health(signed: &Signed) -> Result<Fragment, Fault> {
         let without_reason = serde_json::json!({"status": first["status"]});
         states.push(Unwell {
             cell: Cell::of(ports, &column, &without_reason, &Names::default()),
-            count: if found.len() > COUNTED { format!("more than {COUNTED}") } else { found.len().to_string() },
+            count: counted(found.len()),
             all: Query::new().with("status", status).after(&ports.list()),
-            ports: found.iter().take(NAMED).map(|port| (link_to(ports, port), why(port))).collect(),
+            named: found.iter().take(NAMED).map(|port| (link_to(ports, port), why(port))).collect(),
         });
     }
-    Fragment::of("health", &Health { states })
+    Fragment::of("health", &Unwells { title: "Ports that are not active", none: "None.".into(), states })
 }
 
 /// Why a port is not ACTIVE, in the API's words or in those of the states.
@@ -150,8 +167,10 @@ async fn changes(signed: &Signed) -> Result<Fragment, Fault> {
 }
 
 async fn parts(signed: &Signed) -> Result<(Vec<Fragment>, bool), Fault> {
-    let ((quotas, is_empty), health, changes) = futures::try_join!(quotas(signed), health(signed), changes(signed))?;
-    Ok((vec![quotas, health, changes], is_empty))
+    let hosts = async { if signed.session.is_admin() { host::unwell(signed).await.map(Some) } else { Ok(None) } };
+    let ((quotas, is_empty), hosts, health, changes) =
+        futures::try_join!(quotas(signed), hosts, health(signed), changes(signed))?;
+    Ok(([Some(quotas), hosts, Some(health), Some(changes)].into_iter().flatten().collect(), is_empty))
 }
 
 /// The parts of the page that follow changes.

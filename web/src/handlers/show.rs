@@ -79,7 +79,7 @@ pub async fn followed(signed: &Signed, resource: &'static Resource, object: &Val
 async fn fragments(signed: &Signed, resource: &'static Resource, object: &Value) -> Result<Vec<Fragment>, Fault> {
     let parts = try_join_all(resource.parts.iter().map(|part| part_of(signed, part, object)));
     let (facts, parts, extra) =
-        futures::try_join!(facts(signed, resource, object), parts, extra::fragment(signed, resource, object))?;
+        futures::try_join!(facts(signed, resource, object), parts, extra::fragments(signed, resource, object))?;
     let mut fragments = vec![facts];
     // What may pass belongs beside what the port is; who carries a network comes last.
     if resource.extra == Extra::EffectiveRules {

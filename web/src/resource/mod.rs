@@ -3,7 +3,7 @@
 
 mod audit;
 mod floating_ips;
-mod hosts;
+pub mod hosts;
 mod networks;
 mod ports;
 mod routers;
@@ -87,8 +87,8 @@ pub enum Extra {
     Interfaces,
     /// Who holds the transit roles of a network; for administrators.
     Holders,
-    /// The transit roles of a host.
-    Roles,
+    /// What a host should have and has, how full its maps are, and its transit roles.
+    Host,
 }
 
 /// A list of other objects on an object's page.
