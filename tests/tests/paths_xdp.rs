@@ -1,4 +1,4 @@
-//! Every place of bouncer and divider, with transit in XDP.
+//! Every place of bouncer and divider, with transit in XDP; ports and roles that come and go there.
 
 use anyhow::{Result, ensure};
 use mizar::sandbox::settings::Settings;
@@ -6,7 +6,7 @@ use mizar_abi::reason::Counter;
 use mizar_tests::bed::Bed;
 use mizar_tests::exchange::common;
 use mizar_tests::harness::Scenario;
-use mizar_tests::scenarios::{direct, errors, paths};
+use mizar_tests::scenarios::{direct, errors, lifecycle, paths, role_changes};
 use mizar_tests::tenant::at;
 use mizar_tests::{bed, harness};
 use std::process::ExitCode;
@@ -26,5 +26,7 @@ fn in_xdp(bed: &Bed) -> Result<()> {
 
 fn main() -> ExitCode {
     let settings = Settings { transit_hook: "xdp".into(), ..bed::settings() };
-    harness::run("tpathsx", settings, &[OWN, paths::SCENARIOS, direct::SCENARIOS, errors::SCENARIOS])
+    let all =
+        [OWN, paths::SCENARIOS, direct::SCENARIOS, lifecycle::SCENARIOS, role_changes::SCENARIOS, errors::SCENARIOS];
+    harness::run("tpathsx", settings, &all)
 }

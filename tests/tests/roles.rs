@@ -1,49 +1,20 @@
-//! Roles that come and go under traffic: established flows lose nothing.
+//! Roles that come and go under traffic, hosts that are lost, and what operators are told.
 
 use anyhow::{Context as _, Result, ensure};
 use mizar::sandbox::services::Service;
 use mizar::sandbox::settings::Settings;
-use mizar::sandbox::traffic::{PingStream, TcpServer, TcpStreaming};
 use mizar_tests::bed::Bed;
-use mizar_tests::exchange::{PORT, common};
+use mizar_tests::exchange::common;
 use mizar_tests::harness::Scenario;
+use mizar_tests::scenarios::role_changes;
 use mizar_tests::tenant::at;
 use mizar_tests::{bed, harness};
-use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
 
 const SCENARIOS: &[Scenario] = &[
-    ("a_long_connection_in_a_subnet_outlives_every_change_of_roles", |bed| under_traffic(bed, &["10.1.0.0/24"], 0)),
-    ("a_long_connection_across_subnets_outlives_every_change_of_roles", |bed| {
-        under_traffic(bed, &["10.1.0.0/24", "10.2.0.0/24"], 1)
-    }),
     ("roles_of_a_host_whose_lease_is_lost_are_replaced", lost_host),
     ("operators_are_told_how_each_process_is_and_what_it_counts", operators),
 ];
-
-fn under_traffic(bed: &Bed, cidrs: &[&str], subnet: usize) -> Result<()> {
-    bed.transit_on(&[2])?;
-    let tenant = bed.tenant()?;
-    let net = tenant.network(cidrs)?;
-    let [a, b] = tenant.endpoints(&net, [at(0, 0), at(subnet, 1)])?;
-    let server = TcpServer::start(&b.netns, SocketAddr::new(b.address()?, PORT), "long")?;
-    let long = TcpStreaming::start(&a.netns, server.address())?;
-    let pings = PingStream::start(&a.netns, b.address()?, Duration::from_millis(5))?;
-    bed.wait("an established connection", || Ok(long.exchanged() > 100))?;
-    for transit in [&[2, 3][..], &[3], &[0, 3], &[0], &[1], &[0, 1, 2, 3], &[2]] {
-        bed.transit_on(transit)?;
-        bed.settle()?;
-        let seen = long.exchanged();
-        bed.wait("more exchanges after a change of roles", || Ok(long.exchanged() > seen + 100))?;
-    }
-    let long = long.stop()?;
-    let pings = pings.stop()?;
-    ensure!(pings.nothing_lost(), "pings were lost: {pings:?}");
-    ensure!(long.lost == 0, "segments were lost: {long:?}");
-    drop(server);
-    common(&a, &b)
-}
 
 /// Its data plane goes on without its agent, so that nothing is lost meanwhile; but what is new
 /// must find another bouncer.
@@ -109,5 +80,5 @@ fn operators(bed: &Bed) -> Result<()> {
 fn main() -> ExitCode {
     // Not far above the agents' long poll, to see a lease end soon, and far enough for a busy machine.
     let settings = Settings { lease_s: 16, ..bed::settings() };
-    harness::run("troles", settings, &[SCENARIOS])
+    harness::run("troles", settings, &[role_changes::SCENARIOS, SCENARIOS])
 }

@@ -6,6 +6,8 @@ pub mod errors;
 pub mod group_cases;
 pub mod label_policies;
 pub mod lifecycle;
+pub mod many_roles;
 pub mod nouns;
 pub mod paths;
 pub mod replay;
+pub mod role_changes;
