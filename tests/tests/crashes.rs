@@ -10,6 +10,7 @@ use mizar_tests::exchange::{PORT, common};
 use mizar_tests::harness::Scenario;
 use mizar_tests::tenant::{Net, Tenant, at};
 use mizar_tests::{bed, harness};
+use serde_json::json;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -24,6 +25,8 @@ const SCENARIOS: &[Scenario] = &[
     ("everything_dies_and_nothing_is_lost", everything),
     ("a_port_made_while_its_agent_is_dead_is_wired_after", made_while_dead),
     ("a_port_deleted_while_its_agent_is_dead_is_gone_after", deleted_while_dead),
+    ("a_subnet_made_while_the_scheduler_is_dead_is_served_after", subnet_while_dead),
+    ("what_hosts_do_while_the_api_is_dead_is_told_after", done_while_dead),
 ];
 
 /// Two flows, within and across subnets, that go on while something dies.
@@ -141,6 +144,43 @@ fn deleted_while_dead(bed: &Bed) -> Result<()> {
         Ok(bed.sandbox.agent(bed.host(1)).status()?.ports.len() + 1 == before)
     })?;
     common(a, c)
+}
+
+/// A new subnet has no bouncers until the scheduler places them.
+fn subnet_while_dead(bed: &Bed) -> Result<()> {
+    let (tenant, mut net, ends) = start(bed)?;
+    bed.sandbox.kill(&Service::Scheduler)?;
+    net.subnets.push(tenant.api.create_subnet(net.network.id, "late", "10.3.0.0/24".parse()?)?);
+    let port = tenant.port(&net, 2, None)?;
+    bed.admin.bind_port(port.id, bed.host(3))?;
+    let roles = bed.admin.get(&format!("/v2.0/mizar/roles?subnet_id={}", port.fixed_ips[0].subnet_id))?;
+    ensure!(roles["roles"] == json!([]), "placed without a scheduler: {roles}");
+    bed.sandbox.start(&Service::Scheduler)?;
+    bed.settle()?;
+    let late = bed.sandbox.attach_bound(&port, bed.host(3), Kind::Container)?;
+    tenant.api.wait_active(port.id, PATIENCE)?;
+    bed.settle()?;
+    common(&ends[0], &late)
+}
+
+/// Nobody can ask anything of a dead API; but orchestrators detach and attach at hosts.
+fn done_while_dead(bed: &Bed) -> Result<()> {
+    let (tenant, _, ends) = start(bed)?;
+    let [a, b, c] = &ends;
+    let port = tenant.api.port(b.port)?;
+    let status = || -> Result<String> { Ok(tenant.api.port(port.id)?.status) };
+    bed.sandbox.kill(&Service::Api)?;
+    bed.sandbox.agent(&b.host).detach(port.id)?;
+    bed.sandbox.start(&Service::Api)?;
+    api_again(bed, || Ok(()))?;
+    bed.wait("the detached port DOWN", || Ok(status()? == "DOWN"))?;
+    bed.sandbox.kill(&Service::Api)?;
+    let again = bed.sandbox.attach_bound(&port, &b.host, Kind::Container)?;
+    // It is in force before anybody is told.
+    common(&again, c)?;
+    bed.sandbox.start(&Service::Api)?;
+    api_again(bed, || tenant.api.wait_active(port.id, PATIENCE))?;
+    common(a, &again)
 }
 
 fn main() -> ExitCode {
