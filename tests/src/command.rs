@@ -1,4 +1,4 @@
-//! The real `mizar` command, as tenants and operators use it.
+//! The real `mizar` command, as tenants and operators use it, and the real `openstack` beside it.
 
 use crate::bed::Bed;
 use anyhow::{Context, Result, ensure};
@@ -13,6 +13,14 @@ pub struct Cli {
     pub program: PathBuf,
     /// What it finds in its environment.
     pub environment: Vec<(&'static str, String)>,
+}
+
+/// Where python-openstackclient is, unmodified.
+pub fn openstack() -> Result<PathBuf> {
+    let dir = std::env::var("MIZAR_PYTHON").map(PathBuf::from).unwrap_or(mizar::devel::root().join(".dev/venv/bin"));
+    let program = dir.join("openstack");
+    ensure!(program.exists(), "{} is missing: `./dev test` makes it", program.display());
+    Ok(program)
 }
 
 /// What a call said.
@@ -67,7 +75,7 @@ impl Cli {
     /// What it says, if it ends well.
     pub fn run(&self, line: &str) -> Result<String> {
         let said = self.raw(line)?;
-        ensure!(said.code == 0, "mizar {line}: {} {}", said.code, said.error);
+        ensure!(said.code == 0, "{} {line}: {} {}", self.program.display(), said.code, said.error);
         Ok(said.out)
     }
 

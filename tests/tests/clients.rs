@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use mizar_tests::bed::Bed;
+use mizar_tests::command::openstack;
 use mizar_tests::harness::Scenario;
 use mizar_tests::{bed, harness};
 use serde_json::Value;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 const SCENARIOS: &[Scenario] = &[
-    ("the_openstack_command_makes_lists_shows_changes_and_deletes", openstack),
+    ("the_openstack_command_makes_lists_shows_changes_and_deletes", full_circle),
     ("the_openstack_command_sees_nothing_of_another_project", isolated),
     ("the_openstack_command_shows_the_servers_reason_for_a_refusal", refused),
 ];
@@ -21,10 +22,6 @@ struct Client {
 
 impl Client {
     fn new(bed: &Bed, user: &str) -> Result<Self> {
-        let dir =
-            std::env::var("MIZAR_PYTHON").map(PathBuf::from).unwrap_or(mizar::devel::root().join(".dev/venv/bin"));
-        let program = dir.join("openstack");
-        ensure!(program.exists(), "{} is missing: `./dev test` makes it", program.display());
         let password = mizar::sandbox::secrets::Secrets::load(bed.sandbox.layout())?.of(user)?;
         let environment = vec![
             ("OS_AUTH_URL", format!("{}/v3", bed.sandbox.api_url())),
@@ -35,7 +32,7 @@ impl Client {
             ("OS_PROJECT_DOMAIN_ID", "default".into()),
             ("OS_IDENTITY_API_VERSION", "3".into()),
         ];
-        Ok(Self { program, environment })
+        Ok(Self { program: openstack()?, environment })
     }
 
     fn raw(&self, words: &str) -> Result<std::process::Output> {
@@ -55,7 +52,7 @@ impl Client {
     }
 }
 
-fn openstack(bed: &Bed) -> Result<()> {
+fn full_circle(bed: &Bed) -> Result<()> {
     bed.tenant()?;
     let red = Client::new(bed, "tenant0")?;
     red.run("token issue")?;

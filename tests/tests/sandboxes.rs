@@ -11,6 +11,7 @@ use mizar::sandbox::progress::Progress;
 use mizar::sandbox::services::Service;
 use mizar::sandbox::settings::Settings;
 use mizar_tests::bed::Bed;
+use mizar_tests::command::{Cli, openstack};
 use mizar_tests::exchange::common;
 use mizar_tests::harness::Scenario;
 use mizar_tests::tenant::at;
@@ -26,6 +27,7 @@ const SCENARIOS: &[Scenario] = &[
     ("two_sandboxes_run_side_by_side_and_down_leaves_nothing_of_one", side_by_side),
     ("the_first_sandbox_undoes_what_its_first_namespace_changed", first_namespace),
     ("up_again_changes_nothing", up_again),
+    ("the_verbs_for_ports_and_status_do_and_show_what_they_say", verbs),
     ("up_again_restarts_what_was_built_anew_and_nothing_else", built_anew),
 ];
 
@@ -170,6 +172,7 @@ fn up_again(bed: &Bed) -> Result<()> {
     ensure!(outcomes.iter().all(|outcome| outcome.ok), "the second demo: {outcomes:?}");
     ensure!(pids() == before, "processes were started again");
     ensure!(ports()? == ports_before, "ports were made again");
+    by_the_files_of_up(&layout)?;
     for name in demo::TENANTS {
         let api = bed.sandbox.tenant(name)?;
         for network in api.networks()? {
@@ -182,6 +185,76 @@ fn up_again(bed: &Bed) -> Result<()> {
         bed.admin.delete_tenant(name)?;
     }
     Ok(())
+}
+
+/// What `up` says to use: the clouds of its `clouds.yaml`, and its `openrc`.
+fn by_the_files_of_up(layout: &Layout) -> Result<()> {
+    let environment = vec![("OS_CLIENT_CONFIG_FILE", layout.clouds().display().to_string())];
+    let by_cloud = Cli { program: openstack()?, environment };
+    let red = |words: &str| -> Result<Value> {
+        Ok(serde_json::from_str(&by_cloud.run(&format!("--os-cloud red {words} -f json"))?)?)
+    };
+    let networks = red("network list")?;
+    ensure!(networks.as_array().is_some_and(|l| l.len() == 1 && l[0]["Name"] == "demo"), "red sees {networks}");
+    let made = red("port create --network demo by-openstack")?;
+    let shown = red("port show by-openstack")?;
+    ensure!(made["id"].is_string() && shown["id"] == made["id"] && shown["status"] == "DOWN", "{made}: {shown}");
+    let subnet = red("subnet create --network demo --subnet-range 10.0.9.0/24 by-openstack")?;
+    ensure!(subnet["cidr"] == "10.0.9.0/24" && subnet["network_id"] == made["network_id"], "{subnet}");
+    // With nothing but what the file exports.
+    let shell = Cli { program: "bash".into(), environment: Vec::new() };
+    let mut sourced = shell.command();
+    sourced.args(["-ec", ". \"$0\"; exec \"$@\""]).arg(layout.openrc()).arg(openstack()?);
+    let networks: Value = serde_json::from_str(&run(sourced.args(["network", "list", "-f", "json"]))?)?;
+    let demos = networks.as_array().map(|all| all.iter().filter(|network| network["Name"] == "demo").count());
+    ensure!(demos == Some(demo::TENANTS.len()), "the administrator sees {networks}");
+    Ok(())
+}
+
+/// `./dev exec`, `attach`, `detach` and `status`, as the script runs them.
+fn verbs(bed: &Bed) -> Result<()> {
+    let tenant = bed.tenant()?;
+    let net = tenant.network(&["10.1.0.0/24"])?;
+    let [a, b] = tenant.endpoints(&net, [at(0, 0), at(0, 1)])?;
+    let (id, name) = (a.port, bed.sandbox.layout().name().to_owned());
+    let dev = Cli { program: bed.sandbox.binaries().path("mizar")?, environment: vec![("MIZAR_SANDBOX", name)] };
+    let ping = format!("dev exec {id} -- ping -n -c 3 -i 0.02 {}", b.address()?);
+    ensure!(dev.run(&ping)?.contains(" 3 received"), "no answers within the port's namespace");
+    let address = dev.run(&format!("dev exec {id} -- cat /sys/class/net/{}/address", a.ifname))?;
+    ensure!(address.trim() == a.attached.mac, "/sys shows {address}, not the port's interface");
+    // As the command ends, so does this.
+    dev.fails(&format!("dev exec {id} -- ls /nonexistent"), 2, "/nonexistent")?;
+    dev.fails(&format!("dev exec {} -- true", a.name), 1, "give an id")?;
+    dev.run(&format!("dev detach {id}"))?;
+    bed.wait("the detached port DOWN", || Ok(tenant.api.port(id)?.status == "DOWN"))?;
+    dev.fails(&format!("dev exec {id} -- true"), 1, "./dev attach")?;
+    dev.fails(&format!("dev attach {id} --host nowhere"), 1, "the sandbox has no `nowhere`")?;
+    let said = dev.run(&format!("dev attach {id} --host {}", bed.host(2)))?;
+    ensure!(said.contains("ACTIVE after") && said.contains(&a.attached.mac), "{said}");
+    bed.settle()?;
+    ensure!(dev.run(&ping)?.contains(" 3 received"), "no answers after it was attached elsewhere");
+    status(bed, &dev)
+}
+
+fn status(bed: &Bed, dev: &Cli) -> Result<()> {
+    let said = dev.run("dev status")?;
+    for service in bed.sandbox.services() {
+        let pid = service.process(bed.sandbox.layout()).pid().context("it runs")?.to_string();
+        let shown = said.lines().any(|line| line.contains(&service.name()) && line.contains(&pid));
+        ensure!(shown, "{} is not shown: {said}", service.name());
+    }
+    for host in bed.sandbox.hosts() {
+        let well = |line: &str| {
+            [&host.name, host.rack, "tcx", "alive", "nothing", "none"].iter().all(|cell| line.contains(cell))
+        };
+        ensure!(said.lines().any(well), "{} is not shown well: {said}", host.name);
+    }
+    ensure!(["bouncer", "divider", "active"].iter().all(|cell| said.contains(cell)), "no roles: {said}");
+    bed.sandbox.kill(&Service::Scheduler)?;
+    let broken = dev.raw("dev status")?;
+    ensure!(broken.code == 1 && broken.out.contains("NOT RUNNING"), "a dead scheduler: {}", broken.out);
+    bed.sandbox.start(&Service::Scheduler)?;
+    dev.run("dev status").map(drop)
 }
 
 fn built_anew(bed: &Bed) -> Result<()> {

@@ -7,7 +7,7 @@ use crate::sandbox::pki::write_private;
 use crate::sandbox::secrets::Secrets;
 use anyhow::Result;
 
-/// Writes both; `openrc` is the administrator's, or that of `MIZAR_USER` when it is set.
+/// Writes both; `openrc` is the administrator's.
 pub fn write(sandbox: &Sandbox, secrets: &mut Secrets) -> Result<()> {
     let url = sandbox.api_url();
     let mut clouds = "clouds:\n".to_owned();
