@@ -226,7 +226,6 @@ fn answer(bed: &Bed, question: &Value) -> Result<Value> {
             bed.admin.delete(about.as_str().context("a path")?)?;
             Ok(Value::Null)
         }
-        "get" => bed.admin.get(about.as_str().context("a path")?),
         "project" => {
             let found = bed.admin.get(&format!("/v3/projects?name={}", about.as_str().context("a name")?))?;
             Ok(found["projects"][0]["id"].clone())
