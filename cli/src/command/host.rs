@@ -133,7 +133,7 @@ mod tests {
             "│ maps       ┆ 2 ",
             "│ desired    ┆ ports=3 ",
             "│ entry ┆ 0a ┆ Bounce of Subnet(7) ┆ failed ┆ the map is full │",
-            "│ POLICY ┆ 97      ┆ 100  ┆ 97 % │",
+            "│ POLICY ┆ 97      ┆ 100  ┆ 97 %  │",
         ] {
             assert!(shown.contains(line), "{line}\n{shown}");
         }
