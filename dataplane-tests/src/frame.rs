@@ -223,10 +223,14 @@ pub fn is_signed(frame: &[u8], utc: u32) -> bool {
 /// The flow of the packet that a frame of the underlay carries, in its direction.
 pub fn carried(frame: &[u8]) -> Option<Tuple> {
     let inner = inner_at(frame)?;
-    let mut tuple = ipv4::parse(frame, inner).ok()?.tuple;
-    // A fragment brings its ports along.
+    let packet = ipv4::parse(frame, inner).ok()?;
+    let mut tuple = packet.tuple;
+    // A later fragment brings its ports along.
     let ([high, low], option) = (CLASS.to_be_bytes(), &frame[at::OPTIONS..inner]);
-    if option.len() >= FRAG_LEN + 14 && option[..3] == [high, low, TYPE_FRAG] {
+    if packet.fragment == ipv4::Fragment::Later
+        && option.len() >= FRAG_LEN + 14
+        && option[..3] == [high, low, TYPE_FRAG]
+    {
         let port = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
         (tuple.sport, tuple.dport) = (port(at::OPTIONS + 4), port(at::OPTIONS + 6));
     }
