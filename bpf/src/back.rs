@@ -15,6 +15,7 @@ use crate::{
     egress, event,
     skb::{SHOT, Skb},
     tables::{self, Maps},
+    tokens,
     uplink::{IN_PLACE, REFUSED, REQUEST},
     walk::{Step, Walk, count, drop},
 };
@@ -49,7 +50,7 @@ pub fn returned(walk: &mut Walk, cfg: &Cfg) -> Step {
         return drop(Drop::Loop);
     }
     // Whoever is admitted and whose answers are refused (stateless groups) would ask for each of them, for ever.
-    if matches!(flow.state, NEW_OUT | NEW_IN) && !tables::take_token(flow.ep_id) {
+    if matches!(flow.state, NEW_OUT | NEW_IN) && !tokens::for_flow(flow.ep_id) {
         return drop(Drop::ReturnRate);
     }
     if flow.state == NEW_OUT {
@@ -139,7 +140,7 @@ pub fn denied(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         && let Some(ep) = tables::endpoint(flow.ep_id)
         && ep.vni == walk.seen.vni
         && tables::in_force(ep).is_new_set(&walk.now)
-        && tables::take_token(flow.ep_id)
+        && tokens::for_flow(flow.ep_id)
     {
         // Whoever refused it may not have heard yet in which groups the endpoint is now; the other replica may.
         walk.flow = *flow;

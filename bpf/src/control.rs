@@ -22,7 +22,7 @@ use crate::{
     policy,
     skb::{SHOT, Skb},
     tables::{self, Maps},
-    transit,
+    tokens, transit,
     uplink::{ANSWER_IN_PLACE, BACK, DELIVER, DENIED, IN_PLACE, LET_IN, NOT_HERE, TURN},
     walk::{Step, Walk, count, drop, tally},
     watch,
@@ -244,7 +244,7 @@ pub fn admitted(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if local {
         peer.ep = tables::owner(peer.vni, walk.inner.src).map_or(0, |o| o.ep_id);
     }
-    if walk.flow.state == 0 && !admission.reply_only && !tables::may_enter(ep_id) {
+    if walk.flow.state == 0 && !admission.reply_only && !tokens::for_entry(ep_id) {
         return drop(Drop::FlowRate);
     }
     let (owed, since) = (flow::owes_ack(&walk.flow), walk.flow.since_ms);

@@ -21,7 +21,7 @@ use crate::{
     decide, event, frag, log, neighbour, policy, reply, send,
     skb::Skb,
     tables::{self, Maps},
-    transit,
+    tokens, transit,
     walk::{Step, Walk, begin, count, drop, drop_number, finish, go, icmp, is_unfinished, tally},
     watch,
 };
@@ -256,7 +256,7 @@ fn unknown(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
     if walk.inner.icmp_error {
         return drop(Drop::IcmpNoFlow);
     }
-    if !tables::take_token(ep_id) {
+    if !tokens::for_flow(ep_id) {
         return drop(Drop::FlowRate);
     }
     // Before they are read: what older rules allow must not bear the stamp of later ones.

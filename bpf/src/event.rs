@@ -8,7 +8,7 @@ use mizar_abi::{
 use crate::{
     maps::EVENTS,
     skb::Skb,
-    tables,
+    tokens,
     walk::{Step, Walk, count, drop},
 };
 
@@ -28,7 +28,7 @@ pub fn flow(skb: Skb, walk: &Walk, kind: u32, reason: u32) -> u32 {
 
 #[inline(always)]
 fn raise(skb: Skb, walk: &Walk, kind: u32, reason: u32, len: u32) -> u32 {
-    if !tables::take_event_token(walk.ep_id, kind) {
+    if !tokens::for_event(walk.ep_id, kind) {
         count(Counter::EventLost);
         return 0;
     }

@@ -7,11 +7,7 @@ use mizar_abi::{
 };
 use mizar_packet::ipv4::Fragment;
 
-use crate::{
-    maps::{EVENT_BUCKET, FRAG},
-    tables::{self, setting},
-    walk::Walk,
-};
+use crate::{maps::FRAG, tables::setting, tokens, walk::Walk};
 
 /// Datagrams in parts that one port may send a second, in the long run. Parts follow their first one within
 /// milliseconds, so that FRAG holds those of a tenth of a second and more.
@@ -28,9 +24,6 @@ pub const NO_HEAD: u32 = 0;
 /// The port begins more of them than others have room for.
 pub const TOO_FAST: u32 = 2;
 
-/// Of their bucket, where others have the kind of an event: no kind has this number.
-const HEADS: u32 = u32::MAX - 8;
-
 /// Puts the ports of an endpoint's fragment into `walk.inner`.
 #[inline(never)]
 pub fn resolve(walk: &mut Walk) -> u32 {
@@ -46,7 +39,7 @@ pub fn resolve(walk: &mut Walk) -> u32 {
     if matches!(inner.fragment, Fragment::First) {
         // The table is shared: a port that floods it with heads must not evict those of others.
         let (rate, burst) = (setting(&FRAGMENTED_RATE), setting(&FRAGMENTED_BURST));
-        if !tables::take(&EVENT_BUCKET, &[ep_id, HEADS], rate, burst) {
+        if !tokens::for_fragments(ep_id, rate, burst) {
             return TOO_FAST;
         }
         let ports = Ports { sport: inner.tuple.sport, dport: inner.tuple.dport };

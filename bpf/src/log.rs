@@ -13,7 +13,8 @@ use mizar_packet::{ETH_LEN, flow::Now, log};
 use crate::{
     maps::{FLOW_COUNT, FLOW_LOG},
     skb::Skb,
-    tables::{self, setting},
+    tables::setting,
+    tokens,
     walk::{Walk, count},
 };
 
@@ -70,7 +71,7 @@ fn begin(key: &FlowKey, ep_id: u32, ms: u32, how: u32) -> u32 {
     }
     // Each has tokens of its own: who is refused, or lets many in, takes nothing from the rest of the port's log.
     let kind = (how & 1) | ((how > 0xff) as u32) << 1;
-    if !tables::take_log_token(ep_id, kind, setting(&FLOW_LOG_RATE), setting(&FLOW_LOG_BURST)) {
+    if !tokens::for_log(ep_id, kind, setting(&FLOW_LOG_RATE), setting(&FLOW_LOG_BURST)) {
         count(Counter::FlowLogLost);
         return 0;
     }

@@ -18,6 +18,7 @@ mod reply;
 mod send;
 mod skb;
 mod tables;
+mod tokens;
 mod transit;
 mod uplink;
 mod walk;

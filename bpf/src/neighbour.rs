@@ -15,7 +15,7 @@ use crate::{
     egress::{REFUSED, REQUEST},
     event, log, policy, reply, send,
     skb::Skb,
-    tables,
+    tables, tokens,
     walk::{Step, Walk, count, drop, icmp, tally},
 };
 
@@ -106,7 +106,7 @@ pub fn both(skb: Skb, walk: &mut Walk, cfg: &Cfg) -> Step {
         return send::deliver(skb, peer, 0);
     }
     let us = Peer { host: cfg.host, vni: ep.vni, identity: identity_of(ep.set), generation: ep.generation, ep: ep_id };
-    if walk.peer_flow.state == 0 && !admission.reply_only && !tables::may_enter(peer_id) {
+    if walk.peer_flow.state == 0 && !admission.reply_only && !tokens::for_entry(peer_id) {
         walk.ep_id = peer_id;
         return drop(Drop::FlowRate);
     }

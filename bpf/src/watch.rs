@@ -15,7 +15,7 @@ use mizar_packet::ipv4::Fragment;
 
 use crate::{
     maps::{EP, EVENTS, WATCH},
-    tables,
+    tokens,
     uplink::NOT_ESTABLISHED,
     walk::{Step, Walk, count, reason},
 };
@@ -97,7 +97,7 @@ pub fn end(walk: &Walk, step: Step) {
 #[inline(never)]
 fn tell(walk: &Walk, step: Step) -> u32 {
     // All of them have one bucket: whatever is marked, the agent hears of no more than that.
-    if !tables::take_event_token(0, EventKind::Traced as u32) {
+    if !tokens::for_event(0, EventKind::Traced as u32) {
         count(Counter::EventLost);
         return 0;
     }

@@ -1,8 +1,10 @@
-//! Rules as good as drawn, for properties.
+//! Rules and frames as good as drawn, for properties.
 
 use crate::{
+    frame::Ip,
     policy::{Remote, Rule},
     random::Random,
+    world::Port,
 };
 
 /// Ports near which something happens.
@@ -58,4 +60,45 @@ fn some_rule(r: &mut Random, sets: u32) -> Rule {
 pub fn some_rules(r: &mut Random, sets: u32) -> Vec<Rule> {
     let many = *r.one(&[0, 1, 2, 4, 9, 30]);
     (0..many).map(|_| some_rule(r, sets)).collect()
+}
+
+/// A packet of a port: mostly sound, for any of these or as if from it.
+pub fn some_packet(r: &mut Random, from: &Port, ports: &[Port]) -> Ip {
+    let to = r.one(ports).address;
+    let sport = *r.one(&[80, 1000, 123, r.0 as u16]);
+    let dport = *r.one(&[80, 1000, 123, r.0 as u16]);
+    let mut ip = match r.below(6) {
+        0 => Ip::tcp(from.address, to, sport, dport, r.next() as u8),
+        1 => Ip::udp(from.address, to, sport, dport, &[1; 30]),
+        2 => Ip::echo(from.address, to, *r.one(&[0, 8, 3, 5, 11]), *r.one(&[1000, 7])),
+        3 => {
+            let mut error = vec![3, 1, 0, 0, 0, 0, 0, 0];
+            error.extend(Ip::tcp(to, from.address, sport, dport, 2).packet());
+            Ip::new(from.address, to, 1, error)
+        }
+        4 => Ip::new(from.address, r.one(ports).address, r.next() as u8, vec![3; 40]),
+        _ => Ip { bits: r.next() as u16 & 0x3fff, ..Ip::udp(from.address, to, sport, dport, &[1; 30]) },
+    };
+    if r.below(8) == 0 {
+        ip.src = r.one(ports).address;
+    }
+    ip
+}
+
+/// A frame of a port for others: in even rounds with a few bytes changed, some cut, some with a tail.
+pub fn some_frame(r: &mut Random, round: u32, from: &Port, ports: &[Port]) -> Vec<u8> {
+    let mut frame = from.frame(some_packet(r, from, ports));
+    if round.is_multiple_of(2) {
+        for _ in 0..1 + r.below(3) {
+            let at = r.below(frame.len());
+            frame[at] = r.next() as u8;
+        }
+    }
+    match r.below(20) {
+        0 => frame.truncate(14 + r.below(frame.len() - 14)),
+        1 => frame.extend(r.bytes(40)),
+        2 => frame = r.bytes(60),
+        _ => {}
+    }
+    frame
 }

@@ -11,7 +11,7 @@ use mizar_abi::{
 };
 use mizar_dataplane_tests::{
     World,
-    drawn::some_rules,
+    drawn::{some_frame, some_rules},
     frame::{self, Ip, at},
     host::is_runnable,
     links::utc,
@@ -159,46 +159,6 @@ impl Cloud {
 
 /// Rounds between changes of the rules.
 const CHANGE: u32 = 500;
-
-fn some_packet(r: &mut Random, from: &Port, ports: &[Port]) -> Ip {
-    let to = r.one(ports).address;
-    let sport = *r.one(&[80, 1000, 123, r.0 as u16]);
-    let dport = *r.one(&[80, 1000, 123, r.0 as u16]);
-    let mut ip = match r.below(6) {
-        0 => Ip::tcp(from.address, to, sport, dport, r.next() as u8),
-        1 => Ip::udp(from.address, to, sport, dport, &[1; 30]),
-        2 => Ip::echo(from.address, to, *r.one(&[0, 8, 3, 5, 11]), *r.one(&[1000, 7])),
-        3 => {
-            let mut error = vec![3, 1, 0, 0, 0, 0, 0, 0];
-            error.extend(Ip::tcp(to, from.address, sport, dport, 2).packet());
-            Ip::new(from.address, to, 1, error)
-        }
-        4 => Ip::new(from.address, r.one(ports).address, r.next() as u8, vec![3; 40]),
-        _ => Ip { bits: r.next() as u16 & 0x3fff, ..Ip::udp(from.address, to, sport, dport, &[1; 30]) },
-    };
-    if r.below(8) == 0 {
-        ip.src = r.one(ports).address;
-    }
-    ip
-}
-
-/// Half of them with a few bytes changed, some cut, some with a tail.
-fn some_frame(r: &mut Random, round: u32, from: &Port, ports: &[Port]) -> Vec<u8> {
-    let mut frame = from.frame(some_packet(r, from, ports));
-    if round.is_multiple_of(2) {
-        for _ in 0..1 + r.below(3) {
-            let at = r.below(frame.len());
-            frame[at] = r.next() as u8;
-        }
-    }
-    match r.below(20) {
-        0 => frame.truncate(14 + r.below(frame.len() - 14)),
-        1 => frame.extend(r.bytes(40)),
-        2 => frame = r.bytes(60),
-        _ => {}
-    }
-    frame
-}
 
 #[test]
 fn no_frame_of_a_filtered_endpoint_reaches_another_network() {

@@ -113,7 +113,7 @@ impl Security {
             None if verifies => {
                 return Err(format!("sslmode={name} in the database URL needs sslrootcert=FILE or sslrootcert=system"));
             }
-            None => return Ok(Arc::new(AnyCertificate(Arc::clone(provider)))),
+            None => return Ok(Arc::new(Lenient { root: None, provider: Arc::clone(provider) })),
             // Whoever has a name of his own has a certificate of some public authority.
             Some("system") if self.mode != Mode::VerifyFull => {
                 return Err(format!("sslmode={name} is too weak for sslrootcert=system: use verify-full"));
@@ -126,7 +126,7 @@ impl Security {
         if self.mode == Mode::VerifyFull {
             return Ok(verifier);
         }
-        Ok(Arc::new(AnyName(verifier)))
+        Ok(Arc::new(Lenient { root: Some(verifier), provider: Arc::clone(provider) }))
     }
 }
 
@@ -201,50 +201,15 @@ fn system_roots() -> Result<RootCertStore, String> {
     }
 }
 
-/// Encrypts for whoever answers: against those who listen, not against those who stand in between.
+/// Takes certificates of a root, whoever they are for; without a root any, which encrypts against those who listen, not
+/// against those who stand in between.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+struct Lenient {
+    root: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
 }
 
-/// A certificate of the root, whoever it is for.
-#[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
-
-impl ServerCertVerifier for AnyName {
+impl ServerCertVerifier for Lenient {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -253,7 +218,8 @@ impl ServerCertVerifier for AnyName {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.0.verify_server_cert(certificate, between, name, ocsp, now) {
+        let Some(root) = &self.root else { return Ok(ServerCertVerified::assertion()) };
+        match root.verify_server_cert(certificate, between, name, ocsp, now) {
             // The name is looked at last, when the rest is found well.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -268,7 +234,7 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -277,11 +243,11 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -36,17 +36,34 @@ struct Level {
     at: Instant,
 }
 
+/// When to look for one reason.
+#[derive(Debug, Default)]
+struct Pace {
+    due: Option<Instant>,
+    /// Not before that again.
+    rest: Option<Instant>,
+}
+
+impl Pace {
+    /// From then on, or after the rest; what is due already stays so.
+    fn ask(&mut self, from: Instant) {
+        self.due.get_or_insert(self.rest.map_or(from, |rest| from.max(rest)));
+    }
+
+    /// That was done, from then until now. The next time is `apart` from it, and so that looks take one part in so many.
+    fn done(&mut self, from: Instant, now: Instant, apart: Duration, parts: u32) {
+        *self = Self { due: None, rest: Some(from + apart.max(now.saturating_duration_since(from) * parts)) };
+    }
+}
+
 /// Events by port, and when to look through all flows.
 #[derive(Debug, Default)]
 pub struct Bursts {
     levels: BTreeMap<u32, Level>,
-    due: Option<Instant>,
-    /// Not before that again.
-    rest: Option<Instant>,
-    /// When to do so because rules changed.
-    changes_due: Option<Instant>,
-    /// Not before that.
-    changes_rest: Option<Instant>,
+    /// For flows that programs could not name.
+    unnamed: Pace,
+    /// For those of rules that changed.
+    changes: Pace,
 }
 
 impl Level {
@@ -79,32 +96,28 @@ impl Bursts {
 
     /// Others were surely not.
     pub fn lost(&mut self, now: Instant) {
-        let soon = now + TOGETHER;
-        self.due.get_or_insert(self.rest.map_or(soon, |rest| soon.max(rest)));
+        self.unnamed.ask(now + TOGETHER);
     }
 
     /// Rules changed.
     pub fn changed(&mut self, now: Instant) {
-        self.changes_due.get_or_insert(self.changes_rest.map_or(now, |rest| now.max(rest)));
+        self.changes.ask(now);
     }
 
     /// When to look through all flows.
     pub fn due(&self) -> Option<Instant> {
-        self.due.into_iter().chain(self.changes_due).min()
+        self.unnamed.due.into_iter().chain(self.changes.due).min()
     }
 
     /// Is that, whenever it is, because rules changed too?
     pub const fn is_of_change(&self) -> bool {
-        self.changes_due.is_some()
+        self.changes.due.is_some()
     }
 
     /// That was done, from then until now.
     pub fn looked(&mut self, from: Instant, now: Instant) {
-        self.due = None;
-        self.changes_due = None;
-        let took = now.saturating_duration_since(from);
-        self.rest = Some(from + APART.max(took * PARTS));
-        self.changes_rest = Some(from + CHANGES_APART.max(took * CHANGES_PARTS));
+        self.unnamed.done(from, now, APART, PARTS);
+        self.changes.done(from, now, CHANGES_APART, CHANGES_PARTS);
     }
 }
 

@@ -10,6 +10,7 @@ use super::caller::{Access, Caller};
 use super::context::Context;
 use super::fault::Fault;
 use super::fields::{Envelope, Fields, JsonBody, Purpose, open_create, open_update};
+use super::hold::{Right, Wish, above, find, find_at, hold, may_write, resolve, take};
 use super::place::Place;
 use super::query::{ListQuery, fields, parameters};
 use super::resource::Resource;
@@ -17,7 +18,6 @@ use super::tx::{Above, Tx, transaction};
 use crate::app::App;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
-use diesel_async::AsyncPgConnection;
 use futures::FutureExt;
 use mizar_db::listing::{self, Listed, Listing};
 use serde_json::{Map, Value};
@@ -109,18 +109,6 @@ fn may_read<R: Resource>(caller: &Caller) -> Result<(), Fault> {
     }
 }
 
-/// The object that a path means.
-pub async fn resolve<R: Resource>(
-    conn: &mut AsyncPgConnection,
-    above: Option<Above>,
-    raw: &str,
-) -> Result<Uuid, Fault> {
-    let name = raw.strip_suffix(".json").unwrap_or(raw);
-    // PostgreSQL takes no NUL, and nothing has one in its name.
-    let id = if name.contains('\0') { None } else { R::resolve(conn, above, name).await? };
-    id.ok_or_else(|| R::missing(name))
-}
-
 fn answer(json: Json) -> HttpResponse {
     HttpResponse::Ok().content_type(header::ContentType::json()).body(json.into_bytes())
 }
@@ -148,48 +136,6 @@ fn plural<R: Resource>(items: &[R], selection: &[(&'static str, Show<R>)]) -> Js
     }
     json.raw("]");
     json
-}
-
-/// The parent that the path names, if the resource is nested and the caller sees it.
-async fn above<R: Resource>(
-    conn: &mut AsyncPgConnection,
-    context: &Context,
-    place: &Place,
-) -> Result<Option<Above>, Fault> {
-    match R::PARENT {
-        Some(parent) => (parent.find)(conn, context, place.parent()).await.map(Some),
-        None => Ok(None),
-    }
-}
-
-/// One row that the caller sees.
-async fn row<R: Resource>(
-    conn: &mut AsyncPgConnection,
-    context: &Context,
-    above: Option<Above>,
-    id: Uuid,
-) -> Result<R::Row, Fault> {
-    let within = R::PARENT.zip(above).map(|(parent, above)| (parent.within)(above.id));
-    let row = listing::find::<R::Row>(conn, context.view, within, id).await?;
-    row.ok_or_else(|| R::missing(&id.to_string()))
-}
-
-/// One object that the caller sees.
-pub async fn find<R: Resource>(
-    conn: &mut AsyncPgConnection,
-    context: &Context,
-    above: Option<Above>,
-    id: Uuid,
-) -> Result<R, Fault> {
-    let row = row::<R>(conn, context, above, id).await?;
-    R::complete(conn, context, vec![row]).await?.pop().ok_or_else(|| R::missing(&id.to_string()))
-}
-
-/// The object that a path names, if the caller sees it.
-pub async fn find_at<R: Resource>(conn: &mut AsyncPgConnection, context: &Context, place: &Place) -> Result<R, Fault> {
-    let above = above::<R>(conn, context, place).await?;
-    let id = resolve::<R>(conn, above, place.id()).await?;
-    find::<R>(conn, context, above, id).await
 }
 
 /// GET of the collection.
@@ -289,16 +235,6 @@ async fn show<R: Resource>(
     Ok(answer(single(&item, &R::map().selection(&context.caller, &wanted))))
 }
 
-/// Whether the caller's roles, and his being the owner, allow a write.
-fn may_write<R: Resource>(caller: &Caller, access: Access, project: Option<Uuid>, rule: &str) -> Result<(), Fault> {
-    let owned = project.is_some() && project == caller.project();
-    if R::OPERATIONS.allow(caller, access) && (owned || R::OPERATIONS.anywhere(caller)) {
-        Ok(())
-    } else {
-        Err(Fault::forbidden(rule))
-    }
-}
-
 /// Whether the caller may make objects, below this one if they lie below others.
 fn may_create<R: Resource>(caller: &Caller, above: Option<Above>) -> Result<(), Fault> {
     let rule = || format!("create_{}", R::SINGULAR);
@@ -389,17 +325,10 @@ pub async fn create_within<R: Resource>(tx: &mut Tx<'_>, body: Map<String, Value
     made.into_iter().next().ok_or_else(|| Fault::internal("nothing was made"))
 }
 
-/// Locks an object that another request of the caller's is about, if he sees it and may change it, and loads it.
-pub async fn hold_within<R: Resource>(tx: &mut Tx<'_>, id: Uuid) -> Result<(R::Held, R), Fault> {
-    let access = R::OPERATIONS.update.unwrap_or(Access::Admin);
-    take::<R>(tx, None, id, Right { access, rule: &format!("update_{}", R::SINGULAR), deletes: false }).await
-}
-
 /// Deletes an object that goes with another request of the caller's, if he sees it and may delete it.
 pub async fn delete_within<R: Resource>(tx: &mut Tx<'_>, id: Uuid) -> Result<(), Fault> {
-    let access = R::OPERATIONS.delete.unwrap_or(Access::Admin);
-    let right = Right { access, rule: &format!("delete_{}", R::SINGULAR), deletes: true };
-    let (held, old) = take::<R>(tx, None, id, right).await?;
+    let right = Right::to_delete::<R>(R::OPERATIONS.delete.unwrap_or(Access::Admin));
+    let (held, old) = take::<R>(tx, None, id, &right).await?;
     noted::<R>(tx, "delete", old.row(), Value::Object(Map::new()), -1).await?;
     R::delete(tx, held, old).await
 }
@@ -442,64 +371,6 @@ pub fn if_match(request: &HttpRequest) -> Result<Option<i64>, Fault> {
     number.map(Some).ok_or_else(|| Fault::bad_request("Invalid revision_number in If-Match header"))
 }
 
-/// What a write wants of an object.
-pub struct Wish {
-    /// Which object.
-    pub place: Place,
-    /// What it needs.
-    pub access: Access,
-    /// How a refusal names it: `update_port`.
-    pub rule: String,
-    /// `If-Match`.
-    pub revision: Option<i64>,
-    /// To delete it: that may be given to others than its owner too ([`Resource::may_be_deleted_by`]).
-    pub deletes: bool,
-}
-
-/// Locks an object and loads it, if the caller sees it and may change it.
-pub async fn hold<R: Resource>(tx: &mut Tx<'_>, wish: &Wish) -> Result<(R::Held, R), Fault> {
-    let above = above::<R>(tx.conn, tx.context, &wish.place).await?;
-    let id = resolve::<R>(tx.conn, above, wish.place.id()).await?;
-    let Wish { access, rule, deletes, .. } = wish;
-    let right = Right { access: *access, rule, deletes: *deletes };
-    let (held, old) = take::<R>(tx, above, id, right).await?;
-    match wish.revision {
-        Some(revision) if revision != old.row().revision() => Err(Fault::stale(revision)),
-        _ => Ok((held, old)),
-    }
-}
-
-/// What is asked for of an object, as [`Wish`] says.
-#[derive(Clone, Copy)]
-struct Right<'w> {
-    access: Access,
-    rule: &'w str,
-    deletes: bool,
-}
-
-/// The same of an id.
-async fn take<R: Resource>(
-    tx: &mut Tx<'_>,
-    above: Option<Above>,
-    id: Uuid,
-    Right { access, rule, deletes }: Right<'_>,
-) -> Result<(R::Held, R), Fault> {
-    let (seen, caller) = (row::<R>(tx.conn, tx.context, above, id).await?, &tx.context.caller);
-    let project = R::owner(tx.conn, &seen).await?.or(above.and_then(|above| above.project));
-    if let Err(refused) = may_write::<R>(caller, access, project, rule) {
-        let may_ask = deletes && R::OPERATIONS.allow(caller, access);
-        if !may_ask || !R::may_be_deleted_by(tx.conn, caller, &seen).await? {
-            return Err(refused);
-        }
-    }
-    tx.above = above;
-    if let Some((parent, above)) = R::PARENT.zip(above) {
-        (parent.hold)(tx.conn, above.id).await?;
-    }
-    let held = R::lock(tx.conn, id).await?.ok_or_else(|| R::missing(&id.to_string()))?;
-    Ok((held, find::<R>(tx.conn, tx.context, above, id).await?))
-}
-
 /// PUT of one object.
 async fn update<R: Resource>(
     app: web::Data<App>,
@@ -509,8 +380,7 @@ async fn update<R: Resource>(
     JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, Fault> {
     let access = R::OPERATIONS.update.ok_or_else(Fault::method_not_allowed)?;
-    let wish =
-        Wish { place, access, rule: format!("update_{}", R::SINGULAR), revision: if_match(&request)?, deletes: false };
+    let wish = Wish { place, right: Right::to_update::<R>(access), revision: if_match(&request)? };
     // Names and rights are checked after visibility: to a stranger the object is not there (404),
     // whatever he sends.
     let body = Arc::new(open_update::<R>(body)?);
@@ -542,8 +412,7 @@ async fn delete<R: Resource>(
     request: HttpRequest,
 ) -> Result<HttpResponse, Fault> {
     let access = R::OPERATIONS.delete.ok_or_else(Fault::method_not_allowed)?;
-    let wish =
-        Wish { place, access, rule: format!("delete_{}", R::SINGULAR), revision: if_match(&request)?, deletes: true };
+    let wish = Wish { place, right: Right::to_delete::<R>(access), revision: if_match(&request)? };
     let (context, wish) = (Arc::new(context), Arc::new(wish));
     transaction(&app, &context, move |tx| {
         let wish = Arc::clone(&wish);
@@ -566,13 +435,7 @@ async fn act<R: Resource>(
     place: Place,
     JsonBody(body): JsonBody,
 ) -> Result<HttpResponse, Fault> {
-    let wish = Wish {
-        place,
-        access: action.access,
-        rule: format!("{}_{}", action.name, R::SINGULAR),
-        revision: None,
-        deletes: false,
-    };
+    let wish = Wish { place, right: Right::to_act::<R>(&action), revision: None };
     let (context, wish, body) = (Arc::new(context), Arc::new(wish), Arc::new(body));
     match transaction(&app, &context, move |tx| {
         let (action, wish, body) = (Arc::clone(&action), Arc::clone(&wish), Arc::clone(&body));
@@ -596,7 +459,7 @@ enum Done<R> {
 async fn run<R: Resource>(tx: &mut Tx<'_>, action: &Action<R>, wish: &Wish, body: &Value) -> Result<Done<R>, Fault> {
     let item = if action.only_reads() {
         if !R::OPERATIONS.allow(&tx.context.caller, action.access) {
-            return Err(Fault::forbidden(&wish.rule));
+            return Err(Fault::forbidden(wish.right.rule()));
         }
         find_at::<R>(tx.conn, tx.context, &wish.place).await?
     } else {

@@ -9,6 +9,7 @@ pub mod extension;
 pub mod fault;
 pub mod fields;
 pub mod handlers;
+pub mod hold;
 pub mod parent;
 pub mod place;
 pub mod plain;

@@ -5,7 +5,7 @@
 
 use super::context::Context;
 use super::fault::Fault;
-use super::handlers::resolve;
+use super::hold::resolve;
 use super::resource::Resource;
 use super::tx::Above;
 use diesel::sql_types::Uuid as SqlUuid;

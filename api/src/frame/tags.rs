@@ -4,7 +4,7 @@ use super::caller::Access;
 use super::decode::Decode;
 use super::fault::Fault;
 use super::fields::JsonBody;
-use super::handlers::{Wish, find_at, hold};
+use super::hold::{Right, Wish, find_at, hold};
 use super::place::Place;
 use super::resource::{Context, Resource};
 use super::tx::transaction;
@@ -51,8 +51,8 @@ impl Change {
 }
 
 async fn change<R: Resource>(app: &App, context: Context, place: Place, change: Change) -> Result<Vec<String>, Fault> {
-    let access = R::OPERATIONS.update.unwrap_or(Access::Admin);
-    let wish = Wish { place, access, rule: format!("update_{}", R::SINGULAR), revision: None, deletes: false };
+    let right = Right::to_update::<R>(R::OPERATIONS.update.unwrap_or(Access::Admin));
+    let wish = Wish { place, right, revision: None };
     let (context, wish, change) = (Arc::new(context), Arc::new(wish), Arc::new(change));
     transaction(app, &context, move |tx| {
         let (wish, change) = (Arc::clone(&wish), Arc::clone(&change));

@@ -5,7 +5,7 @@ use crate::frame::attribute::{Json, write_object};
 use crate::frame::decode::{Decode, Strict, first_repeated};
 use crate::frame::fault::Fault;
 use crate::frame::fields::Fields;
-use crate::frame::handlers::find;
+use crate::frame::hold::find;
 use crate::frame::plain::Item;
 use crate::frame::resource::{Resource as _, Tx};
 use crate::frame::stored::Stored as _;

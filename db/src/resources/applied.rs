@@ -3,6 +3,7 @@
 //! A port is there once it is ACTIVE, a role once it is active; all else is on its way, or stuck.
 
 use super::role::{self, RoleFilter, RoleRow};
+use crate::placement::state::{Phase, Role};
 use crate::schema::ports;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
@@ -48,9 +49,6 @@ pub struct Applied {
     pub changing: Vec<RoleRow>,
 }
 
-const BOUNCER: i16 = 2;
-const ACTIVE: i16 = 2;
-
 /// Of the host with this number and this name.
 pub async fn of(conn: &mut AsyncPgConnection, number: i32, name: &str) -> QueryResult<Applied> {
     let of_host = || ports::table.filter(ports::host.eq(number));
@@ -69,9 +67,9 @@ fn applied(by_status: &[(String, i64)], waiting: Vec<Waiting>, roles: Vec<RoleRo
         applied.ports.applied += if status == "ACTIVE" { *ports } else { 0 };
     }
     for role in roles {
-        let count = if role.role == BOUNCER { &mut applied.bouncers } else { &mut applied.dividers };
+        let count = if role.role == Role::Bouncer as i16 { &mut applied.bouncers } else { &mut applied.dividers };
         count.desired += 1;
-        if role.state == ACTIVE {
+        if role.state == Phase::Active as i16 {
             count.applied += 1;
         } else if applied.changing.len() < NAMED {
             applied.changing.push(role);

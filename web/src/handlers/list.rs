@@ -83,12 +83,8 @@ impl Ask {
         }
         if let Some(sort) = self.sort {
             query = query.with("sort_key", sort).with("sort_dir", if self.descends { "desc" } else { "asc" });
-        } else if resource.path == "audit" {
-            // Ids of events sort by time: the newest first.
-            query = query.with("sort_key", "id").with("sort_dir", "desc");
-        } else if resource.path == "hosts" {
-            // What they are called often says where they stand.
-            query = query.with("sort_key", "name").with("sort_dir", "asc");
+        } else if let Some((key, dir)) = resource.order {
+            query = query.with("sort_key", key).with("sort_dir", dir);
         }
         if let Some(marker) = &self.marker {
             query = query.with("marker", marker);

@@ -20,6 +20,8 @@ pub static AUDIT: Resource = Resource {
         Column::new("By", "user_name", Shape::Text).sorted(),
         Column::new("From", "remote", Shape::Code).sorted().operator(),
     ],
+    // Ids of events sort by time: the newest first.
+    order: Some(("id", "desc")),
     facts: &[
         Column::new("When", "at", Shape::Time),
         Column::new("Action", "action", Shape::Text),

@@ -23,6 +23,7 @@ pub static FLOATING_IPS: Resource = Resource {
         Column::new("Fixed IP address", "fixed_ip_address", Shape::Code),
         Column::new("External network", "floating_network_id", Shape::Reference("networks")).sorted(),
     ],
+    order: None,
     facts: &[
         Column::new("Id", "id", Shape::Code),
         Column::new("Address", "floating_ip_address", Shape::Code),

@@ -64,6 +64,8 @@ pub static HOSTS: Resource = Resource {
         Column::new("Failures", "failures", Shape::By(failures)),
         Column::new("Version", "version", Shape::Code),
     ],
+    // What they are called often says where they stand.
+    order: Some(("name", "asc")),
     facts: &[
         Column::new("Id", "id", Shape::Code),
         Column::new("Lease", "alive", Shape::Status),

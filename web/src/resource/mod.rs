@@ -36,6 +36,8 @@ pub struct Resource {
     pub title: fn(&Value) -> String,
     /// Columns of the list.
     pub columns: &'static [Column],
+    /// How the list is sorted where nothing else is asked for: by this attribute, and in which direction.
+    pub order: Option<(&'static str, &'static str)>,
     /// What its page shows.
     pub facts: &'static [Column],
     /// By what the list is narrowed.

@@ -22,6 +22,7 @@ pub static NETWORKS: Resource = Resource {
         Column::new("MTU", "mtu", Shape::Text).sorted(),
         Column::new("Shared", "shared", Shape::Flag("shared", "")),
     ],
+    order: None,
     facts: &[
         Column::new("Id", "id", Shape::Code),
         Column::new("Description", "description", Shape::Text),

@@ -23,6 +23,7 @@ pub static PORTS: Resource = Resource {
         Column::new("Network", "network_id", Shape::Reference("networks")),
         Column::new("Host", "binding:host_id", Shape::Host).operator(),
     ],
+    order: None,
     facts: &[
         Column::new("Id", "id", Shape::Code),
         Column::new("Description", "description", Shape::Text),

@@ -27,6 +27,7 @@ pub static ROUTERS: Resource = Resource {
         Column::new("Admin state", "admin_state_up", Shape::Flag("up", "down")).sorted(),
         Column::new("Description", "description", Shape::Text),
     ],
+    order: None,
     facts: &[
         Column::new("Id", "id", Shape::Code),
         Column::new("Description", "description", Shape::Text),

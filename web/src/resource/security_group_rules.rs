@@ -26,6 +26,7 @@ pub static RULES: Resource = Resource {
         Column::new("Other side: group", "remote_group_id", Shape::Reference("security-groups")),
         Column::new("Group", "security_group_id", Shape::Reference("security-groups")),
     ],
+    order: None,
     facts: &[
         Column::new("Id", "id", Shape::Code),
         Column::new("Group", "security_group_id", Shape::Reference("security-groups")),

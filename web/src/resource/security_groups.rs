@@ -24,6 +24,7 @@ pub static SECURITY_GROUPS: Resource = Resource {
         Column::new("Answers", "stateful", Shape::Flag("pass too", "need rules")),
         Column::new("Shared", "shared", Shape::Flag("shared", "")),
     ],
+    order: None,
     facts: &[
         Column::new("Id", "id", Shape::Code),
         Column::new("Description", "description", Shape::Text),

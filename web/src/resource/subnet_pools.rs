@@ -19,6 +19,7 @@ pub static SUBNET_POOLS: Resource = Resource {
         Column::new("Default prefix length", "default_prefixlen", Shape::Text).sorted(),
         Column::new("Shared", "shared", Shape::Flag("shared", "")),
     ],
+    order: None,
     facts: &[
         Column::new("Id", "id", Shape::Code),
         Column::new("Description", "description", Shape::Text),

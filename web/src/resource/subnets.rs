@@ -20,6 +20,7 @@ pub static SUBNETS: Resource = Resource {
         Column::new("Gateway", "gateway_ip", Shape::Code),
         Column::new("DHCP", "enable_dhcp", Shape::Flag("on", "off")).sorted(),
     ],
+    order: None,
     facts: &[
         Column::new("Id", "id", Shape::Code),
         Column::new("Description", "description", Shape::Text),
