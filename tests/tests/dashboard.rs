@@ -42,6 +42,7 @@ const SCENARIOS: &[Scenario] = &[
     ("pages_follow_changes_over_bad_lines_too", |bed| story(bed, "line", 1)),
     ("what_groups_let_through_together_is_shown_and_a_full_quota_explained", |bed| story(bed, "rules", 1)),
     ("a_trace_names_what_blocks_a_packet", |bed| story(bed, "trace", 1)),
+    ("the_flow_log_of_a_port_says_what_was_let_through_and_what_was_refused", |bed| story(bed, "flow-log", 1)),
     ("lists_are_narrowed_sorted_paged_and_searched", |bed| story(bed, "lists", 1)),
     ("an_operator_sees_a_host_stop_and_come_back", |bed| story(bed, "operator", 1)),
     ("every_place_is_reached_by_keys_and_pages_rest_when_they_shall", |bed| story(bed, "places", 1)),

@@ -170,6 +170,7 @@ async function tenant(page) {
   await visit(page, `/networks/delete?id=${idOf("network", "demo")}`, "delete");
   speak("red-a1", "10.0.1.13");
   await visit(page, `/ports/${idOf("port", "red-a3")}/flows`, "flows");
+  await visit(page, `/ports/${idOf("port", "red-a3")}/flow-log`, "flow-log");
   const rules = JSON.parse(red("security-group-rule list -o json"));
   const open = rules.find((rule) => rule.direction === "ingress" && rule.remote_group_id && rule.ethertype === "IPv4" && !rule.protocol);
   await visit(page, `/security-group-rules/delete?id=${open.id}`, "delete-rule");

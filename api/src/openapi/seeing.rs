@@ -3,6 +3,7 @@
 use super::parts::{Document, answer, body, envelope, named, neutron, only, path, query, request};
 use crate::frame::decode::{Decode, plain};
 use crate::frame::standard::{nullable, time_schema};
+use crate::seeing::flow_log::wish;
 use crate::seeing::{drops, flow_log, flows, live, trace};
 use mizar_wire::ask::FlowState;
 use mizar_wire::log::{Decider, Direction, Ended, Verdict};
@@ -128,16 +129,31 @@ fn logged(document: &mut Document) {
             ("port_id", Uuid::schema()),
             ("hosts", list(whole(asked))),
             ("left_out", i64::schema()),
+            ("next_marker", nullable(text())),
             ("records", list(named("FlowRecord"))),
         ]),
     );
-    let (most, unless) = flow_log::LIMIT;
-    let limit = plain(Type::Integer).minimum(Some(1)).maximum(Some(f64::from(most)));
+    let (most, unless) = wish::LIMIT;
+    let number = |most: u32| RefOr::from(plain(Type::Integer).minimum(Some(1)).maximum(Some(f64::from(most))));
     let failures: Vec<_> = FAILURES.iter().copied().chain([(400, "A parameter is not possible")]).collect();
     let operation = neutron("seeing", "show_port_flow_log".into(), "The flows that a port had lately", &failures)
         .parameter(path("port", "Its id"))
-        .parameter(query("limit", limit.into(), &format!("Records, {unless} if it is not said")))
+        .parameter(query("verdict", word(Verdict::ALL.map(Verdict::as_str)), "Only of flows of which policy says so"))
+        .parameter(query(
+            "direction",
+            word(Direction::ALL.map(Direction::as_str)),
+            "egress: only of flows that the port opened; ingress: that others did",
+        ))
+        .parameter(query("protocol", text(), "Only of this protocol, a name or a number"))
+        .parameter(query(
+            "remote_address",
+            text(),
+            "Only of flows whose other side has this address, or one of this prefix",
+        ))
+        .parameter(query("port_number", number(u32::from(u16::MAX)), "Only of flows with this port, of either side"))
+        .parameter(query("limit", number(most), &format!("Records, {unless} if it is not said")))
         .parameter(query("since", text(), "Only of flows in which something passed at this time or later (RFC 3339)"))
+        .parameter(query("marker", text(), "Only records after those told before: `next_marker` of that answer"))
         .response("200", answer("Records, the youngest first", envelope("flow_log", named("PortFlowLog"))));
     document.operation(HttpMethod::Get, "/v2.0/mizar/ports/{port}/flow-log", operation.build());
 }

@@ -1,12 +1,17 @@
 //! The flow log of a port: what its host has of it, and the bouncers of its addresses, which have what they refused for it.
+//!
+//! Hosts keep so few records of a port that one answer holds them. So which of them are wanted, and which page of these, is
+//! decided here ([`wish`]), and hosts need to know nothing of it.
 
+pub mod wish;
+
+use self::wish::Wish;
 use super::{AT_ONCE, ask, is_operator, named, own_port};
 use crate::app::App;
 use crate::cloud::at;
 use crate::exchange::Unanswered;
 use crate::frame::context::Context;
 use crate::frame::fault::Fault;
-use crate::frame::query::parameters;
 use crate::frame::standard::precise_time;
 use crate::seeing::drops::ROLES;
 use crate::seeing::trace::{Named, known};
@@ -17,13 +22,9 @@ use futures::stream::{self, StreamExt as _};
 use mizar_db::resources::port::PortRow;
 use mizar_db::resources::seeing::{self, Knowing};
 use mizar_wire::ask::{Answer, FlowLog, Question};
-use mizar_wire::log::{Logged, READ};
+use mizar_wire::log::Logged;
 use serde_json::{Value, json};
-use std::cmp::Reverse;
 use uuid::Uuid;
-
-/// Records of an answer at most, and without a `limit`.
-pub const LIMIT: (u32, u32) = (READ, 100);
 
 /// What a record says of its flow: whether it is the last one.
 pub const RECORDS: [&str; 2] = ["final", "interim"];
@@ -36,41 +37,8 @@ pub fn mount(config: &mut ServiceConfig) {
     config.service(at("/v2.0/mizar/ports/{port}/flow-log").get(of_port));
 }
 
-/// What is asked.
-#[derive(Debug)]
-struct Wish {
-    limit: u32,
-    since_ms: Option<i64>,
-}
-
-impl Wish {
-    fn parse(query: &str) -> Result<Self, Fault> {
-        let (mut limit, mut since_ms) = (LIMIT.1, None);
-        for (name, value) in parameters(query)? {
-            match name.as_str() {
-                "limit" => {
-                    let one = value.parse().ok().filter(|limit: &u32| *limit > 0);
-                    let wrong = || Fault::bad_query(format!("limit: '{value}' is no number above 0"));
-                    limit = one.ok_or_else(wrong)?.min(LIMIT.0);
-                }
-                "since" => {
-                    let time = DateTime::parse_from_rfc3339(&value);
-                    let wrong = |_| {
-                        Fault::bad_query(format!(
-                            "since: '{value}' is no time of RFC 3339, such as 2026-01-31T08:00:00Z"
-                        ))
-                    };
-                    since_ms = Some(time.map_err(wrong)?.timestamp_millis());
-                }
-                _ => return Err(Fault::bad_query(format!("there is no parameter '{name}'"))),
-            }
-        }
-        Ok(Self { limit, since_ms })
-    }
-}
-
 async fn log(app: &App, host: i32, port: u32, wish: &Wish) -> Result<FlowLog, Unanswered> {
-    let question = Question::FlowLog { ports: vec![port], since_ms: wish.since_ms, limit: wish.limit };
+    let question = Question::FlowLog { ports: vec![port], since_ms: wish.since_ms, limit: wish.of_hosts() };
     match ask(app, host, &question).await? {
         Answer::FlowLog(log) => Ok(log),
         _ => Err(Unanswered::Beside),
@@ -122,12 +90,11 @@ async fn of_port(app: Data<App>, context: Context, path: Path<String>) -> Result
         views.push(json!({"role": role, "host": host, "error": answer.as_ref().err().map(ToString::to_string)}));
         let FlowLog { records, left_out: more } = answer.unwrap_or_default();
         left_out += more;
-        let own = records.into_iter().filter(|logged| is_of(&port, logged));
+        let own = records.into_iter().filter(|logged| is_of(&port, logged) && wish.wants(logged));
         found.extend(own.map(|logged| (logged, (role, host))));
     }
-    found.sort_by_key(|(logged, _)| Reverse(logged.end_ms));
-    left_out += found.len().saturating_sub(wish.limit as usize) as u64;
-    found.truncate(wish.limit as usize);
+    let (found, beyond, next) = wish.page(found, left_out > 0);
+    left_out += beyond;
     let named: Vec<Uuid> = found.iter().filter_map(|(logged, _)| logged.rules.as_ref()).flatten().copied().collect();
     let rules = if named.is_empty() {
         Named::new()
@@ -135,6 +102,9 @@ async fn of_port(app: Data<App>, context: Context, path: Path<String>) -> Result
         seeing::rules_of(&mut *app.pool.get().await?, &named, context.caller.own()).await?
     };
     let records: Vec<Value> = found.iter().map(|(logged, by)| view(port.id, logged, &rules, *by)).collect();
-    let log = json!({"port_id": port.id, "hosts": views, "left_out": left_out, "records": records});
+    let log = json!({
+        "port_id": port.id, "hosts": views, "left_out": left_out, "next_marker": next.map(|next| next.to_string()),
+        "records": records,
+    });
     Ok(HttpResponse::Ok().json(json!({ "flow_log": log })))
 }

@@ -48,7 +48,7 @@ const KEPT: usize = 16;
 /// Ports that are read at once.
 const BATCH: usize = 500;
 /// Protocols that have ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
-const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+pub(super) const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
 
 /// Routes.
 pub fn mount(config: &mut ServiceConfig) {

@@ -115,6 +115,57 @@ async fn the_flow_log_of_a_port_is_what_its_host_and_its_bouncers_say_the_younge
 }
 
 #[tokio::test]
+async fn the_flow_log_is_narrowed_and_paged_among_all_that_hosts_have() -> anyhow::Result<()> {
+    let asking = Asking::start().await?;
+    let owner = asking.cloud.tenant("red", "member").await?;
+    let (port, hosts) = port(&asking.cloud, &owner).await?;
+    let of: u32 = asking.cloud.rows("SELECT number FROM ports").await?[0].parse()?;
+    asking.cloud.sql("UPDATE ports SET created_at = '2023-11-14T22:13:20Z'").await?;
+    let at = |n: i64| 1_700_000_001_000 + n;
+    let told = move |records: Vec<Logged>, left_out: u64| {
+        move |question: Question| {
+            let Question::FlowLog { limit, .. } = question else { panic!("{question:?}") };
+            let all = records.len() as u64;
+            let records: Vec<Logged> = records.iter().take(limit as usize).cloned().collect();
+            let left_out = left_out + all - records.len() as u64;
+            Answer::FlowLog(FlowLog { records, left_out })
+        }
+    };
+    // The youngest first: three that the port opened, then two that it was refused for.
+    let opened = [9, 8, 7].map(|n| Logged { source_port: 40_000 + n as u16, ..logged(of, at(n)) });
+    let _own = asking.host(hosts["h1"], told(opened.into(), 0));
+    let _bouncer = asking.host(hosts["h2"], told([refused(of, at(5)), refused(of, at(4))].into(), 0));
+    let path = format!("/v2.0/mizar/ports/{}/flow-log", id(&port));
+    let caller = asking.at(&owner);
+    let ends = |log: &Value| -> Vec<String> {
+        let records = log["records"].as_array().into_iter().flatten();
+        records.filter_map(|one| one["end"].as_str()?.get(20..23).map(str::to_owned)).collect()
+    };
+    for (query, expected) in [
+        ("limit=1&verdict=deny", vec!["005"]),
+        ("verdict=accept", vec!["009", "008", "007"]),
+        ("direction=ingress&protocol=icmp", vec!["005", "004"]),
+        ("protocol=6&port_number=40008", vec!["008"]),
+        ("remote_address=10.0.0.8/30&direction=egress", vec!["009", "008", "007"]),
+        ("remote_address=10.0.0.5", vec!["005", "004"]),
+        ("remote_address=10.0.0.1", vec![]),
+    ] {
+        let log = said(&caller, &format!("{path}?{query}"), "flow_log").await?;
+        assert_eq!(ends(&log), expected, "{query}");
+    }
+    let (mut seen, mut query) = (Vec::new(), "limit=2".to_owned());
+    loop {
+        let log = said(&caller, &format!("{path}?{query}"), "flow_log").await?;
+        seen.push(ends(&log));
+        assert_eq!(log["left_out"].as_u64(), Some(5 - seen.concat().len() as u64), "{log}");
+        let Some(marker) = log["next_marker"].as_str() else { break };
+        query = format!("limit=2&marker={marker}");
+    }
+    assert_eq!(seen, [vec!["009", "008"], vec!["007", "005"], vec!["004"]]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_flow_log_is_the_owners_and_its_parameters_are_read_strictly() -> anyhow::Result<()> {
     let asking = Asking::start().await?;
     let owner = asking.cloud.tenant("red", "member").await?;
@@ -126,6 +177,13 @@ async fn the_flow_log_is_the_owners_and_its_parameters_are_read_strictly() -> an
         ("since=yesterday", "since"),
         ("since=2023-11-14", "since"),
         ("until=2023-11-14T22:13:20Z", "until"),
+        ("verdict=maybe", "verdict"),
+        ("direction=up", "direction"),
+        ("protocol=none", "protocol"),
+        ("remote_address=10.0.0.0/33", "remote_address"),
+        ("port_number=65536", "port_number"),
+        ("marker=youngest", "marker"),
+        ("verdict=deny&verdict=accept", "verdict"),
     ] {
         let refused = owner.get(&format!("{path}?{query}")).await?;
         assert_eq!(refused.status, 400, "{query}");

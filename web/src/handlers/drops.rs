@@ -51,6 +51,8 @@ struct Dropped {
 struct Drops {
     frame: Frame,
     of: Link,
+    /// Where the flows are that were refused; only ports have a log.
+    log: Option<String>,
     many: Link,
     counts: Fragment,
 }
@@ -105,6 +107,12 @@ fn hosts(drops: &Value) -> Vec<&Value> {
     }
 }
 
+/// Those who did not answer, and why.
+pub(super) fn silent(told: &Value) -> Vec<String> {
+    let silent = told["hosts"].as_array().into_iter().flatten().filter(|asked| asked["error"].is_string());
+    silent.map(|asked| format!("{}: {}", host(asked), plain(&asked["error"]))).collect()
+}
+
 /// What the chart is drawn from: when it was counted, by whom, and the packets by reason. Where somebody is silent
 /// nobody's sum is known, which `by` says by being null.
 fn counted(drops: &Value, at_ms: i64) -> Value {
@@ -133,12 +141,10 @@ fn api(resource: &Resource, id: &str) -> Result<String, Fault> {
 pub async fn fragment(signed: &Signed, resource: &'static Resource, id: &str) -> Result<Fragment, Fault> {
     let drops = signed.calls.one(&api(resource, &super::id(id)?)?, "drops").await?;
     let of_port = resource.path == "ports";
-    let silent = hosts(&drops).into_iter().filter(|asked| asked["error"].is_string());
-    let silent: Vec<String> = silent
-        .map(|asked| {
-            format!("{}: {}", if of_port { host(asked) } else { plain(&asked["host"]) }, plain(&asked["error"]))
-        })
-        .collect();
+    let silent = match (of_port, drops["error"].as_str()) {
+        (true, _) => silent(&drops),
+        (false, error) => error.map(|error| format!("{}: {error}", plain(&drops["host"]))).into_iter().collect(),
+    };
     let listed = drops["reasons"].as_array().map(Vec::as_slice).unwrap_or_default();
     let names = match of_port {
         true => Names::default(),
@@ -167,8 +173,10 @@ pub async fn page(signed: Signed, path: Path<(String, String)>) -> Result<HttpRe
     let counts = fragment(&signed, resource, &id).await?;
     let here = format!("{}/drops", resource.page_of(&id));
     let page = Drops {
-        frame: Frame::new(&signed, format!("Drops of {}", (resource.title)(&object)), &here).following(&here),
+        frame: Frame::new(&signed, format!("Drops of {}", (resource.title)(&object)), &here)
+            .following(&here),
         of: link_to(resource, &object),
+        log: (resource.path == "ports").then(|| format!("{}/flow-log?verdict=deny", resource.page_of(&id))),
         many: Link { href: resource.list(), text: resource.many.into() },
         counts,
     };
@@ -198,6 +206,7 @@ mod tests {
         assert_eq!(host(&json!({"role": "port", "host": null})), "the port's host");
         assert_eq!(host(&json!({"role": "bouncer", "host": "h1"})), "h1, a bouncer of its addresses");
     }
+
     #[test]
     fn the_chart_gets_sums_by_reason_and_who_said_them() {
         let reason = |name: &str, packets: u64| json!({"reason": name, "packets": packets});

@@ -6,6 +6,7 @@ pub mod delete;
 pub mod drops;
 pub mod edit;
 pub mod extra;
+pub mod flow_log;
 pub mod flows;
 pub mod host;
 pub mod list;
@@ -65,6 +66,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/ports/{id}/trace", get().to(trace::page))
         .route("/ports/{id}/reach", get().to(passing::reach))
         .route("/ports/{id}/flows", get().to(flows::page))
+        .route("/ports/{id}/flow-log", get().to(flow_log::page))
         .route("/{kind}", get().to(list::page))
         .route("/{kind}", post().to(edit::create))
         .route("/{kind}/new", get().to(edit::new))

@@ -79,6 +79,7 @@ pub static PORTS: Resource = Resource {
         ("reach", "Who can reach it"),
         ("trace", "Follow a packet"),
         ("flows", "Flows"),
+        ("flow-log", "Flow log"),
         ("drops", "What is dropped"),
     ],
     verbs: Verbs::TENANT,
