@@ -20,6 +20,7 @@ pub mod fault;
 pub mod form;
 pub mod guard;
 pub mod handlers;
+pub mod held;
 pub mod link;
 pub mod map;
 pub mod page;

@@ -2,6 +2,7 @@
 
 use crate::api::{Named, Query};
 use crate::fault::Fault;
+use crate::held;
 use crate::preferences::Preferences;
 use crate::resource;
 use crate::session::Notice;
@@ -9,6 +10,7 @@ use crate::signed::Signed;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use askama::Template;
+use chrono::Utc;
 
 /// A page without a session: an error, or a sentence.
 #[derive(Debug, Template)]
@@ -64,6 +66,8 @@ pub struct Frame {
     pub notice: Option<Notice>,
     /// The page's own address, if there are changes to follow.
     pub here: Option<String>,
+    /// What of it is there already, for its stream.
+    held: Query,
     /// What was chosen for this browser.
     pub preferences: Preferences,
     /// What the list of places leads to beside the menu.
@@ -96,21 +100,24 @@ impl Frame {
             may_write: session.may_write(),
             notice: session.take_notice(path),
             here: None,
+            held: Query::new(),
             preferences: signed.preferences,
             places: places(session.may_write()),
         }
     }
 
-    /// Around a page that follows the changes of `path`, an address of this dashboard.
+    /// Around a page that follows the changes of `path`, an address of this dashboard, and is made of these parts now.
     #[must_use]
-    pub fn following(self, path: &str) -> Self {
-        Self { here: Some(path.to_owned()), ..self }
+    pub fn following<'f>(self, path: &str, parts: impl IntoIterator<Item = &'f Fragment>) -> Self {
+        let held = held::said(parts, Utc::now().timestamp_millis());
+        Self { here: Some(path.to_owned()), held, ..self }
     }
 
     /// Where the changes come from, unless the page stays as it is.
     pub fn live(&self) -> Option<String> {
         let here = self.here.as_ref().filter(|_| self.preferences.follows)?;
-        Some(Query::new().with("of", here).after("/live"))
+        let of = Query::new().with("of", here);
+        Some(self.held.pairs().iter().fold(of, |query, (name, value)| query.with(name, value)).after("/live"))
     }
 }
 

@@ -174,7 +174,7 @@ pub async fn page(signed: Signed, path: Path<(String, String)>) -> Result<HttpRe
     let here = format!("{}/drops", resource.page_of(&id));
     let page = Drops {
         frame: Frame::new(&signed, format!("Drops of {}", (resource.title)(&object)), &here)
-            .following(&here),
+            .following(&here, [&counts]),
         of: link_to(resource, &object),
         log: (resource.path == "ports").then(|| format!("{}/flow-log?verdict=deny", resource.page_of(&id))),
         many: Link { href: resource.list(), text: resource.many.into() },

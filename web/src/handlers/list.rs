@@ -231,7 +231,7 @@ pub async fn page(signed: Signed, path: Path<String>, request: HttpRequest) -> R
         opened: ask.all || !ask.filters.is_empty(),
         admin: admin && !resource.verbs.operator,
         frame: Frame::new(&signed, resource.many, &resource.list())
-            .following(request.uri().path_and_query().map_or("/", PathAndQuery::as_str)),
+            .following(request.uri().path_and_query().map_or("/", PathAndQuery::as_str), [&rows]),
         resource,
         rows,
     };

@@ -15,6 +15,7 @@
 use super::{drops, list, map, operator, overview, show};
 use crate::api::{CallError, Query};
 use crate::fault::Fault;
+use crate::held;
 use crate::page::Fragment;
 use crate::server::Site;
 use crate::signed::Signed;
@@ -25,7 +26,6 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use askama::Template;
 use chrono::{NaiveTime, Utc};
 use futures::{Stream, StreamExt as _};
-use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -127,7 +127,7 @@ struct Follower {
     signed: Signed,
     of: String,
     /// Digests of the parts that the page has, by their ids.
-    sent: HashMap<String, [u8; 32]>,
+    sent: HashMap<String, held::Digest>,
     /// When the page was last renewed.
     seen: String,
     ended: bool,
@@ -145,7 +145,7 @@ impl Follower {
     fn changed(&mut self, fragments: Vec<Fragment>) -> String {
         let mut message = String::new();
         for Fragment { id, html } in fragments {
-            let digest = Sha256::digest(html.as_bytes()).into();
+            let digest = held::digest(&html);
             if self.sent.get(&id) != Some(&digest) {
                 message += &partial(&id, &html);
                 self.sent.insert(id, digest);
@@ -298,8 +298,8 @@ pub async fn stream(
     }
     let room = |streams: &Arc<Semaphore>| Arc::clone(streams).try_acquire_owned().map_err(|_| Fault::Crowded);
     let permits = [room(&signed.session.streams)?, room(&site.streams)?];
-    // All of it is sent at once: the page may be of long ago, because a browser ends the stream of a hidden page
-    // and begins another later.
+    // What the page has is not sent again, if it was made just now. Otherwise all of it is sent at once: the page may be
+    // of long ago, because a browser ends the stream of a hidden page and begins another later.
     let begun = Instant::now();
     let found = match fragments(&signed, &of).await {
         // No page of ours is followed at such an address.
@@ -307,7 +307,11 @@ pub async fn stream(
         found => found,
     };
     let took = begun.elapsed();
-    let (sent, seen) = (HashMap::new(), seen_by(&request));
+    let sent = match request.headers().contains_key("last-event-id") {
+        true => HashMap::new(),
+        false => held::parts(&query, Utc::now().timestamp_millis()),
+    };
+    let seen = seen_by(&request);
     let (follows, gone) = oneshot::channel();
     let mut follower =
         Follower { signed, of, sent, seen, ended: false, failures: 0, took, _permits: permits, _follows: follows };

@@ -64,5 +64,5 @@ pub async fn fragment(signed: &Signed) -> Result<Fragment, Fault> {
 /// The page.
 pub async fn page(signed: Signed) -> Result<HttpResponse, Fault> {
     let picture = fragment(&signed).await?;
-    page::ok(&Page { frame: Frame::new(&signed, "Map", "/map").following("/map"), picture })
+    page::ok(&Page { frame: Frame::new(&signed, "Map", "/map").following("/map", [&picture]), picture })
 }

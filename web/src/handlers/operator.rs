@@ -126,7 +126,7 @@ fn counts(roles: &[Value]) -> HashMap<&str, [usize; KINDS.len()]> {
 /// The page of the matrix.
 pub async fn roles(signed: Signed) -> Result<HttpResponse, Fault> {
     let matrix = matrix(&signed).await?;
-    page::ok(&Roles { frame: Frame::new(&signed, "Transit roles", "/roles").following("/roles"), matrix })
+    page::ok(&Roles { frame: Frame::new(&signed, "Transit roles", "/roles").following("/roles", [&matrix]), matrix })
 }
 
 /// Who holds the roles of a network.

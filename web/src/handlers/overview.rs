@@ -181,7 +181,7 @@ pub async fn fragments(signed: &Signed) -> Result<Vec<Fragment>, Fault> {
 /// The page.
 pub async fn page(signed: Signed) -> Result<HttpResponse, Fault> {
     let (fragments, is_empty) = parts(&signed).await?;
-    page::ok(&Overview { frame: Frame::new(&signed, "Overview", "/").following("/"), fragments, is_empty })
+    page::ok(&Overview { frame: Frame::new(&signed, "Overview", "/").following("/", &fragments), fragments, is_empty })
 }
 
 #[cfg(test)]

@@ -143,13 +143,15 @@ pub async fn page(signed: Signed, path: Path<(String, String)>) -> Result<HttpRe
     let id = object["id"].as_str().unwrap_or(&id).to_owned();
     let may_write = signed.session.may_write();
     let here = resource.page_of(&id);
+    let (title, tags) = (title(resource, &object)?, tags(&signed, resource, &object)?);
+    let frame = Frame::new(&signed, format!("{}: {}", (resource.title)(&object), resource.one), &here);
     let show = Show {
-        frame: Frame::new(&signed, format!("{}: {}", (resource.title)(&object), resource.one), &here).following(&here),
+        frame: frame.following(&here, fragments.iter().chain([&title]).chain(&tags)),
         id,
-        title: title(resource, &object)?,
+        title,
         fragments,
         forms: if may_write { extra::forms(resource) } else { &[] },
-        tags: tags(&signed, resource, &object)?,
+        tags,
         edits: resource.verbs.edit && may_write,
         deletes: resource.verbs.delete && may_write,
         resource,

@@ -1,5 +1,6 @@
 //! What guards the dashboard, at a server as it is, before a small API that remembers what it was asked.
 
+mod following;
 mod stub;
 
 use anyhow::{Context as _, ensure};
@@ -338,64 +339,6 @@ async fn what_is_refused_does_not_look_like_what_was_done() -> anyhow::Result<()
     let html = world.get(&ann, &page).send().await?.text().await?;
     let notice = between(&html, "<p class=\"notice", "</p>")?;
     assert!(notice.contains("role=\"alert\"") && notice.contains("no slash"), "{notice}");
-    world.stop().await;
-    Ok(())
-}
-
-/// Reads a stream until it has brought this.
-async fn until(stream: &mut Response, text: &mut String, wanted: &str) -> anyhow::Result<()> {
-    while !text.contains(wanted) {
-        let chunk =
-            tokio::time::timeout(DEADLINE, stream.chunk()).await.with_context(|| format!("no `{wanted}`"))??;
-        let chunk = chunk.with_context(|| format!("the stream ended before `{wanted}`: {text}"))?;
-        text.push_str(std::str::from_utf8(&chunk)?);
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_page_that_connects_gets_all_there_is_and_then_changes_until_its_session_ends() -> anyhow::Result<()> {
-    let world = World::start()?;
-    let ann = world.sign_in("ann").await?;
-    // The page is of before this change, as after a time in the background.
-    world.api.rename("changed meanwhile")?;
-    let mut stream = world.get(&ann, "/live?of=%2Fnetworks").send().await?;
-    assert_eq!(stream.headers().get("x-accel-buffering").map(|value| value.as_bytes()), Some(b"no".as_slice()));
-    let mut text = String::new();
-    until(&mut stream, &mut text, "changed meanwhile").await?;
-    world.api.rename("x\r\revent: end\rdata: x\r\r")?;
-    until(&mut stream, &mut text, "data: event: end").await?;
-    world.api.rename("once more")?;
-    until(&mut stream, &mut text, "once more").await?;
-    let events = text.replace("\nevent: wait", "");
-    assert!(!text.contains('\r') && !events.contains("\nevent:"), "a name began a field of the stream: {text}");
-    let out = world.post(&ann, "/logout", &[("csrf", &ann.csrf)]).send().await?;
-    assert_eq!(out.status(), StatusCode::SEE_OTHER);
-    until(&mut stream, &mut text, "Your session has ended").await?;
-    until(&mut stream, &mut text, "event: end\ndata: end\n\n").await?;
-    world.stop().await;
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_page_that_comes_back_while_the_api_is_away_is_told_so_and_goes_on_after() -> anyhow::Result<()> {
-    let world = World::start()?;
-    let ann = world.sign_in("ann").await?;
-    world.api.away(true);
-    let again = world.get(&ann, "/live?of=%2Fnetworks").header("last-event-id", "12:00:01 UTC");
-    let mut stream = again.send().await?;
-    assert_eq!(stream.status(), StatusCode::OK);
-    let mut text = String::new();
-    until(&mut stream, &mut text, "\n\n").await?;
-    assert!(text.starts_with("id: 12:00:01 UTC\n"), "{text}");
-    assert!(text.contains("does not answer") && text.contains("As of 12:00:01 UTC"), "{text}");
-    // Who asks for the page as it is now is told too, and that it is not there.
-    let once = world.get(&ann, "/live?of=%2Fnetworks&once=1").send().await?;
-    assert_eq!(once.status(), StatusCode::BAD_GATEWAY);
-    assert!(once.text().await?.contains("hx-target=\"#age\""));
-    world.api.away(false);
-    until(&mut stream, &mut text, "front").await?;
-    drop(stream);
     world.stop().await;
     Ok(())
 }

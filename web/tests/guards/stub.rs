@@ -25,12 +25,14 @@ pub struct Asked {
     pub from: String,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     asked: Vec<Asked>,
     networks: BTreeMap<String, Value>,
     /// It answers nobody, as behind a proxy that it is not there for.
     away: bool,
+    /// How long its tokens count.
+    lives: TimeDelta,
 }
 
 /// The API that runs.
@@ -54,7 +56,8 @@ impl Stub {
         let network = json!({"id": REDS, "name": "front", "description": "", "project_id": "red", "revision_number": 3,
             "status": "ACTIVE", "admin_state_up": true, "shared": false, "mtu": 1400, "subnets": []});
         let networks = BTreeMap::from([(REDS.to_owned(), network)]);
-        let state = Arc::new(Mutex::new(State { asked: Vec::new(), networks, away: false }));
+        let state =
+            Arc::new(Mutex::new(State { asked: Vec::new(), networks, away: false, lives: TimeDelta::hours(1) }));
         let shared = Data::from(Arc::clone(&state));
         let server = HttpServer::new(move || App::new().app_data(shared.clone()).default_service(web::to(answer)))
             .workers(1)
@@ -85,6 +88,11 @@ impl Stub {
         lock(&self.state).away = away;
     }
 
+    /// Its next tokens count so long.
+    pub fn tokens_live(&self, lives: TimeDelta) {
+        lock(&self.state).lives = lives;
+    }
+
     /// Ends it.
     pub async fn stop(self) {
         self.handle.stop(false).await;
@@ -97,14 +105,14 @@ fn refusal(status: StatusCode, kind: &str) -> HttpResponse {
 }
 
 /// A token says whose it is and for which project: `ann/red`.
-fn grant(body: &Value, token: &str) -> Option<HttpResponse> {
+fn grant(body: &Value, token: &str, lives: TimeDelta) -> Option<HttpResponse> {
     let identity = &body["auth"]["identity"];
     let user = identity["password"]["user"]["name"].as_str().or_else(|| token.split('/').next())?;
     let wanted = body["auth"]["scope"]["project"]["id"].as_str();
     let project = wanted.unwrap_or(if user == "ann" { "red" } else { "green" });
     let said = json!({"token": {
         "user": {"id": user, "name": user}, "project": {"id": project, "name": project},
-        "roles": [{"name": "member"}], "expires_at": (Utc::now() + TimeDelta::hours(1)).to_rfc3339(),
+        "roles": [{"name": "member"}], "expires_at": (Utc::now() + lives).to_rfc3339(),
     }});
     Some(HttpResponse::Created().insert_header(("X-Subject-Token", format!("{user}/{project}"))).json(said))
 }
@@ -128,7 +136,7 @@ async fn answer(state: Data<Mutex<State>>, request: HttpRequest, body: Bytes) ->
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match (method, segments.as_slice()) {
         ("POST", ["v3", "auth", "tokens"]) => {
-            grant(&body, &token).unwrap_or_else(|| refusal(StatusCode::UNAUTHORIZED, "Unauthorized"))
+            grant(&body, &token, state.lives).unwrap_or_else(|| refusal(StatusCode::UNAUTHORIZED, "Unauthorized"))
         }
         ("DELETE", ["v3", "auth", "tokens"]) => HttpResponse::NoContent().finish(),
         ("GET", ["v3", "auth", "projects"]) => {
