@@ -53,7 +53,29 @@ pub fn document(document: &mut Document) {
     for name in roles::FILTERS {
         list = list.parameter(query(name, plain(Type::String).into(), "Filter"));
     }
+    let limit = plain(Type::Integer).minimum(Some(1));
+    list = list.parameter(query("limit", limit.into(), "The first so many"));
     document.operation(HttpMethod::Get, "/v2.0/mizar/roles", list.build());
+
+    document.schema(
+        "TransitRoleCount",
+        whole(vec![
+            ("host", text()),
+            ("role", word(roles::ROLES.map(|(name, _)| name))),
+            ("state", word(roles::STATES.map(|(name, _)| name))),
+            ("count", i64::schema()),
+        ]),
+    );
+    let named_hosts = format!("Whose, by name; at most {} times", roles::HOSTS);
+    let counts = neutron(
+        "roles",
+        "count_transit_roles".into(),
+        "How many roles of each kind and state hosts have",
+        &[(400, "No host, too many, or an unknown filter"), (403, "Not allowed")],
+    )
+    .parameter(query("host", list_of(text()), &named_hosts))
+    .response("200", answer("They", envelope("role_counts", Array::new(named("TransitRoleCount")))));
+    document.operation(HttpMethod::Get, "/v2.0/mizar/role-counts", counts.build());
 
     document.schema("Placement", placing());
     let show = neutron(

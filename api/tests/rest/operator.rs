@@ -177,8 +177,22 @@ async fn roles_say_who_bounces_and_divides() -> anyhow::Result<()> {
     let dividers = admin.get("/v2.0/mizar/roles?role=divider&state=pending&host=h2").await?.ok(200)?;
     assert_eq!(dividers["roles"][0]["network_id"], network["id"]);
     assert_eq!(dividers["roles"][0]["first_slot"], Value::Null);
-    for query in ["role=king", "state=gone", "subnet_id=x", "colour=red"] {
+    let first = admin.get("/v2.0/mizar/roles?limit=1").await?.ok(200)?;
+    assert_eq!(first["roles"], json!([all["roles"][0]]));
+    for query in ["role=king", "state=gone", "subnet_id=x", "colour=red", "limit=0", "limit=all"] {
         assert_eq!(admin.get(&format!("/v2.0/mizar/roles?{query}")).await?.status, 400, "{query}");
+    }
+    let counts = admin.get("/v2.0/mizar/role-counts?host=h2&host=h1&host=nobody").await?.ok(200)?;
+    let expected = json!([
+        {"host": "h1", "role": "bouncer", "state": "active", "count": 1},
+        {"host": "h2", "role": "divider", "state": "pending", "count": 1},
+    ]);
+    assert_eq!(counts["role_counts"], expected);
+    let many = "host=h1&".repeat(101);
+    for (query, named) in [("", "of which"), (many.trim_end_matches('&'), "at most 100"), ("hosts=h1", "hosts")] {
+        let refused = admin.get(&format!("/v2.0/mizar/role-counts?{query}")).await?;
+        assert_eq!(refused.status, 400, "{query}");
+        assert!(refused.body["NeutronError"]["message"].as_str().is_some_and(|text| text.contains(named)), "{query}");
     }
     Ok(())
 }
@@ -192,6 +206,7 @@ async fn hosts_and_roles_are_for_administrators() -> anyhow::Result<()> {
         "/v2.0/mizar/hosts",
         "/v2.0/mizar/hosts/h1",
         "/v2.0/mizar/roles",
+        "/v2.0/mizar/role-counts?host=h1",
         "/v2.0/mizar/placement",
         "/v2.0/mizar/hosts/h1/state",
         "/v2.0/mizar/hosts/h1/maps",

@@ -2,7 +2,7 @@
 
 use crate::statement::statement;
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{BigInt, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryResult, Queryable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
@@ -41,6 +41,8 @@ pub struct RoleFilter {
     pub role: Option<i16>,
     /// 1 to 3.
     pub state: Option<i16>,
+    /// The first so many.
+    pub limit: Option<i64>,
 }
 
 statement! {
@@ -52,6 +54,7 @@ statement! {
         role: Option<i16> as Nullable<SmallInt>,
         state: Option<i16> as Nullable<SmallInt>,
         mask: i64 as BigInt,
+        limit: Option<i64> as Nullable<BigInt>,
     } -> (Text, SmallInt, SmallInt, Nullable<SqlUuid>, Nullable<SqlUuid>, SmallInt, SmallInt, Timestamptz)
     {
         "WITH f AS (SELECT "
@@ -65,14 +68,40 @@ statement! {
          SELECT r.* FROM r, f WHERE (f.host IS NULL OR r.host = f.host) \
          AND (f.network IS NULL OR r.network_id = f.network) AND (f.subnet IS NULL OR r.subnet_id = f.subnet) \
          AND (f.role IS NULL OR r.role = f.role) AND (f.state IS NULL OR r.state = f.state) \
-         ORDER BY r.network_id, r.subnet_id, r.role, r.lo, r.host"
+         ORDER BY r.network_id, r.subnet_id, r.role, r.lo, r.host LIMIT " limit ""
     }
+}
+
+statement! {
+    CountRoles { hosts: Vec<String> as Array<Text> } -> (Text, SmallInt, SmallInt, BigInt)
+    {
+        "SELECT h.name, s.role, s.state, count(*) FROM hosts h JOIN subscriptions s ON s.host = h.number WHERE h.name = ANY("
+        hosts ") AND s.role IN (2, 3) AND NOT s.deleted GROUP BY h.name, s.role, s.state ORDER BY h.name, s.role, s.state"
+    }
+}
+
+/// How many roles of a kind in a state a host has.
+#[derive(Clone, Debug, PartialEq, Eq, Queryable)]
+pub struct RoleCount {
+    /// The host's name.
+    pub host: String,
+    /// 2: bouncer, 3: divider.
+    pub role: i16,
+    /// 1: pending, 2: active, 3: draining.
+    pub state: i16,
+    /// So many.
+    pub count: i64,
+}
+
+/// How many roles these hosts have, by host, kind and state; what none is of is not among them.
+pub async fn counts(conn: &mut AsyncPgConnection, hosts: Vec<String>) -> QueryResult<Vec<RoleCount>> {
+    CountRoles { hosts }.load(conn).await
 }
 
 /// Roles, by network, subnet, slot and host.
 pub async fn list(conn: &mut AsyncPgConnection, filter: RoleFilter) -> QueryResult<Vec<RoleRow>> {
-    let RoleFilter { host, network_id, subnet_id, role, state } = filter;
-    SelectRoles { host, network: network_id, subnet: subnet_id, role, state, mask: i64::from(u32::MAX) }
+    let RoleFilter { host, network_id, subnet_id, role, state, limit } = filter;
+    SelectRoles { host, network: network_id, subnet: subnet_id, role, state, mask: i64::from(u32::MAX), limit }
         .load(conn)
         .await
 }

@@ -100,7 +100,7 @@ impl Ask {
     }
 
     /// The address of the same list.
-    fn query(&self) -> Query {
+    pub(super) fn query(&self) -> Query {
         let mut query = Query::new();
         for (name, value) in &self.filters {
             query = query.with(name, value);
@@ -120,8 +120,13 @@ impl Ask {
         query
     }
 
-    /// The address of another page of it, from a link of the API.
-    fn paged(&self, resource: &Resource, answer: &Value, rel: &str) -> Option<String> {
+    /// Whether it begins after something.
+    pub(super) const fn is_later(&self) -> bool {
+        self.marker.is_some()
+    }
+
+    /// The query of another page of it, from a link of the API.
+    pub(super) fn paged(&self, resource: &Resource, answer: &Value, rel: &str) -> Option<Query> {
         let links = answer[format!("{}_links", resource.plural)].as_array()?;
         let href = links.iter().find(|link| link["rel"] == rel)?["href"].as_str()?;
         let asked = Query::parse(href.split_once('?')?.1);
@@ -129,7 +134,7 @@ impl Ask {
         if asked.get("page_reverse").is_some_and(|word| word.eq_ignore_ascii_case("true")) {
             query = query.with("back", 1);
         }
-        Some(query.after(&resource.list()))
+        Some(query)
     }
 }
 
@@ -200,8 +205,8 @@ pub async fn fragment(signed: &Signed, resource: &'static Resource, ask: &Ask) -
         chooses: resource.verbs.delete && signed.session.may_write(),
         narrowed: !ask.filters.is_empty(),
         may_write: signed.session.may_write(),
-        previous: ask.paged(resource, &answer, "previous"),
-        next: ask.paged(resource, &answer, "next"),
+        previous: ask.paged(resource, &answer, "previous").map(|query| query.after(&resource.list())),
+        next: ask.paged(resource, &answer, "next").map(|query| query.after(&resource.list())),
     };
     Fragment::of("rows", &rows)
 }
@@ -299,7 +304,7 @@ mod tests {
         let answer = json!({"ports_links": [
             {"rel": "next", "href": format!("http://x/v2.0/ports?limit=50&marker={id}")},
             {"rel": "previous", "href": format!("http://x/v2.0/ports?limit=50&marker={id}&page_reverse=True")}]});
-        let paged = |rel| asked.paged(declared("ports"), &answer, rel);
+        let paged = |rel| Some(asked.paged(declared("ports"), &answer, rel)?.after("/ports"));
         assert_eq!(paged("next"), Some(format!("/ports?status=DOWN&sort=name&marker={id}")));
         assert_eq!(paged("previous"), Some(format!("/ports?status=DOWN&sort=name&marker={id}&back=1")));
         assert_eq!(asked.paged(declared("ports"), &json!({}), "next"), None);

@@ -55,7 +55,7 @@ async fn fragments(signed: &Signed, of: &str) -> Result<Vec<Fragment>, Fault> {
     match segments.as_slice() {
         [""] => overview::fragments(signed).await,
         ["map"] => Ok(vec![map::fragment(signed).await?]),
-        ["roles"] => Ok(vec![operator::matrix(signed).await?]),
+        ["roles"] => Ok(vec![operator::matrix(signed, &operator::asked(signed, &Query::parse(query))?).await?]),
         [kind] => {
             let resource = super::kind(signed, kind)?;
             Ok(vec![list::fragment(signed, resource, &list::Ask::parse(resource, &Query::parse(query))?).await?])

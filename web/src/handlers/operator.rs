@@ -1,5 +1,6 @@
 //! Transit roles, for operators: who holds which, and whether roles can be placed at present.
 
+use super::list;
 use crate::api::{Query, object, objects};
 use crate::cell::{Cell, Link, Names, time};
 use crate::fault::Fault;
@@ -7,12 +8,19 @@ use crate::page::{self, Fragment, Frame};
 use crate::resource::text::plain;
 use crate::resource::{Column, Shape, declared};
 use crate::signed::Signed;
-use actix_web::HttpResponse;
+use actix_web::http::uri::PathAndQuery;
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use serde_json::Value;
 use std::collections::HashMap;
 
 const ROLES: &str = "/v2.0/mizar/roles";
+
+/// How many hosts have, in the API.
+const COUNTS: &str = "/v2.0/mizar/role-counts";
+
+/// The page of the matrix.
+const PAGE: &str = "/roles";
 
 /// What a role is of.
 static OF_SUBNET: Column = Column::new("", "subnet_id", Shape::Reference("subnets"));
@@ -28,14 +36,14 @@ const KINDS: [(&str, &str); 6] = [
     ("divider", "draining"),
 ];
 
-/// Roles that a page names; others are only counted.
+/// Roles that a page names; of others it is said that they are there.
 const NAMED: usize = 100;
 
 struct HostRow {
     host: Link,
     lease: Cell,
     transit: String,
-    counts: [usize; KINDS.len()],
+    counts: [u64; KINDS.len()],
 }
 
 #[derive(Template)]
@@ -46,6 +54,8 @@ struct Matrix {
     reason: String,
     kinds: [(&'static str, &'static str); 6],
     rows: Vec<HostRow>,
+    previous: Option<String>,
+    next: Option<String>,
 }
 
 #[derive(Template)]
@@ -71,24 +81,32 @@ struct Holdings {
     none: &'static str,
     by_host: bool,
     holdings: Vec<Holding>,
-    /// Others that are not named.
-    more: usize,
+    /// There are others that are not named.
+    more: bool,
 }
 
-/// Which host has how many roles of each kind.
-pub async fn matrix(signed: &Signed) -> Result<Fragment, Fault> {
+/// Which hosts a page of the matrix is asked for: as a list of hosts is.
+pub fn asked(signed: &Signed, query: &Query) -> Result<list::Ask, Fault> {
     if !signed.session.is_admin() {
         return Err(Fault::NotFound);
     }
+    list::Ask::parse(declared("hosts"), query)
+}
+
+/// Which host has how many roles of each kind, a page of hosts at a time.
+pub async fn matrix(signed: &Signed, ask: &list::Ask) -> Result<Fragment, Fault> {
     let (none, of) = (Query::new(), declared("hosts"));
-    let (mut roles, mut hosts, placement) = futures::try_join!(
-        signed.calls.get(ROLES, &none),
-        signed.calls.get(of.api, &none),
-        signed.calls.get("/v2.0/mizar/placement", &none),
-    )?;
-    let (roles, mut hosts) = (objects(&mut roles, "roles")?, objects(&mut hosts, of.plural)?);
-    let placement = object(placement, "placement")?;
-    hosts.sort_by_key(|host| plain(&host["name"]));
+    let wanted = ask.of_api(of, &signed.project.id, true);
+    let (mut answer, placement) =
+        futures::try_join!(signed.calls.get(of.api, &wanted), signed.calls.get("/v2.0/mizar/placement", &none))?;
+    let (hosts, placement) = (objects(&mut answer, of.plural)?, object(placement, "placement")?);
+    let roles = match hosts.as_slice() {
+        [] => Vec::new(),
+        some => {
+            let query = Query::new().with_each("host", some.iter().map(|host| plain(&host["name"])));
+            signed.calls.list(COUNTS, "role_counts", &query).await?
+        }
+    };
     let counts = counts(&roles);
     let rows = hosts.iter().map(|host| HostRow {
         host: crate::cell::link_to(of, host),
@@ -103,13 +121,15 @@ pub async fn matrix(signed: &Signed) -> Result<Fragment, Fault> {
         state,
         kinds: KINDS,
         rows: rows.collect(),
+        previous: ask.paged(of, &answer, "previous").map(|query| query.after(PAGE)),
+        next: ask.paged(of, &answer, "next").map(|query| query.after(PAGE)),
     };
     Fragment::of("matrix", &matrix)
 }
 
 /// How many roles of each kind a host has, by its name.
-fn counts(roles: &[Value]) -> HashMap<&str, [usize; KINDS.len()]> {
-    let mut counts: HashMap<&str, [usize; KINDS.len()]> = HashMap::new();
+fn counts(roles: &[Value]) -> HashMap<&str, [u64; KINDS.len()]> {
+    let mut counts: HashMap<&str, [u64; KINDS.len()]> = HashMap::new();
     for role in roles {
         let (Some(host), Some(kind), Some(state)) =
             (role["host"].as_str(), role["role"].as_str(), role["state"].as_str())
@@ -117,28 +137,36 @@ fn counts(roles: &[Value]) -> HashMap<&str, [usize; KINDS.len()]> {
             continue;
         };
         if let Some(at) = KINDS.iter().position(|known| *known == (kind, state)) {
-            counts.entry(host).or_default()[at] += 1;
+            counts.entry(host).or_default()[at] = role["count"].as_u64().unwrap_or_default();
         }
     }
     counts
 }
 
 /// The page of the matrix.
-pub async fn roles(signed: Signed) -> Result<HttpResponse, Fault> {
-    let matrix = matrix(&signed).await?;
-    page::ok(&Roles { frame: Frame::new(&signed, "Transit roles", "/roles").following("/roles", [&matrix]), matrix })
+pub async fn roles(signed: Signed, request: HttpRequest) -> Result<HttpResponse, Fault> {
+    let ask = asked(&signed, &Query::parse(request.query_string()))?;
+    let matrix = match matrix(&signed, &ask).await {
+        // The host that the page began after is gone: it begins anew.
+        Err(Fault::NotFound) if ask.is_later() => return Ok(page::go(&ask.query().after(PAGE))),
+        other => other?,
+    };
+    let here = request.uri().path_and_query().map_or(PAGE, PathAndQuery::as_str);
+    page::ok(&Roles { frame: Frame::new(&signed, "Transit roles", PAGE).following(here, [&matrix]), matrix })
 }
 
 /// Who holds the roles of a network.
 pub async fn holders(signed: &Signed, network: &str) -> Result<Fragment, Fault> {
-    let roles = signed.calls.list(ROLES, "roles", &Query::new().with("network_id", network)).await?;
+    let query = Query::new().with("network_id", network).with("limit", NAMED + 1);
+    let roles = signed.calls.list(ROLES, "roles", &query).await?;
     let none = "Nobody yet: roles are placed once hosts with transit are there.";
     holdings(signed, "Who bounces and divides", none, true, roles).await
 }
 
 /// The roles of a host.
 pub async fn roles_of(signed: &Signed, host: &str) -> Result<Fragment, Fault> {
-    let roles = signed.calls.list(ROLES, "roles", &Query::new().with("host", host)).await?;
+    let query = Query::new().with("host", host).with("limit", NAMED + 1);
+    let roles = signed.calls.list(ROLES, "roles", &query).await?;
     holdings(signed, "Transit roles", "None.", false, roles).await
 }
 
@@ -155,13 +183,13 @@ async fn holdings(
     Fragment::of("holders", &Holdings { title, none, by_host, holdings, more })
 }
 
-/// The first of them, and how many others there are.
-fn first(mut roles: Vec<Value>) -> (Vec<Value>, usize) {
+/// The first of them, and whether there are others.
+fn first(mut roles: Vec<Value>) -> (Vec<Value>, bool) {
     let text = |role: &Value, name: &str| plain(&role[name]);
     roles.sort_by_cached_key(|role| {
         (text(role, "role"), text(role, "subnet_id"), role["first_slot"].as_i64(), text(role, "host"))
     });
-    let more = roles.len().saturating_sub(NAMED);
+    let more = roles.len() > NAMED;
     roles.truncate(NAMED);
     (roles, more)
 }
@@ -193,12 +221,11 @@ mod tests {
 
     #[test]
     fn roles_are_counted_by_host_and_state() {
-        let role = |host: &str, role: &str, state: &str| json!({"host": host, "role": role, "state": state});
+        let role = |host: &str, role: &str, state: &str, count: u64| json!({"host": host, "role": role, "state": state, "count": count});
         let roles = [
-            role("h1", "bouncer", "active"),
-            role("h1", "bouncer", "active"),
-            role("h1", "divider", "draining"),
-            role("h2", "bouncer", "active"),
+            role("h1", "bouncer", "active", 2),
+            role("h1", "divider", "draining", 1),
+            role("h2", "bouncer", "active", 1),
         ];
         let counts = counts(&roles);
         assert_eq!(counts.get("h1"), Some(&[2, 0, 0, 0, 0, 1]));
@@ -206,11 +233,11 @@ mod tests {
     }
 
     #[test]
-    fn of_many_roles_some_are_named_and_the_others_counted() {
+    fn of_many_roles_some_are_named_and_it_is_said_that_there_are_others() {
         let role = |slot: usize| json!({"host": "h1", "role": "bouncer", "state": "active", "first_slot": slot, "last_slot": slot});
         let roles: Vec<Value> = (0..NAMED + 7).map(role).collect();
         let (named, more) = first(roles.clone());
-        assert_eq!((named.len(), more), (NAMED, 7));
-        assert_eq!(first(roles[..3].to_vec()).1, 0);
+        assert_eq!((named.len(), more), (NAMED, true));
+        assert!(!first(roles[..NAMED].to_vec()).1);
     }
 }
