@@ -78,9 +78,17 @@ async function opened(story, page, { group, from, to, follow }) {
   await page.getByRole("button", { name: "Create" }).click();
   await story.notice(page, "Created rule TCP 443 in, from anywhere.");
   await follow("It is delivered");
-  await page.locator(".hops").getByRole("link", { name: "TCP 443 in, from anywhere" }).first().waitFor();
+  const rule = page.locator(".hops").getByRole("link", { name: "TCP 443 in, from anywhere" }).first();
+  await rule.waitFor();
   assert.equal(await page.locator(".hops .ends").count(), 0);
   await story.accessible(page);
+  // What is named leads there: the port that gets it, and the rule that lets it in.
+  await page.locator("main p").getByRole("link", { name: "shop-2" }).click();
+  await page.getByRole("heading", { level: 1, name: "shop-2" }).waitFor();
+  await page.goBack();
+  await rule.click();
+  await page.waitForURL(/\/security-group-rules\/[0-9a-f-]{36}$/);
+  await page.getByRole("heading", { level: 1, name: "TCP 443 in, from anywhere" }).waitFor();
   await story.until("a connection passes", passes);
 }
 

@@ -5,11 +5,11 @@
 
 use crate::advice;
 use crate::api::{CallError, Query, object};
-use crate::cell::{Link, complete, link_to};
+use crate::cell::{Link, Names, complete, host, link_to};
 use crate::fault::Fault;
 use crate::page::{Frame, answer};
-use crate::resource::declared;
 use crate::resource::text::{plain, rule};
+use crate::resource::{Column, Shape, declared};
 use crate::signed::Signed;
 use actix_web::http::StatusCode;
 use actix_web::web::Path;
@@ -39,13 +39,14 @@ struct Looked {
     /// For operators.
     entry: String,
     table: String,
-    /// Without an address: a label policy.
+    /// To the rule's page, or its group's where the rule is not known; without an address: a label policy.
     rules: Vec<Link>,
 }
 
 struct Hop {
     role: &'static str,
-    host: String,
+    /// For operators.
+    host: Option<Link>,
     error: String,
     looks: Vec<Looked>,
     /// The packet ends here.
@@ -73,6 +74,9 @@ struct Trace {
     error: Option<String>,
     way: Option<Way>,
 }
+
+/// Whom the packet reaches.
+static RECEIVER: Column = Column::new("", "destination_port_id", Shape::Reference("ports"));
 
 fn role(word: &Value) -> &'static str {
     match word.as_str() {
@@ -126,14 +130,15 @@ async fn way(signed: &Signed, trace: &Value) -> Result<Way, Fault> {
     };
     let seen = hops.iter().enumerate().map(|(number, hop)| Hop {
         role: role(&hop["role"]),
-        host: plain(&hop["host"]),
+        host: hop["host"].as_str().map(|name| host(name.to_owned())),
         error: plain(&hop["error"]),
         looks: hop["looks"].as_array().into_iter().flatten().map(|look| looked(look, &known)).collect(),
         ends: number + 1 == hops.len() && tone == "bad",
     });
+    let names = Names::of_columns(&signed.calls, &[&RECEIVER], std::slice::from_ref(trace)).await?;
     let receiver = trace["destination_port_id"].as_str().map(|id| {
         let ports = declared("ports");
-        Link { href: ports.page_of(id), text: "the receiving port".into() }
+        Link { href: ports.page_of(id), text: names.of(ports.path, id).to_owned() }
     });
     Ok(Way {
         verdict,
@@ -168,9 +173,10 @@ fn looked(look: &Value, known: &[Value]) -> Looked {
             // It belongs to no group, and has no page.
             return Link { href: String::new(), text: "a label policy".to_owned() };
         };
-        let seen = known.iter().find(|own| own["id"] == named["id"]);
-        let group = declared("security-groups").page_of(group);
-        Link { href: group, text: seen.map_or_else(|| "a rule".to_owned(), rule) }
+        match known.iter().find(|own| own["id"] == named["id"]) {
+            Some(own) => Link { href: declared("security-group-rules").page_of(&plain(&own["id"])), text: rule(own) },
+            None => Link { href: declared("security-groups").page_of(group), text: "a rule".to_owned() },
+        }
     };
     Looked {
         says: plain(&look["says"]),
@@ -250,9 +256,9 @@ mod tests {
         let looked = looked(&look, &known);
         assert_eq!(
             looked.rules[0],
-            Link { href: "/security-groups/g".into(), text: "TCP 22 in, from anywhere".into() }
+            Link { href: "/security-group-rules/r".into(), text: "TCP 22 in, from anywhere".into() }
         );
-        assert_eq!(looked.rules[1].text, "a rule");
+        assert_eq!(looked.rules[1], Link { href: "/security-groups/h".into(), text: "a rule".into() });
     }
 
     #[test]
