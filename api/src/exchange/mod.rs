@@ -35,6 +35,9 @@ pub enum Unanswered {
     /// The host's agent is away, or older than questions.
     #[error("the host did not answer within {} s", PATIENCE.as_secs())]
     Silent,
+    /// Of several that one request asks: it has not answered when the request had to.
+    #[error("the host did not answer before the time of this request was over")]
+    Late,
     /// This server has no agents' side.
     #[error("this server speaks to no hosts")]
     Alone,

@@ -136,7 +136,8 @@ fn previewed(document: &mut Document) {
     let mut refused = vec![("port_id", Uuid::schema()), ("direction", directions()), ("reason", text())];
     refused.extend(sample());
     document.schema("RefusedPacket", whole(refused));
-    let host = vec![("role", word(drops::ROLES)), ("host", nullable(text())), ("error", nullable(text()))];
+    let mut host = vec![("role", word(drops::ROLES)), ("host", nullable(text())), ("error", nullable(text()))];
+    host.push(("ports", list(Uuid::schema())));
     document.schema(
         "Preview",
         whole(vec![

@@ -20,6 +20,7 @@ use mizar_domain::security_group::{self, Direction};
 use mizar_domain::text::Name;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
@@ -73,6 +74,22 @@ impl Decode for Count {
     }
 }
 
+/// For so long hosts are asked.
+struct Seconds(u64);
+
+impl Decode for Seconds {
+    fn decode(value: &Value) -> Result<Self, String> {
+        let most = super::preview::WAIT_S;
+        let number = i64::decode(value)?;
+        let fits = u64::try_from(number).ok().filter(|seconds| (1..=most).contains(seconds));
+        fits.map(Self).ok_or_else(|| format!("'{number}' is not between 1 and {most}"))
+    }
+
+    fn schema() -> RefOr<Schema> {
+        plain(Type::Integer).minimum(Some(1)).maximum(Some(super::preview::WAIT_S as f64)).into()
+    }
+}
+
 /// What may be sent.
 pub fn inputs() -> Vec<Input> {
     vec![
@@ -81,6 +98,7 @@ pub fn inputs() -> Vec<Input> {
         Input::optional::<Vec<Proposed>>("rules"),
         Input::optional::<Count>("limit"),
         Input::optional::<Uuid>("marker"),
+        Input::optional::<Seconds>("wait_seconds"),
     ]
 }
 
@@ -94,6 +112,8 @@ pub struct Change {
     pub limit: usize,
     /// Only ports after this one.
     pub marker: Option<Uuid>,
+    /// So long hosts are asked; those that have not answered then are silent.
+    pub patience: Duration,
 }
 
 impl Change {
@@ -105,6 +125,7 @@ impl Change {
         let whole: Option<Vec<Proposed>> = fields.optional("rules")?;
         let limit = fields.optional("limit")?.map_or(super::preview::LIMIT.1, |Count(limit)| limit);
         let marker = fields.optional("marker")?;
+        let wait_s = fields.optional("wait_seconds")?.map_or(super::preview::WAIT_S, |Seconds(seconds)| seconds);
         fields.done()?;
         let (name, proposed, remove) = match (whole, add, remove) {
             (Some(whole), None, None) => ("rules", whole, None),
@@ -124,7 +145,7 @@ impl Change {
             return Err(Fault::invalid(name, format!("{} rules are more than {RULES}", proposed.len())));
         }
         let add = proposed.iter().map(|Proposed(rule)| read(caller, rule)).collect::<Result<_, _>>()?;
-        Ok(Self { add, remove, limit, marker })
+        Ok(Self { add, remove, limit, marker, patience: Duration::from_secs(wait_s) })
     }
 
     /// The rules that the group would have, and the address groups that new ones name.

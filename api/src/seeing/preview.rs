@@ -37,15 +37,15 @@ use mizar_wire::ask::{Dropped, Flow, FlowState, Flows, Headers};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use uuid::Uuid;
 
 /// Ports of an answer at most, and without a `limit`.
 pub const LIMIT: (usize, usize) = (100, 20);
 /// Flows that one request judges.
 const FLOWS: usize = 5_000;
-/// For so long hosts are asked; then those that are left are silent.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For so many seconds hosts are asked at most, and without `wait_seconds`; then those that are left are silent.
+pub const WAIT_S: u64 = 10;
 /// Why packets are dropped that other rules might let pass.
 const REFUSALS: [&str; 3] = ["policy", "refused", "flow_denied"];
 /// RFC 792.
@@ -77,6 +77,8 @@ async fn own_group(app: &App, context: &Context, raw: &str) -> Result<SecurityGr
 struct Said {
     role: &'static str,
     name: String,
+    /// Of which ports it was asked.
+    ports: Vec<i32>,
     error: Option<String>,
     flows: Flows,
     drops: Vec<Dropped>,
@@ -84,16 +86,14 @@ struct Said {
 
 async fn say(app: &App, host: i32, Knowing { name, own, all }: Knowing, until: Instant) -> Said {
     let numbers = |ports: &[i32]| ports.iter().map(|port| port.cast_unsigned()).collect::<Vec<u32>>();
-    let (is_own, late) = (!own.is_empty(), Instant::now() > until);
+    let is_own = !own.is_empty();
     let flows = async {
-        match (late, is_own) {
-            (true, _) => Err(Unanswered::Silent),
-            (false, true) => flows(app, host, numbers(&own)).await,
-            (false, false) => Ok(Flows::default()),
+        match is_own {
+            true => flows(app, host, numbers(&own)).await,
+            false => Ok(Flows::default()),
         }
     };
-    let drops = async { if late { Err(Unanswered::Silent) } else { drops::drops(app, host, numbers(&all)).await } };
-    let (flows, drops) = futures::join!(flows, drops);
+    let (flows, drops) = futures::join!(in_time(until, flows), in_time(until, drops::drops(app, host, numbers(&all))));
     let error = flows.as_ref().err().or(drops.as_ref().err()).map(ToString::to_string);
     // A host says nothing about ports that it was not asked about. What is denied already cannot be cut.
     let mut flows = flows.unwrap_or_default();
@@ -102,7 +102,16 @@ async fn say(app: &App, host: i32, Knowing { name, own, all }: Knowing, until: I
     });
     let mut drops = drops.unwrap_or_default();
     drops.retain(|one| all.contains(&one.port.cast_signed()) && REFUSALS.contains(&one.reason.as_str()));
-    Said { role: ROLES[usize::from(!is_own)], name, error, flows, drops }
+    Said { role: ROLES[usize::from(!is_own)], name, ports: all, error, flows, drops }
+}
+
+/// What comes until then.
+async fn in_time<T>(until: Instant, said: impl Future<Output = Result<T, Unanswered>>) -> Result<T, Unanswered> {
+    // Whoever's turn comes too late is not asked at all.
+    if Instant::now() >= until {
+        return Err(Unanswered::Late);
+    }
+    tokio::time::timeout_at(until.into(), said).await.unwrap_or(Err(Unanswered::Late))
 }
 
 /// A packet that was refused.
@@ -247,7 +256,7 @@ async fn of_group(
     deciding.read(&mut conn, sets.iter().flatten()).await?;
     // Nobody holds a connection while hosts are asked.
     drop(conn);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + change.patience;
     let asking = hosts.into_iter().map(|(number, knowing)| say(&app, number, knowing, until));
     let mut said: Vec<Said> = stream::iter(asking.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await;
     bound(&mut said, FLOWS);
@@ -261,7 +270,13 @@ async fn of_group(
     let peers = peers(&app, &ports, &said).await?;
     let found = compare(&ports, &sets, &said, &peers, before, &after).await?;
     let next = ports.last().filter(|_| ports.len() == change.limit).map(|port| port.row.id);
-    let host = |said: &Said| json!({"role": said.role, "host": is_operator(&context).then_some(&said.name), "error": said.error});
+    let host = |said: &Said| {
+        let of = ports.iter().filter(|port| said.ports.contains(&port.row.number)).map(|port| port.row.id);
+        json!({
+            "role": said.role, "host": is_operator(&context).then_some(&said.name), "error": said.error,
+            "ports": of.collect::<Vec<_>>(),
+        })
+    };
     let view = json!({
         "security_group_id": group.id, "ports": ports.len(), "next_marker": next,
         "of_all_projects": context.view == Visibility::All, "hosts": said.iter().map(host).collect::<Vec<_>>(),
@@ -357,7 +372,7 @@ mod tests {
             idle_s: 0,
         };
         let flows = Flows { flows: vec![flow; flows], left_out };
-        Said { role: ROLES[0], name: String::new(), error: None, flows, drops: vec![] }
+        Said { role: ROLES[0], name: String::new(), ports: vec![1], error: None, flows, drops: vec![] }
     }
 
     #[test]

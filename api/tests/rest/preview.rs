@@ -181,6 +181,13 @@ async fn a_preview_tells_the_flows_that_a_change_of_rules_would_cut_and_no_other
     assert_eq!(there["security_group"]["security_group_rules"].as_array().map(Vec::len), Some(4));
     at_work.abort();
     bouncer.abort();
+    // Whoever is silent is named, with the ports that he was asked about, in the time that was given.
+    let body = json!({"preview": {"remove": [ssh], "wait_seconds": 1}});
+    let silent = red.post(&format!("/v2.0/security-groups/{}/preview", id(&group)), &body).await?.ok(200)?;
+    let hosts = silent["preview"]["hosts"].as_array().expect("a list");
+    let is_silent = |host: &Value| host["error"].as_str().is_some_and(|error| error.contains("time of this request"));
+    assert!(hosts.len() == 2 && hosts.iter().all(is_silent), "{silent}");
+    assert!(hosts.iter().all(|host| host["ports"] == json!([port["id"]])), "{silent}");
     Ok(())
 }
 
@@ -353,6 +360,7 @@ async fn a_preview_is_for_whose_group_it_is_and_says_what_is_wrong_with_a_change
         (json!({"add": [], "limit": 0}), "limit"),
         (json!({"add": [], "limit": 101}), "limit"),
         (json!({"add": [], "hosts": []}), "hosts"),
+        (json!({"add": [], "wait_seconds": 11}), "wait_seconds"),
         (json!({"add": vec![tcp(22); 1_001]}), "add"),
     ] {
         let refused = ask(&owner, change.clone()).await?;

@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// People wait for the page that long. A host has 3 s for its answer; where several are silent the page is shown
-/// without what they know.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Hosts are asked that long; then those that are silent are named.
+const ASKED_S: u64 = 4;
+
+/// People wait for the page that long.
+const PATIENCE: Duration = Duration::from_secs(ASKED_S + 2);
 
 /// Ports that are looked at: as many as the API looks at in one request.
 const PORTS: usize = 100;
@@ -80,9 +82,9 @@ pub async fn of_rules(signed: &Signed, rules: &[Value]) -> Result<Vec<Cut>, Faul
 /// Asks; that there is no answer is something to show, unless nobody is signed in any more.
 async fn asked(signed: &Signed, group: &str, rules: &[&Value]) -> Result<Result<Found, String>, Fault> {
     let at = format!("{}/preview", declared("security-groups").api_of(group));
-    let body = json!({"preview": {"remove": rules, "limit": PORTS}});
+    let body = json!({"preview": {"remove": rules, "limit": PORTS, "wait_seconds": ASKED_S}});
     let Ok(answer) = tokio::time::timeout(PATIENCE, signed.calls.post(&at, &body)).await else {
-        return Ok(Err(format!("some hosts did not answer within {} s", PATIENCE.as_secs())));
+        return Ok(Err(format!("there was no answer within {} s", PATIENCE.as_secs())));
     };
     match answer {
         Ok(answer) => Ok(Ok(found(signed, &object(answer, "preview")?).await?)),
@@ -125,7 +127,8 @@ fn silent(preview: &Value) -> Vec<String> {
             (None, Some("bouncer")) => "a bouncer of the ports' addresses",
             _ => "a host of the ports",
         };
-        format!("{who}: {}", plain(&host["error"]))
+        let ports = host["ports"].as_array().map_or(0, Vec::len);
+        format!("{who}, asked about {}: {}", counted(&json!(ports), "port"), plain(&host["error"]))
     });
     said.collect()
 }
@@ -137,11 +140,15 @@ mod tests {
     #[test]
     fn who_did_not_answer_is_named_as_far_as_the_user_may_know() {
         let preview = json!({"hosts": [
-            {"role": "port", "host": null, "error": null},
-            {"role": "port", "host": null, "error": "it slept"},
-            {"role": "bouncer", "host": null, "error": "it slept"},
-            {"role": "bouncer", "host": "h1", "error": "it slept"}]});
-        let expected = ["a host of the ports: it slept", "a bouncer of the ports' addresses: it slept", "h1: it slept"];
+            {"role": "port", "host": null, "error": null, "ports": ["1", "2"]},
+            {"role": "port", "host": null, "error": "it slept", "ports": ["1"]},
+            {"role": "bouncer", "host": null, "error": "it slept", "ports": ["1", "2"]},
+            {"role": "bouncer", "host": "h1", "error": "it slept", "ports": ["2"]}]});
+        let expected = [
+            "a host of the ports, asked about 1 port: it slept",
+            "a bouncer of the ports' addresses, asked about 2 ports: it slept",
+            "h1, asked about 1 port: it slept",
+        ];
         assert_eq!(silent(&preview), expected);
     }
 
